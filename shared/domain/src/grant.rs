@@ -1,0 +1,130 @@
+//! The life of one asked port on one target.
+
+use crate::{EndReason, Gate, GrantId, Justification, Lease, Person, Request, RequestId, Sources, TargetId};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The life of one asked port on one target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// Derived from its request.
+    pub id: GrantId,
+    /// The request that it was made of.
+    pub request: RequestId,
+    /// Who asked.
+    pub by: Person,
+    /// The machine.
+    pub target: TargetId,
+    /// What is open.
+    pub gate: Gate,
+    /// For whom.
+    pub sources: Sources,
+    /// From when until when.
+    pub lease: Lease,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub justification: Option<Justification>,
+    /// When a read-back first showed that the sources get in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_at: Option<Timestamp>,
+    /// The rule that keeps the sources out although everything is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_failed: Option<String>,
+    /// Why it was ended before its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_reason: Option<EndReason>,
+    /// When a read-back first showed that it admits nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed_at: Option<Timestamp>,
+}
+
+/// Where a grant is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantState {
+    /// Not yet seen to be open.
+    Approved,
+    /// Seen to be open.
+    Open,
+    /// Written, and defeated by another rule.
+    OpenFailed,
+    /// Over, and not yet seen to be shut.
+    Closing,
+    /// Seen to be shut.
+    Closed,
+}
+
+impl GrantState {
+    /// As it is printed.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::Open => "open",
+            Self::OpenFailed => "open_failed",
+            Self::Closing => "closing",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+impl Grant {
+    /// A grant that nobody has opened yet.
+    pub fn approved(
+        id: GrantId,
+        request: &Request,
+        (target, gate): (TargetId, Gate),
+        sources: Sources,
+        lease: Lease,
+    ) -> Self {
+        Self {
+            id,
+            request: request.id.clone(),
+            by: request.by.clone(),
+            target,
+            gate,
+            sources,
+            lease,
+            justification: request.justification.clone(),
+            opened_at: None,
+            open_failed: None,
+            end_reason: None,
+            closed_at: None,
+        }
+    }
+
+    /// Where it is in its life at `now`.
+    pub fn state(&self, now: Timestamp) -> GrantState {
+        if self.closed_at.is_some() {
+            GrantState::Closed
+        } else if self.lease.is_over(now) {
+            GrantState::Closing
+        } else if self.opened_at.is_some() {
+            GrantState::Open
+        } else if self.open_failed.is_some() {
+            GrantState::OpenFailed
+        } else {
+            GrantState::Approved
+        }
+    }
+
+    /// Why its lease is over, or will be.
+    pub fn reason(&self) -> EndReason {
+        self.end_reason.unwrap_or(EndReason::Expired)
+    }
+
+    /// Should the firewall admit its sources at `now`?
+    ///
+    /// INVARIANT (open-stays-open): what a faster clock has opened, a slower one does not shut because
+    /// by its own time the lease has not started.
+    pub fn is_wanted(&self, now: Timestamp) -> bool {
+        self.lease.is_live(now) || self.opened_at.is_some() && !self.lease.is_over(now)
+    }
+
+    /// When something has to be done about it: at its start unless it was opened, and at its end. One
+    /// that could not be opened by its end is closed all the same.
+    pub(crate) fn edges(&self) -> impl Iterator<Item = Timestamp> {
+        let start = self.opened_at.is_none().then_some(self.lease.start());
+        start.into_iter().chain([self.lease.end()])
+    }
+}

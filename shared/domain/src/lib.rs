@@ -1,0 +1,48 @@
+//! What is true: pure. No clock, no dice, no waiting; every input is an argument.
+//!
+//! ```text
+//!            initiate            opened                end, close             closed
+//! (asked) ───────────▶ Approved ───────▶ Open ───────────────────▶ Closing ──────────▶ (gone)
+//!                          └──────────────end, close──────────────────▲
+//! ```
+//!
+//! A [`Target`] is the one aggregate. Its firewall is a pure function of it: [`Target::rules`].
+//! [`review`] decides what may become a [`Grant`]; [`diff`] says what to write; [`Snapshot::admitted`]
+//! says who really gets in; [`Head::append`] and [`Told`] keep the journal honest.
+
+mod grant;
+mod journal;
+mod lease;
+mod name;
+mod net;
+mod path;
+mod policy;
+mod refusal;
+mod request;
+mod review;
+mod rules;
+mod space;
+mod target;
+
+pub use grant::{Grant, GrantState};
+pub(crate) use journal::Digest;
+pub use journal::{BadRecord, EndReason, Entry, Fact, Hash, Head, Told};
+pub use lease::{LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, Lease, START_WITHIN, Window};
+pub use name::{
+    BadName, Chain, ClaimToken, FirewallId, GrantId, IdempotencyKey, Justification, Owner, Person, RequestId,
+    RuleName, TargetId,
+};
+pub use net::{BadAddress, Gate, Port, Protocol, Sources};
+pub use path::{Admitted, Decision, Packet, azure_default_rules};
+pub use policy::{Approvers, PORTS_MAX, Policy, PortRule, Terms};
+pub use refusal::{Refusal, RefusalKind, Refusals};
+pub use request::{Ask, Request, RequestState, What};
+pub use review::{GATES_MAX, Outcome, Review, TARGETS_MAX, review};
+pub use rules::{
+    Action, Bands, Change, ChangeTo, Diff, Etag, Firewall, FirewallKind, Foreign, Held, Rule, RuleSet, Snapshot, diff,
+};
+pub use space::AddressSet;
+pub use target::{
+    CLAIM, Claim, LAST_SECONDS, LOOK_AGAIN, Next, RETRY_MAX, RETRY_MIN, SKEW_MAX, Standing, Target, Trial,
+    WORKER_LIFE,
+};

@@ -1,0 +1,236 @@
+//! What things are called. Names are derived, never minted: doing it twice names the same thing.
+
+use crate::{Gate, Port, Protocol};
+use data_encoding::BASE32_NOPAD;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::{fmt, str::FromStr};
+
+/// A text that is not a name of the wanted kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{given}` is not {what}: {wanted}")]
+pub struct BadName {
+    given: String,
+    what: &'static str,
+    wanted: &'static str,
+}
+
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident: $what:literal, $max:literal, $wanted:literal, $accepts:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// What it is called in words, for messages.
+            pub const WHAT: &str = $what;
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BadName;
+            fn from_str(text: &str) -> Result<Self, BadName> {
+                let accepts: fn(char) -> bool = $accepts;
+                if text.is_empty() || $max < text.len() || !text.chars().all(accepts) || text.trim() != text {
+                    let given = text.chars().take(80).collect();
+                    return Err(BadName { given, what: $what, wanted: $wanted });
+                }
+                Ok(Self(text.to_owned()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = BadName;
+            fn try_from(text: String) -> Result<Self, BadName> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )*};
+}
+
+names! {
+    /// The machine: an ARM resource id, an instance ARN, a host.
+    TargetId: "a target id", 512, "1 to 512 printable characters without spaces", |c| c.is_ascii_graphic();
+    /// What holds rules, possibly for several targets.
+    FirewallId: "a firewall id", 512, "1 to 512 printable characters without spaces", |c| c.is_ascii_graphic();
+    /// One request. Derived from the requester and their idempotency key.
+    RequestId: "a request id", 64, "1 to 64 letters, digits or dashes", |c| c.is_ascii_alphanumeric() || c == '-';
+    /// The life of one asked port on one target. Derived from its request.
+    GrantId: "a grant id", 80, "1 to 80 letters, digits or dashes", |c| c.is_ascii_alphanumeric() || c == '-';
+    /// Who asks, approves or closes.
+    Person: "a person", 128, "1 to 128 printable characters", |c| !c.is_control();
+    /// Why somebody asks, in their own words.
+    Justification: "a justification", 1000, "1 to 1000 characters on one line", |c| !c.is_control();
+    /// Chosen by a client so that asking twice is asking once.
+    IdempotencyKey: "an idempotency key", 255, "1 to 255 printable characters", |c| c.is_ascii_graphic() || c == ' ';
+    /// One run of one worker. No two runs that may be alive together share it.
+    ClaimToken: "a claim token", 128, "1 to 128 printable characters without spaces", |c| c.is_ascii_graphic();
+    /// One chain of journal entries: a target's, or the one for everything that is no target's.
+    Chain: "a journal chain", 512, "a target id, or `portcullis` for what concerns no target", |c| c.is_ascii_graphic();
+}
+
+impl RequestId {
+    /// The same person with the same key names the same request, whatever they ask.
+    pub fn derived(by: &Person, key: &IdempotencyKey) -> Self {
+        Self(digest(&[by.as_str(), key.as_str()]))
+    }
+}
+
+impl GrantId {
+    /// The `n`th grant of a request, counted from 1.
+    pub fn derived(request: &RequestId, n: usize) -> Self {
+        Self(format!("{request}-{n}"))
+    }
+}
+
+impl Chain {
+    /// The chain for everything that concerns no target.
+    pub fn rest() -> Self {
+        Self("portcullis".to_owned())
+    }
+}
+
+impl From<&TargetId> for Chain {
+    fn from(target: &TargetId) -> Self {
+        Self(target.0.clone())
+    }
+}
+
+/// A target in the name of a rule: firewalls bound the length of names, so this is a digest.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Owner(String);
+
+impl From<&TargetId> for Owner {
+    fn from(target: &TargetId) -> Self {
+        Self(digest(&[target.as_str()]))
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of a rule of ours: a target's lockdown, or the door in it at one gate.
+///
+/// Printed it has at most 45 characters, of letters, digits and dashes (an NSG takes 80).
+/// The lockdown sorts first, so it is also written first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RuleName {
+    /// Whose rule it is.
+    pub owner: Owner,
+    /// The gate it opens; `None` is the lockdown.
+    pub gate: Option<Gate>,
+}
+
+const PREFIX: &str = "Portcullis-";
+const LOCKDOWN: &str = "lockdown";
+
+impl fmt::Display for RuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}{}-", self.owner)?;
+        match self.gate {
+            None => f.write_str(LOCKDOWN),
+            Some(Gate { port, protocol }) => write!(f, "{}-{port}", protocol.word()),
+        }
+    }
+}
+
+impl FromStr for RuleName {
+    type Err = BadName;
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let bad = || BadName {
+            given: text.chars().take(80).collect(),
+            what: "a rule of ours",
+            wanted: "`Portcullis-<owner>-lockdown` or `Portcullis-<owner>-<protocol>-<port>`",
+        };
+        let rest = text.strip_prefix(PREFIX).ok_or_else(bad)?;
+        let (owner, what) = rest.split_once('-').ok_or_else(bad)?;
+        let is_digest = owner.len() == DIGEST_CHARS && owner.chars().all(|c| c.is_ascii_alphanumeric());
+        let gate = match what.split_once('-') {
+            None if what == LOCKDOWN => None,
+            None => return Err(bad()),
+            Some((protocol, port)) => {
+                let protocol = Protocol::from_word(protocol).ok_or_else(bad)?;
+                let port: Port = port.parse().map_err(|_| bad())?;
+                Some(Gate { port, protocol })
+            }
+        };
+        let name = Self { owner: Owner(owner.to_owned()), gate };
+        if is_digest && name.to_string() == text { Ok(name) } else { Err(bad()) }
+    }
+}
+
+impl Serialize for RuleName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RuleName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+const DIGEST_BYTES: usize = 10;
+const DIGEST_CHARS: usize = 16;
+
+/// 80 bits of SHA-256 as 16 lower-case letters and digits: no two names collide by accident.
+fn digest(parts: &[&str]) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        // A length before each part, so that no two lists run together into the same text.
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    BASE32_NOPAD.encode(&hasher.finalize()[..DIGEST_BYTES]).to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_name_reads_back() {
+        let owner = Owner::from(&"/subscriptions/a/vm".parse::<TargetId>().expect("valid"));
+        for gate in [None, Some("22/tcp".parse().expect("valid")), Some("53/*".parse().expect("valid"))] {
+            let name = RuleName { owner: owner.clone(), gate };
+            assert_eq!(name.to_string().parse(), Ok(name.clone()));
+            assert!(name.to_string().len() <= 45);
+        }
+    }
+
+    #[test]
+    fn foreign_names_are_not_ours() {
+        for name in ["allow-ssh", "Portcullis-", "Portcullis-x-lockdown", "Portcullis-aaaaaaaaaaaaaaaa-tcp-022"] {
+            assert!(name.parse::<RuleName>().is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_key_does_not_run_into_the_person() {
+        let id = |by: &str, key: &str| RequestId::derived(&by.parse().expect("valid"), &key.parse().expect("valid"));
+        assert_eq!(id("ann", "k"), id("ann", "k"));
+        assert_ne!(id("ann", "bk"), id("annb", "k"));
+    }
+}

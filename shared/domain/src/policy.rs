@@ -1,0 +1,212 @@
+//! What may be asked of one target.
+
+use crate::{Gate, LEASE_DEFAULT, LEASE_MAX, Person, Port, Protocol, Refusal, Refusals, Sources};
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// How many ports one target's policy may guard.
+pub const PORTS_MAX: usize = 40;
+
+/// What may be asked of one target: one rule per gate, and no two gates share a packet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Policy {
+    ports: Vec<PortRule>,
+}
+
+/// What may be asked of one port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortRule {
+    /// The port.
+    pub port: Port,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// Whoever asks must be within these.
+    pub sources: Sources,
+    /// The longest lease.
+    pub max: SignedDuration,
+    /// Who has to say yes; absent where nobody has to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvers: Option<Approvers>,
+}
+
+/// Who may approve. Never the requester.
+///
+/// INVARIANT (empty-is-nothing): without a name in it nobody may.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "BTreeSet<Person>", into = "BTreeSet<Person>")]
+pub enum Approvers {
+    /// Anybody else than the requester. On the wire `["*"]`.
+    AnybodyElse,
+    /// These people.
+    Only(BTreeSet<Person>),
+}
+
+/// The settings of an installation that a review depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// The shortest lease that may be asked for.
+    pub lease_min: SignedDuration,
+    /// How long a request waits for its approval.
+    pub pending_for: SignedDuration,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { lease_min: crate::LEASE_MIN, pending_for: SignedDuration::from_hours(8) }
+    }
+}
+
+impl PortRule {
+    /// What is offered where nobody says otherwise: any source, three hours, no approval.
+    pub fn offered(port: Port, protocol: Protocol) -> Self {
+        Self { port, protocol, sources: Sources::anywhere(), max: LEASE_DEFAULT, approvers: None }
+    }
+
+    /// What it guards.
+    pub fn gate(&self) -> Gate {
+        Gate { port: self.port, protocol: self.protocol }
+    }
+}
+
+impl Policy {
+    /// A policy of these rules, or every reason against it.
+    pub fn of(mut ports: Vec<PortRule>, terms: &Terms) -> Result<Self, Refusals> {
+        ports.sort_by_key(PortRule::gate);
+        let mut reasons = vec![];
+        if ports.is_empty() {
+            reasons.push(Refusal::NoPorts);
+        }
+        if PORTS_MAX < ports.len() {
+            reasons.push(Refusal::TooManyPorts { count: ports.len(), max: PORTS_MAX });
+        }
+        for (n, rule) in ports.iter().enumerate() {
+            let gate = rule.gate();
+            let meets = |other: &PortRule| other.port == rule.port && other.protocol.meets(rule.protocol);
+            if ports.iter().take(n).any(meets) {
+                reasons.push(Refusal::PortTwice { gate });
+            }
+            if rule.sources.is_empty() {
+                reasons.push(Refusal::NoAllowedSources { gate });
+            }
+            if LEASE_MAX < rule.max {
+                reasons.push(Refusal::TooLong { asked: rule.max, max: LEASE_MAX });
+            }
+            if rule.max < terms.lease_min {
+                reasons.push(Refusal::TooShort { asked: rule.max, min: terms.lease_min });
+            }
+        }
+        match Refusals::of(reasons) {
+            Some(reasons) => Err(reasons),
+            None => Ok(Self { ports }),
+        }
+    }
+
+    /// The rules, sorted by port.
+    pub fn ports(&self) -> &[PortRule] {
+        &self.ports
+    }
+
+    /// What is shut unless a lease opens it.
+    pub fn gates(&self) -> BTreeSet<Gate> {
+        self.ports.iter().map(PortRule::gate).collect()
+    }
+
+    /// The rule of one gate.
+    pub fn rule(&self, gate: Gate) -> Option<&PortRule> {
+        self.ports.iter().find(|it| it.gate() == gate)
+    }
+
+    /// The rules of a port: those of one protocol, or all of them.
+    pub fn rules_of(&self, port: Port, protocol: Option<Protocol>) -> impl Iterator<Item = &PortRule> {
+        self.ports.iter().filter(move |it| it.port == port && protocol.is_none_or(|wanted| wanted == it.protocol))
+    }
+}
+
+impl Approvers {
+    /// May this person approve what `requester` asks?
+    pub fn admit(&self, person: &Person, requester: &Person) -> bool {
+        person != requester
+            && match self {
+                Self::AnybodyElse => true,
+                Self::Only(people) => people.contains(person),
+            }
+    }
+
+    /// Is there anybody who may approve what `requester` asks?
+    pub fn could_approve(&self, requester: &Person) -> bool {
+        match self {
+            Self::AnybodyElse => true,
+            Self::Only(people) => people.iter().any(|it| it != requester),
+        }
+    }
+
+    /// Those who are in both.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::AnybodyElse, it) | (it, Self::AnybodyElse) => it.clone(),
+            (Self::Only(one), Self::Only(two)) => Self::Only(one.intersection(two).cloned().collect()),
+        }
+    }
+
+    /// As they are listed to people.
+    pub fn people(&self) -> Vec<Person> {
+        BTreeSet::from(self.clone()).into_iter().collect()
+    }
+}
+
+const ANYBODY_ELSE: &str = "*";
+
+impl From<BTreeSet<Person>> for Approvers {
+    fn from(people: BTreeSet<Person>) -> Self {
+        if people.iter().any(|it| it.as_str() == ANYBODY_ELSE) { Self::AnybodyElse } else { Self::Only(people) }
+    }
+}
+
+impl From<Approvers> for BTreeSet<Person> {
+    fn from(approvers: Approvers) -> Self {
+        match approvers {
+            Approvers::AnybodyElse => ANYBODY_ELSE.parse().into_iter().collect(),
+            Approvers::Only(people) => people,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(gate: &str) -> PortRule {
+        let gate: Gate = gate.parse().expect("valid");
+        PortRule::offered(gate.port, gate.protocol)
+    }
+
+    #[test]
+    fn empty_is_nothing() {
+        let terms = Terms::default();
+        assert_eq!(Policy::of(vec![], &terms), Err(Refusal::NoPorts.into()));
+        let nobody = PortRule { sources: Sources::default(), ..rule("22") };
+        assert!(Policy::of(vec![nobody], &terms).is_err());
+        let (ann, bob) = ("ann".parse().expect("valid"), "bob".parse().expect("valid"));
+        assert!(!Approvers::Only(BTreeSet::new()).admit(&ann, &bob));
+        assert!(!Approvers::Only(BTreeSet::new()).could_approve(&bob));
+    }
+
+    #[test]
+    fn no_two_rules_share_a_packet() {
+        let terms = Terms::default();
+        assert!(Policy::of(vec![rule("3389/tcp"), rule("3389/udp")], &terms).is_ok());
+        assert!(Policy::of(vec![rule("53/*"), rule("53/udp")], &terms).is_err());
+    }
+
+    #[test]
+    fn every_reason_is_given() {
+        let long = PortRule { max: SignedDuration::from_hours(25), sources: Sources::default(), ..rule("22") };
+        let reasons = Policy::of(vec![long], &Terms::default()).expect_err("two reasons");
+        let codes: Vec<_> = reasons.iter().map(Refusal::code).collect();
+        assert_eq!(codes, ["no-allowed-sources", "too-long"]);
+    }
+}

@@ -1,0 +1,207 @@
+//! Every way to be told no, in words that are safe to show.
+
+use crate::{Gate, GrantId, Person, Port, Sources, TargetId, net::listed};
+use jiff::{SignedDuration, Timestamp};
+use std::fmt;
+
+/// A no that is the caller's to fix: their input, and what would be accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says what each one and its fields mean")]
+pub enum Refusal {
+    // Asking
+    #[error("nothing was asked for: name at least one port of one target")]
+    NothingAsked,
+    #[error("`{count}` targets in one request are too many: at most {max}")]
+    TooManyTargets { count: usize, max: usize },
+    #[error("`{count}` ports in one request are too many: at most {max}")]
+    TooManyGates { count: usize, max: usize },
+    #[error("port `{gate}` of `{target}` is asked for twice")]
+    AskedTwice { target: TargetId, gate: Gate },
+    #[error("`{target}` is not guarded here, nor was it ever: `targets` lists what there is")]
+    UnknownTarget { target: TargetId },
+    #[error("`{target}` is not guarded: enable it first")]
+    NotEnabled { target: TargetId },
+    #[error("port `{asked}` of `{target}` is not guarded: {} may be asked for", listed(guarded))]
+    NotGuarded { target: TargetId, asked: String, guarded: Vec<Gate> },
+    #[error("no source was given for port `{gate}` of `{target}`, so nobody would be let in")]
+    NoSources { target: TargetId, gate: Gate },
+    #[error("`{asked}` may not reach port `{gate}` of `{target}`: sources within {allowed} may")]
+    SourceNotAllowed { target: TargetId, gate: Gate, asked: Sources, allowed: Sources },
+    #[error("`{asked:#}` is too long: at most {max:#}")]
+    TooLong { asked: SignedDuration, max: SignedDuration },
+    #[error("`{asked:#}` is too short: at least {min:#}")]
+    TooShort { asked: SignedDuration, min: SignedDuration },
+    #[error("`{start}` is too far ahead: a lease starts within {within:#}")]
+    StartsTooLate { start: Timestamp, within: SignedDuration },
+    #[error("the lease would be over before it starts: its end must be in the future")]
+    Over,
+    #[error("port `{gate}` of `{target}` needs an approval that nobody but `{by}` may give: name another approver in the policy")]
+    NobodyMayApprove { target: TargetId, gate: Gate, by: Person },
+    #[error("the ports asked for have no approver in common: ask for them in requests of their own")]
+    NoCommonApprover,
+    #[error("this idempotency key was used for a different request: use a new one")]
+    KeyReused,
+    // Deciding
+    #[error("a request is approved by somebody else than `{by}`, who made it")]
+    OwnRequest { by: Person },
+    #[error("`{by}` may not decide this: {} may", listed(approvers))]
+    NotAnApprover { by: Person, approvers: Vec<Person> },
+    #[error("the request is {state}, so there is nothing left to decide")]
+    NotPending { state: &'static str },
+    #[error("the request is not the one that was shown: look at it again")]
+    NotAsShown,
+    // Living
+    #[error("the lease of `{grant}` is over: ask for a new one")]
+    GrantOver { grant: GrantId },
+    #[error("the lease of `{grant}` ends in less than {within:#}: ask for a new one")]
+    LastSeconds { grant: GrantId, within: SignedDuration },
+    #[error("the new end must be later than `{end}`")]
+    NotLater { end: Timestamp },
+    // Guarding
+    #[error("a policy needs at least one port")]
+    NoPorts,
+    #[error("port `{gate}` is in the policy twice")]
+    PortTwice { gate: Gate },
+    #[error("port `{gate}` allows no source, so nobody could ever ask: name a range, or `*` for anywhere")]
+    NoAllowedSources { gate: Gate },
+    #[error("`{count}` ports in one policy are too many: at most {max}")]
+    TooManyPorts { count: usize, max: usize },
+    #[error("`{target}` is guarded already, by another policy: edit it instead")]
+    AlreadyEnabled { target: TargetId },
+    #[error("`{target}` cannot be guarded: {reason}")]
+    Unsupported { target: TargetId, reason: String },
+    #[error("`{target}` has no change that waits for a confirmation")]
+    NothingToConfirm { target: TargetId },
+    #[error("`{target}` has a change that waits for a confirmation: confirm it or let it lapse")]
+    Unconfirmed { target: TargetId },
+    #[error("`{asked:#}` is not a time to confirm within: {min:#} to {max:#}")]
+    ConfirmWithin { asked: SignedDuration, min: SignedDuration, max: SignedDuration },
+    #[error("`{target}` has no port `{port}` in its policy: {} are", listed(guarded))]
+    NoSuchPort { target: TargetId, port: Port, guarded: Vec<Gate> },
+}
+
+/// What the caller has to change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RefusalKind {
+    /// Who asks.
+    Forbidden,
+    /// What is there already.
+    State,
+    /// What was asked.
+    Content,
+}
+
+impl Refusal {
+    /// A word that programs can rely on.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NothingAsked => "nothing-asked",
+            Self::TooManyTargets { .. } => "too-many-targets",
+            Self::TooManyGates { .. } => "too-many-ports",
+            Self::AskedTwice { .. } => "asked-twice",
+            Self::UnknownTarget { .. } => "unknown-target",
+            Self::NotEnabled { .. } => "not-enabled",
+            Self::NotGuarded { .. } | Self::NoSuchPort { .. } => "not-guarded",
+            Self::NoSources { .. } => "no-sources",
+            Self::SourceNotAllowed { .. } => "source-not-allowed",
+            Self::TooLong { .. } => "too-long",
+            Self::TooShort { .. } => "too-short",
+            Self::StartsTooLate { .. } => "starts-too-late",
+            Self::Over => "over",
+            Self::NobodyMayApprove { .. } => "nobody-may-approve",
+            Self::NoCommonApprover => "no-common-approver",
+            Self::KeyReused => "key-reused",
+            Self::OwnRequest { .. } => "own-request",
+            Self::NotAnApprover { .. } => "not-an-approver",
+            Self::NotPending { .. } => "not-pending",
+            Self::NotAsShown => "not-as-shown",
+            Self::GrantOver { .. } => "grant-over",
+            Self::LastSeconds { .. } => "last-seconds",
+            Self::NotLater { .. } => "not-later",
+            Self::NoPorts => "no-ports",
+            Self::PortTwice { .. } => "port-twice",
+            Self::NoAllowedSources { .. } => "no-allowed-sources",
+            Self::TooManyPorts { .. } => "too-many-policy-ports",
+            Self::AlreadyEnabled { .. } => "already-enabled",
+            Self::Unsupported { .. } => "unsupported",
+            Self::NothingToConfirm { .. } => "nothing-to-confirm",
+            Self::Unconfirmed { .. } => "unconfirmed",
+            Self::ConfirmWithin { .. } => "confirm-within",
+        }
+    }
+
+    /// What the caller has to change.
+    pub fn kind(&self) -> RefusalKind {
+        match self {
+            Self::SourceNotAllowed { .. }
+            | Self::NobodyMayApprove { .. }
+            | Self::OwnRequest { .. }
+            | Self::NotAnApprover { .. } => RefusalKind::Forbidden,
+            Self::NotEnabled { .. }
+            | Self::KeyReused
+            | Self::NotPending { .. }
+            | Self::NotAsShown
+            | Self::GrantOver { .. }
+            | Self::LastSeconds { .. }
+            | Self::AlreadyEnabled { .. }
+            | Self::Unsupported { .. }
+            | Self::NothingToConfirm { .. }
+            | Self::Unconfirmed { .. } => RefusalKind::State,
+            Self::NothingAsked
+            | Self::TooManyTargets { .. }
+            | Self::TooManyGates { .. }
+            | Self::AskedTwice { .. }
+            | Self::UnknownTarget { .. }
+            | Self::NotGuarded { .. }
+            | Self::NoSuchPort { .. }
+            | Self::NoSources { .. }
+            | Self::TooLong { .. }
+            | Self::TooShort { .. }
+            | Self::StartsTooLate { .. }
+            | Self::Over
+            | Self::NoCommonApprover
+            | Self::NotLater { .. }
+            | Self::NoPorts
+            | Self::PortTwice { .. }
+            | Self::NoAllowedSources { .. }
+            | Self::TooManyPorts { .. }
+            | Self::ConfirmWithin { .. } => RefusalKind::Content,
+        }
+    }
+}
+
+/// Every reason for a no; at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusals {
+    first: Refusal,
+    rest: Vec<Refusal>,
+}
+
+impl Refusals {
+    /// `None` without a reason.
+    pub fn of(reasons: Vec<Refusal>) -> Option<Self> {
+        let mut reasons = reasons.into_iter();
+        let first = reasons.next()?;
+        Some(Self { first, rest: reasons.collect() })
+    }
+
+    /// Every reason, in the order of what was asked.
+    pub fn iter(&self) -> impl Iterator<Item = &Refusal> {
+        std::iter::once(&self.first).chain(&self.rest)
+    }
+}
+
+impl From<Refusal> for Refusals {
+    fn from(first: Refusal) -> Self {
+        Self { first, rest: vec![] }
+    }
+}
+
+impl fmt::Display for Refusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.first)?;
+        self.rest.iter().try_for_each(|it| write!(f, "; {it}"))
+    }
+}
+
+impl std::error::Error for Refusals {}

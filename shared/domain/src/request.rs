@@ -1,0 +1,233 @@
+//! What was asked, and what became of it.
+
+use crate::{
+    Approvers, GrantId, Justification, Person, Port, Protocol, Refusal, RequestId, Sources, TargetId, Window,
+};
+use data_encoding::HEXLOWER;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// What was asked, parsed; whether it is allowed is for [`crate::review`] to say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// Derived from who asks and their idempotency key.
+    pub id: RequestId,
+    /// Who asks.
+    pub by: Person,
+    /// What for.
+    pub what: What,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub justification: Option<Justification>,
+    /// When it was first asked.
+    pub asked_at: Timestamp,
+    /// What became of it.
+    pub state: RequestState,
+}
+
+/// What a request is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum What {
+    /// To open ports.
+    Initiate {
+        /// One entry per port of a target.
+        asks: Vec<Ask>,
+    },
+    /// To prolong a lease.
+    Extend {
+        /// Where the grant lives.
+        target: TargetId,
+        /// The grant whose lease is prolonged.
+        grant: GrantId,
+        /// The new end.
+        end: Timestamp,
+    },
+}
+
+/// One port of one target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ask {
+    /// The machine.
+    pub target: TargetId,
+    /// The port.
+    pub port: Port,
+    /// The protocol; without it, every rule that the policy has for the port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    /// For whom.
+    pub sources: Sources,
+    /// How long.
+    pub window: Window,
+}
+
+/// What became of a request that was not refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum RequestState {
+    /// Waits for somebody to say yes.
+    Pending {
+        /// Nobody may say yes from then on.
+        until: Timestamp,
+        /// Who may say yes.
+        approvers: Approvers,
+    },
+    /// Grants were made of it.
+    Approved {
+        /// When.
+        at: Timestamp,
+        /// By whom; absent where no approval was needed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Person>,
+    },
+    /// Somebody said no.
+    Rejected {
+        /// When.
+        at: Timestamp,
+        /// By whom.
+        by: Person,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<Justification>,
+    },
+    /// Nobody said anything in time, or it can no longer be granted.
+    Lapsed {
+        /// When.
+        at: Timestamp,
+    },
+}
+
+impl RequestState {
+    /// In one word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Pending { .. } => "pending",
+            Self::Approved { .. } => "approved",
+            Self::Rejected { .. } => "rejected",
+            Self::Lapsed { .. } => "lapsed",
+        }
+    }
+}
+
+impl Request {
+    /// What somebody must have seen to approve it: a digest of who asks for what and why.
+    ///
+    /// INVARIANT (approval-binds-a-version): an approval names this, so it is for what was shown.
+    pub fn shown(&self) -> String {
+        const SHOWN_BYTES: usize = 16;
+        // Serialising these cannot fail: no maps with keys that are not text, no floats.
+        let body = serde_json::to_vec(&(&self.by, &self.what, &self.justification)).unwrap_or_default();
+        HEXLOWER.encode(&Sha256::digest(body)[..SHOWN_BYTES])
+    }
+
+    /// Every target it concerns, once, in order of asking.
+    pub fn targets(&self) -> Vec<TargetId> {
+        match &self.what {
+            What::Extend { target, .. } => vec![target.clone()],
+            What::Initiate { asks } => {
+                let mut targets: Vec<TargetId> = vec![];
+                for ask in asks {
+                    if !targets.contains(&ask.target) {
+                        targets.push(ask.target.clone());
+                    }
+                }
+                targets
+            }
+        }
+    }
+
+    /// When somebody has to look at it, if nobody decides earlier.
+    ///
+    /// INVARIANT (nothing-is-forgotten): computed, never set.
+    pub fn due_at(&self) -> Option<Timestamp> {
+        match &self.state {
+            RequestState::Pending { until, .. } => Some(*until),
+            RequestState::Approved { .. } | RequestState::Rejected { .. } | RequestState::Lapsed { .. } => None,
+        }
+    }
+
+    /// The same request, if `by` may decide it at `now` having seen `shown`.
+    pub fn decidable(self, by: &Person, shown: &str, now: Timestamp) -> Result<Self, Refusal> {
+        let (until, approvers) = match &self.state {
+            RequestState::Pending { until, approvers } => (*until, approvers),
+            RequestState::Approved { .. } | RequestState::Rejected { .. } | RequestState::Lapsed { .. } => {
+                return Err(Refusal::NotPending { state: self.state.word() });
+            }
+        };
+        if until <= now {
+            return Err(Refusal::NotPending { state: "lapsed" });
+        }
+        if *by == self.by {
+            return Err(Refusal::OwnRequest { by: by.clone() });
+        }
+        if !approvers.admit(by, &self.by) {
+            return Err(Refusal::NotAnApprover { by: by.clone(), approvers: approvers.people() });
+        }
+        if self.shown() != shown {
+            return Err(Refusal::NotAsShown);
+        }
+        Ok(self)
+    }
+
+    /// The request as it is after `state` became of it.
+    #[must_use]
+    pub fn into_state(self, state: RequestState) -> Self {
+        Self { state, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::SignedDuration;
+
+    fn pending() -> Request {
+        let ask = Ask {
+            target: "vm".parse().expect("valid"),
+            port: "22".parse().expect("valid"),
+            protocol: None,
+            sources: "10.0.0.1".parse().expect("valid"),
+            window: Window::For(SignedDuration::from_hours(1)),
+        };
+        Request {
+            id: "r".parse().expect("valid"),
+            by: "ann".parse().expect("valid"),
+            what: What::Initiate { asks: vec![ask] },
+            justification: None,
+            asked_at: Timestamp::UNIX_EPOCH,
+            state: RequestState::Pending {
+                until: Timestamp::from_second(100).expect("in range"),
+                approvers: Approvers::AnybodyElse,
+            },
+        }
+    }
+
+    #[test]
+    fn the_approver_is_never_the_requester() {
+        let shown = pending().shown();
+        let now = Timestamp::UNIX_EPOCH;
+        let by = |name: &str| pending().decidable(&name.parse().expect("valid"), &shown, now);
+        assert!(matches!(by("ann"), Err(Refusal::OwnRequest { .. })));
+        assert!(by("bob").is_ok());
+    }
+
+    #[test]
+    fn approval_binds_a_version() {
+        let shown = pending().shown();
+        let mut other = pending();
+        other.what = What::Initiate { asks: vec![] };
+        let decided = other.decidable(&"bob".parse().expect("valid"), &shown, Timestamp::UNIX_EPOCH);
+        assert_eq!(decided, Err(Refusal::NotAsShown));
+    }
+
+    #[test]
+    fn a_pending_request_lapses_at_its_end() {
+        let shown = pending().shown();
+        let late = Timestamp::from_second(100).expect("in range");
+        let decided = pending().decidable(&"bob".parse().expect("valid"), &shown, late);
+        assert_eq!(decided, Err(Refusal::NotPending { state: "lapsed" }));
+    }
+}

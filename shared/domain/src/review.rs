@@ -1,0 +1,213 @@
+//! The whole answer to a request: allowed, needs approval, or refused with every reason.
+
+use crate::{
+    Approvers, Ask, Gate, Grant, GrantId, LAST_SECONDS, Lease, Policy, Refusal, Refusals, Request, Sources, Target,
+    TargetId, Terms, What,
+};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How many targets one request may name: its write is one transaction.
+pub const TARGETS_MAX: usize = 20;
+/// How many gates one request may open.
+pub const GATES_MAX: usize = 40;
+
+/// The whole answer to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Review {
+    /// These are the grants.
+    Allowed(Outcome),
+    /// These would be the grants, once somebody says yes.
+    NeedsApproval {
+        /// What would be granted if it were approved now.
+        outcome: Outcome,
+        /// Who may say yes to all of it.
+        approvers: Approvers,
+    },
+    /// Every reason why not.
+    Refused(Refusals),
+}
+
+/// What a request would change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// New grants.
+    Granted(Vec<Grant>),
+    /// A grant's new lease.
+    Extended {
+        /// Where the grant lives.
+        target: TargetId,
+        /// The grant.
+        grant: GrantId,
+        /// Its new lease.
+        lease: Lease,
+    },
+}
+
+/// Decides a request at `now`, given every target that it names and that is known.
+///
+/// Monotone: a wider policy or a narrower request never turns a yes into a no.
+pub fn review(request: &Request, targets: &BTreeMap<TargetId, Target>, terms: &Terms, now: Timestamp) -> Review {
+    let mut reviewed = Reviewed::default();
+    let outcome = match &request.what {
+        What::Initiate { asks } => reviewed.initiate(request, asks, targets, terms, now),
+        What::Extend { target, grant, end } => reviewed.extend(request, targets, (target, grant, *end), terms, now),
+    };
+    if reviewed.approvers.as_ref().is_some_and(|it| !it.could_approve(&request.by)) && reviewed.reasons.is_empty() {
+        reviewed.refuse(Refusal::NoCommonApprover);
+    }
+    match (Refusals::of(reviewed.reasons), outcome, reviewed.approvers) {
+        (Some(reasons), _, _) => Review::Refused(reasons),
+        (None, None, _) => Review::Refused(Refusal::NothingAsked.into()),
+        (None, Some(outcome), None) => Review::Allowed(outcome),
+        (None, Some(outcome), Some(approvers)) => Review::NeedsApproval { outcome, approvers },
+    }
+}
+
+#[derive(Default)]
+struct Reviewed {
+    reasons: Vec<Refusal>,
+    approvers: Option<Approvers>,
+}
+
+impl Reviewed {
+    /// The same reason twice is one reason.
+    fn refuse(&mut self, reason: Refusal) {
+        if !self.reasons.contains(&reason) {
+            self.reasons.push(reason);
+        }
+    }
+
+    fn initiate(
+        &mut self,
+        request: &Request,
+        asks: &[Ask],
+        targets: &BTreeMap<TargetId, Target>,
+        terms: &Terms,
+        now: Timestamp,
+    ) -> Option<Outcome> {
+        let named = request.targets().len();
+        if TARGETS_MAX < named {
+            self.refuse(Refusal::TooManyTargets { count: named, max: TARGETS_MAX });
+        }
+        let mut asked = BTreeSet::new();
+        let mut grants = vec![];
+        for ask in asks {
+            let target = ask.target.clone();
+            let Some(policy) = self.policy(&target, targets) else { continue };
+            let mut rules = policy.rules_of(ask.port, ask.protocol).peekable();
+            if rules.peek().is_none() {
+                let asked = ask.protocol.map_or(ask.port.to_string(), |it| format!("{}/{it}", ask.port));
+                let guarded = policy.gates().into_iter().collect();
+                self.refuse(Refusal::NotGuarded { target, asked, guarded });
+                continue;
+            }
+            for rule in rules {
+                let gate = rule.gate();
+                if !asked.insert((target.clone(), gate)) {
+                    self.refuse(Refusal::AskedTwice { target: target.clone(), gate });
+                    continue;
+                }
+                let lease = match ask.window.lease(now) {
+                    Ok(lease) => lease,
+                    Err(reason) => {
+                        self.refuse(reason);
+                        continue;
+                    }
+                };
+                self.gate(request, &target, gate, &ask.sources, policy);
+                self.length(lease, lease.start().max(now), policy, gate, terms);
+                let id = GrantId::derived(&request.id, grants.len() + 1);
+                let at = (target.clone(), gate);
+                grants.push(Grant::approved(id, request, at, ask.sources.clone(), lease));
+            }
+        }
+        if GATES_MAX < grants.len() {
+            self.refuse(Refusal::TooManyGates { count: grants.len(), max: GATES_MAX });
+        }
+        (!grants.is_empty()).then_some(Outcome::Granted(grants))
+    }
+
+    /// INVARIANT (renewal-is-a-request): what a new request from now to the new end may not have,
+    /// an extension may not have either; and no lease is longer than a day in all.
+    fn extend(
+        &mut self,
+        request: &Request,
+        targets: &BTreeMap<TargetId, Target>,
+        (target, grant, end): (&TargetId, &GrantId, Timestamp),
+        terms: &Terms,
+        now: Timestamp,
+    ) -> Option<Outcome> {
+        let policy = self.policy(target, targets)?;
+        let live = targets.get(target).and_then(|it| it.grant_of(grant)).filter(|it| !it.lease.is_over(now));
+        let Some(it) = live else {
+            self.refuse(Refusal::GrantOver { grant: grant.clone() });
+            return None;
+        };
+        if it.lease.end().duration_since(now) < LAST_SECONDS {
+            self.refuse(Refusal::LastSeconds { grant: grant.clone(), within: LAST_SECONDS });
+        }
+        if policy.rule(it.gate).is_none() {
+            let guarded = policy.gates().into_iter().collect();
+            self.refuse(Refusal::NotGuarded { target: target.clone(), asked: it.gate.to_string(), guarded });
+            return None;
+        }
+        self.gate(request, target, it.gate, &it.sources, policy);
+        match it.lease.extended(end) {
+            Ok(lease) => {
+                // An extension may be short: only its length from now on is bounded.
+                let terms = Terms { lease_min: jiff::SignedDuration::ZERO, ..*terms };
+                self.length(lease, lease.start().max(now), policy, it.gate, &terms);
+                Some(Outcome::Extended { target: target.clone(), grant: grant.clone(), lease })
+            }
+            Err(reason) => {
+                self.refuse(reason);
+                None
+            }
+        }
+    }
+
+    fn policy<'a>(&mut self, id: &TargetId, targets: &'a BTreeMap<TargetId, Target>) -> Option<&'a Policy> {
+        let reason = match targets.get(id) {
+            None => Refusal::UnknownTarget { target: id.clone() },
+            Some(target) => match target.policy() {
+                Some(policy) => return Some(policy),
+                None => Refusal::NotEnabled { target: id.clone() },
+            },
+        };
+        self.refuse(reason);
+        None
+    }
+
+    /// Who may stand before the gate, and who has to say yes.
+    fn gate(&mut self, request: &Request, target: &TargetId, gate: Gate, sources: &Sources, policy: &Policy) {
+        let Some(rule) = policy.rule(gate) else { return };
+        let target = target.clone();
+        // INVARIANT (empty-is-nothing): no sources are a mistake, not everybody.
+        if sources.is_empty() {
+            self.refuse(Refusal::NoSources { target: target.clone(), gate });
+        } else if !rule.sources.cover(sources) {
+            let (asked, allowed) = (sources.clone(), rule.sources.clone());
+            self.refuse(Refusal::SourceNotAllowed { target: target.clone(), gate, asked, allowed });
+        }
+        if let Some(approvers) = &rule.approvers {
+            if !approvers.could_approve(&request.by) {
+                self.refuse(Refusal::NobodyMayApprove { target, gate, by: request.by.clone() });
+            }
+            self.approvers = Some(self.approvers.as_ref().map_or(approvers.clone(), |it| it.and(approvers)));
+        }
+    }
+
+    fn length(&mut self, lease: Lease, from: Timestamp, policy: &Policy, gate: Gate, terms: &Terms) {
+        let Some(rule) = policy.rule(gate) else { return };
+        let asked = lease.end().duration_since(from);
+        let reason = if rule.max < asked {
+            Refusal::TooLong { asked, max: rule.max }
+        } else if asked < terms.lease_min {
+            Refusal::TooShort { asked, min: terms.lease_min }
+        } else {
+            return;
+        };
+        self.refuse(reason);
+    }
+}

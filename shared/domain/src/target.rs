@@ -1,0 +1,572 @@
+//! The one aggregate: a machine, who may reach it until when, and who is at work on its firewalls.
+
+use crate::{
+    Admitted, Chain, ClaimToken, Decision, Diff, Digest, EndReason, Entry, Fact, Firewall, Gate, Grant, GrantId, Head, Lease, Owner,
+    Packet, Person, Policy, Refusal, Rule, RuleName, RuleSet, Snapshot, Sources, TargetId, diff, space::AddressSet,
+};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How long a worker lives; the platform kills it then.
+pub const WORKER_LIFE: SignedDuration = SignedDuration::from_secs(20);
+/// How far a worker's clock is from the truth, either way.
+pub const SKEW_MAX: SignedDuration = SignedDuration::from_secs(2);
+/// INVARIANT (a-claim-outlives-its-worker): a claim is longer than a worker lives, by any two clocks.
+pub const CLAIM: SignedDuration = SignedDuration::from_secs(30);
+const _: () = assert!(WORKER_LIFE.as_secs() + 2 * SKEW_MAX.as_secs() < CLAIM.as_secs());
+
+/// When to look again after a write: a cloud may let it land this late.
+pub const LOOK_AGAIN: [SignedDuration; 2] = [SignedDuration::from_mins(1), SignedDuration::from_mins(5)];
+/// When to look again after a read-back that was not what we wanted: first, and later on.
+pub const RETRY_MIN: SignedDuration = SignedDuration::from_secs(1);
+/// No two looks at something that stays wrong are further apart.
+pub const RETRY_MAX: SignedDuration = SignedDuration::from_secs(30);
+/// An extension in the last seconds of a lease may come too late to leave no gap: skew and one settle.
+pub const LAST_SECONDS: SignedDuration = SignedDuration::from_secs(4);
+const _: () = assert!(SKEW_MAX.as_secs() < LAST_SECONDS.as_secs());
+
+/// A machine: what is guarded, who may pass until when, and when somebody has to look at it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// What it is called.
+    pub id: TargetId,
+    policy: Option<Policy>,
+    policy_version: u64,
+    trial: Option<Trial>,
+    grants: BTreeMap<GrantId, Grant>,
+    claim: Option<Claim>,
+    /// Times to look at the firewalls whatever the leases say; at most four.
+    looks: Vec<Timestamp>,
+    /// How often in a row a read-back was not what we wanted, or there was none.
+    misses: u32,
+    /// When that was last. What was due by then waits for the look that was set then.
+    missed_at: Option<Timestamp>,
+    /// What the last read-back that agreed held; none while somebody may be writing.
+    agreed: Option<BTreeMap<String, Mark>>,
+    drifted: bool,
+    defeated: BTreeMap<Gate, String>,
+    head: Head,
+}
+
+/// A policy that lapses unless somebody confirms it in time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trial {
+    /// When it lapses.
+    pub until: Timestamp,
+    /// What is put back then.
+    pub before: Option<Policy>,
+}
+
+/// One worker's exclusive time to change the target's rules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// Whose.
+    pub token: ClaimToken,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// A rule of ours as it was last seen, to tell a foreign hand by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mark {
+    rule: Digest,
+    /// A rule that is over may be gone without anybody's doing: some firewalls shut by themselves.
+    until: Option<Timestamp>,
+}
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The asker's.
+    Mine,
+    /// Nobody's, or a dead worker's.
+    Free,
+    /// Somebody else's.
+    Taken,
+}
+
+/// A target as it should be stored, with what says why: all of it or nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Next {
+    /// The target.
+    pub target: Target,
+    /// What its journal gains.
+    pub entries: Vec<Entry>,
+    /// Every grant that changed, as it is now, also those that are closed.
+    pub grants: Vec<Grant>,
+}
+
+impl Target {
+    /// A machine that is not guarded.
+    pub fn unguarded(id: TargetId) -> Self {
+        Self {
+            id,
+            policy: None,
+            policy_version: 0,
+            trial: None,
+            grants: BTreeMap::new(),
+            claim: None,
+            looks: vec![],
+            misses: 0,
+            missed_at: None,
+            agreed: None,
+            drifted: false,
+            defeated: BTreeMap::new(),
+            head: Head::default(),
+        }
+    }
+
+    /// What the target's firewalls must hold at `now`.
+    ///
+    /// INVARIANT (shut-by-default): what is guarded is denied, whatever else happens.
+    /// INVARIANT (union-of-leases): a gate has one allow, for the sources of all its live leases.
+    pub fn rules(&self, now: Timestamp) -> RuleSet {
+        let Some(policy) = &self.policy else { return RuleSet::new() };
+        let owner = self.owner();
+        let mut doors = BTreeMap::<Gate, (Vec<_>, Timestamp)>::new();
+        for grant in self.grants.values().filter(|it| it.is_wanted(now) && policy.rule(it.gate).is_some()) {
+            let (ranges, until) = doors.entry(grant.gate).or_insert((vec![], grant.lease.end()));
+            ranges.extend(grant.sources.ranges().iter().copied());
+            *until = grant.lease.end().max(*until);
+        }
+        let name = |gate| RuleName { owner: owner.clone(), gate };
+        let lockdown = (name(None), Rule::Deny { gates: policy.gates() });
+        let allows = doors.into_iter().map(|(gate, (ranges, until))| {
+            (name(Some(gate)), Rule::Allow { gate, sources: Sources::of(ranges), until })
+        });
+        std::iter::once(lockdown).chain(allows).collect()
+    }
+
+    /// When somebody must settle this, if nobody is told to do so earlier.
+    ///
+    /// INVARIANT (nothing-is-forgotten): this is computed, never set, so no writer can lose what
+    /// another was waiting for. While a claim stands only its end is due: then the worker is dead.
+    pub fn due_at(&self) -> Option<Timestamp> {
+        if let Some(claim) = &self.claim {
+            return Some(claim.until);
+        }
+        let edges = self.grants.values().flat_map(Grant::edges).chain(self.trial.as_ref().map(|it| it.until));
+        let untried = edges.filter(|edge| self.missed_at.is_none_or(|missed_at| missed_at < *edge));
+        untried.chain(self.looks.iter().copied()).min()
+    }
+
+    // What people want. It needs no claim: the target is due by it.
+
+    /// Sets what is guarded, or with `None` guards nothing. Grants on ports that are no longer guarded
+    /// end; the others keep their leases. With `confirm_by` it lapses then, unless confirmed.
+    pub fn set_policy(
+        mut self,
+        policy: Option<Policy>,
+        by: &Person,
+        confirm_by: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Next, Refusal> {
+        if self.trial.is_some() {
+            return Err(Refusal::Unconfirmed { target: self.id });
+        }
+        self.trial = confirm_by.map(|until| Trial { until, before: self.policy.clone() });
+        self.policy_version += 1;
+        let version = self.policy_version;
+        let mut facts = vec![Fact::PolicySet { version, policy: policy.clone(), by: by.clone(), confirm_by }];
+        facts.extend(self.guard(policy, by, now));
+        Ok(self.record(now, facts, vec![]))
+    }
+
+    /// Keeps a policy that would lapse.
+    pub fn confirm_policy(mut self, by: &Person, now: Timestamp) -> Result<Next, Refusal> {
+        match self.trial.take() {
+            Some(trial) if now < trial.until => {
+                let fact = Fact::PolicyConfirmed { version: self.policy_version, by: by.clone() };
+                Ok(self.record(now, vec![fact], vec![]))
+            }
+            Some(_) | None => Err(Refusal::NothingToConfirm { target: self.id }),
+        }
+    }
+
+    /// Grants what was reviewed and approved.
+    #[must_use]
+    pub fn grant(mut self, grants: Vec<Grant>, approver: Option<&Person>, now: Timestamp) -> Next {
+        let mut facts = vec![];
+        for grant in grants {
+            self.grants.insert(grant.id.clone(), grant.clone());
+            facts.push(Fact::Approved { grant: Box::new(grant), approver: approver.cloned() });
+        }
+        self.record(now, facts, vec![])
+    }
+
+    /// Gives a grant the lease that was reviewed and approved.
+    #[must_use]
+    pub fn prolong(
+        mut self,
+        grant: &GrantId,
+        lease: Lease,
+        by: &Person,
+        approver: Option<&Person>,
+        now: Timestamp,
+    ) -> Next {
+        let live = self.grants.get_mut(grant).filter(|it| !it.lease.is_over(now));
+        let facts = live.map(|it| {
+            it.lease = lease;
+            Fact::Extended { grant: grant.clone(), lease, by: by.clone(), approver: approver.cloned() }
+        });
+        if facts.is_some() {
+            self.look(now);
+        }
+        self.record(now, facts, vec![])
+    }
+
+    /// Ends a lease now. Ending what is over is success: somebody else was faster.
+    #[must_use]
+    pub fn close(mut self, grant: &GrantId, by: &Person, now: Timestamp) -> Next {
+        let live = self.grants.get_mut(grant).filter(|it| !it.lease.is_over(now));
+        let facts = live.map(|it| end(it, EndReason::UserRequested, by, now));
+        self.record(now, facts, vec![])
+    }
+
+    /// Records what happened around this target and changes nothing of it.
+    #[must_use]
+    pub fn note(self, facts: Vec<Fact>, now: Timestamp) -> Next {
+        self.record(now, facts, vec![])
+    }
+
+    // What a worker does with its firewalls.
+
+    /// Whose turn it is.
+    pub fn standing(&self, token: &ClaimToken, now: Timestamp) -> Standing {
+        match &self.claim {
+            Some(claim) if claim.token == *token => Standing::Mine,
+            Some(claim) if now < claim.until => Standing::Taken,
+            Some(_) | None => Standing::Free,
+        }
+    }
+
+    /// Takes the turn, and lets what is over by now lapse.
+    ///
+    /// INVARIANT (a-write-is-looked-at-again): a claim that is found standing is a dead worker's,
+    /// and what it wrote may land yet.
+    #[must_use]
+    pub fn claim(mut self, token: &ClaimToken, now: Timestamp) -> Next {
+        let until = after(now, CLAIM);
+        let mut facts = vec![];
+        if let Some(dead) = self.claim.replace(Claim { token: token.clone(), until }) {
+            self.looks = looks(now);
+            self.agreed = None;
+            facts.push(Fact::TakenOver { from: dead.token });
+        }
+        if let Some(trial) = self.trial.take_if(|it| it.until <= now) {
+            self.policy_version += 1;
+            facts.push(Fact::PolicyReverted { version: self.policy_version, policy: trial.before.clone() });
+            let nobody = PORTCULLIS.parse().ok();
+            facts.extend(nobody.into_iter().flat_map(|by: Person| self.guard(trial.before.clone(), &by, now)));
+        }
+        self.record(now, facts, vec![])
+    }
+
+    /// Records what is about to be written, before it is: a worker's death leaves no unrecorded write.
+    #[must_use]
+    pub fn intend(mut self, seen: &Snapshot, diff: &Diff) -> Next {
+        let mut facts = vec![];
+        // Not what we last left behind: somebody else's hand, or a write that landed late.
+        let rules = self.agreed.take().map(|before| strays(&before, &self.marks(seen), seen.read_at));
+        if let Some(rules) = rules.filter(|it| !it.is_empty()) {
+            self.drifted = true;
+            facts.push(Fact::DriftFound { rules });
+        }
+        facts.push(Fact::Writing { changes: diff.changes.iter().map(ToString::to_string).collect() });
+        self.record(seen.read_at, facts, vec![])
+    }
+
+    /// What a read-back proves about the rules for `now`; gives the claim back.
+    ///
+    /// INVARIANT (closed-means-read-back): a grant is closed once its gate was seen to admit nobody
+    /// but the live leases' sources. INVARIANT (a-write-is-looked-at-again), also when we lived.
+    #[must_use]
+    pub fn confirm(mut self, seen: &Snapshot, wrote: bool, now: Timestamp) -> Next {
+        let owner = self.owner();
+        let desired = self.rules(now);
+        let agrees = diff(seen, &owner, &desired).is_empty();
+        let gates = self.gates().into_iter().map(|gate| (gate, seen.admitted(&owner, gate)));
+        let admitted: BTreeMap<Gate, Admitted> = gates.collect();
+        let view = View { seen, owner, desired, admitted, agrees };
+        let mut facts = vec![];
+        let is_settled = agrees && self.defeats(&view, &mut facts);
+        let closed = self.live(&view, now, &mut facts);
+        if wrote || !agrees {
+            facts.push(view.read_back());
+        }
+        if self.drifted && agrees {
+            self.drifted = false;
+            facts.push(Fact::DriftHealed);
+        }
+        if agrees {
+            self.agreed = Some(self.marks(seen));
+        }
+        self.claim = None;
+        self.looks.retain(|look| now < *look);
+        if wrote {
+            self.looks = looks(seen.read_at);
+        }
+        // INVARIANT (the-read-back-decides): whatever a write's answer was.
+        if is_settled && self.grants.values().all(|it| it.open_failed.is_none() || it.opened_at.is_some()) {
+            (self.misses, self.missed_at) = (0, None);
+        } else {
+            self.miss(seen.read_at);
+        }
+        self.record(seen.read_at, facts, closed)
+    }
+
+    /// Gives the claim back when the firewalls cannot be settled now; they are tried again.
+    #[must_use]
+    pub fn give_up(mut self, why: String, now: Timestamp) -> Next {
+        self.claim = None;
+        self.looks.retain(|look| now < *look);
+        self.looks.extend(looks(now));
+        self.looks.sort_unstable();
+        self.looks.truncate(LOOK_AGAIN.len());
+        self.miss(now);
+        // The first failure, the second, the fourth and so on: something broken for good fills no journal.
+        let facts = self.misses.is_power_of_two().then_some(Fact::SettleFailed { why });
+        self.record(now, facts, vec![])
+    }
+
+    // Reading.
+
+    /// What is guarded.
+    pub fn policy(&self) -> Option<&Policy> {
+        self.policy.as_ref()
+    }
+
+    /// How often the policy was set.
+    pub fn policy_version(&self) -> u64 {
+        self.policy_version
+    }
+
+    /// The policy change that waits for a confirmation.
+    pub fn trial(&self) -> Option<&Trial> {
+        self.trial.as_ref()
+    }
+
+    /// Approved and not yet closed.
+    pub fn grants(&self) -> &BTreeMap<GrantId, Grant> {
+        &self.grants
+    }
+
+    /// One of them.
+    pub fn grant_of(&self, id: &GrantId) -> Option<&Grant> {
+        self.grants.get(id)
+    }
+
+    /// Gates whose lock another rule defeats, and which.
+    pub fn defeated(&self) -> &BTreeMap<Gate, String> {
+        &self.defeated
+    }
+
+    /// How often in a row its firewalls could not be brought to what they must hold.
+    pub fn misses(&self) -> u32 {
+        self.misses
+    }
+
+    /// Where its journal ends.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// What it is called in the names of rules.
+    pub fn owner(&self) -> Owner {
+        Owner::from(&self.id)
+    }
+
+    /// Every gate that is guarded or that a grant still speaks of.
+    fn gates(&self) -> std::collections::BTreeSet<Gate> {
+        let guarded = self.policy.iter().flat_map(Policy::gates);
+        guarded.chain(self.grants.values().map(|it| it.gate)).collect()
+    }
+
+    fn is_guarded(&self, gate: Gate) -> bool {
+        self.policy.as_ref().is_some_and(|it| it.rule(gate).is_some())
+    }
+
+    fn guard(&mut self, policy: Option<Policy>, by: &Person, now: Timestamp) -> Vec<Fact> {
+        self.policy = policy;
+        let guarded = self.policy.as_ref().map(Policy::gates).unwrap_or_default();
+        let orphaned = |it: &&mut Grant| !guarded.contains(&it.gate) && !it.lease.is_over(now);
+        let ended = self.grants.values_mut().filter(orphaned);
+        let facts = ended.map(|it| end(it, EndReason::PolicyChanged, by, now)).collect();
+        self.look(now);
+        facts
+    }
+
+    /// Which locks are defeated, by whom; says whether none is.
+    fn defeats(&mut self, view: &View<'_>, facts: &mut Vec<Fact>) -> bool {
+        for (gate, admitted) in &view.admitted {
+            let by = self.is_guarded(*gate).then(|| view.beyond(*gate, admitted)).flatten();
+            if self.defeated.get(gate) != by.as_ref() {
+                facts.push(Fact::LockDefeated { gate: *gate, by: by.clone() });
+            }
+            match by {
+                Some(rule) => drop(self.defeated.insert(*gate, rule)),
+                None => drop(self.defeated.remove(gate)),
+            }
+        }
+        self.defeated.retain(|gate, _| view.admitted.contains_key(gate));
+        self.defeated.is_empty()
+    }
+
+    /// Opens and closes what the read-back proves; gives what is closed.
+    fn live(&mut self, view: &View<'_>, now: Timestamp, facts: &mut Vec<Fact>) -> Vec<Grant> {
+        let guarded = self.policy.as_ref().map(Policy::gates).unwrap_or_default();
+        let read_at = view.seen.read_at;
+        let mut closed = vec![];
+        for it in self.grants.values_mut() {
+            let Some(admitted) = view.admitted.get(&it.gate) else { continue };
+            let is_shut = if guarded.contains(&it.gate) {
+                admitted.any.is_within(&view.wanted(it.gate))
+            } else {
+                !view.seen.holds(&view.name(it.gate))
+            };
+            let (grant, reason) = (it.id.clone(), it.reason());
+            if it.lease.is_over(now) {
+                if is_shut {
+                    let late = read_at.duration_since(it.lease.end());
+                    it.closed_at = Some(read_at);
+                    closed.push(it.clone());
+                    let late_ms = i64::try_from(late.as_millis()).unwrap_or(i64::MAX);
+                    facts.push(Fact::Closed { grant, reason, late_ms });
+                }
+            } else if it.lease.is_live(now) && it.opened_at.is_none() {
+                if AddressSet::from(&it.sources).is_within(&admitted.all) {
+                    it.opened_at = Some(read_at);
+                    it.open_failed = None;
+                    facts.push(Fact::Opened { grant });
+                } else if view.agrees {
+                    let decided_by = view.kept_out(it.gate, &it.sources, admitted);
+                    if it.open_failed.as_ref() != Some(&decided_by) {
+                        it.open_failed = Some(decided_by.clone());
+                        facts.push(Fact::OpenFailed { grant, decided_by });
+                    }
+                }
+            }
+        }
+        self.grants.retain(|_, it| it.closed_at.is_none());
+        closed
+    }
+
+    fn marks(&self, seen: &Snapshot) -> BTreeMap<String, Mark> {
+        let owner = self.owner();
+        let of = |firewall: &Firewall| {
+            let id = firewall.id.clone();
+            let rules = firewall.of(&owner).map(move |(name, held)| {
+                let until = match &held.rule {
+                    Some(Rule::Allow { until, .. }) => Some(*until),
+                    Some(Rule::Deny { .. }) | None => None,
+                };
+                (format!("{name} in {id}"), Mark { rule: Digest::of(&held.rule), until })
+            });
+            rules.collect::<Vec<_>>()
+        };
+        seen.firewalls.iter().flat_map(of).collect()
+    }
+
+    /// Somebody has to look, now.
+    fn look(&mut self, now: Timestamp) {
+        if self.looks.iter().all(|look| now < *look) {
+            self.looks.push(now);
+        }
+    }
+
+    /// Twice the wait with every miss.
+    fn miss(&mut self, at: Timestamp) {
+        let doubled = RETRY_MIN.checked_mul(1_i32 << self.misses.min(10)).unwrap_or(RETRY_MAX);
+        self.misses = self.misses.saturating_add(1);
+        self.missed_at = Some(at);
+        self.looks.push(after(at, doubled.min(RETRY_MAX)));
+    }
+
+    fn record(mut self, at: Timestamp, facts: impl IntoIterator<Item = Fact>, closed: Vec<Grant>) -> Next {
+        let (head, entries) = self.head.append(&Chain::from(&self.id), at, facts);
+        self.head = head;
+        let changed = |id: &GrantId| self.grants.get(id).cloned();
+        let mut grants: Vec<Grant> = entries.iter().filter_map(|it| it.fact.grant()).filter_map(changed).collect();
+        grants.dedup_by(|one, two| one.id == two.id);
+        grants.extend(closed);
+        Next { target: self, entries, grants }
+    }
+}
+
+/// Who acts when nobody does.
+const PORTCULLIS: &str = "portcullis";
+
+/// What was read, beside what was wanted.
+struct View<'a> {
+    seen: &'a Snapshot,
+    owner: Owner,
+    desired: RuleSet,
+    admitted: BTreeMap<Gate, Admitted>,
+    agrees: bool,
+}
+
+impl View<'_> {
+    fn name(&self, gate: Gate) -> RuleName {
+        RuleName { owner: self.owner.clone(), gate: Some(gate) }
+    }
+
+    /// Who should pass a gate: the sources of its live leases.
+    fn wanted(&self, gate: Gate) -> AddressSet {
+        match self.desired.get(&self.name(gate)) {
+            Some(Rule::Allow { sources, .. }) => sources.into(),
+            Some(Rule::Deny { .. }) | None => AddressSet::default(),
+        }
+    }
+
+    /// The rule that lets somebody in who has no lease.
+    fn beyond(&self, gate: Gate, admitted: &Admitted) -> Option<String> {
+        let who = admitted.any.without(&self.wanted(gate));
+        self.decided(gate, &who, true)
+    }
+
+    /// The rule that keeps somebody out who has a lease.
+    fn kept_out(&self, gate: Gate, sources: &Sources, admitted: &Admitted) -> String {
+        let who = AddressSet::from(sources).without(&admitted.all);
+        self.decided(gate, &who, false).unwrap_or_else(|| "(unknown)".to_owned())
+    }
+
+    fn decided(&self, gate: Gate, who: &AddressSet, passes: bool) -> Option<String> {
+        let source = who.first()?;
+        let decide = |protocol| self.seen.decide(&self.owner, &Packet { source, protocol, port: gate.port });
+        let mut decisions = gate.protocol.transports().iter().map(|protocol| decide(*protocol));
+        let Decision { firewall, rule, .. } = decisions.find(|it| it.passes == passes)?;
+        Some(firewall.map_or_else(|| rule.clone(), |firewall| format!("{rule} in {firewall}")))
+    }
+
+    fn read_back(&self) -> Fact {
+        let admitted = self.admitted.iter().map(|(gate, admitted)| (*gate, admitted.any.to_string()));
+        Fact::ReadBack { agrees: self.agrees, admitted: admitted.collect() }
+    }
+}
+
+fn end(it: &mut Grant, reason: EndReason, by: &Person, now: Timestamp) -> Fact {
+    it.lease = it.lease.cut(now);
+    it.end_reason = Some(reason);
+    Fact::Ended { grant: it.id.clone(), lease: it.lease, reason, by: by.clone() }
+}
+
+/// Rules that are not as they were, although their time is not over.
+fn strays(before: &BTreeMap<String, Mark>, after: &BTreeMap<String, Mark>, now: Timestamp) -> Vec<String> {
+    let lasts = |it: &Mark| it.until.is_none_or(|until| now < until);
+    let changed = before.iter().filter(|(name, mark)| lasts(mark) && after.get(*name) != Some(*mark));
+    let added = after.iter().filter(|(name, mark)| lasts(mark) && !before.contains_key(*name));
+    changed.chain(added).map(|(name, _)| name.clone()).collect()
+}
+
+fn looks(now: Timestamp) -> Vec<Timestamp> {
+    LOOK_AGAIN.map(|wait| after(now, wait)).to_vec()
+}
+
+fn after(now: Timestamp, wait: SignedDuration) -> Timestamp {
+    now.saturating_add(wait).unwrap_or(Timestamp::MAX)
+}
