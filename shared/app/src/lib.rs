@@ -1,1 +1,26 @@
-//! .
+//! What we do: load, decide, commit. The only place where the domain meets the outside.
+//!
+//! The traits in [`ports`] say what the use cases need; their doc comments are the contract. Every use
+//! case may run twice, be reordered, or die anywhere, with the same end.
+
+mod ask;
+mod decide;
+mod error;
+mod events;
+mod guard;
+mod look;
+pub mod ports;
+mod settle;
+mod watch;
+
+pub use ask::{Answer, Asked, close, explain, extend, initiate};
+pub use decide::{approve, lapse, reject};
+pub use error::{BoxError, Error};
+pub use events::{Event, events, relay};
+pub use guard::{Guarded, Guarding, Plan, PlannedGate, confirm, disable, edit, enable, plan};
+pub use look::{Discovered, TargetState, Verified, activity, check, discover, discover_one, verify};
+pub use settle::settle;
+pub use watch::{expire, reconcile};
+
+/// How often one commit may lose to other writers.
+const CONFLICTS_MAX: usize = 8;

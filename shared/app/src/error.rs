@@ -1,0 +1,60 @@
+//! What can go wrong, told apart by who acts next.
+
+use portcullis_domain::Refusals;
+
+/// Whatever an adapter failed with.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Five kinds, told apart by who acts next.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The caller, differently.
+    #[error("refused")]
+    Refused(#[source] Refusals),
+    /// The caller, about something that exists.
+    #[error("there is no {what} `{name}`")]
+    NotFound {
+        /// What kind of thing.
+        what: &'static str,
+        /// What it was called.
+        name: String,
+    },
+    /// Whoever looks again.
+    #[error("somebody else changed it first")]
+    Conflict,
+    /// The next try.
+    #[error("could not {doing}")]
+    Unavailable {
+        /// What was being done.
+        doing: &'static str,
+        /// What failed.
+        source: BoxError,
+    },
+    /// A person.
+    #[error("cannot {doing}")]
+    Broken {
+        /// What was being done.
+        doing: &'static str,
+        /// What is wrong.
+        source: BoxError,
+    },
+}
+
+impl Error {
+    /// The whole chain of sources in one line.
+    pub fn full(&self) -> String {
+        let mut line = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(it) = source {
+            line = format!("{line}: {it}");
+            source = it.source();
+        }
+        line
+    }
+}
+
+impl<T: Into<Refusals>> From<T> for Error {
+    fn from(refusals: T) -> Self {
+        Self::Refused(refusals.into())
+    }
+}

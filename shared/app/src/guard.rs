@@ -1,0 +1,235 @@
+//! What is guarded: enable, edit, disable, confirm; and plan, which only looks.
+
+use crate::{
+    CONFLICTS_MAX, Error,
+    ports::{Batch, Firewalls, Inventory, Machine, Seen, Store},
+};
+use jiff::{SignedDuration, Timestamp};
+use portcullis_domain::{
+    Change, Decision, Gate, Next, Packet, Person, Policy, PortRule, Refusal, Snapshot, Target, TargetId, diff,
+};
+use std::net::IpAddr;
+
+/// The shortest and the longest time to confirm a policy within.
+const CONFIRM_WITHIN: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(5), SignedDuration::from_hours(1));
+
+/// Who guards what, since when.
+#[derive(Debug, Clone)]
+pub struct Guarding {
+    /// The machine.
+    pub target: TargetId,
+    /// Who says so.
+    pub by: Person,
+    /// The policy lapses after this long, unless confirmed.
+    pub confirm_within: Option<SignedDuration>,
+}
+
+/// A target as it is now guarded, or no longer.
+#[derive(Debug, Clone)]
+pub struct Guarded {
+    /// The target.
+    pub target: Target,
+    /// What the caller should know before it is too late.
+    pub warnings: Vec<String>,
+}
+
+/// What settling would do to a target's firewalls, and what would come of it.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// What would be written.
+    pub changes: Vec<Change>,
+    /// Every gate that is or would be guarded.
+    pub gates: Vec<PlannedGate>,
+    /// What the caller should know before it is too late.
+    pub warnings: Vec<String>,
+}
+
+/// One gate of a plan.
+#[derive(Debug, Clone)]
+pub struct PlannedGate {
+    /// The gate.
+    pub gate: Gate,
+    /// Who passes now.
+    pub admits_now: String,
+    /// Foreign rules that admit somebody now and would no longer decide.
+    pub shadows: Vec<String>,
+}
+
+/// Guards a target that is not guarded. Enabling twice with the same policy is enabling once.
+pub async fn enable(
+    store: &impl Store,
+    outside: &(impl Firewalls + Inventory),
+    guarding: &Guarding,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Guarded, Error> {
+    let snapshot = supported(outside, &guarding.target).await?;
+    let confirm_by = guarding.confirm_by(now)?;
+    let warnings = warnings(&snapshot, policy, guarding.confirm_within.is_some());
+    let set = |target: Target| match target.policy() {
+        None => target.set_policy(Some(policy.clone()), &guarding.by, confirm_by, now).map(Some),
+        Some(before) if before == policy => Ok(None),
+        Some(_) => Err(Refusal::AlreadyEnabled { target: target.id }),
+    };
+    let target = change(store, &guarding.target, true, set).await?;
+    Ok(Guarded { target, warnings })
+}
+
+/// Replaces the policy of a guarded target. Grants on ports that are no longer guarded end.
+pub async fn edit(
+    store: &impl Store,
+    outside: &(impl Firewalls + Inventory),
+    guarding: &Guarding,
+    policy: impl Fn(&Policy) -> Result<Policy, Error> + Send,
+    now: Timestamp,
+) -> Result<Guarded, Error> {
+    let snapshot = supported(outside, &guarding.target).await?;
+    let confirm_by = guarding.confirm_by(now)?;
+    let known = load(store, &guarding.target).await?;
+    let wanted = match known.as_ref().and_then(|(target, _)| target.policy()) {
+        Some(before) => policy(before)?,
+        None => return Err(Refusal::NotEnabled { target: guarding.target.clone() }.into()),
+    };
+    let before = known.and_then(|(target, _)| target.policy().cloned());
+    let warnings = warnings(&snapshot, &wanted, guarding.confirm_within.is_some());
+    let set = |target: Target| {
+        if target.policy().is_none() {
+            Err(Refusal::NotEnabled { target: target.id })
+        } else if target.policy() == Some(&wanted) {
+            Ok(None)
+        } else if target.policy() != before.as_ref() {
+            // Somebody edited it meanwhile: what was asked may undo that without meaning to.
+            Err(Refusal::NotAsShown)
+        } else {
+            target.set_policy(Some(wanted.clone()), &guarding.by, confirm_by, now).map(Some)
+        }
+    };
+    let target = change(store, &guarding.target, false, set).await?;
+    Ok(Guarded { target, warnings })
+}
+
+/// Guards a target no longer: its grants end, and its firewalls become what they were before.
+pub async fn disable(store: &impl Store, target: &TargetId, by: &Person, now: Timestamp) -> Result<Target, Error> {
+    let set = |target: Target| match target.policy() {
+        None => Ok(None),
+        Some(_) => target.set_policy(None, by, None, now).map(Some),
+    };
+    change(store, target, false, set).await
+}
+
+/// Keeps a policy that would lapse.
+pub async fn confirm(store: &impl Store, target: &TargetId, by: &Person, now: Timestamp) -> Result<Target, Error> {
+    change(store, target, false, |target| target.confirm_policy(by, now).map(Some)).await
+}
+
+/// What settling a target would do, as it is or as it would be with `policy`; nothing is written.
+pub async fn plan(
+    store: &impl Store,
+    outside: &(impl Firewalls + Inventory),
+    id: &TargetId,
+    policy: Option<&Policy>,
+    by: &Person,
+    now: Timestamp,
+) -> Result<Plan, Error> {
+    let snapshot = supported(outside, id).await?;
+    let known = load(store, id).await?.map(|(target, _)| target);
+    let target = known.unwrap_or_else(|| Target::unguarded(id.clone()));
+    let before = target.clone();
+    let target = match policy {
+        Some(policy) => target.set_policy(Some(policy.clone()), by, None, now).map_err(Error::from)?.target,
+        None => target,
+    };
+    let owner = target.owner();
+    let gates = target.policy().into_iter().flat_map(Policy::ports).map(PortRule::gate);
+    let planned = gates.map(|gate| PlannedGate {
+        gate,
+        admits_now: snapshot.admitted(&owner, gate).any.to_string(),
+        shadows: if before.policy().is_some_and(|it| it.rule(gate).is_some()) { vec![] } else { admitting(&snapshot, gate) },
+    });
+    Ok(Plan {
+        changes: diff(&snapshot, &owner, &target.rules(now)).changes,
+        gates: planned.collect(),
+        warnings: target.policy().map(|it| warnings(&snapshot, it, true)).unwrap_or_default(),
+    })
+}
+
+/// Whether a packet gets to a target, and which rule says so: the firewalls are asked, not the table.
+pub(crate) async fn follow(firewalls: &impl Firewalls, id: &TargetId, packet: &Packet) -> Result<Decision, Error> {
+    let snapshot = firewalls.read(id).await?;
+    Ok(snapshot.decide(&id.into(), packet))
+}
+
+impl Guarding {
+    fn confirm_by(&self, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+        let (min, max) = CONFIRM_WITHIN;
+        match self.confirm_within {
+            Some(asked) if asked < min || max < asked => Err(Refusal::ConfirmWithin { asked, min, max }.into()),
+            Some(within) => Ok(Some(now.saturating_add(within).unwrap_or(Timestamp::MAX))),
+            None => Ok(None),
+        }
+    }
+}
+
+/// The firewalls of a machine that can be guarded.
+async fn supported(outside: &(impl Firewalls + Inventory), id: &TargetId) -> Result<Snapshot, Error> {
+    let machine = outside.machine(id).await?;
+    let Machine { unsupported, .. } =
+        machine.ok_or_else(|| Error::NotFound { what: "target", name: id.to_string() })?;
+    match unsupported {
+        Some(reason) => Err(Refusal::Unsupported { target: id.clone(), reason: reason.to_string() }.into()),
+        None => outside.read(id).await,
+    }
+}
+
+/// Foreign rules that let somebody through a gate.
+fn admitting(snapshot: &Snapshot, gate: Gate) -> Vec<String> {
+    let admits = |it: &&portcullis_domain::Foreign| {
+        it.reaches
+            && it.action == portcullis_domain::Action::Allow
+            && it.protocol.meets(gate.protocol)
+            && it.ports.iter().any(|range| range.contains(&gate.port.number()))
+    };
+    let of = |firewall: &portcullis_domain::Firewall| {
+        let id = firewall.id.clone();
+        let rules = firewall.foreign.iter().filter(admits).map(|it| format!("{} in {id}", it.name));
+        rules.collect::<Vec<_>>()
+    };
+    snapshot.firewalls.iter().flat_map(of).collect()
+}
+
+fn warnings(snapshot: &Snapshot, policy: &Policy, has_way_back: bool) -> Vec<String> {
+    let guarded = |gate: &Gate| policy.gates().iter().any(|it| it.port == gate.port && it.protocol.meets(gate.protocol));
+    let connected = snapshot.connected.iter().filter(|(gate, _)| guarded(gate));
+    let advice = if has_way_back { "" } else { "; give a time to confirm within, so that a mistake undoes itself" };
+    let warn = |(gate, address): &(Gate, IpAddr)| {
+        format!("`{address}` is connected to port `{gate}`, which is shut from now on without a lease{advice}")
+    };
+    connected.map(warn).collect()
+}
+
+async fn load(store: &impl Store, id: &TargetId) -> Result<Option<(Target, Seen)>, Error> {
+    store.target(id).await
+}
+
+/// Commits what `decide` makes of a target; nothing where it makes nothing of it.
+async fn change(
+    store: &impl Store,
+    id: &TargetId,
+    may_be_new: bool,
+    decide: impl Fn(Target) -> Result<Option<Next>, Refusal> + Send,
+) -> Result<Target, Error> {
+    for _ in 0..CONFLICTS_MAX {
+        let (target, seen) = match load(store, id).await? {
+            Some(found) => found,
+            None if may_be_new => (Target::unguarded(id.clone()), Seen::NEVER),
+            None => return Err(Refusal::NotEnabled { target: id.clone() }.into()),
+        };
+        let Some(next) = decide(target.clone())? else { return Ok(target) };
+        let after = next.target.clone();
+        match store.commit(Batch::of(next, seen)).await {
+            Err(Error::Conflict) => {}
+            outcome => return outcome.map(|()| after),
+        }
+    }
+    Err(Error::Conflict)
+}

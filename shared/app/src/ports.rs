@@ -1,0 +1,317 @@
+//! What the use cases need from outside. The doc comments are the contract; one suite of tests runs on
+//! every implementation.
+
+use crate::{Error, Event};
+use jiff::Timestamp;
+use portcullis_domain::{
+    Chain, Change, Entry, Etag, FirewallId, Gate, Grant, GrantId, Head, Next, Person, Request, RequestId, RuleName,
+    Snapshot, Target, TargetId,
+};
+use serde::{Deserialize, Serialize};
+use std::{fmt, future::Future, net::IpAddr, str::FromStr};
+
+/// The table. Every call may fail before or after it took effect.
+pub trait Store: Send + Sync {
+    /// Strongly consistent: sees every commit that took effect before it was called.
+    fn target(&self, id: &TargetId) -> impl Future<Output = Result<Option<(Target, Seen)>, Error>> + Send;
+
+    /// Strongly consistent.
+    fn request(&self, id: &RequestId) -> impl Future<Output = Result<Option<(Request, Seen)>, Error>> + Send;
+
+    /// A grant as it was last committed, also one that is closed.
+    fn grant(&self, id: &GrantId) -> impl Future<Output = Result<Option<Grant>, Error>> + Send;
+
+    /// Where the chain of what concerns no target ends. Strongly consistent.
+    fn rest(&self) -> impl Future<Output = Result<Head, Error>> + Send;
+
+    /// Writes all of the batch, with its due times, or nothing at all; durable before it answers.
+    ///
+    /// `Conflict` if anybody wrote one of its items since it was seen, if an entry of its number
+    /// exists, or if it approves a grant that ever existed (INVARIANT: granted-once).
+    /// An item that was written has the version [`Seen::next`].
+    fn commit(&self, batch: Batch) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// At most `at_most` things that are due at `now`, from an index and never by a scan, longest due
+    /// first.
+    fn due(&self, now: Timestamp, at_most: usize) -> impl Future<Output = Result<Vec<Due>, Error>> + Send;
+
+    /// Targets that were ever guarded, by id, after `after`.
+    fn targets(
+        &self,
+        after: Option<&TargetId>,
+        at_most: usize,
+    ) -> impl Future<Output = Result<Vec<Target>, Error>> + Send;
+
+    /// Requests, the newest first.
+    fn requests(
+        &self,
+        of: &RequestFilter,
+        page: &PageAsked,
+    ) -> impl Future<Output = Result<Page<Request>, Error>> + Send;
+
+    /// Grants, the newest first.
+    fn grants(&self, of: &GrantFilter, page: &PageAsked) -> impl Future<Output = Result<Page<Grant>, Error>> + Send;
+
+    /// At most `at_most` entries of a chain, from number `from` on.
+    fn entries(
+        &self,
+        chain: &Chain,
+        from: u64,
+        at_most: usize,
+    ) -> impl Future<Output = Result<Vec<Entry>, Error>> + Send;
+}
+
+/// The version of an item that was loaded. Spent by committing over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seen(pub u64);
+
+/// What is written together.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    /// Targets, each with the version that it replaces.
+    pub targets: Vec<(Next, Seen)>,
+    /// A request, with the version that it replaces.
+    pub request: Option<(Request, Seen)>,
+    /// Entries that concern no target.
+    pub rest: Vec<Entry>,
+}
+
+/// Something that somebody has to look at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Due {
+    /// A target, to be settled.
+    Target(TargetId),
+    /// A pending request, to lapse.
+    Request(RequestId),
+}
+
+/// Which requests.
+#[derive(Debug, Clone, Default)]
+pub struct RequestFilter {
+    /// Only those in this state, as [`portcullis_domain::RequestState::word`] says it.
+    pub state: Option<String>,
+    /// Only theirs.
+    pub by: Option<Person>,
+}
+
+/// Which grants.
+#[derive(Debug, Clone, Default)]
+pub struct GrantFilter {
+    /// Only those of this target.
+    pub target: Option<TargetId>,
+    /// Only those of this request.
+    pub request: Option<RequestId>,
+    /// Only theirs.
+    pub by: Option<Person>,
+    /// Only those that are not closed.
+    pub unclosed: bool,
+}
+
+/// Which part of a long list.
+#[derive(Debug, Clone)]
+pub struct PageAsked {
+    /// Where the part before ended.
+    pub after: Option<Cursor>,
+    /// How long a part may be.
+    pub at_most: usize,
+}
+
+/// A part of a long list.
+#[derive(Debug, Clone)]
+pub struct Page<T> {
+    /// What is in it.
+    pub items: Vec<T>,
+    /// Where to go on; nothing at the end of the list.
+    pub next: Option<Cursor>,
+}
+
+/// A place in a list. Opaque to everybody but the store that made it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Cursor(pub String);
+
+/// Whatever holds rules. Every call may fail before or after it took effect, and a write may take
+/// effect minutes later, even if its caller is long dead.
+pub trait Firewalls: Send + Sync {
+    /// Every firewall on the target's path, at least one, with who is connected where that is known.
+    ///
+    /// `NotFound` for a target that does not exist, `Broken` for one that nothing can guard.
+    fn read(&self, target: &TargetId) -> impl Future<Output = Result<Snapshot, Error>> + Send;
+
+    /// Every rule of ours in every firewall that can be seen, for whichever target.
+    fn ours(&self) -> impl Future<Output = Result<Vec<OurRule>, Error>> + Send;
+
+    /// Makes the changes in their order. Writing twice is once; deleting the absent succeeds.
+    ///
+    /// `Conflict` if a rule is not the one that its `if_match` names, or its priority is in use. What
+    /// came before the change that failed may have been written: a read tells.
+    fn write(&self, target: Option<&TargetId>, changes: &[Change]) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// A rule of ours that was found somewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OurRule {
+    /// Where.
+    pub firewall: FirewallId,
+    /// Which.
+    pub name: RuleName,
+    /// Its version.
+    pub etag: Option<Etag>,
+}
+
+/// What machines there are.
+pub trait Inventory: Send + Sync {
+    /// Machines by id, after `after`, with what could not be seen.
+    fn machines(
+        &self,
+        after: Option<&TargetId>,
+        at_most: usize,
+    ) -> impl Future<Output = Result<Machines, Error>> + Send;
+
+    /// One machine.
+    fn machine(&self, id: &TargetId) -> impl Future<Output = Result<Option<Machine>, Error>> + Send;
+}
+
+/// A part of the inventory.
+#[derive(Debug, Clone, Default)]
+pub struct Machines {
+    /// What is in it, by id. Fewer than asked for is the end.
+    pub items: Vec<Machine>,
+    /// What could not be seen, and why, in a line each.
+    pub unseen: Vec<String>,
+}
+
+/// A machine, guarded or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// What Portcullis calls it.
+    pub id: TargetId,
+    /// What people call it.
+    pub name: String,
+    /// Where it is.
+    pub location: String,
+    /// What runs on it.
+    pub os: Os,
+    /// What to connect to.
+    pub addresses: Vec<IpAddr>,
+    /// What guards it: `nsg`, `firewall`, `nftables`.
+    pub guarded_by: Option<String>,
+    /// Why it cannot be guarded.
+    pub unsupported: Option<Unsupported>,
+}
+
+/// What runs on a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Os {
+    /// Managed over SSH.
+    Linux,
+    /// Managed over RDP.
+    Windows,
+}
+
+/// Why a machine cannot be guarded. The words are those of Defender's reasons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unsupported {
+    /// Nothing on its path holds rules.
+    NoFirewall,
+    /// A classic VM.
+    Classic,
+    /// Its firewall is managed by Firewall Manager.
+    FirewallManager,
+    /// A policy of the organisation forbids it.
+    DisabledByPolicy,
+    /// It has no network interface.
+    NoNic,
+}
+
+/// Where events go.
+pub trait Bus: Send + Sync {
+    /// Publishes all, and tells which could not be: a success may still have failures in it.
+    fn publish(&self, events: &[Event]) -> impl Future<Output = Result<Vec<NotPublished>, Error>> + Send;
+}
+
+/// An event that the bus did not take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotPublished {
+    /// Which: its place in what was published.
+    pub at: usize,
+    /// Why.
+    pub why: String,
+}
+
+impl Seen {
+    /// The version of what does not exist.
+    pub const NEVER: Self = Self(0);
+
+    /// The version after this one was replaced.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl Batch {
+    /// A batch of one target.
+    pub fn of(next: Next, seen: Seen) -> Self {
+        Self { targets: vec![(next, seen)], ..Self::default() }
+    }
+}
+
+impl Os {
+    /// The gate that its owners manage it through, offered where nobody says otherwise.
+    pub fn default_gate(self) -> Gate {
+        const SSH: &str = "22/tcp";
+        const RDP: &str = "3389/tcp";
+        let text = match self {
+            Self::Linux => SSH,
+            Self::Windows => RDP,
+        };
+        // Both texts are gates: a test says so.
+        text.parse().unwrap_or_else(|_| unreachable!("`{text}` is a gate"))
+    }
+}
+
+impl Unsupported {
+    /// The machine-readable word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::NoFirewall => "no_firewall",
+            Self::Classic => "classic",
+            Self::FirewallManager => "firewall_manager",
+            Self::DisabledByPolicy => "disabled_by_policy",
+            Self::NoNic => "no_nic",
+        }
+    }
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoFirewall => "nothing on its path holds rules (no_firewall)",
+            Self::Classic => "it is a classic machine (classic)",
+            Self::FirewallManager => "its firewall is managed by Firewall Manager (firewall_manager)",
+            Self::DisabledByPolicy => "a policy of its owner forbids it (disabled_by_policy)",
+            Self::NoNic => "it has no network interface (no_nic)",
+        })
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = std::convert::Infallible;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_gates_are_gates() {
+        assert_eq!(Os::Linux.default_gate().to_string(), "22/tcp");
+        assert_eq!(Os::Windows.default_gate().to_string(), "3389/tcp");
+    }
+}
