@@ -3,9 +3,9 @@
 use crate::{
     Error,
     guard::follow,
-    ports::{Firewalls, Inventory, Machine, Store},
+    ports::{Firewalls, GrantFilter, Inventory, Machine, PageAsked, Store},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     BadRecord, Chain, Decision, Entry, Gate, Grant, Head, Owner, Packet, Policy, Target, TargetId, Told,
 };
@@ -14,6 +14,10 @@ use std::net::IpAddr;
 
 /// How many machines or entries are read at a time.
 const PAGE: usize = 500;
+/// How far back a target's recent grants go.
+const RECENT: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// How many recent grants of a target are looked at.
+const RECENT_MAX: usize = 100;
 
 /// A machine with what Portcullis makes of it.
 #[derive(Debug, Clone)]
@@ -34,6 +38,8 @@ pub struct Discovered {
     pub troubles: Vec<String>,
     /// Grants that are not closed.
     pub grants: Vec<Grant>,
+    /// Its last grants, the newest first, of the last 7 days.
+    pub recent: Vec<Grant>,
 }
 
 /// The three lists of discovery.
@@ -59,25 +65,21 @@ pub struct Verified {
     pub bad: Vec<BadRecord>,
 }
 
-/// Every machine of the inventory with what Portcullis makes of it, and what could not be seen.
+/// A part of the inventory, by id after `after`, with what Portcullis makes of it, and what could not be
+/// seen. Fewer than `at_most` is the end.
 pub async fn discover(
     store: &impl Store,
     outside: &(impl Firewalls + Inventory),
+    after: Option<&TargetId>,
+    at_most: usize,
+    now: Timestamp,
 ) -> Result<(Vec<Discovered>, Vec<String>), Error> {
-    let (mut found, mut unseen) = (vec![], vec![]);
-    let mut after: Option<TargetId> = None;
-    loop {
-        let page = outside.machines(after.as_ref(), PAGE).await?;
-        let is_last = page.items.len() < PAGE;
-        unseen.extend(page.unseen);
-        after = page.items.last().map(|it| it.id.clone());
-        for machine in page.items {
-            found.push(seen(store, outside, machine).await?);
-        }
-        if is_last {
-            return Ok((found, unseen));
-        }
+    let page = outside.machines(after, at_most).await?;
+    let mut found = vec![];
+    for machine in page.items {
+        found.push(seen(store, outside, machine, now).await?);
     }
+    Ok((found, page.unseen))
 }
 
 /// One machine of the inventory with what Portcullis makes of it.
@@ -85,13 +87,19 @@ pub async fn discover_one(
     store: &impl Store,
     outside: &(impl Firewalls + Inventory),
     id: &TargetId,
+    now: Timestamp,
 ) -> Result<Discovered, Error> {
     let machine = outside.machine(id).await?;
     let machine = machine.ok_or_else(|| Error::NotFound { what: "target", name: id.to_string() })?;
-    seen(store, outside, machine).await
+    seen(store, outside, machine, now).await
 }
 
-async fn seen(store: &impl Store, firewalls: &impl Firewalls, machine: Machine) -> Result<Discovered, Error> {
+async fn seen(
+    store: &impl Store,
+    firewalls: &impl Firewalls,
+    machine: Machine,
+    now: Timestamp,
+) -> Result<Discovered, Error> {
     let target = store.target(&machine.id).await?.map(|(target, _)| target);
     let target = target.unwrap_or_else(|| Target::unguarded(machine.id.clone()));
     let state = match (&machine.unsupported, target.policy()) {
@@ -107,9 +115,18 @@ async fn seen(store: &impl Store, firewalls: &impl Firewalls, machine: Machine) 
         confirm_by: target.trial().map(|it| it.until),
         healthy,
         troubles,
+        recent: recent(store, &machine.id, now).await?,
         grants: target.grants().values().cloned().collect(),
         machine,
     })
+}
+
+/// The grants of the last 7 days, the newest first; at most [`RECENT_MAX`].
+async fn recent(store: &impl Store, id: &TargetId, now: Timestamp) -> Result<Vec<Grant>, Error> {
+    let of = GrantFilter { target: Some(id.clone()), ..GrantFilter::default() };
+    let page = store.grants(&of, &PageAsked { after: None, at_most: RECENT_MAX }).await?;
+    let is_recent = |it: &Grant| now.duration_since(it.lease.start()) < RECENT;
+    Ok(page.items.into_iter().filter(is_recent).collect())
 }
 
 /// A guarded target is healthy when its locks hold; another one when nobody reaches its management port.
