@@ -6,8 +6,8 @@ use crate::{
 };
 use jiff::Timestamp;
 use portcullis_domain::{
-    Chain, Fact, GATES_MAX, Grant, GrantId, IdempotencyKey, Justification, Next, Outcome, Person, Refusal, Refusals,
-    Request, RequestId, RequestState, Review, Target, TargetId, Terms, What, review,
+    Chain, Fact, GATES_MAX, Grant, GrantId, IdempotencyKey, Justification, Next, Outcome, Person, Refusal,
+    Refusals, Request, RequestId, RequestState, Review, Target, TargetId, Terms, What, review,
 };
 use std::collections::BTreeMap;
 
@@ -37,7 +37,12 @@ pub struct Answer {
 ///
 /// Asking twice is asking once, also if the first answer was never heard, also after the close
 /// (INVARIANT: granted-once).
-pub async fn initiate(store: &impl Store, terms: &Terms, asked: &Asked, now: Timestamp) -> Result<Answer, Error> {
+pub async fn initiate(
+    store: &impl Store,
+    terms: &Terms,
+    asked: &Asked,
+    now: Timestamp,
+) -> Result<Answer, Error> {
     let fresh = asked.request(now);
     for _ in 0..CONFLICTS_MAX {
         if let Some((known, _)) = store.request(&fresh.id).await? {
@@ -78,7 +83,12 @@ pub async fn initiate(store: &impl Store, terms: &Terms, asked: &Asked, now: Tim
 }
 
 /// The same review, and nothing written.
-pub async fn explain(store: &impl Store, terms: &Terms, asked: &Asked, now: Timestamp) -> Result<Review, Error> {
+pub async fn explain(
+    store: &impl Store,
+    terms: &Terms,
+    asked: &Asked,
+    now: Timestamp,
+) -> Result<Review, Error> {
     let request = asked.request(now);
     let targets = load(store, &request.targets()).await?;
     let targets = targets.into_iter().map(|(id, (target, _))| (id, target)).collect();
@@ -204,7 +214,12 @@ async fn refuse(store: &impl Store, request: &Request, reasons: Refusals, now: T
 }
 
 /// Records something in the chain of every target that is known, or in the one for the rest.
-pub(crate) async fn note(store: &impl Store, targets: &[TargetId], fact: &Fact, now: Timestamp) -> Result<(), Error> {
+pub(crate) async fn note(
+    store: &impl Store,
+    targets: &[TargetId],
+    fact: &Fact,
+    now: Timestamp,
+) -> Result<(), Error> {
     // A no may name any number of targets; a transaction may not.
     let named = &targets[..targets.len().min(portcullis_domain::TARGETS_MAX)];
     for _ in 0..CONFLICTS_MAX {

@@ -71,11 +71,8 @@ pub async fn reject(
             Ok(request) => request,
             Err(reason) => return Err(refuse(store, &known, by, reason.into(), now).await),
         };
-        let fact = Fact::RequestRejected {
-            request: id.clone(),
-            by: by.clone(),
-            why: why.map(ToString::to_string),
-        };
+        let fact =
+            Fact::RequestRejected { request: id.clone(), by: by.clone(), why: why.map(ToString::to_string) };
         let targets = noted(load(store, &request.targets()).await?, &fact, now);
         let state = RequestState::Rejected { at: now, by: by.clone(), why: why.cloned() };
         let rejected = request.into_state(state);
@@ -107,15 +104,18 @@ pub async fn lapse(store: &impl Store, id: &RequestId, now: Timestamp) -> Result
     Err(Error::Conflict)
 }
 
-async fn find(
-    store: &impl Store,
-    id: &RequestId,
-) -> Result<(Request, crate::ports::Seen), Error> {
+async fn find(store: &impl Store, id: &RequestId) -> Result<(Request, crate::ports::Seen), Error> {
     let found = store.request(id).await?;
     found.ok_or_else(|| Error::NotFound { what: "request", name: id.to_string() })
 }
 
-async fn refuse(store: &impl Store, request: &Request, by: &Person, reasons: Refusals, now: Timestamp) -> Error {
+async fn refuse(
+    store: &impl Store,
+    request: &Request,
+    by: &Person,
+    reasons: Refusals,
+    now: Timestamp,
+) -> Error {
     let fact = Fact::DecisionRefused {
         request: request.id.clone(),
         by: by.clone(),

@@ -29,15 +29,18 @@ pub struct Event {
 /// The events that an entry is told as.
 pub fn events(entry: &Entry) -> Vec<Event> {
     let kinds: &[&'static str] = match &entry.fact {
-        Fact::PolicySet { .. } | Fact::PolicyConfirmed { .. } | Fact::PolicyReverted { .. } => &["policy.changed"],
+        Fact::PolicySet { .. } | Fact::PolicyConfirmed { .. } | Fact::PolicyReverted { .. } => {
+            &["policy.changed"]
+        }
         Fact::RequestRefused { .. } => &["request.refused"],
         Fact::ApprovalNeeded { .. } => &["request.needs_approval"],
         Fact::RequestRejected { .. } => &["request.rejected"],
         Fact::RequestLapsed { .. } => &["request.expired"],
         Fact::Approved { .. } | Fact::Extended { .. } => &["request.approved"],
-        Fact::Ended { reason: EndReason::UserRequested | EndReason::PolicyChanged | EndReason::Expired, .. } => {
-            &["grant.ended"]
-        }
+        Fact::Ended {
+            reason: EndReason::UserRequested | EndReason::PolicyChanged | EndReason::Expired,
+            ..
+        } => &["grant.ended"],
         Fact::Opened { .. } => &["grant.opened"],
         Fact::OpenFailed { .. } => &["grant.open_failed"],
         Fact::Closed { late_ms, .. } if LATE_MS < *late_ms => &["grant.closed", "grant.close_late"],

@@ -11,7 +11,8 @@ use portcullis_domain::{
 use std::net::IpAddr;
 
 /// The shortest and the longest time to confirm a policy within.
-const CONFIRM_WITHIN: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(5), SignedDuration::from_hours(1));
+const CONFIRM_WITHIN: (SignedDuration, SignedDuration) =
+    (SignedDuration::from_secs(5), SignedDuration::from_hours(1));
 
 /// Who guards what, since when.
 #[derive(Debug, Clone)]
@@ -109,7 +110,12 @@ pub async fn edit(
 }
 
 /// Guards a target no longer: its grants end, and its firewalls become what they were before.
-pub async fn disable(store: &impl Store, target: &TargetId, by: &Person, now: Timestamp) -> Result<Target, Error> {
+pub async fn disable(
+    store: &impl Store,
+    target: &TargetId,
+    by: &Person,
+    now: Timestamp,
+) -> Result<Target, Error> {
     let set = |target: Target| match target.policy() {
         None => Ok(None),
         Some(_) => target.set_policy(None, by, None, now).map(Some),
@@ -118,7 +124,12 @@ pub async fn disable(store: &impl Store, target: &TargetId, by: &Person, now: Ti
 }
 
 /// Keeps a policy that would lapse.
-pub async fn confirm(store: &impl Store, target: &TargetId, by: &Person, now: Timestamp) -> Result<Target, Error> {
+pub async fn confirm(
+    store: &impl Store,
+    target: &TargetId,
+    by: &Person,
+    now: Timestamp,
+) -> Result<Target, Error> {
     change(store, target, false, |target| target.confirm_policy(by, now).map(Some)).await
 }
 
@@ -144,7 +155,11 @@ pub async fn plan(
     let planned = gates.map(|gate| PlannedGate {
         gate,
         admits_now: snapshot.admitted(&owner, gate).any.to_string(),
-        shadows: if before.policy().is_some_and(|it| it.rule(gate).is_some()) { vec![] } else { admitting(&snapshot, gate) },
+        shadows: if before.policy().is_some_and(|it| it.rule(gate).is_some()) {
+            vec![]
+        } else {
+            admitting(&snapshot, gate)
+        },
     });
     Ok(Plan {
         changes: diff(&snapshot, &owner, &target.rules(now)).changes,
@@ -154,7 +169,11 @@ pub async fn plan(
 }
 
 /// Whether a packet gets to a target, and which rule says so: the firewalls are asked, not the table.
-pub(crate) async fn follow(firewalls: &impl Firewalls, id: &TargetId, packet: &Packet) -> Result<Decision, Error> {
+pub(crate) async fn follow(
+    firewalls: &impl Firewalls,
+    id: &TargetId,
+    packet: &Packet,
+) -> Result<Decision, Error> {
     let snapshot = firewalls.read(id).await?;
     Ok(snapshot.decide(&id.into(), packet))
 }
@@ -163,7 +182,9 @@ impl Guarding {
     fn confirm_by(&self, now: Timestamp) -> Result<Option<Timestamp>, Error> {
         let (min, max) = CONFIRM_WITHIN;
         match self.confirm_within {
-            Some(asked) if asked < min || max < asked => Err(Refusal::ConfirmWithin { asked, min, max }.into()),
+            Some(asked) if asked < min || max < asked => {
+                Err(Refusal::ConfirmWithin { asked, min, max }.into())
+            }
             Some(within) => Ok(Some(now.saturating_add(within).unwrap_or(Timestamp::MAX))),
             None => Ok(None),
         }
@@ -198,11 +219,16 @@ fn admitting(snapshot: &Snapshot, gate: Gate) -> Vec<String> {
 }
 
 fn warnings(snapshot: &Snapshot, policy: &Policy, has_way_back: bool) -> Vec<String> {
-    let guarded = |gate: &Gate| policy.gates().iter().any(|it| it.port == gate.port && it.protocol.meets(gate.protocol));
+    let guarded = |gate: &Gate| {
+        policy.gates().iter().any(|it| it.port == gate.port && it.protocol.meets(gate.protocol))
+    };
     let connected = snapshot.connected.iter().filter(|(gate, _)| guarded(gate));
-    let advice = if has_way_back { "" } else { "; give a time to confirm within, so that a mistake undoes itself" };
+    let advice =
+        if has_way_back { "" } else { "; give a time to confirm within, so that a mistake undoes itself" };
     let warn = |(gate, address): &(Gate, IpAddr)| {
-        format!("`{address}` is connected to port `{gate}`, which is shut from now on without a lease{advice}")
+        format!(
+            "`{address}` is connected to port `{gate}`, which is shut from now on without a lease{advice}"
+        )
     };
     connected.map(warn).collect()
 }

@@ -143,7 +143,8 @@ async fn health(
             let mut troubles: Vec<String> =
                 defeated.map(|(gate, by)| format!("the lock of `{gate}` is defeated by {by}")).collect();
             if 0 < target.misses() {
-                troubles.push(format!("its firewalls could not be settled, {} times in a row", target.misses()));
+                troubles
+                    .push(format!("its firewalls could not be settled, {} times in a row", target.misses()));
             }
             (Some(troubles.is_empty()), troubles)
         }
@@ -173,7 +174,12 @@ pub async fn check(
 }
 
 /// What happened to a target, oldest first, from entry `from` on.
-pub async fn activity(store: &impl Store, chain: &Chain, from: u64, at_most: usize) -> Result<Vec<Entry>, Error> {
+pub async fn activity(
+    store: &impl Store,
+    chain: &Chain,
+    from: u64,
+    at_most: usize,
+) -> Result<Vec<Entry>, Error> {
     store.entries(chain, from, at_most).await
 }
 
@@ -244,4 +250,3 @@ impl Verified {
         Ok(())
     }
 }
-

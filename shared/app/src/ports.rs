@@ -4,8 +4,8 @@
 use crate::{Error, Event};
 use jiff::Timestamp;
 use portcullis_domain::{
-    Chain, Change, Entry, Etag, FirewallId, Gate, Grant, GrantId, Head, Next, Person, Request, RequestId, RuleName,
-    Snapshot, Target, TargetId,
+    Chain, Change, Entry, Etag, FirewallId, Gate, Grant, GrantId, Head, Next, Person, Request, RequestId,
+    RuleName, Snapshot, Target, TargetId,
 };
 use serde::{Deserialize, Serialize};
 use std::{fmt, future::Future, net::IpAddr, str::FromStr};
@@ -50,7 +50,11 @@ pub trait Store: Send + Sync {
     ) -> impl Future<Output = Result<Page<Request>, Error>> + Send;
 
     /// Grants, the newest first.
-    fn grants(&self, of: &GrantFilter, page: &PageAsked) -> impl Future<Output = Result<Page<Grant>, Error>> + Send;
+    fn grants(
+        &self,
+        of: &GrantFilter,
+        page: &PageAsked,
+    ) -> impl Future<Output = Result<Page<Grant>, Error>> + Send;
 
     /// At most `at_most` entries of a chain, from number `from` on.
     fn entries(
@@ -145,7 +149,11 @@ pub trait Firewalls: Send + Sync {
     ///
     /// `Conflict` if a rule is not the one that its `if_match` names, or its priority is in use. What
     /// came before the change that failed may have been written: a read tells.
-    fn write(&self, target: Option<&TargetId>, changes: &[Change]) -> impl Future<Output = Result<(), Error>> + Send;
+    fn write(
+        &self,
+        target: Option<&TargetId>,
+        changes: &[Change],
+    ) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 /// A rule of ours that was found somewhere.

@@ -133,7 +133,8 @@ async fn give_up(store: &impl Store, id: &TargetId, token: &ClaimToken, now: Tim
         Standing::Free | Standing::Taken => return,
     }
     let why = error.full();
-    let given_up = commit_mine(store, (target, seen), token, now, |target| target.give_up(why.clone(), now)).await;
+    let given_up =
+        commit_mine(store, (target, seen), token, now, |target| target.give_up(why.clone(), now)).await;
     if let Err(error) = given_up {
         tracing::debug!(target.id = %id, error = %error.full(), "A claim was left standing until its end");
     }

@@ -47,9 +47,11 @@ pub async fn reconcile(
     let swept = sweep(store, firewalls, now).await;
     let known = all(store).await?;
     let held = known.into_iter().filter(|it| it.policy().is_some() || !it.grants().is_empty());
-    let settled = each(held.map(|it| it.id).collect(), |id| async move {
-        settle(store, firewalls, &id, token, now).await
-    });
+    let settled =
+        each(
+            held.map(|it| it.id).collect(),
+            |id| async move { settle(store, firewalls, &id, token, now).await },
+        );
     swept.and(settled.await)
 }
 
@@ -96,7 +98,10 @@ pub(crate) async fn all(store: &impl Store) -> Result<Vec<Target>, Error> {
 }
 
 /// One that fails keeps no other waiting; the first failure is told.
-async fn each<T, F: Future<Output = Result<(), Error>>>(items: Vec<T>, work: impl Fn(T) -> F) -> Result<(), Error> {
+async fn each<T, F: Future<Output = Result<(), Error>>>(
+    items: Vec<T>,
+    work: impl Fn(T) -> F,
+) -> Result<(), Error> {
     let outcomes = stream::iter(items).map(work).buffer_unordered(AT_ONCE_MAX);
     outcomes.fold(Ok(()), |all, one| async move { all.and(one) }).await
 }

@@ -121,11 +121,15 @@ pub enum BadRecord {
     OutOfOrder { chain: Chain, n: u64, found: u64 },
     #[error("entry {n} of `{chain}` was changed: its hash is not the one of its content")]
     Changed { chain: Chain, n: u64 },
-    #[error("entry {n} of `{chain}` does not follow the entry before it: that one was changed, dropped or inserted")]
+    #[error(
+        "entry {n} of `{chain}` does not follow the entry before it: that one was changed, dropped or inserted"
+    )]
     NotChained { chain: Chain, n: u64 },
     #[error("entry {n} of `{chain}` cannot be read")]
     Unreadable { chain: Chain, n: u64 },
-    #[error("`{chain}` ends at entry {found}, but {wanted} entries were recorded: the last ones were dropped")]
+    #[error(
+        "`{chain}` ends at entry {found}, but {wanted} entries were recorded: the last ones were dropped"
+    )]
     CutShort { chain: Chain, wanted: u64, found: u64 },
     #[error("`{chain}` ends with another hash than the one that was recorded")]
     OtherHead { chain: Chain },
@@ -135,7 +139,12 @@ pub enum BadRecord {
 
 impl Head {
     /// These facts as the next entries, and where the chain ends after them.
-    pub fn append(self, chain: &Chain, at: Timestamp, facts: impl IntoIterator<Item = Fact>) -> (Self, Vec<Entry>) {
+    pub fn append(
+        self,
+        chain: &Chain,
+        at: Timestamp,
+        facts: impl IntoIterator<Item = Fact>,
+    ) -> (Self, Vec<Entry>) {
         let mut head = self;
         let mut entries = vec![];
         for fact in facts {

@@ -222,14 +222,18 @@ mod tests {
 
     #[test]
     fn foreign_names_are_not_ours() {
-        for name in ["allow-ssh", "Portcullis-", "Portcullis-x-lockdown", "Portcullis-aaaaaaaaaaaaaaaa-tcp-022"] {
+        for name in
+            ["allow-ssh", "Portcullis-", "Portcullis-x-lockdown", "Portcullis-aaaaaaaaaaaaaaaa-tcp-022"]
+        {
             assert!(name.parse::<RuleName>().is_err(), "{name}");
         }
     }
 
     #[test]
     fn a_key_does_not_run_into_the_person() {
-        let id = |by: &str, key: &str| RequestId::derived(&by.parse().expect("valid"), &key.parse().expect("valid"));
+        let id = |by: &str, key: &str| {
+            RequestId::derived(&by.parse().expect("valid"), &key.parse().expect("valid"))
+        };
         assert_eq!(id("ann", "k"), id("ann", "k"));
         assert_ne!(id("ann", "bk"), id("annb", "k"));
     }

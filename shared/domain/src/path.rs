@@ -4,8 +4,8 @@
 //! [`Snapshot::decide`] follows one packet, [`Snapshot::admitted`] all of them at once.
 
 use crate::{
-    Action, AddressSet, Firewall, FirewallId, FirewallKind, Foreign, Gate, Owner, Port, Protocol, Rule, Snapshot,
-    Sources,
+    Action, AddressSet, Firewall, FirewallId, FirewallKind, Foreign, Gate, Owner, Port, Protocol, Rule,
+    Snapshot, Sources,
 };
 use serde::Serialize;
 use std::{fmt, net::IpAddr};
@@ -120,7 +120,9 @@ impl Firewall {
             Some(Speaks { priority: held.priority, name, action, sources })
         });
         let speaks = |it: &&Foreign| {
-            it.reaches && it.protocol.meets(protocol) && it.ports.iter().any(|range| range.contains(&port.number()))
+            it.reaches
+                && it.protocol.meets(protocol)
+                && it.ports.iter().any(|range| range.contains(&port.number()))
         };
         let foreign = self.foreign.iter().filter(speaks).map(|it| Speaks {
             priority: it.priority,

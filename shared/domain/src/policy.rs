@@ -121,7 +121,9 @@ impl Policy {
 
     /// The rules of a port: those of one protocol, or all of them.
     pub fn rules_of(&self, port: Port, protocol: Option<Protocol>) -> impl Iterator<Item = &PortRule> {
-        self.ports.iter().filter(move |it| it.port == port && protocol.is_none_or(|wanted| wanted == it.protocol))
+        self.ports
+            .iter()
+            .filter(move |it| it.port == port && protocol.is_none_or(|wanted| wanted == it.protocol))
     }
 }
 
@@ -162,7 +164,11 @@ const ANYBODY_ELSE: &str = "*";
 
 impl From<BTreeSet<Person>> for Approvers {
     fn from(people: BTreeSet<Person>) -> Self {
-        if people.iter().any(|it| it.as_str() == ANYBODY_ELSE) { Self::AnybodyElse } else { Self::Only(people) }
+        if people.iter().any(|it| it.as_str() == ANYBODY_ELSE) {
+            Self::AnybodyElse
+        } else {
+            Self::Only(people)
+        }
     }
 }
 
@@ -204,7 +210,8 @@ mod tests {
 
     #[test]
     fn every_reason_is_given() {
-        let long = PortRule { max: SignedDuration::from_hours(25), sources: Sources::default(), ..rule("22") };
+        let long =
+            PortRule { max: SignedDuration::from_hours(25), sources: Sources::default(), ..rule("22") };
         let reasons = Policy::of(vec![long], &Terms::default()).expect_err("two reasons");
         let codes: Vec<_> = reasons.iter().map(Refusal::code).collect();
         assert_eq!(codes, ["no-allowed-sources", "too-long"]);

@@ -35,7 +35,9 @@ pub enum Refusal {
     StartsTooLate { start: Timestamp, within: SignedDuration },
     #[error("the lease would be over before it starts: its end must be in the future")]
     Over,
-    #[error("port `{gate}` of `{target}` needs an approval that nobody but `{by}` may give: name another approver in the policy")]
+    #[error(
+        "port `{gate}` of `{target}` needs an approval that nobody but `{by}` may give: name another approver in the policy"
+    )]
     NobodyMayApprove { target: TargetId, gate: Gate, by: Person },
     #[error("the ports asked for have no approver in common: ask for them in requests of their own")]
     NoCommonApprover,

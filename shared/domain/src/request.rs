@@ -145,7 +145,9 @@ impl Request {
     pub fn due_at(&self) -> Option<Timestamp> {
         match &self.state {
             RequestState::Pending { until, .. } => Some(*until),
-            RequestState::Approved { .. } | RequestState::Rejected { .. } | RequestState::Lapsed { .. } => None,
+            RequestState::Approved { .. } | RequestState::Rejected { .. } | RequestState::Lapsed { .. } => {
+                None
+            }
         }
     }
 

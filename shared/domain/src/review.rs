@@ -1,8 +1,8 @@
 //! The whole answer to a request: allowed, needs approval, or refused with every reason.
 
 use crate::{
-    Approvers, Ask, Gate, Grant, GrantId, LAST_SECONDS, Lease, Policy, Refusal, Refusals, Request, Sources, Target,
-    TargetId, Terms, What,
+    Approvers, Ask, Gate, Grant, GrantId, LAST_SECONDS, Lease, Policy, Refusal, Refusals, Request, Sources,
+    Target, TargetId, Terms, What,
 };
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,13 +47,22 @@ pub enum Outcome {
 /// Decides a request at `now`, given every target that it names and that is known.
 ///
 /// Monotone: a wider policy or a narrower request never turns a yes into a no.
-pub fn review(request: &Request, targets: &BTreeMap<TargetId, Target>, terms: &Terms, now: Timestamp) -> Review {
+pub fn review(
+    request: &Request,
+    targets: &BTreeMap<TargetId, Target>,
+    terms: &Terms,
+    now: Timestamp,
+) -> Review {
     let mut reviewed = Reviewed::default();
     let outcome = match &request.what {
         What::Initiate { asks } => reviewed.initiate(request, asks, targets, terms, now),
-        What::Extend { target, grant, end } => reviewed.extend(request, targets, (target, grant, *end), terms, now),
+        What::Extend { target, grant, end } => {
+            reviewed.extend(request, targets, (target, grant, *end), terms, now)
+        }
     };
-    if reviewed.approvers.as_ref().is_some_and(|it| !it.could_approve(&request.by)) && reviewed.reasons.is_empty() {
+    if reviewed.approvers.as_ref().is_some_and(|it| !it.could_approve(&request.by))
+        && reviewed.reasons.is_empty()
+    {
         reviewed.refuse(Refusal::NoCommonApprover);
     }
     match (Refusals::of(reviewed.reasons), outcome, reviewed.approvers) {

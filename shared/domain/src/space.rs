@@ -71,7 +71,10 @@ impl AddressSet {
     pub fn to_sources(&self) -> Sources {
         let v4 = self.v4.0.iter().filter_map(|(first, last)| {
             let ends = (u32::try_from(*first).ok()?, u32::try_from(*last).ok()?);
-            Some(Ipv4Subnets::new(Ipv4Addr::from_bits(ends.0), Ipv4Addr::from_bits(ends.1), 0).map(IpNet::from))
+            Some(
+                Ipv4Subnets::new(Ipv4Addr::from_bits(ends.0), Ipv4Addr::from_bits(ends.1), 0)
+                    .map(IpNet::from),
+            )
         });
         let v6 = self.v6.0.iter().map(|(first, last)| {
             Ipv6Subnets::new(Ipv6Addr::from_bits(*first), Ipv6Addr::from_bits(*last), 0).map(IpNet::from)

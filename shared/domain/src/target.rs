@@ -1,8 +1,9 @@
 //! The one aggregate: a machine, who may reach it until when, and who is at work on its firewalls.
 
 use crate::{
-    Admitted, Chain, ClaimToken, Decision, Diff, Digest, EndReason, Entry, Fact, Firewall, Gate, Grant, GrantId, Head, Lease, Owner,
-    Packet, Person, Policy, Refusal, Rule, RuleName, RuleSet, Snapshot, Sources, TargetId, diff, space::AddressSet,
+    Admitted, Chain, ClaimToken, Decision, Diff, Digest, EndReason, Entry, Fact, Firewall, Gate, Grant,
+    GrantId, Head, Lease, Owner, Packet, Person, Policy, Refusal, Rule, RuleName, RuleSet, Snapshot, Sources,
+    TargetId, diff, space::AddressSet,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -262,7 +263,8 @@ impl Target {
             self.policy_version += 1;
             facts.push(Fact::PolicyReverted { version: self.policy_version, policy: trial.before.clone() });
             let nobody = PORTCULLIS.parse().ok();
-            facts.extend(nobody.into_iter().flat_map(|by: Person| self.guard(trial.before.clone(), &by, now)));
+            facts
+                .extend(nobody.into_iter().flat_map(|by: Person| self.guard(trial.before.clone(), &by, now)));
         }
         self.record(now, facts, vec![])
     }
@@ -491,7 +493,8 @@ impl Target {
         let (head, entries) = self.head.append(&Chain::from(&self.id), at, facts);
         self.head = head;
         let changed = |id: &GrantId| self.grants.get(id).cloned();
-        let mut grants: Vec<Grant> = entries.iter().filter_map(|it| it.fact.grant()).filter_map(changed).collect();
+        let mut grants: Vec<Grant> =
+            entries.iter().filter_map(|it| it.fact.grant()).filter_map(changed).collect();
         grants.dedup_by(|one, two| one.id == two.id);
         grants.extend(closed);
         Next { target: self, entries, grants }

@@ -1,1 +1,137 @@
-//! .
+//! How Portcullis is asked: one axum router for Lambda and for localhost, and the shapes on its wire.
+//!
+//! INVARIANT (one-door-in): whoever asks, over whatever channel, passes here into the same use cases.
+//! A [`Site`] is what the router stands on; [`wire`] is what clients share with it.
+
+mod caller;
+mod grants;
+mod meta;
+mod problem;
+mod requests;
+mod targets;
+pub mod wire;
+
+pub use caller::{Caller, Proxies};
+pub use problem::{Problem, Reason};
+
+use meta::Bearer;
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, MatchedPath, Request},
+    http::StatusCode,
+    middleware::{self, Next},
+    response::Response,
+    routing::{delete, get, post},
+};
+use jiff::Timestamp;
+use portcullis_app::{
+    Error,
+    ports::{Firewalls, Inventory, Store},
+};
+use portcullis_domain::{Person, Terms};
+use std::{future::Future, sync::Arc};
+use utoipa::OpenApi;
+
+/// How long a body may be, in bytes: the largest request has 40 ports.
+const BODY_MAX: usize = 64 * 1024;
+
+/// What the router stands on: the composition root implements it.
+pub trait Site: Send + Sync + 'static {
+    /// The table.
+    type Store: Store;
+    /// The firewalls and the machines behind them.
+    type Outside: Firewalls + Inventory;
+
+    /// The table.
+    fn store(&self) -> &Self::Store;
+    /// The firewalls and the machines behind them.
+    fn outside(&self) -> &Self::Outside;
+    /// The settings that reviews depend on.
+    fn terms(&self) -> &Terms;
+    /// Whose word is taken for where a caller is.
+    fn proxies(&self) -> &Proxies;
+    /// The time.
+    fn now(&self) -> Timestamp;
+    /// Whose bearer token this is.
+    fn authenticate(&self, bearer: &str) -> Option<Person>;
+    /// Makes a person's token anew and gives it, this once.
+    fn issue_token(&self, person: &Person, by: &Person)
+    -> impl Future<Output = Result<String, Error>> + Send;
+    /// Takes a person's token away. `NotFound` if there is none.
+    fn revoke_token(&self, person: &Person, by: &Person) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Who has a token, since when.
+    fn tokens(&self) -> impl Future<Output = Result<Vec<(Person, Timestamp)>, Error>> + Send;
+}
+
+/// Everything that can be asked, over HTTP.
+pub fn router<S: Site>(site: Arc<S>) -> Router {
+    Router::new()
+        .route("/v1/targets", get(targets::list::<S>))
+        .route("/v1/targets/{target}", get(targets::show::<S>))
+        .route("/v1/targets/{target}/enable", post(targets::enable::<S>))
+        .route("/v1/targets/{target}/edit", post(targets::edit::<S>))
+        .route("/v1/targets/{target}/disable", post(targets::disable::<S>))
+        .route("/v1/targets/{target}/confirm", post(targets::confirm::<S>))
+        .route("/v1/targets/{target}/plan", post(targets::plan::<S>))
+        .route("/v1/targets/{target}/check", get(targets::check::<S>))
+        .route("/v1/targets/{target}/activity", get(targets::activity::<S>))
+        .route("/v1/requests", get(requests::list::<S>).post(requests::initiate::<S>))
+        .route("/v1/requests/explain", post(requests::explain::<S>))
+        .route("/v1/requests/{request}", get(requests::show::<S>))
+        .route("/v1/requests/{request}/approve", post(requests::approve::<S>))
+        .route("/v1/requests/{request}/reject", post(requests::reject::<S>))
+        .route("/v1/grants", get(grants::list::<S>))
+        .route("/v1/grants/{grant}", get(grants::show::<S>))
+        .route("/v1/grants/{grant}/close", post(grants::close::<S>))
+        .route("/v1/grants/{grant}/extend", post(grants::extend::<S>))
+        .route("/v1/verify", get(meta::verify::<S>))
+        .route("/v1/whoami", get(meta::whoami::<S>))
+        .route("/v1/tokens", get(meta::tokens::<S>).post(meta::issue_token::<S>))
+        .route("/v1/tokens/{person}", delete(meta::revoke_token::<S>))
+        .route("/healthz", get(meta::healthz::<S>))
+        .route("/openapi.json", get(meta::openapi))
+        .fallback(problem::no_such_path)
+        .method_not_allowed_fallback(problem::no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn(log))
+        .with_state(site)
+}
+
+/// The description of all that, as an `OpenAPI` document.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    Described::openapi()
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Portcullis",
+        description = "Just-in-time access to management ports. Every path but `/healthz` and `/openapi.json` \
+            wants `Authorization: Bearer <token>`. What is refused is answered as an RFC 9457 problem with every reason."
+    ),
+    paths(
+        targets::list, targets::show, targets::enable, targets::edit, targets::disable, targets::confirm,
+        targets::plan, targets::check, targets::activity, requests::list, requests::initiate, requests::explain,
+        requests::show, requests::approve, requests::reject, grants::list, grants::show, grants::close,
+        grants::extend, meta::verify, meta::whoami, meta::tokens, meta::issue_token, meta::revoke_token,
+        meta::healthz, meta::openapi,
+    ),
+    components(schemas(Problem)),
+    modifiers(&Bearer),
+)]
+struct Described;
+
+/// One line for each call, without addresses, names or tokens.
+async fn log(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let path = request.extensions().get::<MatchedPath>().map(|it| it.as_str().to_owned());
+    let response = next.run(request).await;
+    let (status, path) = (response.status(), path.as_deref().unwrap_or("(no such path)"));
+    if status == StatusCode::INTERNAL_SERVER_ERROR {
+        tracing::error!(%method, path, status = status.as_u16(), "A call failed and wants a person");
+    } else {
+        tracing::debug!(%method, path, status = status.as_u16(), "A call was answered");
+    }
+    response
+}

@@ -1,0 +1,93 @@
+//! Who calls, and from where.
+
+use crate::{Problem, Site};
+use axum::{
+    extract::{ConnectInfo, FromRequestParts},
+    http::{HeaderMap, header, request::Parts},
+};
+use ipnet::IpNet;
+use portcullis_domain::Person;
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+/// Who calls, and from where: all that the use cases know of a channel.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Whose token it was.
+    pub person: Person,
+    /// "My IP"; unknown where the connection does not tell.
+    pub address: Option<IpAddr>,
+}
+
+/// Proxies whose `X-Forwarded-For` is believed. None by default.
+#[derive(Debug, Clone, Default)]
+pub struct Proxies(Vec<IpNet>);
+
+impl Proxies {
+    /// These ranges are ours.
+    pub fn of(ranges: Vec<IpNet>) -> Self {
+        Self(ranges)
+    }
+
+    /// Where a caller is: the peer itself, or if that is a proxy of ours, the last address that one of
+    /// ours saw. Whatever stands further left in the header was written by somebody else.
+    fn address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|it| it.to_str().ok());
+        let hops: Vec<&str> = forwarded.flat_map(|it| it.split(',')).map(str::trim).collect();
+        let mut address = peer.to_canonical();
+        for hop in hops.iter().rev() {
+            if !self.0.iter().any(|range| range.contains(&address)) {
+                break;
+            }
+            match hop.parse::<IpAddr>() {
+                Ok(next) => address = next.to_canonical(),
+                Err(_) => break,
+            }
+        }
+        address
+    }
+}
+
+impl<S: Site> FromRequestParts<Arc<S>> for Caller {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, site: &Arc<S>) -> Result<Self, Problem> {
+        let header = parts.headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
+        let Some(header) = header else {
+            return Err(Problem::unauthorized("send `Authorization: Bearer <token>`"));
+        };
+        // RFC 9110: the scheme's case does not matter.
+        let bearer = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let person = bearer.and_then(|(_, token)| site.authenticate(token.trim()));
+        let person = person.ok_or_else(|| Problem::unauthorized("this token is not valid, or no longer"))?;
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|it| it.0.ip());
+        let address = peer.map(|peer| site.proxies().address(peer, &parts.headers));
+        Ok(Self { person, address })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(proxies: &[&str], peer: &str, forwarded: &str) -> String {
+        let proxies = Proxies(proxies.iter().map(|it| it.parse().expect("valid")).collect());
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", forwarded.parse().expect("valid"));
+        proxies.address(peer.parse().expect("valid"), &headers).to_string()
+    }
+
+    #[test]
+    fn a_header_is_believed_only_from_a_configured_proxy() {
+        assert_eq!(address(&[], "198.51.100.1", "203.0.113.9"), "198.51.100.1");
+        assert_eq!(address(&["10.0.0.0/8"], "10.0.0.1", "203.0.113.9"), "203.0.113.9");
+    }
+
+    #[test]
+    fn what_a_caller_writes_into_the_header_is_not_believed() {
+        assert_eq!(address(&["10.0.0.0/8"], "10.0.0.1", "1.1.1.1, 203.0.113.9"), "203.0.113.9");
+        assert_eq!(address(&["10.0.0.0/8"], "10.0.0.1", "203.0.113.9, 10.0.0.2"), "203.0.113.9");
+        assert_eq!(address(&["10.0.0.0/8"], "10.0.0.1", "rubbish"), "10.0.0.1");
+    }
+}

@@ -1,0 +1,86 @@
+//! Living leases: list, close early, extend.
+
+use crate::{
+    Caller, Problem, Site,
+    meta::{key, limit},
+    problem::{Body, Named, Query},
+    requests::parsed,
+    wire::{AnswerView, ExtendBody, GrantView, GrantsQuery, Listed},
+};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
+use portcullis_app::{
+    self as app, Error,
+    ports::{Cursor, GrantFilter, PageAsked, Store},
+};
+use portcullis_domain::{GrantId, Justification};
+use std::sync::Arc;
+
+/// Grants, the newest first.
+#[utoipa::path(get, path = "/v1/grants", params(GrantsQuery), responses((status = 200, body = Listed<GrantView>)))]
+pub(crate) async fn list<S: Site>(
+    State(site): State<Arc<S>>,
+    _: Caller,
+    Query(query): Query<GrantsQuery>,
+) -> Result<Json<Listed<GrantView>>, Problem> {
+    let of = GrantFilter {
+        target: query.target.as_deref().map(parsed).transpose()?,
+        by: query.by.as_deref().map(parsed).transpose()?,
+        unclosed: query.unclosed.unwrap_or_default(),
+        request: None,
+    };
+    let page = PageAsked { after: query.after.map(Cursor), at_most: limit(query.limit)? };
+    let page = site.store().grants(&of, &page).await?;
+    let now = site.now();
+    let items = page.items.iter().map(|it| GrantView::of(it, now)).collect();
+    Ok(Json(Listed { items, next: page.next.map(|it| it.0), unseen: vec![] }))
+}
+
+/// One grant.
+#[utoipa::path(get, path = "/v1/grants/{grant}", params(("grant" = String, Path)),
+    responses((status = 200, body = GrantView), (status = 404, body = Problem)))]
+pub(crate) async fn show<S: Site>(
+    State(site): State<Arc<S>>,
+    _: Caller,
+    Named(id): Named<GrantId>,
+) -> Result<Json<GrantView>, Problem> {
+    let found = site.store().grant(&id).await?;
+    let grant = found.ok_or_else(|| Error::NotFound { what: "grant", name: id.to_string() })?;
+    Ok(Json(GrantView::of(&grant, site.now())))
+}
+
+/// Ends a lease now. Closing what is over is success.
+#[utoipa::path(post, path = "/v1/grants/{grant}/close", params(("grant" = String, Path)),
+    responses((status = 200, body = GrantView), (status = 404, body = Problem)))]
+pub(crate) async fn close<S: Site>(
+    State(site): State<Arc<S>>,
+    caller: Caller,
+    Named(id): Named<GrantId>,
+) -> Result<Json<GrantView>, Problem> {
+    let grant = app::close(site.store(), &id, &caller.person, site.now()).await?;
+    Ok(Json(GrantView::of(&grant, site.now())))
+}
+
+/// Asks for a later end: decided like a request, and may wait for an approval like one.
+#[utoipa::path(post, path = "/v1/grants/{grant}/extend", params(("grant" = String, Path),
+    ("Idempotency-Key" = Option<String>, Header, description = "the same key is the same request")),
+    request_body = ExtendBody,
+    responses((status = 202, body = AnswerView), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 422, body = Problem)))]
+pub(crate) async fn extend<S: Site>(
+    State(site): State<Arc<S>>,
+    caller: Caller,
+    headers: HeaderMap,
+    Named(id): Named<GrantId>,
+    Body(body): Body<ExtendBody>,
+) -> Result<(StatusCode, Json<AnswerView>), Problem> {
+    let now = site.now();
+    let why: Option<Justification> = body.justification.as_deref().map(parsed).transpose()?;
+    let key = key(&headers, now)?;
+    let asker = (&caller.person, &key, why.as_ref());
+    let answer = app::extend(site.store(), site.terms(), asker, (&id, body.until), now).await?;
+    Ok((StatusCode::ACCEPTED, Json(AnswerView::of(&answer, now))))
+}

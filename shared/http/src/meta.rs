@@ -1,0 +1,125 @@
+//! About the installation itself: health, description, the journal, tokens; and what every list shares.
+
+use crate::{
+    Caller, Problem, Site,
+    problem::{Body, Named},
+    wire::{HealthView, TokenBody, TokenMade, TokenView, VerifyView, WhoamiView},
+};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
+use jiff::Timestamp;
+use portcullis_app::{self as app, ports::Store};
+use portcullis_domain::{IdempotencyKey, Person};
+use std::sync::Arc;
+use utoipa::{
+    Modify,
+    openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+};
+
+/// How many items a part of a list has when nobody says, and at most.
+const LIMIT: (usize, usize) = (100, 200);
+
+/// Recomputes the journal and compares it with what is stored.
+#[utoipa::path(get, path = "/v1/verify", responses((status = 200, body = VerifyView)))]
+pub(crate) async fn verify<S: Site>(
+    State(site): State<Arc<S>>,
+    _: Caller,
+) -> Result<Json<VerifyView>, Problem> {
+    let verified = app::verify(site.store()).await?;
+    Ok(Json(VerifyView {
+        whole: verified.bad.is_empty(),
+        chains: verified.chains,
+        entries: verified.entries,
+        bad: verified.bad.iter().map(ToString::to_string).collect(),
+    }))
+}
+
+/// Who calls, and from where.
+#[utoipa::path(get, path = "/v1/whoami", responses((status = 200, body = WhoamiView)))]
+pub(crate) async fn whoami<S: Site>(_: State<Arc<S>>, caller: Caller) -> Json<WhoamiView> {
+    let address = caller.address.map(|it| it.to_string());
+    Json(WhoamiView { person: caller.person.to_string(), address })
+}
+
+/// Who has a token.
+#[utoipa::path(get, path = "/v1/tokens", responses((status = 200, body = Vec<TokenView>)))]
+pub(crate) async fn tokens<S: Site>(
+    State(site): State<Arc<S>>,
+    _: Caller,
+) -> Result<Json<Vec<TokenView>>, Problem> {
+    let view = |(person, made_at): (Person, Timestamp)| TokenView { person: person.to_string(), made_at };
+    Ok(Json(site.tokens().await?.into_iter().map(view).collect()))
+}
+
+/// Makes a person's token anew: the one before is no longer valid. It is shown this once.
+#[utoipa::path(post, path = "/v1/tokens", request_body = TokenBody, responses((status = 201, body = TokenMade)))]
+pub(crate) async fn issue_token<S: Site>(
+    State(site): State<Arc<S>>,
+    caller: Caller,
+    Body(body): Body<TokenBody>,
+) -> Result<(StatusCode, Json<TokenMade>), Problem> {
+    let token = site.issue_token(&body.person, &caller.person).await?;
+    Ok((StatusCode::CREATED, Json(TokenMade { person: body.person.to_string(), token })))
+}
+
+/// Takes a person's token away.
+#[utoipa::path(delete, path = "/v1/tokens/{person}", params(("person" = String, Path)),
+    responses((status = 204), (status = 404, body = Problem)))]
+pub(crate) async fn revoke_token<S: Site>(
+    State(site): State<Arc<S>>,
+    caller: Caller,
+    Named(person): Named<Person>,
+) -> Result<StatusCode, Problem> {
+    site.revoke_token(&person, &caller.person).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Is it alive, and does the table answer?
+#[utoipa::path(get, path = "/healthz", security(()), responses((status = 200, body = HealthView), (status = 503, body = Problem)))]
+pub(crate) async fn healthz<S: Site>(State(site): State<Arc<S>>) -> Result<Json<HealthView>, Problem> {
+    site.store().rest().await?;
+    Ok(Json(HealthView { status: "ok".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }))
+}
+
+/// This description.
+#[utoipa::path(get, path = "/openapi.json", security(()), responses((status = 200)))]
+pub(crate) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
+    Json(crate::openapi())
+}
+
+/// The caller's idempotency key. Without one every call is a request of its own.
+pub(crate) fn key(headers: &HeaderMap, now: Timestamp) -> Result<IdempotencyKey, Problem> {
+    const NAME: &str = "idempotency-key";
+    let bad = || Problem::bad_input("`Idempotency-Key` has 1 to 255 printable characters");
+    let text = match headers.get(NAME) {
+        Some(value) => value.to_str().map_err(|_| bad())?.to_owned(),
+        None => format!("at {now}"),
+    };
+    text.parse().map_err(|_| bad())
+}
+
+/// How many items of a list are wanted.
+pub(crate) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
+    let (default, max) = LIMIT;
+    match asked {
+        None => Ok(default),
+        Some(asked) if (1..=max).contains(&asked) => Ok(asked),
+        Some(asked) => Err(Problem::bad_input(format!("`{asked}` is not a limit: 1 to {max}"))),
+    }
+}
+
+/// Every path wants a bearer token unless it says otherwise.
+#[derive(Debug)]
+pub(crate) struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        const NAME: &str = "bearer";
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        openapi.components.get_or_insert_default().add_security_scheme(NAME, scheme);
+        openapi.security = Some(vec![SecurityRequirement::new(NAME, Vec::<String>::new())]);
+    }
+}

@@ -1,0 +1,175 @@
+//! What is answered when it is not what was asked for: RFC 9457 problems.
+
+use axum::{
+    Json,
+    extract::{FromRequest, FromRequestParts, Request, rejection::JsonRejection},
+    http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use portcullis_app::Error;
+use portcullis_domain::{Refusal, RefusalKind, Refusals};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use utoipa::ToSchema;
+
+/// An RFC 9457 problem, with every reason.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// A word for programs: `urn:portcullis:refused`, `…:not-found`, `…:bad-input` and so on.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The same for people.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened this time.
+    pub detail: String,
+    /// Every reason for a refusal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<Reason>,
+}
+
+/// One reason for a refusal.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Reason {
+    /// A word for programs, such as `too-long`.
+    pub code: String,
+    /// What was asked, and what would be allowed.
+    pub message: String,
+}
+
+/// How long a client waits before it tries again, in seconds.
+const RETRY_AFTER_SECS: &str = "1";
+
+impl Problem {
+    fn of(status: StatusCode, kind: &str, title: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:portcullis:{kind}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            reasons: vec![],
+        }
+    }
+
+    /// What came in cannot be read.
+    pub fn bad_input(detail: impl Into<String>) -> Self {
+        Self::of(StatusCode::BAD_REQUEST, "bad-input", "The input cannot be read", detail)
+    }
+
+    pub(crate) fn unauthorized(detail: &str) -> Self {
+        Self::of(StatusCode::UNAUTHORIZED, "unauthorized", "A valid token is needed", detail)
+    }
+
+    fn refused(refusals: &Refusals) -> Self {
+        let kinds: Vec<RefusalKind> = refusals.iter().map(Refusal::kind).collect();
+        // What the caller can fix in the request itself comes first: with that no state would help.
+        let status = match kinds.iter().max() {
+            Some(RefusalKind::Content) => StatusCode::UNPROCESSABLE_ENTITY,
+            Some(RefusalKind::State) => StatusCode::CONFLICT,
+            Some(RefusalKind::Forbidden) | None => StatusCode::FORBIDDEN,
+        };
+        let reason = |it: &Refusal| Reason { code: it.code().to_owned(), message: it.to_string() };
+        let reasons = refusals.iter().map(reason).collect();
+        Self { reasons, ..Self::of(status, "refused", "Refused", refusals.to_string()) }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::Refused(refusals) => Self::refused(refusals),
+            Error::NotFound { .. } => {
+                Self::of(StatusCode::NOT_FOUND, "not-found", "Not found", error.to_string())
+            }
+            Error::Conflict => {
+                Self::of(StatusCode::CONFLICT, "conflict", "Changed meanwhile", error.to_string())
+            }
+            Error::Unavailable { .. } => {
+                tracing::warn!(error = error.full(), "Something did not answer");
+                Self::of(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Try again", error.to_string())
+            }
+            Error::Broken { .. } => {
+                tracing::error!(error = error.full(), "Something is broken");
+                let title = "Something is broken: the operator's log says what";
+                Self::of(StatusCode::INTERNAL_SERVER_ERROR, "broken", title, error.to_string())
+            }
+        }
+    }
+}
+
+impl From<Refusals> for Problem {
+    fn from(refusals: Refusals) -> Self {
+        Self::refused(&refusals)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECS));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+pub(crate) async fn no_such_path(uri: Uri) -> Problem {
+    let detail = format!("there is nothing at `{}`: see /openapi.json", uri.path());
+    Problem::of(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
+}
+
+pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Problem {
+    let detail = format!("`{}` does not take {method}: see /openapi.json", uri.path());
+    Problem::of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail)
+}
+
+/// A JSON body whose faults are answered as a problem that names the field.
+#[derive(Debug)]
+pub(crate) struct Body<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        match Json::from_request(request, state).await {
+            Ok(Json(body)) => Ok(Self(body)),
+            Err(JsonRejection::MissingJsonContentType(_)) => {
+                Err(Problem::bad_input("the body must be JSON, with `content-type: application/json`"))
+            }
+            Err(rejection) => Err(Problem::bad_input(rejection.body_text())),
+        }
+    }
+}
+
+/// A query string whose faults are answered as a problem.
+#[derive(Debug)]
+pub(crate) struct Query<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = axum::extract::Query::from_request_parts(parts, state).await;
+        query.map(|it| Self(it.0)).map_err(|it| Problem::bad_input(it.body_text()))
+    }
+}
+
+/// A name in the path, parsed.
+#[derive(Debug)]
+pub(crate) struct Named<T>(pub T);
+
+impl<S: Send + Sync, T> FromRequestParts<S> for Named<T>
+where
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = axum::extract::Path::<String>::from_request_parts(parts, state).await;
+        let text = path.map_err(|it| Problem::bad_input(it.body_text()))?.0;
+        text.parse().map(Self).map_err(|it: T::Err| Problem::bad_input(it.to_string()))
+    }
+}

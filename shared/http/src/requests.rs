@@ -1,0 +1,185 @@
+//! Asking: initiate, explain, and what somebody says to a request that waits.
+
+use crate::{
+    Caller, Problem, Site,
+    meta::{key, limit},
+    problem::{Body, Named, Query, Reason},
+    wire::{
+        AnswerView, ApproveBody, AskBody, GrantView, InitiateBody, Listed, RejectBody, RequestView,
+        RequestsQuery, ReviewView,
+    },
+};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
+use jiff::Timestamp;
+use portcullis_app::{
+    self as app, Asked, Error,
+    ports::{Cursor, PageAsked, RequestFilter, Store},
+};
+use portcullis_domain::{Ask, Justification, Outcome, RequestId, Review, Sources, What, Window};
+use std::{fmt::Display, str::FromStr, sync::Arc};
+
+/// Asks for ports. The answer is a request with its grants, or one that waits for an approval.
+#[utoipa::path(post, path = "/v1/requests", request_body = InitiateBody,
+    params(("Idempotency-Key" = Option<String>, Header, description = "the same key is the same request")),
+    responses((status = 202, body = AnswerView), (status = 403, body = Problem), (status = 409, body = Problem),
+        (status = 422, body = Problem)))]
+pub(crate) async fn initiate<S: Site>(
+    State(site): State<Arc<S>>,
+    caller: Caller,
+    headers: HeaderMap,
+    Body(body): Body<InitiateBody>,
+) -> Result<(StatusCode, Json<AnswerView>), Problem> {
+    let now = site.now();
+    let asked = asked(&caller, &headers, &body, now)?;
+    let answer = app::initiate(site.store(), site.terms(), &asked, now).await?;
+    Ok((StatusCode::ACCEPTED, Json(AnswerView::of(&answer, now))))
+}
+
+/// What the answer would be, with every reason; nothing is written.
+#[utoipa::path(post, path = "/v1/requests/explain", request_body = InitiateBody,
+    responses((status = 200, body = ReviewView)))]
+pub(crate) async fn explain<S: Site>(
+    State(site): State<Arc<S>>,
+    caller: Caller,
+    headers: HeaderMap,
+    Body(body): Body<InitiateBody>,
+) -> Result<Json<ReviewView>, Problem> {
+    let now = site.now();
+    let asked = asked(&caller, &headers, &body, now)?;
+    let grants = |outcome: Outcome| match outcome {
+        Outcome::Granted(grants) => grants.iter().map(|it| GrantView::of(it, now)).collect(),
+        Outcome::Extended { .. } => vec![],
+    };
+    let view = |answer: &str| ReviewView {
+        answer: answer.to_owned(),
+        reasons: vec![],
+        approvers: vec![],
+        grants: vec![],
+    };
+    let view = match app::explain(site.store(), site.terms(), &asked, now).await? {
+        Review::Allowed(outcome) => ReviewView { grants: grants(outcome), ..view("allowed") },
+        Review::NeedsApproval { outcome, approvers } => {
+            let approvers = approvers.people().iter().map(ToString::to_string).collect();
+            ReviewView { grants: grants(outcome), approvers, ..view("needs_approval") }
+        }
+        Review::Refused(reasons) => {
+            let reason = |it: &portcullis_domain::Refusal| Reason {
+                code: it.code().to_owned(),
+                message: it.to_string(),
+            };
+            ReviewView { reasons: reasons.iter().map(reason).collect(), ..view("refused") }
+        }
+    };
+    Ok(Json(view))
+}
+
+/// Requests, the newest first.
+#[utoipa::path(get, path = "/v1/requests", params(RequestsQuery), responses((status = 200, body = Listed<RequestView>)))]
+pub(crate) async fn list<S: Site>(
+    State(site): State<Arc<S>>,
+    _: Caller,
+    Query(query): Query<RequestsQuery>,
+) -> Result<Json<Listed<RequestView>>, Problem> {
+    const STATES: [&str; 4] = ["pending", "approved", "rejected", "lapsed"];
+    if let Some(state) = query.state.as_deref().filter(|it| !STATES.contains(it)) {
+        return Err(Problem::bad_input(format!(
+            "`{state}` is not a state of requests: {}",
+            STATES.join(", ")
+        )));
+    }
+    let by = query.by.as_deref().map(parsed).transpose()?;
+    let page = PageAsked { after: query.after.map(Cursor), at_most: limit(query.limit)? };
+    let page = site.store().requests(&RequestFilter { state: query.state, by }, &page).await?;
+    let items = page.items.iter().map(RequestView::from).collect();
+    Ok(Json(Listed { items, next: page.next.map(|it| it.0), unseen: vec![] }))
+}
+
+/// One request.
+#[utoipa::path(get, path = "/v1/requests/{request}", params(("request" = String, Path)),
+    responses((status = 200, body = RequestView), (status = 404, body = Problem)))]
+pub(crate) async fn show<S: Site>(
+    State(site): State<Arc<S>>,
+    _: Caller,
+    Named(id): Named<RequestId>,
+) -> Result<Json<RequestView>, Problem> {
+    let found = site.store().request(&id).await?;
+    let (request, _) = found.ok_or_else(|| Error::NotFound { what: "request", name: id.to_string() })?;
+    Ok(Json((&request).into()))
+}
+
+/// Says yes to what was shown.
+#[utoipa::path(post, path = "/v1/requests/{request}/approve", params(("request" = String, Path)),
+    request_body = ApproveBody,
+    responses((status = 200, body = AnswerView), (status = 403, body = Problem), (status = 409, body = Problem)))]
+pub(crate) async fn approve<S: Site>(
+    State(site): State<Arc<S>>,
+    caller: Caller,
+    Named(id): Named<RequestId>,
+    Body(body): Body<ApproveBody>,
+) -> Result<Json<AnswerView>, Problem> {
+    let now = site.now();
+    let answer = app::approve(site.store(), site.terms(), &id, &caller.person, &body.shown, now).await?;
+    Ok(Json(AnswerView::of(&answer, now)))
+}
+
+/// Says no to what was shown.
+#[utoipa::path(post, path = "/v1/requests/{request}/reject", params(("request" = String, Path)),
+    request_body = RejectBody,
+    responses((status = 200, body = AnswerView), (status = 403, body = Problem), (status = 409, body = Problem)))]
+pub(crate) async fn reject<S: Site>(
+    State(site): State<Arc<S>>,
+    caller: Caller,
+    Named(id): Named<RequestId>,
+    Body(body): Body<RejectBody>,
+) -> Result<Json<AnswerView>, Problem> {
+    let now = site.now();
+    let why: Option<Justification> = body.why.as_deref().map(parsed).transpose()?;
+    let answer = app::reject(site.store(), &id, &caller.person, &body.shown, why.as_ref(), now).await?;
+    Ok(Json(AnswerView::of(&answer, now)))
+}
+
+/// Parses, and answers what cannot be parsed in its own words.
+pub(crate) fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|it: T::Err| Problem::bad_input(it.to_string()))
+}
+
+fn asked(
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: &InitiateBody,
+    now: Timestamp,
+) -> Result<Asked, Problem> {
+    let asks = body.asks.iter().map(|it| ask(caller, it)).collect::<Result<_, _>>()?;
+    Ok(Asked {
+        by: caller.person.clone(),
+        key: key(headers, now)?,
+        what: What::Initiate { asks },
+        justification: body.justification.as_deref().map(parsed).transpose()?,
+    })
+}
+
+fn ask(caller: &Caller, body: &AskBody) -> Result<Ask, Problem> {
+    let window = match (body.start, body.length, body.until) {
+        (None, Some(length), None) => Window::For(length),
+        (None, None, Some(end)) => Window::Until(end),
+        (Some(start), Some(length), None) => Window::From { start, length },
+        (Some(start), None, Some(end)) => Window::From { start, length: end.duration_since(start) },
+        (_, Some(_), Some(_)) | (_, None, None) => {
+            return Err(Problem::bad_input("a port is asked for with either `for` or `until`"));
+        }
+    };
+    let mine = || {
+        caller.address.ok_or_else(|| Problem::bad_input("your address is not known here: name the sources"))
+    };
+    let mut ranges = vec![];
+    for text in body.sources.as_deref().unwrap_or(&["my-ip".to_owned()]) {
+        let sources: Sources = if text == "my-ip" { mine()?.into() } else { parsed(text)? };
+        ranges.extend(sources.ranges().to_vec());
+    }
+    let sources = Sources::of(ranges);
+    Ok(Ask { target: body.target.clone(), port: body.port, protocol: body.protocol, sources, window })
+}

@@ -1,0 +1,249 @@
+//! Machines: what there is, what is guarded, and who gets through.
+
+use crate::{
+    Caller, Problem, Site,
+    meta::limit,
+    problem::{Body, Named, Query},
+    wire::{
+        CheckQuery, CheckView, EditBody, EnableBody, EntryView, GuardedView, Listed, PageQuery, PlanView,
+        PlannedGateView, PortRuleBody, PortRuleView, TargetView,
+    },
+};
+use axum::{Json, extract::State};
+use jiff::SignedDuration;
+use portcullis_app::{self as app, Error, Guarded, Guarding, ports::Inventory};
+use portcullis_domain::{
+    Approvers, Chain, Gate, Policy, PortRule, Protocol, Refusal, Target, TargetId, Terms,
+};
+use std::{net::IpAddr, sync::Arc};
+
+/// Machines with what Portcullis makes of them, by id.
+#[utoipa::path(get, path = "/v1/targets", params(PageQuery), responses((status = 200, body = Listed<TargetView>)))]
+pub(crate) async fn list<S: Site>(
+    State(site): State<Arc<S>>,
+    _: Caller,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Listed<TargetView>>, Problem> {
+    let at_most = limit(page.limit)?;
+    let after = page
+        .after
+        .map(|it| it.parse::<TargetId>())
+        .transpose()
+        .map_err(|it| Problem::bad_input(it.to_string()))?;
+    let now = site.now();
+    let (found, unseen) = app::discover(site.store(), site.outside(), after.as_ref(), at_most, now).await?;
+    let items: Vec<_> = found.iter().map(|it| TargetView::of(it, now)).collect();
+    let next = items.last().filter(|_| items.len() == at_most).map(|it| it.id.clone());
+    Ok(Json(Listed { items, next, unseen }))
+}
+
+/// One machine.
+#[utoipa::path(get, path = "/v1/targets/{target}", params(("target" = String, Path)),
+    responses((status = 200, body = TargetView), (status = 404, body = Problem)))]
+pub(crate) async fn show<S: Site>(
+    State(site): State<Arc<S>>,
+    _: Caller,
+    Named(target): Named<TargetId>,
+) -> Result<Json<TargetView>, Problem> {
+    let now = site.now();
+    let found = app::discover_one(site.store(), site.outside(), &target, now).await?;
+    Ok(Json(TargetView::of(&found, now)))
+}
+
+/// Guards a machine: its ports are shut but for leases.
+#[utoipa::path(post, path = "/v1/targets/{target}/enable", params(("target" = String, Path)), request_body = EnableBody,
+    responses((status = 200, body = GuardedView), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(crate) async fn enable<S: Site>(
+    State(site): State<Arc<S>>,
+    caller: Caller,
+    Named(target): Named<TargetId>,
+    Body(body): Body<EnableBody>,
+) -> Result<Json<GuardedView>, Problem> {
+    let policy = wanted(&*site, &target, &body.ports).await?;
+    let guarding = Guarding { target, by: caller.person, confirm_within: body.confirm_within };
+    let guarded = app::enable(site.store(), site.outside(), &guarding, &policy, site.now()).await?;
+    Ok(Json(guarded.into()))
+}
+
+/// Changes what is guarded: adds ports, changes settings, removes ports. Other machines are not touched.
+#[utoipa::path(post, path = "/v1/targets/{target}/edit", params(("target" = String, Path)), request_body = EditBody,
+    responses((status = 200, body = GuardedView), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(crate) async fn edit<S: Site>(
+    State(site): State<Arc<S>>,
+    caller: Caller,
+    Named(target): Named<TargetId>,
+    Body(body): Body<EditBody>,
+) -> Result<Json<GuardedView>, Problem> {
+    let guarding =
+        Guarding { target: target.clone(), by: caller.person, confirm_within: body.confirm_within };
+    let terms = *site.terms();
+    let edited = |before: &Policy| edited(before, &target, &body, &terms);
+    let guarded = app::edit(site.store(), site.outside(), &guarding, edited, site.now()).await?;
+    Ok(Json(guarded.into()))
+}
+
+/// Guards a machine no longer. Its grants end, and its firewalls become what they were before.
+#[utoipa::path(post, path = "/v1/targets/{target}/disable", params(("target" = String, Path)),
+    responses((status = 200, body = GuardedView), (status = 409, body = Problem)))]
+pub(crate) async fn disable<S: Site>(
+    State(site): State<Arc<S>>,
+    caller: Caller,
+    Named(target): Named<TargetId>,
+) -> Result<Json<GuardedView>, Problem> {
+    let target = app::disable(site.store(), &target, &caller.person, site.now()).await?;
+    Ok(Json(Guarded { target, warnings: vec![] }.into()))
+}
+
+/// Keeps a policy change that would lapse.
+#[utoipa::path(post, path = "/v1/targets/{target}/confirm", params(("target" = String, Path)),
+    responses((status = 200, body = GuardedView), (status = 409, body = Problem)))]
+pub(crate) async fn confirm<S: Site>(
+    State(site): State<Arc<S>>,
+    caller: Caller,
+    Named(target): Named<TargetId>,
+) -> Result<Json<GuardedView>, Problem> {
+    let target = app::confirm(site.store(), &target, &caller.person, site.now()).await?;
+    Ok(Json(Guarded { target, warnings: vec![] }.into()))
+}
+
+/// What would be written to a machine's firewalls, as it is guarded or would be with these ports.
+#[utoipa::path(post, path = "/v1/targets/{target}/plan", params(("target" = String, Path)), request_body = EnableBody,
+    responses((status = 200, body = PlanView), (status = 409, body = Problem)))]
+pub(crate) async fn plan<S: Site>(
+    State(site): State<Arc<S>>,
+    caller: Caller,
+    Named(target): Named<TargetId>,
+    Body(body): Body<EnableBody>,
+) -> Result<Json<PlanView>, Problem> {
+    let now = site.now();
+    let known = app::discover_one(site.store(), site.outside(), &target, now).await?;
+    let policy = match (&known.policy, body.ports.is_empty()) {
+        (Some(_), true) => None,
+        (Some(_) | None, _) => Some(wanted(&*site, &target, &body.ports).await?),
+    };
+    let by = &caller.person;
+    let plan = app::plan(site.store(), site.outside(), &target, policy.as_ref(), by, now).await?;
+    let gate = |it: app::PlannedGate| PlannedGateView {
+        gate: it.gate.to_string(),
+        admits_now: it.admits_now,
+        shadows: it.shadows,
+    };
+    Ok(Json(PlanView {
+        target: target.to_string(),
+        changes: plan.changes.iter().map(ToString::to_string).collect(),
+        gates: plan.gates.into_iter().map(gate).collect(),
+        warnings: plan.warnings,
+    }))
+}
+
+/// Whether a packet gets to a machine, and which rule says so. The firewalls are asked, not the table.
+#[utoipa::path(get, path = "/v1/targets/{target}/check", params(("target" = String, Path), CheckQuery),
+    responses((status = 200, body = CheckView), (status = 404, body = Problem)))]
+pub(crate) async fn check<S: Site>(
+    State(site): State<Arc<S>>,
+    caller: Caller,
+    Named(target): Named<TargetId>,
+    Query(query): Query<CheckQuery>,
+) -> Result<Json<CheckView>, Problem> {
+    let gate: Gate =
+        query.port.parse().map_err(|it: portcullis_domain::BadAddress| Problem::bad_input(it.to_string()))?;
+    let from: IpAddr = match (query.from.as_str(), caller.address) {
+        ("my-ip", Some(address)) => address,
+        (text, _) => text
+            .parse()
+            .map_err(|_| Problem::bad_input(format!("`{text}` is not an address, nor `my-ip`")))?,
+    };
+    let decision = app::check(site.outside(), &target, gate, from).await?;
+    let firewall = decision.firewall.map(|it| it.to_string());
+    Ok(Json(CheckView { passes: decision.passes, firewall, rule: decision.rule }))
+}
+
+/// What happened to a machine, oldest first. `after` is the number to start from.
+#[utoipa::path(get, path = "/v1/targets/{target}/activity", params(("target" = String, Path), PageQuery),
+    responses((status = 200, body = Listed<EntryView>)))]
+pub(crate) async fn activity<S: Site>(
+    State(site): State<Arc<S>>,
+    _: Caller,
+    Named(chain): Named<Chain>,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Listed<EntryView>>, Problem> {
+    let at_most = limit(page.limit)?;
+    let from = page.after.as_deref().unwrap_or("0");
+    let from =
+        from.parse().map_err(|_| Problem::bad_input(format!("`{from}` is not the number of an entry")))?;
+    let entries = app::activity(site.store(), &chain, from, at_most).await?;
+    let next = entries.last().filter(|_| entries.len() == at_most).map(|it| (it.n + 1).to_string());
+    let view = |it: portcullis_domain::Entry| EntryView {
+        n: it.n,
+        at: it.at,
+        fact: serde_json::to_value(&it.fact).unwrap_or_default(),
+        hash: it.hash.to_string(),
+    };
+    Ok(Json(Listed { items: entries.into_iter().map(view).collect(), next, unseen: vec![] }))
+}
+
+impl From<Guarded> for GuardedView {
+    fn from(Guarded { target, warnings }: Guarded) -> Self {
+        let ports = |it: &Target| {
+            it.policy().iter().flat_map(|it| it.ports().iter().map(PortRuleView::from)).collect()
+        };
+        Self {
+            target: target.id.to_string(),
+            ports: ports(&target),
+            policy_version: target.policy_version(),
+            confirm_by: target.trial().map(|it| it.until),
+            warnings,
+        }
+    }
+}
+
+/// The policy that is asked for: the ports named, or what its system is managed through.
+async fn wanted<S: Site>(site: &S, target: &TargetId, ports: &[PortRuleBody]) -> Result<Policy, Problem> {
+    let rules = if ports.is_empty() {
+        let machine = site.outside().machine(target).await?;
+        let machine = machine.ok_or_else(|| Error::NotFound { what: "target", name: target.to_string() })?;
+        let Gate { port, protocol } = machine.os.default_gate();
+        let offered = PortRule::offered(port, protocol);
+        // A demonstration allows less than the three hours that are offered, never more.
+        vec![offered]
+    } else {
+        ports.iter().map(|it| it.over(None)).collect()
+    };
+    Ok(Policy::of(rules, site.terms())?)
+}
+
+fn edited(before: &Policy, target: &TargetId, body: &EditBody, terms: &Terms) -> Result<Policy, Error> {
+    let mut rules: Vec<PortRule> = before.ports().to_vec();
+    for gate in &body.remove {
+        if before.rule(*gate).is_none() {
+            let guarded = before.gates().into_iter().collect();
+            return Err(Refusal::NoSuchPort { target: target.clone(), port: gate.port, guarded }.into());
+        }
+        rules.retain(|it| it.gate() != *gate);
+    }
+    for port in &body.ports {
+        let at = rules.iter().position(|it| {
+            it.port == port.port && port.protocol.is_none_or(|protocol| protocol == it.protocol)
+        });
+        match at.and_then(|at| rules.get_mut(at)) {
+            Some(rule) => *rule = port.over(Some(rule)),
+            None => rules.push(port.over(None)),
+        }
+    }
+    Ok(Policy::of(rules, terms)?)
+}
+
+impl PortRuleBody {
+    /// The rule that it makes of another one, or of what is offered.
+    fn over(&self, before: Option<&PortRule>) -> PortRule {
+        let offered = PortRule::offered(self.port, self.protocol.unwrap_or(Protocol::Tcp));
+        let before = before.cloned().unwrap_or(offered);
+        let approvers = match (&self.approvers, self.no_approval) {
+            (Some(people), _) => Some(Approvers::from(people.clone())),
+            (None, true) => None,
+            (None, false) => before.approvers,
+        };
+        let max: SignedDuration = self.max.unwrap_or(before.max);
+        PortRule { sources: self.sources.clone().unwrap_or(before.sources), max, approvers, ..before }
+    }
+}

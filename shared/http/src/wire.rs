@@ -1,0 +1,643 @@
+//! The shapes on the wire: what a client sends, and what it gets. Shared with the command line.
+
+use jiff::{SignedDuration, Timestamp};
+use portcullis_app::{Answer, Discovered, TargetState};
+use portcullis_domain::{
+    Approvers, Grant, GrantState, Person, PortRule, Protocol, Request, RequestState, Sources, What, Window,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use utoipa::{IntoParams, ToSchema};
+
+/// A machine, guarded or not.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct TargetView {
+    /// What Portcullis calls it.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// `configured`, `not_configured` or `unsupported`.
+    #[schema(value_type = String)]
+    pub state: TargetState,
+    /// Where it is.
+    pub location: String,
+    /// Why it is unsupported: `no_firewall`, `classic`, `firewall_manager`, `disabled_by_policy`, `no_nic`.
+    pub reason: Option<String>,
+    /// `linux` or `windows`.
+    pub os: String,
+    /// What to connect to.
+    pub addresses: Vec<String>,
+    /// What guards it: `nsg`, `firewall` or `nftables`.
+    pub guarded_by: Option<String>,
+    /// Does nobody reach a management port but those with a lease? `null` where that is not known.
+    pub healthy: Option<bool>,
+    /// Why not.
+    pub troubles: Vec<String>,
+    /// What may be asked for.
+    pub ports: Vec<PortRuleView>,
+    /// How often the policy was set.
+    pub policy_version: u64,
+    /// Until when a policy change waits for a confirmation.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub confirm_by: Option<Timestamp>,
+    /// Grants that are not closed.
+    pub grants: Vec<GrantView>,
+    /// Approved requests of the last 7 days, at most 100.
+    pub requests_7_days: usize,
+    /// When somebody was last let in.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_access: Option<Timestamp>,
+    /// Who that was.
+    pub last_user: Option<String>,
+}
+
+/// What may be asked of one port.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PortRuleView {
+    /// 1 to 65535.
+    pub port: u16,
+    /// `TCP`, `UDP` or `*`.
+    #[schema(value_type = String)]
+    pub protocol: Protocol,
+    /// Whoever asks must be within these ranges.
+    pub sources: Vec<String>,
+    /// The longest lease, as an ISO 8601 duration.
+    #[schema(value_type = String)]
+    pub max: SignedDuration,
+    /// Who has to approve: people, or `*` for anybody but the requester. `null` where nobody has to.
+    pub approvers: Option<BTreeSet<String>>,
+}
+
+/// A port of a policy; what is absent is offered as the default, or when editing left as it is.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PortRuleBody {
+    /// 1 to 65535.
+    #[schema(value_type = u16)]
+    pub port: portcullis_domain::Port,
+    /// `TCP` (the default), `UDP` or `*`.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    /// Whoever asks must be within these ranges. Default: anywhere.
+    #[schema(value_type = Option<Vec<String>>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sources: Option<Sources>,
+    /// The longest lease, as an ISO 8601 duration. Default `PT3H`.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<SignedDuration>,
+    /// Who has to approve: people, or `*` for anybody but the requester.
+    #[schema(value_type = Option<Vec<String>>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvers: Option<BTreeSet<Person>>,
+    /// When editing: nobody has to approve any longer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_approval: bool,
+}
+
+/// To guard a target, or to plan to.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnableBody {
+    /// What to guard. Default: SSH on Linux, RDP on Windows, 3 hours, any source.
+    #[serde(default)]
+    pub ports: Vec<PortRuleBody>,
+    /// The policy lapses after this long unless it is confirmed, as an ISO 8601 duration.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_within: Option<SignedDuration>,
+}
+
+/// To change what is guarded: add ports, change their settings, remove some.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EditBody {
+    /// Ports to add or change.
+    #[serde(default)]
+    pub ports: Vec<PortRuleBody>,
+    /// Ports to remove, such as `22/tcp`. Their grants end.
+    #[schema(value_type = Vec<String>)]
+    #[serde(default)]
+    pub remove: Vec<portcullis_domain::Gate>,
+    /// The change lapses after this long unless it is confirmed, as an ISO 8601 duration.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_within: Option<SignedDuration>,
+}
+
+/// A target as it is now guarded.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct GuardedView {
+    /// What Portcullis calls it.
+    pub target: String,
+    /// What is guarded now.
+    pub ports: Vec<PortRuleView>,
+    /// How often the policy was set.
+    pub policy_version: u64,
+    /// Until when the change waits for a confirmation.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub confirm_by: Option<Timestamp>,
+    /// What to know before it is too late.
+    pub warnings: Vec<String>,
+}
+
+/// What settling would do.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PlanView {
+    /// What Portcullis calls the target.
+    pub target: String,
+    /// What would be written, in words.
+    pub changes: Vec<String>,
+    /// Every gate that is or would be guarded.
+    pub gates: Vec<PlannedGateView>,
+    /// What to know before it is too late.
+    pub warnings: Vec<String>,
+}
+
+/// One gate of a plan.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PlannedGateView {
+    /// Such as `22/tcp`.
+    pub gate: String,
+    /// Who passes now.
+    pub admits_now: String,
+    /// Foreign rules that admit somebody now and would no longer decide.
+    pub shadows: Vec<String>,
+}
+
+/// Whether a packet passes.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct CheckView {
+    /// Does it?
+    pub passes: bool,
+    /// The firewall that decided.
+    pub firewall: Option<String>,
+    /// The rule that decided.
+    pub rule: String,
+}
+
+/// To ask for ports.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InitiateBody {
+    /// One entry per port of a target; at most 20 targets and 40 ports.
+    pub asks: Vec<AskBody>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub justification: Option<String>,
+}
+
+/// One port of one target. Exactly one of `for` and `until` is given.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AskBody {
+    /// The target's id.
+    #[schema(value_type = String)]
+    pub target: portcullis_domain::TargetId,
+    /// 1 to 65535.
+    #[schema(value_type = u16)]
+    pub port: portcullis_domain::Port,
+    /// `TCP`, `UDP` or `*`; without it, every rule that the policy has for the port.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    /// Addresses and ranges, or `my-ip`. Default: the caller's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sources: Option<Vec<String>>,
+    /// How long, as an ISO 8601 duration.
+    #[schema(value_type = Option<String>)]
+    #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<SignedDuration>,
+    /// Until when.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// From when, with `for`. Default: at once.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Timestamp>,
+}
+
+/// A request and what became of it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RequestView {
+    /// Derived from who asks and their idempotency key.
+    pub id: String,
+    /// Who asks.
+    pub by: String,
+    /// `pending`, `approved`, `rejected` or `lapsed`.
+    pub state: String,
+    /// When it was first asked.
+    #[schema(value_type = String, format = DateTime)]
+    pub asked_at: Timestamp,
+    /// Why.
+    pub justification: Option<String>,
+    /// What is asked for, a line each.
+    pub asks: Vec<AskView>,
+    /// What an approval has to name, so that it is for what was shown.
+    pub shown: String,
+    /// Until when somebody may approve it.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub until: Option<Timestamp>,
+    /// Who may approve it.
+    pub approvers: Vec<String>,
+    /// When it was decided.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub decided_at: Option<Timestamp>,
+    /// Who decided it.
+    pub decided_by: Option<String>,
+    /// Why it was rejected.
+    pub decided_why: Option<String>,
+}
+
+/// One thing that a request is for.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AskView {
+    /// The target's id.
+    pub target: String,
+    /// Such as `22` or `22/tcp`; for an extension the grant's id.
+    pub what: String,
+    /// For whom; empty for an extension.
+    pub sources: Vec<String>,
+    /// How long, in words.
+    pub window: String,
+}
+
+/// A request with its grants.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AnswerView {
+    /// What was asked, and what became of it.
+    pub request: RequestView,
+    /// Its grants, as they are now.
+    pub grants: Vec<GrantView>,
+}
+
+/// What the answer to a request would be.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ReviewView {
+    /// `allowed`, `needs_approval` or `refused`.
+    pub answer: String,
+    /// Every reason for a no.
+    pub reasons: Vec<crate::problem::Reason>,
+    /// Who may approve it.
+    pub approvers: Vec<String>,
+    /// The grants that would be made.
+    pub grants: Vec<GrantView>,
+}
+
+/// The life of one asked port on one target.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct GrantView {
+    /// Derived from its request.
+    pub id: String,
+    /// The request that it was made of.
+    pub request: String,
+    /// The target's id.
+    pub target: String,
+    /// 1 to 65535.
+    pub port: u16,
+    /// `TCP`, `UDP` or `*`.
+    #[schema(value_type = String)]
+    pub protocol: Protocol,
+    /// `approved`, `open`, `open_failed`, `closing` or `closed`.
+    #[schema(value_type = String)]
+    pub state: GrantState,
+    /// Who asked.
+    pub by: String,
+    /// For whom.
+    pub sources: Vec<String>,
+    /// From when.
+    #[schema(value_type = String, format = DateTime)]
+    pub start: Timestamp,
+    /// Until when.
+    #[schema(value_type = String, format = DateTime)]
+    pub end: Timestamp,
+    /// Why.
+    pub justification: Option<String>,
+    /// When a read-back first showed that the sources get in.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub opened_at: Option<Timestamp>,
+    /// The rule that keeps the sources out although everything is written.
+    pub open_failed: Option<String>,
+    /// When a read-back first showed that it admits nobody.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub closed_at: Option<Timestamp>,
+    /// `expired`, `user_requested` or `policy_changed`, once it is over.
+    pub reason: Option<String>,
+}
+
+/// To say yes to what was shown.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApproveBody {
+    /// The field `shown` of the request.
+    pub shown: String,
+}
+
+/// To say no to what was shown.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RejectBody {
+    /// The field `shown` of the request.
+    pub shown: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// To ask for a later end.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExtendBody {
+    /// The new end.
+    #[schema(value_type = String, format = DateTime)]
+    pub until: Timestamp,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub justification: Option<String>,
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Listed<T> {
+    /// What is in it.
+    pub items: Vec<T>,
+    /// Give this as `after` to go on; `null` at the end.
+    pub next: Option<String>,
+    /// What could not be seen, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<String>,
+}
+
+/// Which part of a list.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PageQuery {
+    /// Where the part before ended: its `next`.
+    pub after: Option<String>,
+    /// How many, 1 to 200. Default 100.
+    pub limit: Option<usize>,
+}
+
+/// Which requests.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RequestsQuery {
+    /// Only those in this state: `pending`, `approved`, `rejected` or `lapsed`.
+    pub state: Option<String>,
+    /// Only theirs.
+    pub by: Option<String>,
+    /// Where the part before ended: its `next`.
+    pub after: Option<String>,
+    /// How many, 1 to 200. Default 100.
+    pub limit: Option<usize>,
+}
+
+/// Which grants.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct GrantsQuery {
+    /// Only those of this target.
+    pub target: Option<String>,
+    /// Only theirs.
+    pub by: Option<String>,
+    /// Only those that are not closed.
+    pub unclosed: Option<bool>,
+    /// Where the part before ended: its `next`.
+    pub after: Option<String>,
+    /// How many, 1 to 200. Default 100.
+    pub limit: Option<usize>,
+}
+
+/// Which packet.
+#[derive(Debug, Clone, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct CheckQuery {
+    /// Such as `22` or `22/tcp`.
+    pub port: String,
+    /// An address, or `my-ip`.
+    pub from: String,
+}
+
+/// An entry of the journal.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct EntryView {
+    /// Its number in its chain.
+    pub n: u64,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// What, as an object with the field `what`.
+    #[schema(value_type = Object)]
+    pub fact: serde_json::Value,
+    /// SHA-256 over it and everything before it.
+    pub hash: String,
+}
+
+/// Whether the journal is whole.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct VerifyView {
+    /// Is it?
+    pub whole: bool,
+    /// How many chains were recomputed.
+    pub chains: usize,
+    /// How many entries.
+    pub entries: u64,
+    /// The first bad record of each chain.
+    pub bad: Vec<String>,
+}
+
+/// Who calls.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WhoamiView {
+    /// Whose token it was.
+    pub person: String,
+    /// "My IP".
+    pub address: Option<String>,
+}
+
+/// Who has a token.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct TokenView {
+    /// Whose.
+    pub person: String,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub made_at: Timestamp,
+}
+
+/// To make a token.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenBody {
+    /// Whose.
+    #[schema(value_type = String)]
+    pub person: Person,
+}
+
+/// A token, shown this once.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct TokenMade {
+    /// Whose.
+    pub person: String,
+    /// The token.
+    pub token: String,
+}
+
+impl std::fmt::Debug for TokenMade {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenMade").field("person", &self.person).finish_non_exhaustive()
+    }
+}
+
+/// Is it alive?
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct HealthView {
+    /// `ok`.
+    pub status: String,
+    /// Which version answers.
+    pub version: String,
+}
+
+impl From<&PortRule> for PortRuleView {
+    fn from(rule: &PortRule) -> Self {
+        let people = |it: &Approvers| it.people().iter().map(ToString::to_string).collect();
+        Self {
+            port: rule.port.number(),
+            protocol: rule.protocol,
+            sources: rule.sources.clone().into(),
+            max: rule.max,
+            approvers: rule.approvers.as_ref().map(people),
+        }
+    }
+}
+
+impl TargetView {
+    /// A discovered machine as it is at `now`.
+    pub fn of(found: &Discovered, now: Timestamp) -> Self {
+        let last = found.recent.iter().find(|it| it.opened_at.is_some());
+        let requests: BTreeSet<_> = found.recent.iter().map(|it| &it.request).collect();
+        Self {
+            id: found.machine.id.to_string(),
+            name: found.machine.name.clone(),
+            state: found.state,
+            location: found.machine.location.clone(),
+            reason: found.machine.unsupported.map(|it| it.word().to_owned()),
+            os: match found.machine.os {
+                portcullis_app::ports::Os::Linux => "linux".to_owned(),
+                portcullis_app::ports::Os::Windows => "windows".to_owned(),
+            },
+            addresses: found.machine.addresses.iter().map(ToString::to_string).collect(),
+            guarded_by: found.machine.guarded_by.clone(),
+            healthy: found.healthy,
+            troubles: found.troubles.clone(),
+            ports: found.policy.iter().flat_map(|it| it.ports().iter().map(PortRuleView::from)).collect(),
+            policy_version: found.policy_version,
+            confirm_by: found.confirm_by,
+            grants: found.grants.iter().map(|it| GrantView::of(it, now)).collect(),
+            requests_7_days: requests.len(),
+            last_access: last.and_then(|it| it.opened_at),
+            last_user: last.map(|it| it.by.to_string()),
+        }
+    }
+}
+
+impl GrantView {
+    /// A grant as it is at `now`.
+    pub fn of(grant: &Grant, now: Timestamp) -> Self {
+        let reason = match grant.reason() {
+            portcullis_domain::EndReason::Expired => "expired",
+            portcullis_domain::EndReason::UserRequested => "user_requested",
+            portcullis_domain::EndReason::PolicyChanged => "policy_changed",
+        };
+        Self {
+            id: grant.id.to_string(),
+            request: grant.request.to_string(),
+            target: grant.target.to_string(),
+            port: grant.gate.port.number(),
+            protocol: grant.gate.protocol,
+            state: grant.state(now),
+            by: grant.by.to_string(),
+            sources: grant.sources.clone().into(),
+            start: grant.lease.start(),
+            end: grant.lease.end(),
+            justification: grant.justification.as_ref().map(ToString::to_string),
+            opened_at: grant.opened_at,
+            open_failed: grant.open_failed.clone(),
+            closed_at: grant.closed_at,
+            reason: grant.lease.is_over(now).then(|| reason.to_owned()),
+        }
+    }
+}
+
+impl From<&Request> for RequestView {
+    fn from(request: &Request) -> Self {
+        let (mut until, mut approvers) = (None, vec![]);
+        let (mut decided_at, mut decided_by, mut decided_why) = (None, None, None);
+        match &request.state {
+            RequestState::Pending { until: pending, approvers: who } => {
+                until = Some(*pending);
+                approvers = who.people().iter().map(ToString::to_string).collect();
+            }
+            RequestState::Approved { at, by } => {
+                (decided_at, decided_by) = (Some(*at), by.as_ref().map(ToString::to_string));
+            }
+            RequestState::Rejected { at, by, why } => {
+                (decided_at, decided_by) = (Some(*at), Some(by.to_string()));
+                decided_why = why.as_ref().map(ToString::to_string);
+            }
+            RequestState::Lapsed { at } => decided_at = Some(*at),
+        }
+        Self {
+            id: request.id.to_string(),
+            by: request.by.to_string(),
+            state: request.state.word().to_owned(),
+            asked_at: request.asked_at,
+            justification: request.justification.as_ref().map(ToString::to_string),
+            asks: asks(&request.what),
+            shown: request.shown(),
+            until,
+            approvers,
+            decided_at,
+            decided_by,
+            decided_why,
+        }
+    }
+}
+
+impl AnswerView {
+    /// An answer as it is at `now`.
+    pub fn of(answer: &Answer, now: Timestamp) -> Self {
+        let grants = answer.grants.iter().map(|it| GrantView::of(it, now)).collect();
+        Self { request: (&answer.request).into(), grants }
+    }
+}
+
+fn asks(what: &What) -> Vec<AskView> {
+    match what {
+        What::Initiate { asks } => {
+            let view = |it: &portcullis_domain::Ask| AskView {
+                target: it.target.to_string(),
+                what: it.protocol.map_or(it.port.to_string(), |protocol| format!("{}/{protocol}", it.port)),
+                sources: it.sources.clone().into(),
+                window: match it.window {
+                    Window::For(length) => format!("for {length:#}"),
+                    Window::Until(end) => format!("until {end}"),
+                    Window::From { start, length } => format!("from {start} for {length:#}"),
+                },
+            };
+            asks.iter().map(view).collect()
+        }
+        What::Extend { target, grant, end } => vec![AskView {
+            target: target.to_string(),
+            what: format!("extend {grant}"),
+            sources: vec![],
+            window: format!("until {end}"),
+        }],
+    }
+}
