@@ -1,0 +1,72 @@
+//! Everything that the router stands on, in one process.
+
+use crate::outside::Outside;
+use jiff::Timestamp;
+use portcullis_app::Error;
+use portcullis_domain::{Person, Terms};
+use portcullis_http::{Proxies, Site};
+use portcullis_local::{RedbStore, TokenBook};
+
+/// The store, the firewalls and the tokens of one data folder.
+#[derive(Debug)]
+pub struct LocalSite {
+    /// The table.
+    pub store: RedbStore,
+    /// The firewalls.
+    pub outside: Outside,
+    /// Who may call.
+    pub tokens: TokenBook,
+    /// The settings that reviews depend on.
+    pub terms: Terms,
+    /// Whose word is taken for where a caller is.
+    pub proxies: Proxies,
+}
+
+impl Site for LocalSite {
+    type Store = RedbStore;
+    type Outside = Outside;
+
+    fn store(&self) -> &RedbStore {
+        &self.store
+    }
+
+    fn outside(&self) -> &Outside {
+        &self.outside
+    }
+
+    fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    fn proxies(&self) -> &Proxies {
+        &self.proxies
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn authenticate(&self, bearer: &str) -> Option<Person> {
+        self.tokens.authenticate(bearer)
+    }
+
+    async fn issue_token(&self, person: &Person, by: &Person) -> Result<String, Error> {
+        let secret = secret().map_err(|error| Error::Broken { doing: "roll dice for a token", source: error.into() })?;
+        self.tokens.issue(person, by, secret, self.now()).await
+    }
+
+    async fn revoke_token(&self, person: &Person, by: &Person) -> Result<(), Error> {
+        self.tokens.revoke(person, by, self.now()).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<(Person, Timestamp)>, Error> {
+        Ok(self.tokens.list())
+    }
+}
+
+/// 256 bits from the system: nobody guesses them.
+fn secret() -> Result<[u8; 32], getrandom::Error> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret)?;
+    Ok(secret)
+}

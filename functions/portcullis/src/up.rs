@@ -1,0 +1,300 @@
+//! `portcullis up`: everything in one process.
+
+use crate::{
+    clock,
+    failure::Failure,
+    outside::Outside,
+    site::LocalSite,
+};
+use axum::Router;
+use clap::ValueEnum;
+use ipnet::IpNet;
+use jiff::{SignedDuration, Timestamp};
+use portcullis_app::{self as app, Error, Guarding, ports::{Bus, Inventory}};
+use portcullis_domain::{LEASE_MIN, Person, Policy, PortRule, Terms};
+use portcullis_http::{Proxies, router};
+use portcullis_local::{Established, Fleet, Host, LocalBus, RedbStore, TokenBook};
+use std::{
+    fs,
+    io::Write,
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::{net::TcpListener, signal::unix::{SignalKind, signal}, sync::broadcast::error::RecvError};
+
+/// Serve the API, and open and close on the clock.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where the table, the journal and the operator's token live
+    #[arg(long, env = "PORTCULLIS_DATA", value_name = "DIR", default_value_os_t = crate::cli::default_data_dir())]
+    pub data: PathBuf,
+    /// Where to serve the API
+    #[arg(long, env = "PORTCULLIS_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7422")]
+    pub listen: SocketAddr,
+    /// What to guard
+    #[arg(long, env = "PORTCULLIS_GUARD", value_name = "WHAT", value_delimiter = ',', default_value = "fleet")]
+    pub guard: Vec<Guard>,
+    /// What becomes of established connections when a lease ends (this machine only)
+    #[arg(long, env = "PORTCULLIS_ESTABLISHED", value_name = "WHAT", default_value = "survive")]
+    pub established: EstablishedArg,
+    /// How long a request waits for its approval
+    #[arg(long, env = "PORTCULLIS_PENDING_FOR", value_name = "TIME", default_value = "8h")]
+    pub pending_for: SignedDuration,
+    /// The shortest lease; less than 5m is for demonstrations
+    #[arg(long, env = "PORTCULLIS_LEASE_MIN", value_name = "TIME", default_value = "5m")]
+    pub lease_min: SignedDuration,
+    /// A proxy whose X-Forwarded-For is believed; may be given several times
+    #[arg(long, env = "PORTCULLIS_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    pub trusted_proxy: Vec<IpNet>,
+}
+
+/// What to guard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Guard {
+    /// A simulated fleet of Azure machines, kept in the data folder
+    Fleet,
+    /// This Linux machine, through nftables; needs root
+    Host,
+}
+
+/// What becomes of established connections when a lease ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EstablishedArg {
+    /// They go on, as in Azure; new ones are refused
+    Survive,
+    /// They are cut as well
+    Cut,
+}
+
+/// The operator's name, and the file with its token.
+const OPERATOR: &str = "operator";
+const TOKEN_FILE: &str = "token";
+
+/// Serves until it is told to stop.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(|error| broken("start", error))?.block_on(async {
+        let up = Up::start(args).await?;
+        up.greet(args);
+        up.serve().await
+    })
+}
+
+/// Recomputes the journal of a data folder that nobody serves.
+pub fn verify_offline(data: &Path) -> Result<app::Verified, Failure> {
+    let file = store_file(data);
+    if !file.exists() {
+        return Err(Failure::not_found(format!("there is no table at `{}`", file.display())));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| broken("start", error))?;
+    let store = RedbStore::open(&file)?;
+    Ok(runtime.block_on(app::verify(&store))?)
+}
+
+/// Everything that runs, and where it is heard.
+pub struct Up {
+    site: Arc<LocalSite>,
+    listener: TcpListener,
+    /// Where the API is served.
+    pub address: SocketAddr,
+    is_first: bool,
+}
+
+impl Up {
+    /// Opens the data, settles every firewall, and listens; serves nothing yet.
+    pub async fn start(args: &Args) -> Result<Self, Failure> {
+        make_private_folder(&args.data)?;
+        let store = RedbStore::open(&store_file(&args.data))?;
+        let tokens = TokenBook::open(&store)?;
+        let is_new_fleet = !fleet_file(&args.data).exists();
+        let outside = outside(args).await?;
+        let terms = Terms { lease_min: args.lease_min, pending_for: args.pending_for };
+        if args.pending_for <= SignedDuration::ZERO || args.lease_min <= SignedDuration::ZERO {
+            return Err(Failure::usage("`--pending-for` and `--lease-min` are longer than nothing"));
+        }
+        let proxies = Proxies::of(args.trusted_proxy.clone());
+        let site = Arc::new(LocalSite { store, outside, tokens, terms, proxies });
+        let is_first = operator_token(&site, &args.data).await?;
+        if is_new_fleet && site.outside.fleet.is_some() {
+            furnish(&site).await?;
+        }
+        // Before anything is served: what was due while nobody was there is done now.
+        if !clock::settle_everything(&site).await {
+            tracing::warn!("Not every firewall could be settled at the start; the clock goes on trying");
+        }
+        let listener = TcpListener::bind(args.listen).await;
+        let listener = listener.map_err(|error| {
+            Failure::unavailable(format!("cannot listen on `{}`: {error}; choose another address with --listen", args.listen))
+        })?;
+        let address = listener.local_addr().map_err(|error| broken("listen", error))?;
+        Ok(Self { site, listener, address, is_first })
+    }
+
+    /// Serves until SIGINT or SIGTERM. Firewalls are left as they are: a stopped host stays shut.
+    pub async fn serve(self) -> Result<(), Failure> {
+        let clock = tokio::spawn(clock::run(Arc::clone(&self.site)));
+        let backstop = tokio::spawn(clock::backstop(Arc::clone(&self.site)));
+        let told = tokio::spawn(tell(Arc::clone(&self.site)));
+        let app: Router = router(Arc::clone(&self.site));
+        let app = app.into_make_service_with_connect_info::<SocketAddr>();
+        let served = axum::serve(self.listener, app).with_graceful_shutdown(told_to_stop());
+        let outcome = tokio::select! {
+            served = served => served.map_err(|error| broken("serve", error)),
+            // Without its clock nothing would ever shut: rather be restarted.
+            stopped = clock => Err(Failure::broken(format!("the clock stopped: {stopped:?}"))),
+        };
+        backstop.abort();
+        told.abort();
+        outcome
+    }
+
+    fn greet(&self, args: &Args) {
+        let token = args.data.join(TOKEN_FILE);
+        println!("portcullis {} is up at http://{}", env!("CARGO_PKG_VERSION"), self.address);
+        println!("  data   {}", args.data.display());
+        println!("  token  {}{}", token.display(), if self.is_first { "  (made just now, for `operator`)" } else { "" });
+        let guards: Vec<&str> = args.guard.iter().map(|it| it.words()).collect();
+        println!("  guards {}", guards.join(" and "));
+        println!();
+        println!("In another terminal:");
+        println!("  portcullis targets          what is guarded, and what is not");
+        println!("  portcullis request --help   how to ask for a port");
+        println!("Stop with Ctrl-C: what is shut stays shut.");
+        println!();
+    }
+}
+
+impl Guard {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Fleet => "a simulated fleet",
+            Self::Host => "this machine, through nftables",
+        }
+    }
+}
+
+/// The table's file in a data folder.
+fn store_file(data: &Path) -> PathBuf {
+    data.join("portcullis.redb")
+}
+
+fn fleet_file(data: &Path) -> PathBuf {
+    data.join("fleet.json")
+}
+
+async fn outside(args: &Args) -> Result<Outside, Failure> {
+    let clock = || -> portcullis_local::Clock { Arc::new(Timestamp::now) };
+    let fleet = match args.guard.contains(&Guard::Fleet) {
+        true => Some(Fleet::open(&fleet_file(&args.data), clock())?),
+        false => None,
+    };
+    let host = match args.guard.contains(&Guard::Host) {
+        true => {
+            let established = match args.established {
+                EstablishedArg::Survive => Established::Survive,
+                EstablishedArg::Cut => Established::Cut,
+            };
+            let host = Host::here(&hostname(), established, clock())?;
+            host.probe().await?;
+            Some(host)
+        }
+        false => None,
+    };
+    Ok(Outside { fleet, host })
+}
+
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// A fleet that nobody has seen yet has one machine that is guarded already.
+async fn furnish(site: &LocalSite) -> Result<(), Failure> {
+    const GUARDED: &str = "db-1";
+    const MACHINES_MAX: usize = 100;
+    let by: Person = OPERATOR.parse().map_err(|error| broken("name the operator", error))?;
+    for machine in site.outside.machines(None, MACHINES_MAX).await?.items {
+        if machine.name == GUARDED {
+            let gate = machine.os.default_gate();
+            let policy = Policy::of(vec![PortRule::offered(gate.port, gate.protocol)], &site.terms).map_err(Error::from)?;
+            let guarding = Guarding { target: machine.id, by: by.clone(), confirm_within: None };
+            app::enable(&site.store, &site.outside, &guarding, &policy, Timestamp::now()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the operator's token if its file is not there; says whether it was made.
+async fn operator_token(site: &LocalSite, data: &Path) -> Result<bool, Failure> {
+    let path = data.join(TOKEN_FILE);
+    if path.exists() {
+        return Ok(false);
+    }
+    let operator: Person = OPERATOR.parse().map_err(|error| broken("name the operator", error))?;
+    let token = portcullis_http::Site::issue_token(site, &operator, &operator).await?;
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+    let written = file.and_then(|mut file| writeln!(file, "{token}"));
+    written.map_err(|error| Failure::broken(format!("cannot write `{}`: {error}", path.display())))?;
+    Ok(true)
+}
+
+/// Only its owner reads the journal and the token.
+fn make_private_folder(data: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.map_err(|error| Failure::broken(format!("cannot make the data folder `{}`: {error}", data.display())))
+}
+
+/// Relays what is committed to the bus, and says aloud what somebody at this terminal wants to know.
+async fn tell(site: Arc<LocalSite>) {
+    let bus = LocalBus::default();
+    let mut events = bus.subscribe();
+    let mut committed = site.store.subscribe();
+    loop {
+        match committed.recv().await {
+            Ok(entries) => {
+                if let Err(error) = app::relay(&bus, &entries).await {
+                    tracing::warn!(error = error.full(), "Events were not published");
+                }
+            }
+            Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "Events were missed"),
+            Err(RecvError::Closed) => return,
+        }
+        while let Ok(event) = events.try_recv() {
+            let (kind, chain) = (event.kind, &event.chain);
+            let grant = event.fact.grant().map(ToString::to_string).unwrap_or_default();
+            match kind {
+                "grant.close_late" | "grant.open_failed" | "drift.found" => {
+                    tracing::warn!(target = %chain, grant, "{kind}");
+                }
+                _ => tracing::info!(target = %chain, grant, "{kind}"),
+            }
+        }
+    }
+}
+
+async fn told_to_stop() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+fn broken(doing: &str, error: impl std::fmt::Display) -> Failure {
+    Failure::broken(format!("cannot {doing}: {error}"))
+}
+
+/// What a demonstration needs: leases of seconds on a fleet of its own.
+pub fn for_demonstration(data: PathBuf) -> Args {
+    Args {
+        data,
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        guard: vec![Guard::Fleet],
+        established: EstablishedArg::Survive,
+        pending_for: Terms::default().pending_for,
+        lease_min: LEASE_MIN.min(SignedDuration::from_secs(1)),
+        trusted_proxy: vec![],
+    }
+}
