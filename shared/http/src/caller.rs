@@ -59,7 +59,10 @@ impl<S: Site> FromRequestParts<Arc<S>> for Caller {
         };
         // RFC 9110: the scheme's case does not matter.
         let bearer = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let person = bearer.and_then(|(_, token)| site.authenticate(token.trim()));
+        let person = match bearer {
+            Some((_, token)) => site.authenticate(token.trim())?,
+            None => None,
+        };
         let person = person.ok_or_else(|| Problem::unauthorized("this token is not valid, or no longer"))?;
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|it| it.0.ip());
         let address = peer.map(|peer| site.proxies().address(peer, &parts.headers));

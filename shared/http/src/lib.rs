@@ -54,7 +54,7 @@ pub trait Site: Send + Sync + 'static {
     /// The time.
     fn now(&self) -> Timestamp;
     /// Whose bearer token this is.
-    fn authenticate(&self, bearer: &str) -> Option<Person>;
+    fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error>;
     /// Makes a person's token anew and gives it, this once.
     fn issue_token(&self, person: &Person, by: &Person)
     -> impl Future<Output = Result<String, Error>> + Send;

@@ -5,3 +5,11 @@ mod fleet;
 mod nft;
 mod store;
 mod tokens;
+
+pub use bus::LocalBus;
+pub use fleet::Fleet;
+pub use store::RedbStore;
+pub use tokens::TokenBook;
+
+/// What time it is.
+pub type Clock = std::sync::Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;

@@ -1,1 +1,1 @@
-//! .
+//! This Linux machine, through nftables.

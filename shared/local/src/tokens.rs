@@ -1,1 +1,103 @@
-//! .
+//! Bearer tokens: shown once, stored as a digest, compared in constant time.
+
+use crate::store::{Failed, RedbStore, append, rest_head, tables::TOKENS};
+use data_encoding::BASE64URL_NOPAD;
+use jiff::Timestamp;
+use portcullis_app::Error;
+use portcullis_domain::{Chain, Fact, Person};
+use redb::ReadableTable;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use subtle::ConstantTimeEq;
+
+/// What every token begins with, for those who search for leaked secrets.
+const PREFIX: &str = "pct_";
+
+/// Who may call with what: one token per person.
+#[derive(Debug)]
+pub struct TokenBook {
+    store: Arc<RedbStore>,
+}
+
+impl TokenBook {
+    /// The tokens of a table.
+    pub fn of(store: &Arc<RedbStore>) -> Self {
+        Self { store: Arc::clone(store) }
+    }
+
+    /// Whose token it is. Every token is compared with all of its digest, whichever fits. The table is
+    /// asked each time: what was revoked is revoked at once.
+    pub fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error> {
+        let offered = digest(bearer);
+        let mut whose = None;
+        for (person, known, _) in self.all()? {
+            if bool::from(known.ct_eq(&offered)) {
+                whose = Some(person);
+            }
+        }
+        Ok(whose)
+    }
+
+    /// Makes a token out of 32 random bytes, in place of the one that the person had. It is told here
+    /// and never again.
+    pub async fn issue(
+        &self,
+        person: &Person,
+        by: &Person,
+        secret: [u8; 32],
+        now: Timestamp,
+    ) -> Result<String, Error> {
+        let bearer = format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&secret));
+        let (name, digest) = (person.clone(), digest(&bearer));
+        let fact = Fact::TokenMade { person: person.clone(), by: by.clone() };
+        // INVARIANT (nothing-unrecorded): a token and its entry are written together.
+        let write = self.store.write(move |open| {
+            let (_, entries) = rest_head(open)?.append(&Chain::rest(), now, [fact]);
+            append(&entries, open)?;
+            open.tokens.insert(name.as_str(), (&digest, now.as_nanosecond()))?;
+            Ok(entries)
+        });
+        write.await.map(|()| bearer)
+    }
+
+    /// Takes a person's token away, at once. `NotFound` if they have none.
+    pub async fn revoke(&self, person: &Person, by: &Person, now: Timestamp) -> Result<(), Error> {
+        let name = person.clone();
+        let fact = Fact::TokenRevoked { person: person.clone(), by: by.clone() };
+        let write = self.store.write(move |open| {
+            if open.tokens.get(name.as_str())?.is_none() {
+                return Err(Error::NotFound { what: "token of", name: name.to_string() }.into());
+            }
+            let (_, entries) = rest_head(open)?.append(&Chain::rest(), now, [fact]);
+            append(&entries, open)?;
+            open.tokens.remove(name.as_str())?;
+            Ok(entries)
+        });
+        write.await
+    }
+
+    /// Who has a token, and since when.
+    pub fn list(&self) -> Result<Vec<(Person, Timestamp)>, Error> {
+        Ok(self.all()?.into_iter().map(|(person, _, made_at)| (person, made_at)).collect())
+    }
+
+    fn all(&self) -> Result<Vec<(Person, [u8; 32], Timestamp)>, Error> {
+        let broken = |error| Failed::Whole(Error::Broken { doing: "read the tokens", source: error });
+        self.store.read(|table| {
+            let mut all = vec![];
+            for found in table.open_table(TOKENS)?.iter()? {
+                let (person, token) = found?;
+                let (digest, made_at) = token.value();
+                let person = person.value().parse().map_err(|error| broken(Box::new(error)))?;
+                let made_at = Timestamp::from_nanosecond(made_at).map_err(|error| broken(error.into()))?;
+                all.push((person, *digest, made_at));
+            }
+            Ok(all)
+        })
+    }
+}
+
+/// The secret has 256 random bits, so a plain digest of it tells nothing.
+fn digest(bearer: &str) -> [u8; 32] {
+    Sha256::digest(bearer).into()
+}

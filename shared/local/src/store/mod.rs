@@ -1,0 +1,333 @@
+//! The table in one file, with redb: durable before it answers, whole or not at all.
+//!
+//! Reads see the last commit and never wait; they go to memory or the page cache, so they are not
+//! handed to another thread. Writes share transactions.
+
+mod commit;
+pub(crate) mod tables;
+mod writer;
+
+pub(crate) use commit::{append, rest_head};
+use commit::{of_person, of_request, of_target};
+use jiff::Timestamp;
+use portcullis_app::{
+    BoxError, Error,
+    ports::{Batch, Cursor, Due, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
+};
+use portcullis_domain::{Chain, Entry, Grant, GrantId, Head, Request, RequestId, Target, TargetId};
+use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable};
+use std::{fmt, fs, ops::Bound, path::Path, sync::Arc};
+use tables::{DUE_TARGET, LAYOUT, META_LAYOUT, META_REST, Open, nanos, parse};
+use tokio::sync::broadcast;
+use writer::Writer;
+
+/// How many listed items one page may look at: a filter that fits few gives short pages, not long waits.
+const LOOKED_AT_MAX: usize = 10_000;
+/// How much of the file is held in memory, in bytes.
+const CACHE_BYTES: usize = 64 << 20;
+
+/// The table in one file. One process at a time: the file is locked.
+pub struct RedbStore {
+    // Dropped first: its thread holds the database too.
+    writer: Writer,
+    database: Arc<Database>,
+}
+
+/// Why a write did not happen.
+pub(crate) enum Failed {
+    /// Nothing was changed; the others in its transaction are none the worse.
+    Whole(Error),
+    /// Something may be half written: the transaction is given up.
+    Torn(redb::Error),
+}
+
+impl RedbStore {
+    /// Opens the file, or makes it. `Unavailable` if another process has it open.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let name = path.display();
+        if let Some(folder) = path.parent() {
+            let made = fs::create_dir_all(folder);
+            made.map_err(|error| unavailable("make the data folder")(format!("`{name}`: {error}").into()))?;
+        }
+        let opened = Database::builder().set_cache_size(CACHE_BYTES).create(path);
+        let database = opened.map_err(|error| {
+            if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
+                let why = "is in use by another process; stop that one first, or choose another folder";
+                unavailable("open the table")(format!("`{name}` {why}").into())
+            } else {
+                Error::Broken { doing: "open the table", source: format!("`{name}`: {error}").into() }
+            }
+        })?;
+        lay_out(&database).map_err(|failed| match failed {
+            Failed::Whole(error) => error,
+            Failed::Torn(error) => unavailable("lay out the table")(format!("`{name}`: {error}").into()),
+        })?;
+        let database = Arc::new(database);
+        Ok(Self { writer: Writer::start(Arc::clone(&database))?, database })
+    }
+
+    /// Everything that is committed from now on, a commit at a time.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<[Entry]>> {
+        self.writer.subscribe()
+    }
+
+    /// When the next thing is due.
+    pub fn next_due(&self) -> Result<Option<Timestamp>, Error> {
+        self.read(|table| {
+            let due = table.open_table(tables::DUE)?;
+            let first = due.first()?.map(|(key, _)| key.value().0);
+            Ok(first.and_then(|at| Timestamp::from_nanosecond(at).ok()))
+        })
+    }
+
+    pub(crate) fn read<T>(
+        &self,
+        look: impl FnOnce(&ReadTransaction) -> Result<T, Failed>,
+    ) -> Result<T, Error> {
+        let looked = self.database.begin_read().map_err(Failed::from).and_then(|table| look(&table));
+        looked.map_err(|failed| match failed {
+            Failed::Whole(error) => error,
+            Failed::Torn(error) => told("read the table", error),
+        })
+    }
+
+    pub(crate) async fn write(
+        &self,
+        write: impl FnOnce(&mut Open<'_>) -> Result<Vec<Entry>, Failed> + Send + 'static,
+    ) -> Result<(), Error> {
+        self.writer.write(write).await
+    }
+}
+
+impl Store for RedbStore {
+    async fn target(&self, id: &TargetId) -> Result<Option<(Target, Seen)>, Error> {
+        self.read(|table| {
+            let targets = table.open_table(tables::TARGETS)?;
+            let Some(found) = targets.get(id.as_str())? else { return Ok(None) };
+            let ((version, _), value) = found.value();
+            Ok(Some((parse("targets", id.as_str(), value)?, Seen(version))))
+        })
+    }
+
+    async fn request(&self, id: &RequestId) -> Result<Option<(Request, Seen)>, Error> {
+        self.read(|table| {
+            let requests = table.open_table(tables::REQUESTS)?;
+            let Some(found) = requests.get(id.as_str())? else { return Ok(None) };
+            let ((version, _), _, value) = found.value();
+            Ok(Some((parse("requests", id.as_str(), value)?, Seen(version))))
+        })
+    }
+
+    async fn grant(&self, id: &GrantId) -> Result<Option<Grant>, Error> {
+        self.read(|table| grant(table, id.as_str()))
+    }
+
+    async fn rest(&self) -> Result<Head, Error> {
+        self.read(|table| match table.open_table(tables::META)?.get(META_REST)? {
+            Some(head) => Ok(parse("meta", META_REST, head.value())?),
+            None => Ok(Head::default()),
+        })
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), Error> {
+        self.write(move |open| commit::commit(&batch, open)).await
+    }
+
+    async fn due(&self, now: Timestamp, at_most: usize) -> Result<Vec<Due>, Error> {
+        self.read(|table| {
+            let index = table.open_table(tables::DUE)?;
+            let until = (nanos(now) + 1, DUE_TARGET, "");
+            let mut due = vec![];
+            for found in index.range(..until)?.take(at_most) {
+                let (key, _) = found?;
+                let (_, kind, id) = key.value();
+                due.push(match kind {
+                    DUE_TARGET => Due::Target(name("due", id)?),
+                    _ => Due::Request(name("due", id)?),
+                });
+            }
+            Ok(due)
+        })
+    }
+
+    async fn targets(&self, after: Option<&TargetId>, at_most: usize) -> Result<Vec<Target>, Error> {
+        self.read(|table| {
+            let targets = table.open_table(tables::TARGETS)?;
+            let from = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_str()));
+            let mut listed = vec![];
+            for found in targets.range::<&str>((from, Bound::Unbounded))?.take(at_most) {
+                let (id, value) = found?;
+                listed.push(parse("targets", id.value(), value.value().1)?);
+            }
+            Ok(listed)
+        })
+    }
+
+    async fn requests(&self, of: &RequestFilter, asked: &PageAsked) -> Result<Page<Request>, Error> {
+        let before = before(asked)?;
+        self.read(|table| {
+            let requests = table.open_table(tables::REQUESTS)?;
+            let listed = table.open_table(tables::REQUESTS_LISTED)?;
+            let newest = listed
+                .range(..before)?
+                .rev()
+                .map(|found| found.map(|(n, id)| (n.value(), id.value().to_owned())));
+            page(newest, asked.at_most, |id| {
+                let Some(found) = requests.get(id)? else { return Ok(None) };
+                let request: Request = parse("requests", id, found.value().2)?;
+                let fits = of.state.as_ref().is_none_or(|state| request.state.word() == state)
+                    && of.by.as_ref().is_none_or(|by| request.by == *by);
+                Ok(fits.then_some(request))
+            })
+        })
+    }
+
+    async fn grants(&self, of: &GrantFilter, asked: &PageAsked) -> Result<Page<Grant>, Error> {
+        let before = before(asked)?;
+        // The index that narrows most; what else is asked for is looked at one by one.
+        let whose = of.request.as_ref().map(|it| of_request(it.as_str()));
+        let whose = whose.or_else(|| of.target.as_ref().map(|it| of_target(it.as_str())));
+        let whose =
+            whose.or_else(|| of.by.as_ref().map(|it| of_person(it.as_str())).filter(|_| !of.unclosed));
+        self.read(|table| {
+            let fitting = |id: &str| {
+                let found = grant(table, id)?;
+                Ok(found.filter(|it| {
+                    of.target.as_ref().is_none_or(|target| it.target == *target)
+                        && of.request.as_ref().is_none_or(|request| it.request == *request)
+                        && of.by.as_ref().is_none_or(|by| it.by == *by)
+                        && !(of.unclosed && it.closed_at.is_some())
+                }))
+            };
+            if let Some(whose) = whose {
+                let index = table.open_table(tables::GRANTS_OF)?;
+                let range = index.range((whose.as_str(), 0)..(whose.as_str(), before))?;
+                let newest =
+                    range.rev().map(|found| found.map(|(n, id)| (n.value().1, id.value().to_owned())));
+                return page(newest, asked.at_most, fitting);
+            }
+            let listed = if of.unclosed { tables::GRANTS_UNCLOSED } else { tables::GRANTS_LISTED };
+            let listed = table.open_table(listed)?;
+            let newest = listed
+                .range(..before)?
+                .rev()
+                .map(|found| found.map(|(n, id)| (n.value(), id.value().to_owned())));
+            page(newest, asked.at_most, fitting)
+        })
+    }
+
+    async fn entries(&self, chain: &Chain, from: u64, at_most: usize) -> Result<Vec<Entry>, Error> {
+        self.read(|table| {
+            let entries = table.open_table(tables::ENTRIES)?;
+            let mut listed = vec![];
+            for found in entries.range((chain.as_str(), from)..=(chain.as_str(), u64::MAX))?.take(at_most) {
+                let (key, value) = found?;
+                let (chain, n) = key.value();
+                listed.push(parse("entries", &format!("{chain} {n}"), value.value())?);
+            }
+            Ok(listed)
+        })
+    }
+}
+
+/// The next part of a list, where everything listed can be loaded or does not fit.
+fn page<T>(
+    newest: impl Iterator<Item = Result<(u64, String), redb::StorageError>>,
+    at_most: usize,
+    mut fitting: impl FnMut(&str) -> Result<Option<T>, Failed>,
+) -> Result<Page<T>, Failed> {
+    let mut page = Page { items: vec![], next: None };
+    let mut last = None;
+    for (looked_at, found) in newest.enumerate() {
+        if page.items.len() == at_most || looked_at == LOOKED_AT_MAX {
+            page.next = last.map(|number: u64| Cursor(number.to_string()));
+            break;
+        }
+        let (number, id) = found?;
+        page.items.extend(fitting(&id)?);
+        last = Some(number);
+    }
+    Ok(page)
+}
+
+/// The number in the list that a page ends before.
+fn before(asked: &PageAsked) -> Result<u64, Error> {
+    match &asked.after {
+        None => Ok(u64::MAX),
+        Some(Cursor(text)) => {
+            text.parse().map_err(|_| Error::NotFound { what: "page after", name: text.clone() })
+        }
+    }
+}
+
+fn grant(table: &ReadTransaction, id: &str) -> Result<Option<Grant>, Failed> {
+    let grants = table.open_table(tables::GRANTS)?;
+    let Some(found) = grants.get(id)? else { return Ok(None) };
+    Ok(Some(parse("grants", id, found.value().1)?))
+}
+
+/// Makes the tables of a new file, and knows those of an old one.
+fn lay_out(database: &Database) -> Result<(), Failed> {
+    let transaction = database.begin_write()?;
+    {
+        let mut open = Open::of(&transaction)?;
+        let known = match open.meta.get(META_LAYOUT)? {
+            Some(found) => Some(parse::<u64>("meta", META_LAYOUT, found.value())?),
+            None => None,
+        };
+        match known {
+            Some(LAYOUT) => {}
+            Some(other) => {
+                let why = format!("its layout is version {other}, and this program knows version {LAYOUT}");
+                return Err(Failed::Whole(Error::Broken { doing: "open the table", source: why.into() }));
+            }
+            None => drop(open.meta.insert(META_LAYOUT, tables::json(&LAYOUT)?.as_slice())?),
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// A name that was stored, and so was one.
+fn name<T: std::str::FromStr<Err: fmt::Display>>(table: &'static str, text: &str) -> Result<T, Error> {
+    text.parse().map_err(|error| corrupt(table, text, &error))
+}
+
+fn corrupt(table: &'static str, key: &str, error: &impl fmt::Display) -> Error {
+    let source = format!("`{key}` in `{table}` is not what was written: {error}").into();
+    Error::Broken { doing: "read the table", source }
+}
+
+fn unavailable(doing: &'static str) -> impl FnOnce(BoxError) -> Error {
+    move |source| Error::Unavailable { doing, source }
+}
+
+/// What the file's own trouble means for whoever asked.
+fn told(doing: &'static str, error: redb::Error) -> Error {
+    let is_broken = matches!(error, redb::Error::Corrupted(_));
+    let source = Box::new(error);
+    if is_broken { Error::Broken { doing, source } } else { Error::Unavailable { doing, source } }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Whole(error)
+    }
+}
+
+macro_rules! torn {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Failed {
+            fn from(error: $error) -> Self {
+                Self::Torn(error.into())
+            }
+        }
+    )*};
+}
+torn!(redb::StorageError, redb::TableError, redb::TransactionError, redb::CommitError);
+
+impl fmt::Debug for RedbStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RedbStore")
+    }
+}

@@ -1,0 +1,101 @@
+//! Where things stand in the file. Keys are names, values JSON: a person can read it with any tool.
+
+use super::{Failed, corrupt};
+use jiff::Timestamp;
+use portcullis_app::Error;
+use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The version of this layout. Another one is refused, not guessed at.
+pub const LAYOUT: u64 = 1;
+
+/// The version of an item, and when it is due in ns since 1970.
+pub type Version = (u64, Option<i128>);
+
+/// Version, JSON of a `Target`; by target id.
+pub const TARGETS: TableDefinition<'_, &str, (Version, &[u8])> = TableDefinition::new("targets");
+/// Version, number in the list, JSON of a `Request`; by request id.
+pub const REQUESTS: TableDefinition<'_, &str, (Version, u64, &[u8])> = TableDefinition::new("requests");
+/// Number in the list, JSON of a `Grant`; by grant id.
+pub const GRANTS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("grants");
+/// JSON of an `Entry`; by chain and number.
+pub const ENTRIES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("entries");
+/// What is due: time in ns since 1970, [`DUE_TARGET`] or [`DUE_REQUEST`], id.
+pub const DUE: TableDefinition<'_, (i128, u8, &str), ()> = TableDefinition::new("due");
+/// Ids of requests in order of their first commit.
+pub const REQUESTS_LISTED: TableDefinition<'_, u64, &str> = TableDefinition::new("requests_listed");
+/// Ids of grants in order of their first commit.
+pub const GRANTS_LISTED: TableDefinition<'_, u64, &str> = TableDefinition::new("grants_listed");
+/// The same, of grants that are not closed.
+pub const GRANTS_UNCLOSED: TableDefinition<'_, u64, &str> = TableDefinition::new("grants_unclosed");
+/// The same, by `target:`, `request:` or `by:` and whose they are.
+pub const GRANTS_OF: TableDefinition<'_, (&str, u64), &str> = TableDefinition::new("grants_of");
+/// JSON: the layout and the head of the chain of the rest.
+pub const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+/// SHA-256 of a token, when it was made in ns since 1970; by person.
+pub const TOKENS: TableDefinition<'_, &str, (&[u8; 32], i128)> = TableDefinition::new("tokens");
+
+/// The key of the layout in [`META`].
+pub const META_LAYOUT: &str = "layout";
+/// The key of the head of the chain of the rest in [`META`].
+pub const META_REST: &str = "rest";
+/// In [`DUE`]: a target.
+pub const DUE_TARGET: u8 = 0;
+/// In [`DUE`]: a request.
+pub const DUE_REQUEST: u8 = 1;
+
+/// Every table, open for one transaction.
+pub struct Open<'t> {
+    pub targets: Table<'t, &'static str, (Version, &'static [u8])>,
+    pub requests: Table<'t, &'static str, (Version, u64, &'static [u8])>,
+    pub grants: Table<'t, &'static str, (u64, &'static [u8])>,
+    pub entries: Table<'t, (&'static str, u64), &'static [u8]>,
+    pub due: Table<'t, (i128, u8, &'static str), ()>,
+    pub requests_listed: Table<'t, u64, &'static str>,
+    pub grants_listed: Table<'t, u64, &'static str>,
+    pub grants_unclosed: Table<'t, u64, &'static str>,
+    pub grants_of: Table<'t, (&'static str, u64), &'static str>,
+    pub meta: Table<'t, &'static str, &'static [u8]>,
+    pub tokens: Table<'t, &'static str, (&'static [u8; 32], i128)>,
+}
+
+impl<'t> Open<'t> {
+    /// Opens all of them, and makes those that are not there.
+    pub fn of(transaction: &'t WriteTransaction) -> Result<Self, redb::TableError> {
+        Ok(Self {
+            targets: transaction.open_table(TARGETS)?,
+            requests: transaction.open_table(REQUESTS)?,
+            grants: transaction.open_table(GRANTS)?,
+            entries: transaction.open_table(ENTRIES)?,
+            due: transaction.open_table(DUE)?,
+            requests_listed: transaction.open_table(REQUESTS_LISTED)?,
+            grants_listed: transaction.open_table(GRANTS_LISTED)?,
+            grants_unclosed: transaction.open_table(GRANTS_UNCLOSED)?,
+            grants_of: transaction.open_table(GRANTS_OF)?,
+            meta: transaction.open_table(META)?,
+            tokens: transaction.open_table(TOKENS)?,
+        })
+    }
+}
+
+/// The number after the last one of a list.
+pub fn next_number(list: &impl ReadableTable<u64, &'static str>) -> Result<u64, Failed> {
+    Ok(list.last()?.map_or(0, |(number, _)| number.value() + 1))
+}
+
+/// A due time as it stands in a key.
+pub fn nanos(at: Timestamp) -> i128 {
+    at.as_nanosecond()
+}
+
+/// A value as it is stored.
+pub fn json(value: &impl Serialize) -> Result<Vec<u8>, Failed> {
+    serde_json::to_vec(value).map_err(|error| {
+        Failed::Whole(Error::Broken { doing: "write a record as JSON", source: error.into() })
+    })
+}
+
+/// A value as it was stored; what cannot be read is named.
+pub fn parse<T: DeserializeOwned>(table: &'static str, key: &str, value: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(value).map_err(|error| corrupt(table, key, &error))
+}
