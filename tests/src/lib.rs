@@ -1,1 +1,6 @@
-//! .
+//! What the proofs are made of: the suites themselves are in `tests/`.
+
+#![expect(clippy::missing_panics_doc, reason = "a proof that does not hold panics")]
+
+pub mod contracts;
+pub mod given;

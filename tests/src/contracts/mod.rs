@@ -1,0 +1,4 @@
+//! What every implementation of a port must do, whichever it is.
+
+pub mod firewalls;
+pub mod store;

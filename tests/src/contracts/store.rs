@@ -1,0 +1,270 @@
+//! The contract of [`Store`], as its doc comment says it. Every function begins with an empty table.
+
+use crate::given::{self, at, guarded, named};
+use futures_util::future::join_all;
+use portcullis_app::{
+    Error,
+    ports::{Batch, Due, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
+};
+use portcullis_domain::{
+    Approvers, Chain, ClaimToken, Fact, Head, Next, Request, RequestState, Snapshot, Target, TargetId,
+};
+use std::fmt::Debug;
+
+/// What is committed is loaded, each thing by its name, with the version after the one that was seen.
+pub async fn what_is_committed_is_loaded(store: &impl Store) {
+    let (request, next) = approved("a", "vm-1", guarded("vm-1", at(0)).target);
+    let batch = Batch {
+        targets: vec![(next.clone(), Seen::NEVER)],
+        request: Some((request.clone(), Seen::NEVER)),
+        rest: vec![],
+    };
+    assert_eq!(none(store.target(&next.target.id).await), None, "nothing is there before");
+    done(store.commit(batch).await);
+    assert_eq!(none(store.target(&next.target.id).await), Some((next.target.clone(), Seen(1))));
+    assert_eq!(none(store.request(&request.id).await), Some((request, Seen(1))));
+    assert_eq!(none(store.grant(&next.grants[0].id).await), Some(next.grants[0].clone()));
+    let chain = Chain::from(&next.target.id);
+    assert_eq!(none(store.entries(&chain, 0, 100).await), next.entries);
+    assert_eq!(none(store.entries(&chain, 1, 1).await), next.entries[1..2]);
+}
+
+/// A batch with one stale version in it conflicts, and nothing of it is written.
+pub async fn a_conflict_leaves_no_trace(store: &impl Store) {
+    let (one, two) = (guarded("vm-1", at(0)), guarded("vm-2", at(0)));
+    done(store.commit(Batch::of(one.clone(), Seen::NEVER)).await);
+    let (request, granted) = approved("a", "vm-2", two.target);
+    let rest = Head::default().append(&Chain::rest(), at(1), [Fact::DriftHealed]).1;
+    let stale = one.target.note(vec![Fact::DriftHealed], at(1));
+    let batch = Batch {
+        targets: vec![(granted.clone(), Seen::NEVER), (stale, Seen::NEVER)],
+        request: Some((request.clone(), Seen::NEVER)),
+        rest,
+    };
+    conflict(store.commit(batch).await);
+    assert_eq!(none(store.target(&granted.target.id).await), None);
+    assert_eq!(none(store.request(&request.id).await), None);
+    assert_eq!(none(store.grant(&granted.grants[0].id).await), None);
+    assert_eq!(none(store.entries(&Chain::from(&granted.target.id), 0, 100).await), vec![]);
+    assert_eq!(none(store.rest().await), Head::default());
+    assert_eq!(none(store.requests(&RequestFilter::default(), &first(10)).await).items, vec![]);
+    assert_eq!(none(store.due(at(100_000), 10).await).len(), 1, "only of what was there before");
+}
+
+/// Of writers that saw the same version one wins, and the others are told.
+pub async fn one_of_many_writers_wins(store: &impl Store) {
+    const WRITERS: usize = 20;
+    let first = guarded("vm-1", at(0));
+    done(store.commit(Batch::of(first.clone(), Seen::NEVER)).await);
+    let write = |n: usize| {
+        let noted = first.target.clone().note(vec![Fact::SettleFailed { why: n.to_string() }], at(1));
+        store.commit(Batch::of(noted, Seen(1)))
+    };
+    let outcomes = join_all((0..WRITERS).map(write)).await;
+    let won = outcomes.iter().filter(|it| it.is_ok()).count();
+    let lost = outcomes.iter().filter(|it| matches!(it, Err(Error::Conflict))).count();
+    assert_eq!((won, lost), (1, WRITERS - 1));
+    assert_eq!(
+        none(store.entries(&Chain::from(&first.target.id), 0, 100).await).len(),
+        first.entries.len() + 1
+    );
+}
+
+/// A grant that ever existed cannot be approved again, also when it is long closed.
+pub async fn granted_once(store: &impl Store) {
+    let (_, next) = approved("a", "vm-1", guarded("vm-1", at(0)).target);
+    let again = next.clone();
+    done(store.commit(Batch::of(next.clone(), Seen::NEVER)).await);
+    let over = at(10_000);
+    let claimed = next.target.claim(&named("w"), over);
+    done(store.commit(Batch::of(claimed.clone(), Seen(1))).await);
+    let seen = Snapshot { read_at: over, firewalls: vec![shut(&claimed.target)], connected: vec![] };
+    let closed = claimed.target.confirm(&seen, false, over);
+    assert_eq!(closed.grants.len(), 1, "the grant is closed: {:?}", closed.entries);
+    done(store.commit(Batch::of(closed.clone(), Seen(2))).await);
+    let reopened = closed.target.grant(again.grants, None, over);
+    conflict(store.commit(Batch::of(reopened, Seen(3))).await);
+}
+
+/// What concerns no target is one chain; whoever appends to an old end of it conflicts.
+pub async fn the_rest_is_one_chain(store: &impl Store) {
+    let (head, one) = Head::default().append(&Chain::rest(), at(0), [Fact::DriftHealed]);
+    done(store.commit(Batch { rest: one.clone(), ..Batch::default() }).await);
+    assert_eq!(none(store.rest().await), head);
+    conflict(store.commit(Batch { rest: one.clone(), ..Batch::default() }).await);
+    let (head, two) = head.append(&Chain::rest(), at(1), [Fact::DriftHealed, Fact::DriftHealed]);
+    done(store.commit(Batch { rest: two.clone(), ..Batch::default() }).await);
+    assert_eq!(none(store.rest().await), head);
+    assert_eq!(none(store.entries(&Chain::rest(), 0, 10).await), [one, two].concat());
+}
+
+/// What is due is what its own due time says, longest due first, and moves with every commit.
+pub async fn due_follows_every_commit(store: &impl Store) {
+    for (n, name) in ["vm-1", "vm-2", "vm-3"].into_iter().enumerate() {
+        let when = at(30 - 10 * i64::try_from(n).expect("small"));
+        done(store.commit(Batch::of(guarded(name, when), Seen::NEVER)).await);
+    }
+    let target = |name: &str| Due::Target(named(name));
+    assert_eq!(none(store.due(at(5), 10).await), vec![], "nothing is due before its time");
+    assert_eq!(none(store.due(at(20), 10).await), [target("vm-3"), target("vm-2")]);
+    assert_eq!(
+        none(store.due(at(99), 2).await),
+        [target("vm-3"), target("vm-2")],
+        "at most as many as asked for"
+    );
+    let (loaded, seen) = none(store.target(&named("vm-3")).await).expect("stored");
+    done(store.commit(Batch::of(loaded.claim(&token(), at(40)), seen)).await);
+    assert_eq!(
+        none(store.due(at(40), 10).await),
+        [target("vm-2"), target("vm-1")],
+        "a claim is due at its end"
+    );
+    assert!(none(store.due(at(70), 10).await).contains(&target("vm-3")));
+    let pending = pending("a", 50);
+    done(store.commit(Batch { request: Some((pending.clone(), Seen::NEVER)), ..Batch::default() }).await);
+    assert_eq!(none(store.due(at(50), 10).await).last(), Some(&Due::Request(pending.id.clone())));
+    let lapsed = pending.into_state(RequestState::Lapsed { at: at(50) });
+    done(store.commit(Batch { request: Some((lapsed, Seen(1))), ..Batch::default() }).await);
+    assert_eq!(none(store.due(at(69), 10).await).len(), 2, "what is decided is not due");
+}
+
+/// Targets are listed by id, a part at a time, each once.
+pub async fn targets_are_listed_in_parts(store: &impl Store) {
+    let names: Vec<String> = (0..7).map(|n| format!("vm-{n}")).collect();
+    for name in &names {
+        done(store.commit(Batch::of(guarded(name, at(0)), Seen::NEVER)).await);
+    }
+    let (mut listed, mut after): (Vec<String>, Option<TargetId>) = (vec![], None);
+    loop {
+        let page = none(store.targets(after.as_ref(), 3).await);
+        let Some(last) = page.last() else { break };
+        after = Some(last.id.clone());
+        listed.extend(page.iter().map(|it| it.id.to_string()));
+    }
+    assert_eq!(listed, names);
+}
+
+/// Requests are listed newest first, a part at a time, each once, and only those that fit.
+pub async fn requests_are_listed_newest_first(store: &impl Store) {
+    let mut ids = vec![];
+    for n in 0..7 {
+        let request = if n % 2 == 0 { pending(&n.to_string(), 1000) } else { decided(n) };
+        ids.push(request.id.clone());
+        done(store.commit(Batch { request: Some((request, Seen::NEVER)), ..Batch::default() }).await);
+    }
+    ids.reverse();
+    let list = async |of: RequestFilter| {
+        let listed = all(async |asked| store.requests(&of, &asked).await).await;
+        listed.into_iter().map(|it| it.id).collect::<Vec<_>>()
+    };
+    assert_eq!(list(RequestFilter::default()).await, ids);
+    let waiting: Vec<_> = ids.iter().step_by(2).cloned().collect();
+    assert_eq!(list(RequestFilter { state: Some("pending".to_owned()), by: None }).await, waiting);
+    assert_eq!(list(RequestFilter { state: None, by: Some(named("bob")) }).await.len(), 3);
+    // A request that changes stays in its place.
+    let (known, seen) = none(store.request(&ids[6]).await).expect("stored");
+    let lapsed = known.into_state(RequestState::Lapsed { at: at(1) });
+    done(store.commit(Batch { request: Some((lapsed, seen)), ..Batch::default() }).await);
+    assert_eq!(list(RequestFilter::default()).await, ids);
+}
+
+/// Grants are listed newest first, a part at a time, each once, and only those that fit.
+pub async fn grants_are_listed_newest_first(store: &impl Store) {
+    let mut ids = vec![];
+    for n in 0..6 {
+        let (name, by) = (format!("vm-{}", n % 2), if n < 3 { "ann" } else { "bob" });
+        let id: TargetId = named(&name);
+        let (target, seen) =
+            none(store.target(&id).await).unwrap_or_else(|| (guarded(&name, at(0)).target, Seen::NEVER));
+        let request = given::request(by, &n.to_string(), &name, at(n));
+        let next = target.grant(vec![given::grant(&request, &id, at(n))], None, at(n));
+        ids.push(next.grants[0].id.clone());
+        done(store.commit(Batch::of(next, seen)).await);
+    }
+    ids.reverse();
+    let list = async |of: GrantFilter| {
+        let listed = all(async |asked| store.grants(&of, &asked).await).await;
+        listed.into_iter().map(|it| it.id).collect::<Vec<_>>()
+    };
+    let any = GrantFilter::default;
+    assert_eq!(list(any()).await, ids);
+    assert_eq!(list(GrantFilter { unclosed: true, ..any() }).await, ids);
+    assert_eq!(list(GrantFilter { by: Some(named("bob")), ..any() }).await, ids[..3]);
+    let of_one: Vec<_> = ids.iter().step_by(2).cloned().collect();
+    assert_eq!(list(GrantFilter { target: Some(named("vm-1")), ..any() }).await, of_one);
+    let both = GrantFilter { target: Some(named("vm-1")), by: Some(named("bob")), unclosed: true, ..any() };
+    assert_eq!(list(both).await, of_one[..2]);
+}
+
+/// Every page of a list, three things at a time.
+async fn all<T>(page: impl AsyncFn(PageAsked) -> Result<Page<T>, Error>) -> Vec<T> {
+    const PARTS_MAX: usize = 100;
+    let (mut items, mut after) = (vec![], None);
+    for _ in 0..PARTS_MAX {
+        let part = none(page(PageAsked { after, at_most: 3 }).await);
+        assert!(part.items.len() <= 3, "a part is at most as long as asked for");
+        items.extend(part.items);
+        after = part.next;
+        if after.is_none() {
+            return items;
+        }
+    }
+    panic!("the list has no end");
+}
+
+fn approved(key: &str, name: &str, target: Target) -> (Request, Next) {
+    let request = given::request("ann", key, name, at(0));
+    let grant = given::grant(&request, &target.id, at(0));
+    let fresh = Target::unguarded(target.id);
+    let guarded = fresh.set_policy(Some(given::ssh()), &named("owner"), None, at(0)).expect("new");
+    let granted = guarded.target.grant(vec![grant], None, at(0));
+    let entries = [guarded.entries, granted.entries].concat();
+    (request, Next { entries, ..granted })
+}
+
+fn pending(key: &str, until: i64) -> Request {
+    let state = RequestState::Pending { until: at(until), approvers: Approvers::AnybodyElse };
+    given::request("ann", key, "vm", at(0)).into_state(state)
+}
+
+fn decided(n: i32) -> Request {
+    given::request("bob", &n.to_string(), "vm", at(0))
+}
+
+/// A firewall that holds exactly what a target wants after all its leases.
+fn shut(target: &Target) -> portcullis_domain::Firewall {
+    use portcullis_domain::{Action, Bands, Firewall, FirewallKind, Held};
+    let rules = target.rules(at(1_000_000));
+    let held = |(name, rule)| (name, Held { rule: Some(rule), priority: 200, etag: None });
+    Firewall {
+        id: named("nsg"),
+        kind: FirewallKind::Ordered { otherwise: Action::Deny },
+        bands: Bands { allows: 100..200, denies: 200..300 },
+        ours: rules.into_iter().map(held).collect(),
+        foreign: vec![],
+    }
+}
+
+fn token() -> ClaimToken {
+    named("worker")
+}
+
+fn first(at_most: usize) -> PageAsked {
+    PageAsked { after: None, at_most }
+}
+
+fn done(outcome: Result<(), Error>) {
+    none(outcome);
+}
+
+fn conflict(outcome: Result<(), Error>) {
+    assert!(matches!(outcome, Err(Error::Conflict)), "a conflict is wanted, not {outcome:?}");
+}
+
+/// No error.
+fn none<T>(outcome: Result<T, Error>) -> T
+where
+    Error: Debug,
+{
+    outcome.unwrap_or_else(|error| panic!("{}", error.full()))
+}

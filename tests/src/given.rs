@@ -1,0 +1,83 @@
+//! Targets, policies and requests that tests begin with.
+
+use jiff::{SignedDuration, Timestamp};
+use portcullis_app::Asked;
+use portcullis_domain::{
+    Approvers, Ask, Grant, GrantId, Justification, Lease, Next, Person, Policy, PortRule, Request, RequestId,
+    RequestState, Target, TargetId, Terms, What, Window,
+};
+
+/// An hour, the length of most leases here.
+pub const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+/// A whole second after the beginning of these tests' time.
+pub fn at(second: i64) -> Timestamp {
+    const BEGINNING: i64 = 1_800_000_000;
+    Timestamp::from_second(BEGINNING + second).expect("in range")
+}
+
+/// Whatever can be written as text.
+pub fn named<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().unwrap_or_else(|error| panic!("`{text}`: {error:?}"))
+}
+
+/// SSH for anybody for up to three hours.
+pub fn ssh() -> Policy {
+    Policy::of(vec![PortRule::offered(named("22"), named("tcp"))], &Terms::default()).expect("valid")
+}
+
+/// SSH for anybody to whom anybody else said yes.
+pub fn ssh_with_approval() -> Policy {
+    let offered = PortRule::offered(named("22"), named("tcp"));
+    let rule = PortRule { approvers: Some(Approvers::AnybodyElse), ..offered };
+    Policy::of(vec![rule], &Terms::default()).expect("valid")
+}
+
+/// A target that is guarded from `now` on, as it should be stored.
+pub fn guarded(id: &str, now: Timestamp) -> Next {
+    Target::unguarded(named(id)).set_policy(Some(ssh()), &named("owner"), None, now).expect("new")
+}
+
+/// Somebody's wish for SSH to some targets, for an hour from its granting.
+pub fn asked(by: &str, key: &str, targets: &[&str], from: &str) -> Asked {
+    let ask = |target: &&str| Ask {
+        target: named(target),
+        port: named("22"),
+        protocol: None,
+        sources: named(from),
+        window: Window::For(HOUR),
+    };
+    let what = What::Initiate { asks: targets.iter().map(ask).collect() };
+    Asked { by: named(by), key: named(key), what, justification: None }
+}
+
+/// A request by somebody, as it was approved at `now`.
+pub fn request(by: &str, key: &str, target: &str, now: Timestamp) -> Request {
+    let Asked { by, key, what, justification } = asked(by, key, &[target], "198.51.100.1");
+    let id = RequestId::derived(&by, &key);
+    Request {
+        id,
+        by,
+        what,
+        justification,
+        asked_at: now,
+        state: RequestState::Approved { at: now, by: None },
+    }
+}
+
+/// The first grant of a request for SSH, from `now` for an hour.
+pub fn grant(request: &Request, target: &TargetId, now: Timestamp) -> Grant {
+    let lease = Lease::starting(now, HOUR).expect("an hour is a lease");
+    let id = GrantId::derived(&request.id, 0);
+    Grant::approved(id, request, (target.clone(), named("22/tcp")), named("198.51.100.1"), lease)
+}
+
+/// Somebody.
+pub fn person(name: &str) -> Person {
+    named(name)
+}
+
+/// A reason.
+pub fn because(text: &str) -> Justification {
+    named(text)
+}

@@ -1,0 +1,54 @@
+//! Every implementation of a port passes the suite of that port.
+
+use portcullis_app::ports::Inventory;
+use portcullis_domain::TargetId;
+use portcullis_local::{Fleet, RedbStore};
+use portcullis_tests::contracts::{firewalls, store};
+use std::sync::Arc;
+
+macro_rules! every_contract {
+    ($on:ident: $suite:ident { $($contract:ident),* $(,)? }) => {
+        mod $on {
+            $(#[tokio::test]
+            async fn $contract() {
+                super::$on(async |it| super::$suite::$contract(it).await).await;
+            })*
+        }
+    };
+    ($on:ident: $suite:ident at a target { $($contract:ident),* $(,)? }) => {
+        mod $on {
+            $(#[tokio::test]
+            async fn $contract() {
+                super::$on(async |it, id| super::$suite::$contract(it, id, super::$suite::any_time()).await).await;
+            })*
+        }
+    };
+}
+
+every_contract! { redb: store {
+    what_is_committed_is_loaded, a_conflict_leaves_no_trace, one_of_many_writers_wins, granted_once,
+    the_rest_is_one_chain, due_follows_every_commit, targets_are_listed_in_parts,
+    requests_are_listed_newest_first, grants_are_listed_newest_first,
+} }
+
+every_contract! { fleet: firewalls at a target {
+    what_is_written_is_read, writing_twice_is_once, deleting_the_absent_succeeds, what_is_not_ours_stays,
+    ours_lists_every_rule, an_unknown_target_is_not_found, a_stale_version_conflicts, a_priority_is_used_once,
+} }
+
+async fn redb(contract: impl AsyncFn(&RedbStore)) {
+    let folder = tempfile::tempdir().expect("a folder");
+    contract(&RedbStore::open(&folder.path().join("table.redb")).expect("opens")).await;
+}
+
+/// Once on a machine with one security group, once on one with two.
+async fn fleet(contract: impl AsyncFn(&Fleet, &TargetId)) {
+    for name in ["web-1", "db-1"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fleet = Fleet::open(&folder.path().join("fleet.json"), Arc::new(firewalls::any_time));
+        let fleet = fleet.expect("opens");
+        let machines = fleet.machines(None, 100).await.expect("listed").items;
+        let machine = machines.iter().find(|it| it.name == name).expect("in the fleet");
+        contract(&fleet, &machine.id).await;
+    }
+}
