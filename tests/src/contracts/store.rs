@@ -41,7 +41,7 @@ pub async fn a_conflict_leaves_no_trace(store: &impl Store) {
         request: Some((request.clone(), Seen::NEVER)),
         rest,
     };
-    conflict(store.commit(batch).await);
+    conflict(&store.commit(batch).await);
     assert_eq!(none(store.target(&granted.target.id).await), None);
     assert_eq!(none(store.request(&request.id).await), None);
     assert_eq!(none(store.grant(&granted.grants[0].id).await), None);
@@ -83,7 +83,7 @@ pub async fn granted_once(store: &impl Store) {
     assert_eq!(closed.grants.len(), 1, "the grant is closed: {:?}", closed.entries);
     done(store.commit(Batch::of(closed.clone(), Seen(2))).await);
     let reopened = closed.target.grant(again.grants, None, over);
-    conflict(store.commit(Batch::of(reopened, Seen(3))).await);
+    conflict(&store.commit(Batch::of(reopened, Seen(3))).await);
 }
 
 /// What concerns no target is one chain; whoever appends to an old end of it conflicts.
@@ -91,7 +91,7 @@ pub async fn the_rest_is_one_chain(store: &impl Store) {
     let (head, one) = Head::default().append(&Chain::rest(), at(0), [Fact::DriftHealed]);
     done(store.commit(Batch { rest: one.clone(), ..Batch::default() }).await);
     assert_eq!(none(store.rest().await), head);
-    conflict(store.commit(Batch { rest: one.clone(), ..Batch::default() }).await);
+    conflict(&store.commit(Batch { rest: one.clone(), ..Batch::default() }).await);
     let (head, two) = head.append(&Chain::rest(), at(1), [Fact::DriftHealed, Fact::DriftHealed]);
     done(store.commit(Batch { rest: two.clone(), ..Batch::default() }).await);
     assert_eq!(none(store.rest().await), head);
@@ -257,7 +257,7 @@ fn done(outcome: Result<(), Error>) {
     none(outcome);
 }
 
-fn conflict(outcome: Result<(), Error>) {
+fn conflict(outcome: &Result<(), Error>) {
     assert!(matches!(outcome, Err(Error::Conflict)), "a conflict is wanted, not {outcome:?}");
 }
 
