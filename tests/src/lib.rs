@@ -4,3 +4,4 @@
 
 pub mod contracts;
 pub mod given;
+pub mod place;

@@ -1,0 +1,258 @@
+//! A whole Portcullis on a folder of its own, with a clock that tests set: the real store, the real
+//! router, a simulated fleet.
+
+use crate::given::{self, named};
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::ConnectInfo,
+    http::{Request, StatusCode, header},
+};
+use jiff::{SignedDuration, Timestamp};
+use portcullis_app::{
+    self as app, Error, Guarding,
+    ports::{Firewalls, Inventory, Store},
+};
+use portcullis_domain::{
+    Chain, ClaimToken, Decision, Entry, Fact, Packet, Person, Policy, Target, TargetId, Terms,
+};
+use portcullis_http::{Proxies, Site, router};
+use portcullis_local::{Fleet, RedbStore, TokenBook};
+use serde_json::Value;
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+use tower::ServiceExt as _;
+
+/// Where callers of these tests are, unless they say otherwise.
+pub const CALLER: [u8; 4] = [198, 51, 100, 1];
+/// How long an answer may be, in bytes.
+const ANSWER_MAX: usize = 16 << 20;
+
+/// Everything in one process, with nobody at work on its own: tests say when to settle.
+#[derive(Debug)]
+pub struct Place {
+    site: Arc<OnePlace>,
+    folder: tempfile::TempDir,
+    workers: AtomicI64,
+}
+
+/// What the router stands on.
+#[derive(Debug)]
+struct OnePlace {
+    store: Arc<RedbStore>,
+    fleet: Fleet,
+    tokens: TokenBook,
+    terms: Terms,
+    proxies: Proxies,
+    clock: Arc<AtomicI64>,
+}
+
+/// What was answered.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    /// The status.
+    pub status: StatusCode,
+    /// The body; `null` where there is none.
+    pub body: Value,
+}
+
+impl Place {
+    /// A new one, at [`given::at`] zero, with the demonstration's fleet and nothing guarded.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let clock = Arc::new(AtomicI64::new(0));
+        let ticks = Arc::clone(&clock);
+        let now: portcullis_local::Clock = Arc::new(move || given::at(0) + millis(&ticks));
+        let store = Arc::new(RedbStore::open(&folder.path().join("portcullis.redb")).expect("opens"));
+        let site = OnePlace {
+            fleet: Fleet::open(&folder.path().join("fleet.json"), now).expect("opens"),
+            tokens: TokenBook::of(&store),
+            store,
+            terms: Terms::default(),
+            proxies: Proxies::default(),
+            clock,
+        };
+        Self { site: Arc::new(site), folder, workers: AtomicI64::new(0) }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &RedbStore {
+        &self.site.store
+    }
+
+    /// The firewalls.
+    pub fn fleet(&self) -> &Fleet {
+        &self.site.fleet
+    }
+
+    /// The settings.
+    pub fn terms(&self) -> &Terms {
+        &self.site.terms
+    }
+
+    /// What it is called, in full.
+    pub async fn id(&self, name: &str) -> TargetId {
+        let machines = self.fleet().machines(None, 100).await.expect("listed").items;
+        machines.into_iter().find(|it| it.name == name).expect("in the fleet").id
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.site.now()
+    }
+
+    /// Lets time pass.
+    pub fn pass(&self, time: SignedDuration) {
+        let ms = i64::try_from(time.as_millis()).expect("short");
+        self.site.clock.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// Guards a machine.
+    pub async fn guard(&self, name: &str, policy: &Policy) -> TargetId {
+        let id = self.id(name).await;
+        let guarding = Guarding { target: id.clone(), by: named("owner"), confirm_within: None };
+        app::enable(self.store(), self.fleet(), &guarding, policy, self.now()).await.expect("enabled");
+        self.expire().await;
+        id
+    }
+
+    /// Does what is due, with a worker of its own.
+    pub async fn expire(&self) {
+        app::expire(self.store(), self.fleet(), &self.worker(), self.now()).await.expect("settled");
+    }
+
+    /// Settles everything, with a worker of its own.
+    pub async fn reconcile(&self) {
+        app::reconcile(self.store(), self.fleet(), &self.worker(), self.now()).await.expect("settled");
+    }
+
+    fn worker(&self) -> ClaimToken {
+        named(&format!("worker-{}", self.workers.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Whether a packet from somewhere to SSH passes: the firewalls are asked.
+    pub async fn check(&self, id: &TargetId, from: &str) -> Decision {
+        let snapshot = self.fleet().read(id).await.expect("read");
+        let source: IpAddr = named(from);
+        snapshot.decide(&id.into(), &Packet { source, protocol: named("tcp"), port: named("22") })
+    }
+
+    /// Does it?
+    pub async fn passes(&self, id: &TargetId, from: &str) -> bool {
+        self.check(id, from).await.passes
+    }
+
+    /// A target as it is stored.
+    pub async fn target(&self, id: &TargetId) -> Target {
+        self.store().target(id).await.expect("loads").expect("is there").0
+    }
+
+    /// All that happened to a target.
+    pub async fn entries(&self, id: &TargetId) -> Vec<Entry> {
+        self.store().entries(&Chain::from(id), 0, usize::MAX).await.expect("listed")
+    }
+
+    /// The same, without times and hashes.
+    pub async fn facts(&self, id: &TargetId) -> Vec<Fact> {
+        self.entries(id).await.into_iter().map(|it| it.fact).collect()
+    }
+
+    /// A new token for somebody.
+    pub async fn token(&self, person: &str) -> String {
+        self.site.issue_token(&named(person), &named("owner")).await.expect("issued")
+    }
+
+    /// Calls the router as somebody, from [`CALLER`].
+    pub async fn call(&self, token: &str, method: &str, path: &str, body: Option<Value>) -> Answered {
+        let mut request = Request::builder().method(method).uri(path);
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        let body = match body {
+            Some(body) => {
+                request = request.header(header::CONTENT_TYPE, "application/json");
+                Body::from(body.to_string())
+            }
+            None => Body::empty(),
+        };
+        self.send(request.body(body).expect("a request")).await
+    }
+
+    /// Calls the router.
+    pub async fn send(&self, mut request: Request<Body>) -> Answered {
+        let caller = ConnectInfo(SocketAddr::from((CALLER, 50_000)));
+        request.extensions_mut().insert(caller);
+        let router: Router = router(Arc::clone(&self.site));
+        let response = router.oneshot(request).await.expect("answers");
+        let status = response.status();
+        let bytes = to_bytes(response.into_body(), ANSWER_MAX).await.expect("a body");
+        Answered { status, body: serde_json::from_slice(&bytes).unwrap_or_default() }
+    }
+
+    /// Stops everything, and gives the folder with what was left.
+    pub fn stop(self) -> (tempfile::TempDir, PathBuf) {
+        drop(self.site);
+        let table = self.folder.path().join("portcullis.redb");
+        (self.folder, table)
+    }
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Site for OnePlace {
+    type Store = RedbStore;
+    type Outside = Fleet;
+
+    fn store(&self) -> &RedbStore {
+        &self.store
+    }
+
+    fn outside(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    fn proxies(&self) -> &Proxies {
+        &self.proxies
+    }
+
+    fn now(&self) -> Timestamp {
+        given::at(0) + millis(&self.clock)
+    }
+
+    fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error> {
+        self.tokens.authenticate(bearer)
+    }
+
+    async fn issue_token(&self, person: &Person, by: &Person) -> Result<String, Error> {
+        // A seed of its own for everybody: tests throw no dice.
+        let mut secret = [0; 32];
+        for (place, byte) in secret.iter_mut().zip(person.as_str().bytes()) {
+            *place = byte;
+        }
+        self.tokens.issue(person, by, secret, self.now()).await
+    }
+
+    async fn revoke_token(&self, person: &Person, by: &Person) -> Result<(), Error> {
+        self.tokens.revoke(person, by, self.now()).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<(Person, Timestamp)>, Error> {
+        self.tokens.list()
+    }
+}
+
+fn millis(clock: &AtomicI64) -> SignedDuration {
+    SignedDuration::from_millis(clock.load(Ordering::Relaxed))
+}

@@ -1,0 +1,300 @@
+//! The promises of the README, each as a test of its name, through the real store and the real router.
+
+use jiff::SignedDuration;
+use portcullis_app::{self as app, Error, Guarding, ports::Firewalls};
+use portcullis_domain::{BadRecord, Fact, TargetId, Window};
+use portcullis_http::wire::{AskBody, InitiateBody};
+use portcullis_local::RedbStore;
+use portcullis_tests::{
+    given::{self, HOUR, asked, named},
+    place::Place,
+};
+use redb::{ReadableDatabase, TableDefinition};
+use serde_json::{Value, json};
+
+/// Who has leases here, and from where; and somebody who has none.
+const ANN: &str = "198.51.100.1";
+const BOB: &str = "203.0.113.0/24";
+const IN_BOBS_RANGE: &str = "203.0.113.77";
+const STRANGER: &str = "192.0.2.1";
+const SECOND: SignedDuration = SignedDuration::from_secs(1);
+
+/// Asks for SSH on one machine for an hour; the grant's id.
+async fn open(place: &Place, id: &TargetId, by: &str, key: &str, from: &str) -> portcullis_domain::GrantId {
+    let asked = asked(by, key, &[id.as_str()], from);
+    let answer = app::initiate(place.store(), place.terms(), &asked, place.now()).await.expect("granted");
+    place.expire().await;
+    answer.grants[0].id.clone()
+}
+
+/// Who passes, of ann, bob and a stranger.
+async fn who(place: &Place, id: &TargetId) -> [bool; 3] {
+    [place.passes(id, ANN).await, place.passes(id, IN_BOBS_RANGE).await, place.passes(id, STRANGER).await]
+}
+
+#[tokio::test]
+async fn shut_by_default() {
+    let place = Place::new();
+    let id = place.id("web-1").await;
+    assert_eq!(who(&place, &id).await, [true, true, true], "somebody left SSH open to the world");
+    place.guard("web-1", &given::ssh()).await;
+    assert_eq!(who(&place, &id).await, [false, false, false], "guarded, nobody passes");
+    open(&place, &id, "ann", "1", ANN).await;
+    assert_eq!(who(&place, &id).await, [true, false, false]);
+    open(&place, &id, "bob", "2", BOB).await;
+    assert_eq!(who(&place, &id).await, [true, true, false]);
+    place.pass(HOUR);
+    place.expire().await;
+    assert_eq!(who(&place, &id).await, [false, false, false]);
+}
+
+#[tokio::test]
+async fn shut_on_time() {
+    let place = Place::new();
+    let id = place.guard("db-1", &given::ssh()).await;
+    let grant = open(&place, &id, "ann", "1", ANN).await;
+    place.pass(HOUR - SECOND);
+    place.expire().await;
+    assert!(place.passes(&id, ANN).await, "one second before its end it is open");
+    place.pass(SECOND);
+    place.expire().await;
+    assert!(!place.passes(&id, ANN).await, "at its end it is shut");
+    let closed = place.facts(&id).await.into_iter().find_map(|fact| {
+        if let Fact::Closed { grant: it, late_ms, .. } = fact {
+            (it == grant).then_some(late_ms)
+        } else {
+            None
+        }
+    });
+    assert_eq!(closed, Some(0), "and that was read back and recorded, with its lateness");
+    assert!(place.target(&id).await.grants().is_empty());
+}
+
+#[tokio::test]
+async fn no_neighbour_harmed() {
+    let place = Place::new();
+    let id = place.id("web-1").await;
+    let before = place.fleet().read(&id).await.expect("read").firewalls;
+    place.guard("web-1", &given::ssh()).await;
+    let first = open(&place, &id, "ann", "1", ANN).await;
+    let second = open(&place, &id, "bob", "2", ANN).await;
+    app::close(place.store(), &first, &named("ann"), place.now()).await.expect("closed");
+    place.expire().await;
+    assert!(place.passes(&id, ANN).await, "two people behind one address: the other one's lease is live");
+    app::close(place.store(), &second, &named("bob"), place.now()).await.expect("closed");
+    place.expire().await;
+    assert!(!place.passes(&id, ANN).await);
+    let guarded = place.fleet().read(&id).await.expect("read").firewalls;
+    assert_eq!(guarded[0].foreign, before[0].foreign, "rules that are not ours are never edited");
+    app::disable(place.store(), &id, &named("owner"), place.now()).await.expect("disabled");
+    place.expire().await;
+    assert_eq!(
+        place.fleet().read(&id).await.expect("read").firewalls,
+        before,
+        "as if we had never been there"
+    );
+}
+
+#[tokio::test]
+async fn nothing_unrecorded() {
+    let place = Place::new();
+    let id = place.guard("web-1", &given::ssh_with_approval()).await;
+    // A no, a yes, a no to one's own request: each leaves an entry.
+    let mut refused = asked("ann", "1", &[id.as_str()], ANN);
+    if let portcullis_domain::What::Initiate { asks } = &mut refused.what {
+        asks[0].window = Window::For(HOUR * 100);
+    }
+    let no = app::initiate(place.store(), place.terms(), &refused, place.now()).await;
+    assert!(matches!(no, Err(Error::Refused(_))), "{no:?}");
+    let wanted = asked("ann", "2", &[id.as_str()], ANN);
+    let pending =
+        app::initiate(place.store(), place.terms(), &wanted, place.now()).await.expect("waits").request;
+    let (request, shown) = (pending.id.clone(), pending.shown());
+    let own = app::approve(place.store(), place.terms(), &request, &named("ann"), &shown, place.now()).await;
+    assert!(matches!(own, Err(Error::Refused(_))), "{own:?}");
+    app::approve(place.store(), place.terms(), &request, &named("bob"), &shown, place.now())
+        .await
+        .expect("approved");
+    place.expire().await;
+    place.pass(HOUR);
+    place.expire().await;
+    let facts = place.facts(&id).await;
+    let has = |what: &str| facts.iter().filter(|it| word(it) == what).count();
+    for what in [
+        "policy_set",
+        "request_refused",
+        "approval_needed",
+        "decision_refused",
+        "approved",
+        "opened",
+        "closed",
+    ] {
+        assert_eq!(has(what), 1, "{what} in {facts:#?}");
+    }
+    // Shut, open, shut: each write was recorded before it, and what was read after it.
+    assert_eq!((has("writing"), has("read_back")), (3, 3), "{facts:#?}");
+
+    let whole = app::verify(place.store()).await.expect("verified");
+    assert_eq!((whole.bad, whole.entries), (vec![], facts.len() as u64));
+    let (_folder, table) = place.stop();
+    for (tamper, is_found) in tampers(&id) {
+        let before = std::fs::read(&table).expect("a copy");
+        tamper(&redb::Database::open(&table).expect("opens"));
+        let bad = app::verify(&RedbStore::open(&table).expect("opens")).await.expect("verified").bad;
+        assert!(bad.len() == 1 && is_found(&bad[0]), "{bad:?}");
+        std::fs::write(&table, before).expect("put back");
+    }
+}
+
+type Tamper = Box<dyn Fn(&redb::Database)>;
+type IsFound = fn(&BadRecord) -> bool;
+const ENTRIES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("entries");
+
+/// Ways to change history, and what tells.
+fn tampers(id: &TargetId) -> Vec<(Tamper, IsFound)> {
+    let entry = |database: &redb::Database, chain: &str, n: u64| -> Vec<u8> {
+        let entries = database.begin_read().expect("reads").open_table(ENTRIES).expect("opens");
+        entries.get((chain, n)).expect("reads").expect("is there").value().to_vec()
+    };
+    let put = |database: &redb::Database, chain: &str, n: u64, value: Option<&[u8]>| {
+        let transaction = database.begin_write().expect("writes");
+        {
+            let mut entries = transaction.open_table(ENTRIES).expect("opens");
+            match value {
+                Some(value) => drop(entries.insert((chain, n), value).expect("inserted")),
+                None => drop(entries.remove((chain, n)).expect("removed")),
+            }
+        }
+        transaction.commit().expect("committed");
+    };
+    let last = |database: &redb::Database, chain: &str| -> u64 {
+        let entries = database.begin_read().expect("reads").open_table(ENTRIES).expect("opens");
+        let last = entries.range((chain, 0)..=(chain, u64::MAX)).expect("reads").next_back();
+        last.expect("is there").expect("reads").0.value().1
+    };
+    let chains = || id.to_string();
+    let (one, two, three, four, five) = (chains(), chains(), chains(), chains(), chains());
+    vec![
+        (
+            Box::new(move |it| {
+                let changed = String::from_utf8(entry(it, &one, 3)).expect("text").replace("ann", "bob");
+                put(it, &one, 3, Some(changed.as_bytes()));
+            }),
+            |bad| matches!(bad, BadRecord::Changed { .. } | BadRecord::NotChained { .. }),
+        ),
+        (Box::new(move |it| put(it, &two, 2, None)), |bad| matches!(bad, BadRecord::OutOfOrder { n: 2, .. })),
+        (
+            Box::new(move |it| {
+                let (a, b) = (entry(it, &three, 3), entry(it, &three, 4));
+                put(it, &three, 3, Some(&b));
+                put(it, &three, 4, Some(&a));
+            }),
+            |bad| matches!(bad, BadRecord::OutOfOrder { n: 3, found: 4, .. }),
+        ),
+        (Box::new(move |it| put(it, &four, last(it, &four), None)), |bad| {
+            matches!(bad, BadRecord::CutShort { .. })
+        }),
+        (Box::new(move |it| put(it, &five, 1, Some(b"{}"))), |bad| {
+            matches!(bad, BadRecord::Unreadable { n: 1, .. })
+        }),
+    ]
+}
+
+fn word(fact: &Fact) -> String {
+    serde_json::to_value(fact).expect("writes")["what"].as_str().expect("a word").to_owned()
+}
+
+#[tokio::test]
+async fn one_door_in() {
+    let place = Place::new();
+    let id = place.guard("web-1", &given::ssh()).await;
+    let token = place.token("ann").await;
+    // What the use case answers, the router answers, before and when asking; with every reason.
+    let wishes: [(&str, &str, SignedDuration); 4] = [
+        ("22", ANN, HOUR),
+        ("22", ANN, HOUR * 24),
+        ("23", ANN, SignedDuration::from_secs(1)),
+        ("22", "::/0", SignedDuration::from_hours(3)),
+    ];
+    for (n, (port, from, length)) in wishes.into_iter().enumerate() {
+        // Without a key of its own a request is told apart by its time.
+        place.pass(SECOND);
+        let mut direct = asked("ann", &n.to_string(), &[id.as_str()], from);
+        if let portcullis_domain::What::Initiate { asks } = &mut direct.what {
+            asks[0].port = named(port);
+            asks[0].window = Window::For(length);
+        }
+        let review =
+            app::explain(place.store(), place.terms(), &direct, place.now()).await.expect("reviewed");
+        let reasons: Vec<String> = match &review {
+            portcullis_domain::Review::Refused(reasons) => reasons.iter().map(ToString::to_string).collect(),
+            portcullis_domain::Review::Allowed(_) | portcullis_domain::Review::NeedsApproval { .. } => vec![],
+        };
+        let body = InitiateBody {
+            asks: vec![AskBody {
+                target: id.clone(),
+                port: named(port),
+                protocol: None,
+                sources: Some(vec![from.to_owned()]),
+                length: Some(length),
+                until: None,
+                start: None,
+            }],
+            justification: None,
+        };
+        let body = serde_json::to_value(body).expect("writes");
+        let explained = place.call(&token, "POST", "/v1/requests/explain", Some(body.clone())).await.body;
+        let answered = place.call(&token, "POST", "/v1/requests", Some(body)).await;
+        assert_eq!(messages(&explained), reasons);
+        assert_eq!(messages(&answered.body), reasons);
+        assert_eq!(answered.status == 202, reasons.is_empty(), "{answered:?}");
+    }
+    // And nobody comes in without a token.
+    for (method, path) in [("POST", "/v1/requests"), ("GET", "/v1/targets"), ("GET", "/v1/verify")] {
+        assert_eq!(place.call("pct_wrong", method, path, Some(json!({}))).await.status, 401);
+    }
+}
+
+fn messages(body: &Value) -> Vec<String> {
+    let reasons = body["reasons"].as_array().cloned().unwrap_or_default();
+    reasons.iter().filter_map(|it| it["message"].as_str()).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn twice_is_once() {
+    let place = Place::new();
+    let id = place.guard("web-1", &given::ssh_with_approval()).await;
+    let guarding = Guarding { target: id.clone(), by: named("owner"), confirm_within: None };
+    let wanted = asked("ann", "1", &[id.as_str()], ANN);
+    let now = || place.now();
+    let (store, terms) = (place.store(), place.terms());
+    let pending = app::initiate(store, terms, &wanted, now()).await.expect("waits").request;
+    let (request, shown) = (pending.id.clone(), pending.shown());
+    let bob = given::person("bob");
+    // Every step once more, and also much later: nothing is added to the journal.
+    app::enable(store, place.fleet(), &guarding, &given::ssh_with_approval(), now())
+        .await
+        .expect("is enabled");
+    assert_eq!(app::initiate(store, terms, &wanted, now()).await.expect("the same").request, pending);
+    let granted = app::approve(store, terms, &request, &bob, &shown, now()).await.expect("approved").grants;
+    let grant = &granted[0].id;
+    place.expire().await;
+    let open = place.facts(&id).await;
+    app::approve(store, terms, &request, &bob, &shown, now()).await.expect("is approved");
+    place.expire().await;
+    assert_eq!(place.facts(&id).await, open, "approving and settling twice is once");
+    app::close(store, grant, &bob, now()).await.expect("closed");
+    place.expire().await;
+    let shut = place.facts(&id).await;
+    app::close(store, grant, &bob, now()).await.expect("is closed");
+    let late = app::initiate(store, terms, &wanted, now()).await.expect("the same");
+    assert_eq!(
+        late.grants[0].state(now()),
+        portcullis_domain::GrantState::Closed,
+        "a late ask reopens nothing"
+    );
+    app::approve(store, terms, &request, &bob, &shown, now()).await.expect("is approved");
+    place.expire().await;
+    assert_eq!(place.facts(&id).await, shut);
+    assert!(!place.passes(&id, ANN).await);
+}
