@@ -1,0 +1,267 @@
+//! The API as its users meet it: who is let in, what is answered, and what a refusal says.
+
+use axum::{
+    body::Body,
+    http::{Request, StatusCode, header},
+};
+use portcullis_tests::{
+    given::{self, HOUR},
+    place::{Answered, Place},
+};
+use serde_json::{Value, json};
+
+/// A machine's path, its id as one segment.
+fn path(id: &impl ToString, rest: &str) -> String {
+    format!("/v1/targets/{}{rest}", id.to_string().replace('/', "%2F"))
+}
+
+fn wish(id: &impl ToString, port: u16, length: &str) -> Value {
+    json!({ "asks": [{ "target": id.to_string(), "port": port, "for": length }], "justification": "an incident" })
+}
+
+#[tokio::test]
+async fn a_port_is_asked_for_opened_extended_and_closed() {
+    let place = Place::new();
+    let token = place.token("ann").await;
+    let id = place.id("web-1").await;
+    let enabled = place.call(&token, "POST", &path(&id, "/enable"), Some(json!({}))).await;
+    assert_eq!(enabled.status, 200, "{enabled:?}");
+    assert_eq!(enabled.body["ports"][0]["port"], 22, "a Linux machine is managed over SSH");
+    place.expire().await;
+
+    let answer = place.call(&token, "POST", "/v1/requests", Some(wish(&id, 22, "PT1H"))).await;
+    assert_eq!((answer.status, &answer.body["request"]["state"]), (StatusCode::ACCEPTED, &json!("approved")));
+    assert_eq!(answer.body["grants"][0]["sources"], json!(["198.51.100.1/32"]), "my IP is the connection's");
+    place.expire().await;
+    let grant = format!("/v1/grants/{}", answer.body["grants"][0]["id"].as_str().expect("an id"));
+    assert_eq!(place.call(&token, "GET", &grant, None).await.body["state"], "open");
+    let check = path(&id, "/check?port=22&from=my-ip");
+    assert_eq!(place.call(&token, "GET", &check, None).await.body["passes"], true);
+
+    let later = json!({ "until": place.now() + HOUR * 2 });
+    let extended = place.call(&token, "POST", &format!("{grant}/extend"), Some(later.clone())).await;
+    assert_eq!(
+        (extended.status, &extended.body["grants"][0]["end"]),
+        (StatusCode::ACCEPTED, &later["until"])
+    );
+    let closed = place.call(&token, "POST", &format!("{grant}/close"), None).await;
+    assert_eq!(closed.body["state"], "closing", "{closed:?}");
+    place.expire().await;
+    assert_eq!(place.call(&token, "GET", &check, None).await.body["passes"], false);
+    assert_eq!(place.call(&token, "GET", &grant, None).await.body["reason"], "user_requested");
+    assert_eq!(place.call(&token, "GET", "/v1/verify", None).await.body["whole"], true);
+}
+
+#[tokio::test]
+async fn a_refusal_says_every_reason_and_what_would_be_allowed() {
+    let place = Place::new();
+    let token = place.token("ann").await;
+    let id = place.guard("web-1", &given::ssh()).await;
+    let mut wishes = wish(&id, 22, "PT5H");
+    let nobody = json!({ "target": "/nobody", "port": 22, "for": "PT1H" });
+    wishes["asks"].as_array_mut().expect("a list").push(nobody);
+    let refused = place.call(&token, "POST", "/v1/requests", Some(wishes)).await;
+    assert_eq!(refused.body["type"], "urn:portcullis:refused", "{refused:?}");
+    let reasons = refused.body["reasons"].as_array().expect("reasons");
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    let all = refused.body["reasons"].to_string();
+    assert!(all.contains("5h") && all.contains("3h") && all.contains("/nobody"), "{all}");
+}
+
+#[tokio::test]
+async fn the_same_key_is_the_same_request() {
+    let place = Place::new();
+    let token = place.token("ann").await;
+    let id = place.guard("web-1", &given::ssh()).await;
+    let send = async |length: &str| {
+        let request = Request::post("/v1/requests")
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("idempotency-key", "incident-7")
+            .body(Body::from(wish(&id, 22, length).to_string()));
+        place.send(request.expect("a request")).await
+    };
+    let first = send("PT1H").await;
+    assert_eq!(first.status, 202, "{first:?}");
+    assert_eq!(send("PT1H").await.body, first.body);
+    let other = send("PT2H").await;
+    assert_eq!(
+        (other.status, &other.body["reasons"][0]["code"]),
+        (StatusCode::CONFLICT, &json!("key-reused"))
+    );
+    assert_eq!(place.target(&id).await.grants().len(), 1);
+}
+
+#[tokio::test]
+async fn somebody_else_approves_what_was_shown() {
+    let place = Place::new();
+    let (ann, bob) = (place.token("ann").await, place.token("bob").await);
+    let id = place.guard("web-1", &given::ssh_with_approval()).await;
+    let answer = place.call(&ann, "POST", "/v1/requests", Some(wish(&id, 22, "PT1H"))).await;
+    let request = answer.body["request"].clone();
+    assert_eq!(
+        (&request["state"], answer.body["grants"].as_array().map(Vec::len)),
+        (&json!("pending"), Some(0))
+    );
+    let approve = format!("/v1/requests/{}/approve", request["id"].as_str().expect("an id"));
+    let shown = Some(json!({ "shown": request["shown"] }));
+    let own = place.call(&ann, "POST", &approve, shown.clone()).await;
+    assert_eq!((own.status, &own.body["reasons"][0]["code"]), (StatusCode::FORBIDDEN, &json!("own-request")));
+    let other = place.call(&bob, "POST", &approve, Some(json!({ "shown": "something else" }))).await;
+    assert_eq!(other.status, 409, "{other:?}");
+    let waiting = place.call(&bob, "GET", "/v1/requests?state=pending", None).await;
+    assert_eq!(waiting.body["items"].as_array().map(Vec::len), Some(1));
+    let approved = place.call(&bob, "POST", &approve, shown.clone()).await;
+    assert_eq!((approved.status, &approved.body["request"]["decided_by"]), (StatusCode::OK, &json!("bob")));
+    assert_eq!(
+        place.call(&bob, "POST", &approve, shown).await.status,
+        200,
+        "approving twice is approving once"
+    );
+}
+
+#[tokio::test]
+async fn nobody_comes_in_without_a_valid_token() {
+    let place = Place::new();
+    let owner = place.token("owner").await;
+    let described = portcullis_http::openapi();
+    assert!(20 < described.paths.paths.len(), "the description is of the whole API");
+    for (path, item) in described.paths.paths {
+        let path = path.replace(['{', '}'], "");
+        for (method, operation) in [("GET", item.get), ("POST", item.post), ("DELETE", item.delete)] {
+            let Some(operation) = operation else { continue };
+            let is_open = operation.security.is_some();
+            let answer = place.call("pct_guessed", method, &path, Some(json!({}))).await;
+            assert_eq!(answer.status == 401, !is_open, "{method} {path}: {answer:?}");
+        }
+    }
+    // A token that was replaced or revoked is valid no longer, at once.
+    let bob = place.token("bob").await;
+    assert_eq!(place.call(&bob, "GET", "/v1/whoami", None).await.body["person"], "bob");
+    assert_eq!(place.call(&owner, "DELETE", "/v1/tokens/bob", None).await.status, 204);
+    assert_eq!(place.call(&bob, "GET", "/v1/whoami", None).await.status, 401);
+    assert_eq!(place.call(&owner, "DELETE", "/v1/tokens/bob", None).await.status, 404);
+    let made = place.call(&owner, "POST", "/v1/tokens", Some(json!({ "person": "eve" }))).await;
+    let eve = made.body["token"].as_str().expect("a token").to_owned();
+    assert_eq!(place.call(&eve, "GET", "/v1/whoami", None).await.body["address"], "198.51.100.1");
+    let listed = place.call(&owner, "GET", "/v1/tokens", None).await.body.to_string();
+    assert!(listed.contains("eve") && !listed.contains(&eve), "no secret is ever listed");
+}
+
+#[tokio::test]
+async fn bad_input_is_named_and_changes_nothing() {
+    let place = Place::new();
+    let token = place.token("ann").await;
+    let id = place.guard("web-1", &given::ssh()).await;
+    let before = place.facts(&id).await.len();
+    let bad: [(&str, &str, Option<Value>, &str); 9] = [
+        ("POST", "/v1/requests", Some(json!({ "asks": [{ "target": "x", "port": 0, "for": "PT1H" }] })), "0"),
+        (
+            "POST",
+            "/v1/requests",
+            Some(json!({ "asks": [{ "target": "x", "port": 22, "for": "an hour" }] })),
+            "asks",
+        ),
+        ("POST", "/v1/requests", Some(json!({ "asks": [{ "target": "x", "port": 22 }] })), "until"),
+        ("POST", "/v1/requests", Some(json!({ "wishes": [] })), "wishes"),
+        ("POST", "/v1/requests", None, "application/json"),
+        ("GET", "/v1/grants?limit=0", None, "0"),
+        ("GET", "/v1/requests?state=open", None, "open"),
+        ("GET", "/v1/nothing", None, "/v1/nothing"),
+        ("GET", "/v1/targets/x/check?port=ssh&from=my-ip", None, "ssh"),
+    ];
+    for (method, path, body, named) in bad {
+        let Answered { status, body } = place.call(&token, method, path, body).await;
+        assert!(status.is_client_error(), "{method} {path}: {status} {body}");
+        assert!(body["detail"].as_str().is_some_and(|it| it.contains(named)), "{method} {path}: {body}");
+    }
+    assert_eq!(place.facts(&id).await.len(), before);
+}
+
+#[tokio::test]
+async fn lists_come_in_parts() {
+    let place = Place::new();
+    let token = place.token("ann").await;
+    let (mut names, mut after) = (vec![], String::new());
+    loop {
+        let page = place.call(&token, "GET", &format!("/v1/targets?limit=4{after}"), None).await.body;
+        let items = page["items"].as_array().expect("a list").clone();
+        names.extend(items.iter().map(|it| it["name"].as_str().expect("a name").to_owned()));
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={}", next.replace('/', "%2F"));
+    }
+    names.sort();
+    let fleet = ["build-1", "db-1", "hub-1", "lab-1", "old-1", "spare-1", "vault-1", "web-1", "win-1"];
+    assert_eq!(names, fleet);
+    let targets = place.call(&token, "GET", "/v1/targets", None).await.body;
+    let of = |name: &str| {
+        targets["items"].as_array().expect("a list").iter().find(|it| it["name"] == name).cloned()
+    };
+    let web = of("web-1").expect("listed");
+    assert_eq!(
+        (&web["state"], &web["healthy"]),
+        (&json!("not_configured"), &json!(false)),
+        "open to the world"
+    );
+    let old = of("old-1").expect("listed");
+    assert_eq!((&old["state"], &old["reason"]), (&json!("unsupported"), &json!("classic")));
+}
+
+#[tokio::test]
+async fn a_policy_that_nobody_confirms_lapses() {
+    let place = Place::new();
+    let token = place.token("ann").await;
+    let id = place.id("web-1").await;
+    let body = Some(json!({ "confirm_within": "PT60S" }));
+    let enabled = place.call(&token, "POST", &path(&id, "/enable"), body.clone()).await;
+    assert!(enabled.body["confirm_by"].is_string(), "{enabled:?}");
+    place.expire().await;
+    assert!(!place.passes(&id, "192.0.2.1").await);
+    place.pass(jiff::SignedDuration::from_secs(60));
+    place.expire().await;
+    assert!(place.passes(&id, "192.0.2.1").await, "as it was before");
+    assert_eq!(place.call(&token, "POST", &path(&id, "/confirm"), None).await.status, 409, "too late");
+    place.call(&token, "POST", &path(&id, "/enable"), body).await;
+    assert_eq!(place.call(&token, "POST", &path(&id, "/confirm"), None).await.status, 200);
+    place.pass(HOUR);
+    place.expire().await;
+    assert!(!place.passes(&id, "192.0.2.1").await, "confirmed, it stays");
+}
+
+#[tokio::test]
+async fn editing_and_disabling_end_what_is_no_longer_guarded() {
+    let place = Place::new();
+    let token = place.token("ann").await;
+    let id = place.guard("web-1", &given::ssh()).await;
+    let add = json!({ "ports": [{ "port": 5985, "max": "PT1H" }] });
+    let edited = place.call(&token, "POST", &path(&id, "/edit"), Some(add)).await;
+    assert_eq!(edited.body["ports"].as_array().map(Vec::len), Some(2), "{edited:?}");
+    place.call(&token, "POST", "/v1/requests", Some(wish(&id, 5985, "PT1H"))).await;
+    place.expire().await;
+    let remove = json!({ "remove": ["5985/tcp"] });
+    assert_eq!(place.call(&token, "POST", &path(&id, "/edit"), Some(remove)).await.status, 200);
+    place.expire().await;
+    let grants = place.call(&token, "GET", "/v1/grants", None).await.body;
+    assert_eq!(grants["items"][0]["reason"], "policy_changed", "{grants}");
+    let planned = place.call(&token, "POST", &path(&id, "/plan"), Some(json!({}))).await;
+    assert_eq!(planned.body["changes"], json!([]), "{planned:?}");
+    let other = place.id("win-1").await;
+    let planned = place.call(&token, "POST", &path(&other, "/plan"), Some(json!({}))).await;
+    assert!(planned.body["gates"][0]["shadows"].to_string().contains("RDP"), "{planned:?}");
+    assert_eq!(place.call(&token, "POST", &path(&id, "/disable"), None).await.status, 200);
+    assert_eq!(place.call(&token, "POST", &path(&id, "/disable"), None).await.status, 200, "twice is once");
+    let unsupported = place.id("old-1").await;
+    let refused = place.call(&token, "POST", &path(&unsupported, "/enable"), Some(json!({}))).await;
+    assert!(refused.body["detail"].as_str().is_some_and(|it| it.contains("classic")), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_description_is_complete_and_health_is_told() {
+    let place = Place::new();
+    let request = |path: &str| Request::get(path).body(Body::empty()).expect("a request");
+    let described = place.send(request("/openapi.json")).await;
+    assert_eq!(described.body["openapi"].as_str().map(|it| &it[..2]), Some("3."));
+    assert!(described.body["paths"]["/v1/requests"]["post"]["requestBody"].is_object());
+    let health = place.send(request("/healthz")).await;
+    assert_eq!((health.status, &health.body["status"]), (StatusCode::OK, &json!("ok")));
+}
