@@ -38,6 +38,7 @@ async fn a_port_is_asked_for_opened_extended_and_closed() {
     let check = path(&id, "/check?port=22&from=my-ip");
     assert_eq!(place.call(&token, "GET", &check, None).await.body["passes"], true);
 
+    place.pass(HOUR / 2);
     let later = json!({ "until": place.now() + HOUR * 2 });
     let extended = place.call(&token, "POST", &format!("{grant}/extend"), Some(later.clone())).await;
     assert_eq!(
