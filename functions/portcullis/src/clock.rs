@@ -57,7 +57,7 @@ pub async fn run(site: Arc<LocalSite>) -> Result<(), Error> {
         let Ok(permit) = Arc::clone(&workers).acquire_owned().await else { return Ok(()) };
         let site = Arc::clone(&site);
         let mut worker: JoinHandle<bool> = tokio::spawn(async move {
-            let settled = work("expire", expire(&site.store, &site.outside, &token(), Timestamp::now())).await;
+            let settled = work("expire", expire(&*site.store, &site.outside, &token(), Timestamp::now())).await;
             drop(permit);
             settled
         });
@@ -83,7 +83,7 @@ pub async fn backstop(site: Arc<LocalSite>) {
 
 /// Brings every firewall to what the table says; says whether that went well.
 pub async fn settle_everything(site: &LocalSite) -> bool {
-    work("reconcile", reconcile(&site.store, &site.outside, &token(), Timestamp::now())).await
+    work("reconcile", reconcile(&*site.store, &site.outside, &token(), Timestamp::now())).await
 }
 
 /// INVARIANT (a-claim-outlives-its-worker): no worker lives longer; it dies at whatever it waits for.

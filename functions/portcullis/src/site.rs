@@ -6,12 +6,13 @@ use portcullis_app::Error;
 use portcullis_domain::{Person, Terms};
 use portcullis_http::{Proxies, Site};
 use portcullis_local::{RedbStore, TokenBook};
+use std::sync::Arc;
 
 /// The store, the firewalls and the tokens of one data folder.
 #[derive(Debug)]
 pub struct LocalSite {
     /// The table.
-    pub store: RedbStore,
+    pub store: Arc<RedbStore>,
     /// The firewalls.
     pub outside: Outside,
     /// Who may call.
@@ -46,7 +47,7 @@ impl Site for LocalSite {
         Timestamp::now()
     }
 
-    fn authenticate(&self, bearer: &str) -> Option<Person> {
+    fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error> {
         self.tokens.authenticate(bearer)
     }
 
@@ -60,7 +61,7 @@ impl Site for LocalSite {
     }
 
     async fn tokens(&self) -> Result<Vec<(Person, Timestamp)>, Error> {
-        Ok(self.tokens.list())
+        self.tokens.list()
     }
 }
 

@@ -106,8 +106,8 @@ impl Up {
     /// Opens the data, settles every firewall, and listens; serves nothing yet.
     pub async fn start(args: &Args) -> Result<Self, Failure> {
         make_private_folder(&args.data)?;
-        let store = RedbStore::open(&store_file(&args.data))?;
-        let tokens = TokenBook::open(&store)?;
+        let store = Arc::new(RedbStore::open(&store_file(&args.data))?);
+        let tokens = TokenBook::of(&store);
         let is_new_fleet = !fleet_file(&args.data).exists();
         let outside = outside(args).await?;
         let terms = Terms { lease_min: args.lease_min, pending_for: args.pending_for };
@@ -219,7 +219,7 @@ async fn furnish(site: &LocalSite) -> Result<(), Failure> {
             let gate = machine.os.default_gate();
             let policy = Policy::of(vec![PortRule::offered(gate.port, gate.protocol)], &site.terms).map_err(Error::from)?;
             let guarding = Guarding { target: machine.id, by: by.clone(), confirm_within: None };
-            app::enable(&site.store, &site.outside, &guarding, &policy, Timestamp::now()).await?;
+            app::enable(&*site.store, &site.outside, &guarding, &policy, Timestamp::now()).await?;
         }
     }
     Ok(())

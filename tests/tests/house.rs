@@ -1,0 +1,129 @@
+//! The house: which way the arrows point, how small the mains are, and that the README tells the truth.
+
+use serde_json::Value;
+use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
+
+/// Which packages of ours each package may see.
+const ARROWS: [(&str, &[&str]); 6] = [
+    ("portcullis-domain", &[]),
+    ("portcullis-app", &["portcullis-domain"]),
+    ("portcullis-http", &["portcullis-app", "portcullis-domain"]),
+    ("portcullis-local", &["portcullis-app", "portcullis-domain"]),
+    (
+        "portcullis-portcullis",
+        &["portcullis-app", "portcullis-domain", "portcullis-http", "portcullis-local"],
+    ),
+    ("portcullis-tests", &["portcullis-app", "portcullis-domain", "portcullis-http", "portcullis-local"]),
+];
+/// What the domain may be made of: nothing that reads a clock, throws dice or waits.
+const DOMAIN: [&str; 7] = ["data-encoding", "ipnet", "jiff", "serde", "serde_json", "sha2", "thiserror"];
+/// How long a `main.rs` may be, in lines.
+const MAIN_MAX: usize = 40;
+/// The README's second command.
+const TEST: &str = "cargo test --workspace";
+/// How long any file of ours may be, in lines.
+const FILE_MAX: usize = 700;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}
+
+/// What each package depends on, by name, for its product and for its tests.
+fn dependencies() -> BTreeMap<String, Vec<(String, bool)>> {
+    let arguments = ["metadata", "--no-deps", "--format-version", "1", "--offline"];
+    let metadata =
+        Command::new(env!("CARGO")).args(arguments).current_dir(root()).output().expect("cargo runs");
+    assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
+    let metadata: Value = serde_json::from_slice(&metadata.stdout).expect("JSON");
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let packages = metadata["packages"].as_array().expect("packages");
+    let of = |package: &Value| {
+        let dependencies = package["dependencies"].as_array().expect("dependencies");
+        let all = dependencies.iter().map(|it| (text(&it["name"]), it["kind"].is_null()));
+        (text(&package["name"]), all.collect())
+    };
+    packages.iter().map(of).collect()
+}
+
+/// Every source file of ours.
+fn sources() -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = ["functions", "shared", "tests"].map(|it| root().join(it)).into();
+    let mut sources = vec![];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                sources.push(path);
+            }
+        }
+    }
+    assert!(30 < sources.len(), "the files were found");
+    sources
+}
+
+#[test]
+fn the_arrows_point_one_way() {
+    let known = dependencies();
+    let names: Vec<&str> = known.keys().map(String::as_str).collect();
+    let mut expected: Vec<&str> = ARROWS.iter().map(|(name, _)| *name).collect();
+    expected.sort_unstable();
+    assert_eq!(names, expected, "every package has its arrows here");
+    for (name, may_see) in ARROWS {
+        for (dependency, _) in known[name].iter().filter(|(it, _)| it.starts_with("portcullis-")) {
+            assert!(may_see.contains(&dependency.as_str()), "`{name}` must not see `{dependency}`");
+        }
+    }
+}
+
+#[test]
+fn the_domain_is_pure() {
+    let known = dependencies();
+    for (dependency, _) in known["portcullis-domain"].iter().filter(|(_, in_product)| *in_product) {
+        assert!(DOMAIN.contains(&dependency.as_str()), "`{dependency}` in the domain");
+    }
+}
+
+#[test]
+fn mains_are_small_and_files_have_one_subject() {
+    let lines = |path: &PathBuf| fs::read_to_string(path).expect("reads").lines().count();
+    for path in &sources() {
+        let max = if path.ends_with("src/main.rs") { MAIN_MAX } else { FILE_MAX };
+        assert!(lines(path) <= max, "{} has more than {max} lines", path.display());
+    }
+}
+
+#[test]
+fn nothing_is_allowed_silently() {
+    for path in sources() {
+        let text = fs::read_to_string(&path).expect("reads");
+        let marker = concat!("#[", "allow(");
+        assert!(!text.contains(marker), "{}: say `#[expect(…, reason = …)]`", path.display());
+    }
+}
+
+#[test]
+fn the_readme_names_every_promise_and_each_is_a_test() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("a README");
+    let promises = fs::read_to_string(root().join("tests/tests/promises.rs")).expect("promises");
+    for promise in [
+        "shut-by-default",
+        "shut-on-time",
+        "no-neighbour-harmed",
+        "nothing-unrecorded",
+        "one-door-in",
+        "twice-is-once",
+    ] {
+        assert!(readme.contains(promise), "the README does not name {promise}");
+        let test = format!("async fn {}()", promise.replace('-', "_"));
+        assert!(promises.contains(&test), "there is no test of {promise}");
+    }
+}
+
+#[test]
+fn the_gate_runs_the_readmes_test_command() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("a README");
+    let gate = fs::read_to_string(root().join(".ci/run")).expect("a gate");
+    assert!(readme.contains(TEST) && gate.contains(TEST));
+}
