@@ -182,12 +182,16 @@ impl Place {
         self.send(request.body(body).expect("a request")).await
     }
 
+    /// The router on top of it all.
+    pub fn router(&self) -> Router {
+        router(Arc::clone(&self.site))
+    }
+
     /// Calls the router.
     pub async fn send(&self, mut request: Request<Body>) -> Answered {
         let caller = ConnectInfo(SocketAddr::from((CALLER, 50_000)));
         request.extensions_mut().insert(caller);
-        let router: Router = router(Arc::clone(&self.site));
-        let response = router.oneshot(request).await.expect("answers");
+        let response = self.router().oneshot(request).await.expect("answers");
         let status = response.status();
         let bytes = to_bytes(response.into_body(), ANSWER_MAX).await.expect("a body");
         Answered { status, body: serde_json::from_slice(&bytes).unwrap_or_default() }
