@@ -2,6 +2,8 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a proof that does not hold panics")]
 
+pub mod binary;
 pub mod contracts;
 pub mod given;
+pub mod network;
 pub mod place;

@@ -8,6 +8,7 @@ mod tokens;
 
 pub use bus::LocalBus;
 pub use fleet::Fleet;
+pub use nft::{Established, Host};
 pub use store::RedbStore;
 pub use tokens::TokenBook;
 

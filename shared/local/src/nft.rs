@@ -1,1 +1,0 @@
-//! This Linux machine, through nftables.

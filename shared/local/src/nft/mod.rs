@@ -1,0 +1,244 @@
+//! This Linux machine, through nftables: one table of our own, changed as a whole, in one transaction.
+//!
+//! Nobody else's table is read or touched. What another table drops stays dropped: an accept of ours
+//! ends our chain alone. The kernel shuts by itself at the end of the last lease, to the next second,
+//! even if nobody is there to tell it.
+
+mod connected;
+mod table;
+
+use crate::Clock;
+use portcullis_app::{
+    BoxError, Error,
+    ports::{Firewalls, Inventory, Machine, Machines, Os, OurRule},
+};
+use portcullis_domain::{
+    Action, Bands, Change, ChangeTo, Firewall, FirewallId, FirewallKind, Foreign, Held, Protocol, RuleName,
+    Snapshot, Sources, TargetId,
+};
+use serde_json::Value;
+use std::{collections::BTreeMap, fmt, fs, ops::Range, process::Stdio, time::Duration};
+use table::{FAMILY, Placed, TABLE, Table};
+use tokio::{io::AsyncWriteExt, process::Command, sync::Mutex, time};
+
+/// Priorities here are only names: all our allows stand before all our denies.
+const ALLOWS: Range<u16> = 100..200;
+const DENIES: Range<u16> = 200..300;
+/// How long one run of `nft` may take.
+const RUN_MAX: Duration = Duration::from_secs(5);
+
+/// This machine and its packet filter. One process guards it: the lock on the table sees to that.
+pub struct Host {
+    id: TargetId,
+    firewall: FirewallId,
+    name: String,
+    established: Established,
+    clock: Clock,
+    writing: Mutex<()>,
+}
+
+/// What becomes of established connections when a lease ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Established {
+    /// They go on, as in Azure; new ones are refused.
+    Survive,
+    /// Their packets are dropped too.
+    Cut,
+}
+
+impl Host {
+    /// The machine of this name.
+    pub fn here(hostname: &str, established: Established, clock: Clock) -> Result<Self, Error> {
+        let bad = |error: portcullis_domain::BadName| Error::Broken {
+            doing: "name this machine",
+            source: error.into(),
+        };
+        Ok(Self {
+            id: format!("host/{hostname}").parse().map_err(bad)?,
+            firewall: format!("nftables/{FAMILY}/{TABLE}").parse().map_err(bad)?,
+            name: hostname.to_owned(),
+            established,
+            clock,
+            writing: Mutex::new(()),
+        })
+    }
+
+    /// What this machine is called among targets.
+    pub fn id(&self) -> &TargetId {
+        &self.id
+    }
+
+    /// What our table is called among firewalls.
+    pub fn firewall(&self) -> &FirewallId {
+        &self.firewall
+    }
+
+    /// Can this process guard this machine? `Broken` says what is missing.
+    pub async fn probe(&self) -> Result<(), Error> {
+        let advice = "guarding this machine needs the program `nft` (package nftables) and root; \
+            without them, guard the simulated fleet";
+        self.load().await.map(drop).map_err(|error| Error::Broken {
+            doing: "guard this machine",
+            source: format!("{}; {advice}", error.full()).into(),
+        })
+    }
+
+    async fn load(&self) -> Result<Table, Error> {
+        let read_at = (self.clock)();
+        let failed = |source: BoxError| Error::Unavailable { doing: "read nftables", source };
+        match nft(&["-j", "list", "table", FAMILY, TABLE], None).await {
+            Ok(listed) => Table::parse(&objects(&listed).map_err(failed)?, self.established, read_at)
+                .ok_or_else(|| failed("what `nft` printed cannot be understood".into())),
+            Err(error) => {
+                // It fails in the same way for a table that is not there and for one that may not be seen.
+                let tables = nft(&["-j", "list", "tables"], None).await.map_err(failed)?;
+                let ours = |it: &Value| it["table"]["family"] == FAMILY && it["table"]["name"] == TABLE;
+                if objects(&tables).map_err(failed)?.iter().any(ours) {
+                    Err(failed(error))
+                } else {
+                    Ok(Table::absent(read_at))
+                }
+            }
+        }
+    }
+
+    fn known(&self, target: &TargetId) -> Result<(), Error> {
+        if *target == self.id {
+            Ok(())
+        } else {
+            Err(Error::NotFound { what: "target", name: target.to_string() })
+        }
+    }
+
+    fn machine_here(&self) -> Machine {
+        Machine {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            location: "here".to_owned(),
+            os: Os::Linux,
+            addresses: vec![],
+            guarded_by: Some("nftables".to_owned()),
+            unsupported: None,
+        }
+    }
+}
+
+impl Firewalls for Host {
+    async fn read(&self, target: &TargetId) -> Result<Snapshot, Error> {
+        self.known(target)?;
+        let table = self.load().await?;
+        let held = |(name, it): (RuleName, Placed)| {
+            let rule = table.is_as_written.then_some(it.rule);
+            (name, Held { rule, priority: it.priority, etag: None })
+        };
+        let firewall = Firewall {
+            id: self.firewall.clone(),
+            kind: FirewallKind::Ordered { otherwise: Action::Allow },
+            bands: Bands { allows: ALLOWS, denies: DENIES },
+            ours: table.rules.into_iter().map(held).collect(),
+            foreign: if table.is_as_written { vec![] } else { vec![changed_by_hand()] },
+        };
+        let files =
+            ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
+        let connected = files.iter().flat_map(|text| connected::parse(text)).collect();
+        Ok(Snapshot { read_at: table.read_at, firewalls: vec![firewall], connected })
+    }
+
+    async fn ours(&self) -> Result<Vec<OurRule>, Error> {
+        let names = self.load().await?.rules.into_keys();
+        Ok(names.map(|name| OurRule { firewall: self.firewall.clone(), name, etag: None }).collect())
+    }
+
+    async fn write(&self, _: Option<&TargetId>, changes: &[Change]) -> Result<(), Error> {
+        let _one_at_a_time = self.writing.lock().await;
+        let Table { rules: before, is_as_written, .. } = self.load().await?;
+        // What was changed by hand is not known: it has to be written anew or deleted, not kept.
+        let known = |placed: Placed| is_as_written.then_some(placed);
+        let mut after: BTreeMap<RuleName, Option<Placed>> =
+            before.clone().into_iter().map(|(name, placed)| (name, known(placed))).collect();
+        for change in changes {
+            match &change.to {
+                ChangeTo::Put { rule, priority } => {
+                    let placed = Placed { rule: rule.clone(), priority: *priority };
+                    after.insert(change.name.clone(), Some(placed));
+                }
+                ChangeTo::Delete => drop(after.remove(&change.name)),
+            }
+        }
+        let after: Option<BTreeMap<RuleName, Placed>> =
+            after.into_iter().map(|(name, placed)| placed.map(|placed| (name, placed))).collect();
+        let Some(after) = after else { return Err(Error::Conflict) };
+        if is_as_written && after == before {
+            return Ok(());
+        }
+        let commands = table::commands(&after, self.established, (self.clock)());
+        let failed = |source: BoxError| Error::Unavailable { doing: "write nftables", source };
+        nft(&["-j", "-f", "-"], Some(commands.to_string())).await.map(drop).map_err(failed)
+    }
+}
+
+impl Inventory for Host {
+    async fn machines(&self, after: Option<&TargetId>, at_most: usize) -> Result<Machines, Error> {
+        let is_asked_for = 0 < at_most && after.is_none_or(|after| *after < self.id);
+        let items = is_asked_for.then(|| self.machine_here()).into_iter().collect();
+        Ok(Machines { items, unseen: vec![] })
+    }
+
+    async fn machine(&self, id: &TargetId) -> Result<Option<Machine>, Error> {
+        Ok((*id == self.id).then(|| self.machine_here()))
+    }
+}
+
+/// Nobody can say what a table does that was changed by hand: until it is healed, the worst is assumed.
+fn changed_by_hand() -> Foreign {
+    Foreign {
+        name: "(changed by hand)".to_owned(),
+        priority: 0,
+        action: Action::Allow,
+        protocol: Protocol::Any,
+        sources: Sources::anywhere(),
+        ports: vec![0..=u16::MAX],
+        reaches: true,
+    }
+}
+
+/// One run of `nft`; what it prints.
+async fn nft(arguments: &[&str], input: Option<String>) -> Result<Vec<u8>, BoxError> {
+    let run = async {
+        let mut process = Command::new("nft")
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Whoever waits for it may die at any await; a transaction is whole or not at all.
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| format!("`nft` does not start: {error}"))?;
+        if let Some(mut stdin) = process.stdin.take() {
+            stdin.write_all(input.unwrap_or_default().as_bytes()).await?;
+        }
+        Ok::<_, BoxError>(process.wait_with_output().await?)
+    };
+    let output =
+        time::timeout(RUN_MAX, run).await.map_err(|_| format!("`nft` took longer than {RUN_MAX:?}"))??;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let told = String::from_utf8_lossy(&output.stderr);
+    Err(format!("`nft {}`: {}", arguments.join(" "), told.lines().next().unwrap_or("failed")).into())
+}
+
+fn objects(listed: &[u8]) -> Result<Vec<Value>, BoxError> {
+    let listed: Value = serde_json::from_slice(listed)?;
+    let objects = listed["nftables"].as_array();
+    Ok(objects.ok_or("`nft` printed JSON without `nftables`")?.clone())
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("id", &self.id)
+            .field("established", &self.established)
+            .finish_non_exhaustive()
+    }
+}

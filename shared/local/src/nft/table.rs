@@ -1,0 +1,343 @@
+//! Our table as `nft -j` writes and prints it.
+//!
+//! ```text
+//! ct direction reply accept                    answers to what this machine asked
+//! iifname "lo" accept                          this machine itself
+//! ct state established accept                  unless the end of a lease is to cut connections
+//! tcp dport 22 ip saddr @…-tcp-22-v4 accept    a live lease's sources; its elements time out at its end
+//! tcp dport 22 drop                            the lock
+//! ```
+//!
+//! What a rule is for stands in its comment: its name, its priority, and when it ends or what it shuts.
+
+use super::Established;
+use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Net, Ipv6Subnets};
+use jiff::{SignedDuration, Timestamp};
+use portcullis_domain::{Gate, Protocol, Rule, RuleName, Sources};
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+/// Where our table is.
+pub const FAMILY: &str = "inet";
+/// What it is called.
+pub const TABLE: &str = "portcullis";
+const CHAIN: &str = "input";
+/// Before the filters of others, which stand at 0.
+const PRIORITY: i32 = -10;
+/// How much longer than its rule an element may last: time-outs are whole seconds, and so is what is
+/// printed of them.
+const ELEMENT_SLACK: SignedDuration = SignedDuration::from_secs(2);
+
+/// What stands in our table.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// When it was asked for.
+    pub read_at: Timestamp,
+    /// Our rules, as their comments and sets tell. One that the kernel has shut is not here.
+    pub rules: BTreeMap<RuleName, Placed>,
+    /// Is it what we would write for these rules?
+    pub is_as_written: bool,
+}
+
+/// A rule of ours, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// The rule.
+    pub rule: Rule,
+    /// Its priority.
+    pub priority: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+}
+
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+/// The transaction that makes these rules everything that stands in our table.
+pub fn commands(rules: &BTreeMap<RuleName, Placed>, established: Established, now: Timestamp) -> Value {
+    let table = json!({ "table": { "family": FAMILY, "name": TABLE } });
+    // Adding what is there is no error, so this deletes whatever was there before.
+    let mut commands = vec![json!({ "add": table }), json!({ "delete": table })];
+    let lasts = |placed: &Placed| match &placed.rule {
+        Rule::Allow { until, .. } => now < *until,
+        Rule::Deny { .. } => true,
+    };
+    let rules: BTreeMap<RuleName, Placed> =
+        rules.iter().filter(|(_, it)| lasts(it)).map(|(name, it)| (name.clone(), it.clone())).collect();
+    if !rules.is_empty() {
+        let sets = rules.iter().flat_map(|(name, placed)| sets(name, &placed.rule, now));
+        let rules = chain(&rules, established, &|name, family| {
+            rules.get(name).is_some_and(|it| !elements(&it.rule, family).is_empty())
+        });
+        commands.push(json!({ "add": table }));
+        commands.push(json!({ "add": { "chain": base_chain() } }));
+        commands.extend(sets.map(|set| json!({ "add": { "set": set } })));
+        commands.extend(rules.into_iter().map(|rule| json!({ "add": { "rule": rule } })));
+    }
+    json!({ "nftables": commands })
+}
+
+impl Table {
+    /// No table.
+    pub fn absent(read_at: Timestamp) -> Self {
+        Self { read_at, rules: BTreeMap::new(), is_as_written: true }
+    }
+
+    /// What `nft -j list table` printed; `None` if that is something else.
+    pub fn parse(objects: &[Value], established: Established, read_at: Timestamp) -> Option<Self> {
+        let of = |kind: &'static str| objects.iter().filter_map(move |it| it.get(kind));
+        of("table").next()?;
+        let sets: BTreeMap<&str, &Value> =
+            of("set").filter_map(|it| Some((it["name"].as_str()?, it))).collect();
+        let mut told = BTreeMap::<RuleName, Placed>::new();
+        let mut is_as_written = true;
+        for comment in of("rule").filter_map(|it| it["comment"].as_str()) {
+            is_as_written &= hear(comment, &mut told).is_some();
+        }
+        let mut rules = BTreeMap::new();
+        for (name, mut placed) in told.clone() {
+            if let Rule::Allow { sources, until, .. } = &mut placed.rule {
+                let mut ranges = vec![];
+                for set in FAMILIES.iter().filter_map(|family| sets.get(set_name(&name, *family).as_str())) {
+                    match held(set, *until, read_at) {
+                        Some(held) => ranges.extend(held),
+                        None => is_as_written = false,
+                    }
+                }
+                *sources = Sources::of(ranges);
+                if sources.is_empty() && *until <= read_at {
+                    continue;
+                }
+            }
+            rules.insert(name, placed);
+        }
+        let wanted =
+            chain(&told, established, &|name, family| sets.contains_key(set_name(name, family).as_str()));
+        let mut wanted_sets = BTreeSet::new();
+        for (name, _) in told.iter().filter(|(_, it)| matches!(it.rule, Rule::Allow { .. })) {
+            let names = FAMILIES.map(|family| set_name(name, family));
+            let known: Vec<String> = names.into_iter().filter(|it| sets.contains_key(it.as_str())).collect();
+            is_as_written &= !known.is_empty();
+            wanted_sets.extend(known);
+        }
+        is_as_written &= of("rule").map(known_rule).eq(wanted.iter().map(known_rule));
+        is_as_written &= sets.keys().copied().eq(wanted_sets.iter().map(String::as_str));
+        is_as_written &= sets.values().all(|set| is_our_set(set));
+        is_as_written &= of("chain").map(known_chain).eq([known_chain(&base_chain())]);
+        // Anything else that can stand in a table: maps, counters, flowtables.
+        is_as_written &= objects.iter().all(|it| {
+            let kinds = ["metainfo", "table", "set", "chain", "rule"];
+            kinds.iter().any(|kind| it.get(kind).is_some())
+        });
+        Some(Self { read_at, rules, is_as_written })
+    }
+}
+
+/// All rules of our chain, in their order.
+fn chain(
+    rules: &BTreeMap<RuleName, Placed>,
+    established: Established,
+    has_set: &dyn Fn(&RuleName, Family) -> bool,
+) -> Vec<Value> {
+    let plain =
+        |expressions: Value| json!({ "family": FAMILY, "table": TABLE, "chain": CHAIN, "expr": expressions });
+    let matches =
+        |op: &str, left: Value, right: Value| json!({ "match": { "op": op, "left": left, "right": right } });
+    let accept = || json!({ "accept": null });
+    let mut chain = vec![
+        plain(json!([matches("==", json!({ "ct": { "key": "direction" } }), json!("reply")), accept()])),
+        plain(json!([matches("==", json!({ "meta": { "key": "iifname" } }), json!("lo")), accept()])),
+    ];
+    match established {
+        Established::Survive => {
+            let state = matches("in", json!({ "ct": { "key": "state" } }), json!("established"));
+            chain.push(plain(json!([state, accept()])));
+        }
+        Established::Cut => {}
+    }
+    let port = |gate: &Gate, transport: &Protocol| {
+        let field = json!({ "payload": { "protocol": word(*transport), "field": "dport" } });
+        matches("==", field, json!(gate.port.number()))
+    };
+    let (mut accepts, mut drops) = (vec![], vec![]);
+    for (name, placed) in rules {
+        let commented = |expressions: Value, what: &dyn std::fmt::Display| {
+            let mut rule = plain(expressions);
+            rule["comment"] = json!(format!("{name} {} {what}", placed.priority));
+            rule
+        };
+        match &placed.rule {
+            Rule::Allow { gate, until, .. } => {
+                for transport in gate.protocol.transports() {
+                    for family in FAMILIES.into_iter().filter(|family| has_set(name, *family)) {
+                        let field = json!({ "payload": { "protocol": family.header(), "field": "saddr" } });
+                        let source = matches("==", field, json!(format!("@{}", set_name(name, family))));
+                        accepts.push(commented(json!([port(gate, transport), source, accept()]), until));
+                    }
+                }
+            }
+            Rule::Deny { gates } => {
+                for gate in gates {
+                    for transport in gate.protocol.transports() {
+                        drops.push(commented(json!([port(gate, transport), { "drop": null }]), gate));
+                    }
+                }
+            }
+        }
+    }
+    chain.extend(accepts);
+    chain.extend(drops);
+    chain
+}
+
+/// What a comment tells of a rule of ours; `None` if it is not one of our comments.
+fn hear(comment: &str, told: &mut BTreeMap<RuleName, Placed>) -> Option<()> {
+    let [name, priority, what] = comment.split(' ').collect::<Vec<_>>()[..] else { return None };
+    let (name, priority): (RuleName, u16) = (name.parse().ok()?, priority.parse().ok()?);
+    let fresh = match name.gate {
+        Some(gate) => Rule::Allow { gate, sources: Sources::of([]), until: what.parse().ok()? },
+        None => Rule::Deny { gates: BTreeSet::new() },
+    };
+    let placed = told.entry(name).or_insert(Placed { rule: fresh, priority });
+    if let Rule::Deny { gates } = &mut placed.rule {
+        gates.insert(what.parse().ok()?);
+    }
+    Some(())
+}
+
+fn base_chain() -> Value {
+    json!({
+        "family": FAMILY, "table": TABLE, "name": CHAIN,
+        "type": "filter", "hook": "input", "prio": PRIORITY, "policy": "accept",
+    })
+}
+
+/// The sets of a rule, with what they hold and for how long.
+fn sets(name: &RuleName, rule: &Rule, now: Timestamp) -> Vec<Value> {
+    let Rule::Allow { until, .. } = rule else { return vec![] };
+    let left = until.duration_since(now);
+    // Rounded up: shutting early would break a promise, and our own clock shuts on the dot.
+    let timeout = left.as_secs() + i64::from(0 < left.subsec_nanos());
+    let set = |family: Family| {
+        let elements: Vec<Value> = elements(rule, family)
+            .into_iter()
+            .map(|range| json!({ "elem": { "val": printed(range), "timeout": timeout } }))
+            .collect();
+        let mut set = json!({ "family": FAMILY, "table": TABLE, "name": set_name(name, family), "type": family.word() });
+        set["flags"] = json!(["interval", "timeout"]);
+        set["elem"] = json!(elements);
+        (!elements.is_empty()).then_some(set)
+    };
+    FAMILIES.into_iter().filter_map(set).collect()
+}
+
+fn elements(rule: &Rule, family: Family) -> Vec<IpNet> {
+    let of = |range: &&IpNet| match range {
+        IpNet::V4(_) => family == Family::V4,
+        IpNet::V6(_) => family == Family::V6,
+    };
+    match rule {
+        Rule::Allow { sources, .. } => sources.ranges().iter().filter(of).copied().collect(),
+        Rule::Deny { .. } => vec![],
+    }
+}
+
+fn printed(range: IpNet) -> Value {
+    if range.prefix_len() == range.max_prefix_len() {
+        json!(range.addr().to_string())
+    } else {
+        json!({ "prefix": { "addr": range.network().to_string(), "len": range.prefix_len() } })
+    }
+}
+
+/// What a set holds; `None` if something in it is not ours, or lasts longer than its rule.
+fn held(set: &Value, until: Timestamp, read_at: Timestamp) -> Option<Vec<IpNet>> {
+    let mut ranges = vec![];
+    for element in set["elem"].as_array().into_iter().flatten() {
+        let element = element.get("elem")?;
+        let left = SignedDuration::from_secs(element["expires"].as_i64()?);
+        if until.checked_add(ELEMENT_SLACK).ok()? < read_at.checked_add(left).ok()? {
+            return None;
+        }
+        ranges.extend(range(&element["val"])?);
+    }
+    Some(ranges)
+}
+
+fn range(value: &Value) -> Option<Vec<IpNet>> {
+    let address = |it: &Value| it.as_str()?.parse::<IpAddr>().ok();
+    if let Some(address) = address(value) {
+        return Some(vec![address.into()]);
+    }
+    if let Some(prefix) = value.get("prefix") {
+        let length = u8::try_from(prefix["len"].as_u64()?).ok()?;
+        return Some(vec![IpNet::new(address(&prefix["addr"])?, length).ok()?]);
+    }
+    match (address(&value["range"][0])?, address(&value["range"][1])?) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => {
+            Some(Ipv4Subnets::new(first, last, 0).map(|it: Ipv4Net| it.into()).collect())
+        }
+        (IpAddr::V6(first), IpAddr::V6(last)) => {
+            Some(Ipv6Subnets::new(first, last, 0).map(|it: Ipv6Net| it.into()).collect())
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
+    }
+}
+
+/// What we know of a rule: other versions of `nft` may print more.
+fn known_rule(rule: &Value) -> [Value; 3] {
+    ["chain", "expr", "comment"].map(|field| rule[field].clone())
+}
+
+fn known_chain(chain: &Value) -> [Value; 5] {
+    ["name", "type", "hook", "prio", "policy"].map(|field| chain[field].clone())
+}
+
+fn is_our_set(set: &Value) -> bool {
+    let has = |flag: &str| set["flags"].as_array().is_some_and(|flags| flags.iter().any(|it| it == flag));
+    let name = set["name"].as_str().unwrap_or_default();
+    let family = FAMILIES.into_iter().find(|it| name.ends_with(it.suffix()));
+    has("interval") && has("timeout") && family.is_some_and(|it| set["type"] == it.word())
+}
+
+fn set_name(name: &RuleName, family: Family) -> String {
+    format!("{name}{}", family.suffix())
+}
+
+fn word(transport: Protocol) -> &'static str {
+    match transport {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        // Both of them, which nft has no word for: nobody asks, a transport is one of the two.
+        Protocol::Any => "th",
+    }
+}
+
+impl Family {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::V4 => "-v4",
+            Self::V6 => "-v6",
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::V4 => "ipv4_addr",
+            Self::V6 => "ipv6_addr",
+        }
+    }
+
+    fn header(self) -> &'static str {
+        match self {
+            Self::V4 => "ip",
+            Self::V6 => "ip6",
+        }
+    }
+}

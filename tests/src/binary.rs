@@ -1,0 +1,133 @@
+//! The real program, built once, run as its users run it.
+
+use serde_json::Value;
+use std::{
+    ffi::OsString,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::OnceLock,
+};
+
+/// How many lines of its greeting are read for the address that it serves.
+const GREETING_LINES_MAX: usize = 50;
+
+/// The program's file. Building what is built costs nothing.
+pub fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let words = [
+            "build",
+            "--package",
+            "portcullis-portcullis",
+            "--message-format",
+            "json",
+            "--quiet",
+            "--locked",
+        ];
+        let built = Command::new(env!("CARGO")).args(words).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+        let built = built.expect("cargo runs");
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let messages = String::from_utf8_lossy(&built.stdout).into_owned();
+        let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut executables = messages.filter_map(|it| it["executable"].as_str().map(PathBuf::from));
+        executables.next_back().expect("one executable")
+    })
+}
+
+/// `portcullis up`, killed when it is dropped.
+#[derive(Debug)]
+pub struct Up {
+    process: Child,
+    data: PathBuf,
+    url: String,
+    /// Put before every command, to run it somewhere else.
+    within: Vec<OsString>,
+}
+
+impl Up {
+    /// Starts it on a data folder and waits until it serves; with `within` in front, such as
+    /// `ip netns exec NAME`.
+    pub fn start(data: &Path, options: &[&str], within: &[&str]) -> Self {
+        let within: Vec<OsString> = within.iter().map(OsString::from).collect();
+        let mut process = run(&within)
+            .arg("up")
+            .arg("--data")
+            .arg(data)
+            .args(["--listen", "127.0.0.1:0"])
+            .args(options)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let mut greeting = BufReader::new(process.stdout.take().expect("piped")).lines();
+        let address = greeting.by_ref().take(GREETING_LINES_MAX).map_while(Result::ok).find_map(|line| {
+            let (_, url) = line.split_once(" is up at ")?;
+            Some(url.trim().to_owned())
+        });
+        // Whoever writes to a closed pipe dies: somebody goes on listening.
+        std::thread::spawn(move || greeting.map_while(Result::ok).for_each(drop));
+        let Some(url) = address else {
+            let status = process.wait();
+            panic!("it did not come up: {status:?}");
+        };
+        Self { process, data: data.to_owned(), url, within }
+    }
+
+    /// Where it serves.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A command of its client, as the operator.
+    pub fn client(&self) -> Command {
+        let mut command = run(&self.within);
+        command
+            .env("PORTCULLIS_URL", &self.url)
+            .env("PORTCULLIS_DATA", &self.data)
+            .env_remove("PORTCULLIS_TOKEN");
+        command
+    }
+
+    /// What a command answers.
+    pub fn ask(&self, words: &[&str]) -> Output {
+        self.client().args(words).output().expect("runs")
+    }
+
+    /// What a command that succeeds answers, as JSON.
+    pub fn json(&self, words: &[&str]) -> Value {
+        let output = self.ask(&[words, &["--json"]].concat());
+        let told = || format!("{words:?}: {}{}", text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{}", told());
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", told()))
+    }
+
+    /// Kills it as no program can notice.
+    pub fn kill(mut self) {
+        self.process.kill().expect("SIGKILL");
+        self.process.wait().expect("gone");
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        // It may be gone already.
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// What was printed.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn run(within: &[OsString]) -> Command {
+    match within.split_first() {
+        None => Command::new(program()),
+        Some((first, rest)) => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program());
+            command
+        }
+    }
+}
