@@ -13,6 +13,9 @@ use portcullis_tests::{
 };
 use std::{process::Command, sync::Arc};
 
+/// Our table, as `nft` names it.
+const OURS: &str = "inet portcullis";
+
 macro_rules! every_contract {
     ($($contract:ident),* $(,)?) => {
         mod contract {
@@ -75,7 +78,6 @@ async fn a_foreign_hand_is_noticed_and_healed() {
     if !is_alone("a_foreign_hand_is_noticed_and_healed") {
         return;
     }
-    const OURS: &str = "inet portcullis";
     let host = host();
     let wanted = wanted(host.id(), "198.51.100.1,2001:db8::/64");
     assert!(heal(&host, &wanted).await);

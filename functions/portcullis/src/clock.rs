@@ -17,8 +17,6 @@ use tokio::{
     time,
 };
 
-/// How often everything is settled, whatever anybody asked.
-const RECONCILE_EVERY: Duration = Duration::from_secs(15 * 60);
 /// How many workers may be at it: one that hangs on a firewall must not hold up the others.
 const WORKERS_MAX: usize = 8;
 /// How long a worker has to claim what is due, before the next one looks for what is still due.
@@ -70,8 +68,8 @@ pub async fn run(site: Arc<LocalSite>) -> Result<(), Error> {
 }
 
 /// Settles everything, now and then, until dropped.
-pub async fn backstop(site: Arc<LocalSite>) {
-    let mut every = time::interval(RECONCILE_EVERY);
+pub async fn backstop(site: Arc<LocalSite>, every: Duration) {
+    let mut every = time::interval(every);
     every.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     // The first tick is at once, and that reconcile was done before anything was served.
     every.tick().await;

@@ -21,6 +21,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use tokio::{net::TcpListener, signal::unix::{SignalKind, signal}, sync::broadcast::error::RecvError};
 
@@ -45,6 +46,9 @@ pub struct Args {
     /// The shortest lease; less than 5m is for demonstrations
     #[arg(long, env = "PORTCULLIS_LEASE_MIN", value_name = "TIME", default_value = "5m")]
     pub lease_min: SignedDuration,
+    /// How often every firewall is compared with the table, whatever anybody asked
+    #[arg(long, env = "PORTCULLIS_RECONCILE_EVERY", value_name = "TIME", default_value = "1m")]
+    pub reconcile_every: SignedDuration,
     /// A proxy whose X-Forwarded-For is believed; may be given several times
     #[arg(long, env = "PORTCULLIS_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Vec<IpNet>,
@@ -99,6 +103,7 @@ pub struct Up {
     listener: TcpListener,
     /// Where the API is served.
     pub address: SocketAddr,
+    reconcile_every: Duration,
     is_first: bool,
 }
 
@@ -111,9 +116,11 @@ impl Up {
         let is_new_fleet = !fleet_file(&args.data).exists();
         let outside = outside(args).await?;
         let terms = Terms { lease_min: args.lease_min, pending_for: args.pending_for };
-        if args.pending_for <= SignedDuration::ZERO || args.lease_min <= SignedDuration::ZERO {
-            return Err(Failure::usage("`--pending-for` and `--lease-min` are longer than nothing"));
+        let times = [("--pending-for", args.pending_for), ("--lease-min", args.lease_min), ("--reconcile-every", args.reconcile_every)];
+        if let Some((option, time)) = times.into_iter().find(|(_, time)| *time < SignedDuration::from_secs(1)) {
+            return Err(Failure::usage(format!("`{option} {time:#}` is too short: at least 1s")));
         }
+        let reconcile_every = Duration::try_from(args.reconcile_every).unwrap_or(Duration::MAX);
         let proxies = Proxies::of(args.trusted_proxy.clone());
         let site = Arc::new(LocalSite { store, outside, tokens, terms, proxies });
         let is_first = operator_token(&site, &args.data).await?;
@@ -129,13 +136,13 @@ impl Up {
             Failure::unavailable(format!("cannot listen on `{}`: {error}; choose another address with --listen", args.listen))
         })?;
         let address = listener.local_addr().map_err(|error| broken("listen", error))?;
-        Ok(Self { site, listener, address, is_first })
+        Ok(Self { site, listener, address, reconcile_every, is_first })
     }
 
     /// Serves until SIGINT or SIGTERM. Firewalls are left as they are: a stopped host stays shut.
     pub async fn serve(self) -> Result<(), Failure> {
         let clock = tokio::spawn(clock::run(Arc::clone(&self.site)));
-        let backstop = tokio::spawn(clock::backstop(Arc::clone(&self.site)));
+        let backstop = tokio::spawn(clock::backstop(Arc::clone(&self.site), self.reconcile_every));
         let told = tokio::spawn(tell(Arc::clone(&self.site)));
         let app: Router = router(Arc::clone(&self.site));
         let app = app.into_make_service_with_connect_info::<SocketAddr>();
@@ -295,6 +302,7 @@ pub fn for_demonstration(data: PathBuf) -> Args {
         established: EstablishedArg::Survive,
         pending_for: Terms::default().pending_for,
         lease_min: LEASE_MIN.min(SignedDuration::from_secs(1)),
+        reconcile_every: SignedDuration::from_mins(1),
         trusted_proxy: vec![],
     }
 }
