@@ -91,8 +91,8 @@ fn shut_after(grant: &Value, reaches: impl Fn() -> bool) -> Duration {
     let start = Instant::now();
     loop {
         let began = now();
-        let reached = reaches();
-        if !reached {
+        let got_in = reaches();
+        if !got_in {
             assert!(end <= began + PATIENCE, "it was shut {:?} before its end", end.saturating_sub(began));
             return began.saturating_sub(end);
         }
