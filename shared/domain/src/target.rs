@@ -326,10 +326,11 @@ impl Target {
     #[must_use]
     pub fn give_up(mut self, why: String, now: Timestamp) -> Next {
         self.claim = None;
-        self.looks.retain(|look| now < *look);
-        self.looks.extend(looks(now));
-        self.looks.sort_unstable();
-        self.looks.truncate(LOOK_AGAIN.len());
+        // INVARIANT (a-write-is-looked-at-again): some of it may have been written. What was awaited
+        // later is covered by the looks that are set now; what was awaited sooner is not.
+        let soonest = self.looks.iter().copied().filter(|look| now < *look).min();
+        self.looks = looks(now);
+        self.looks.extend(soonest);
         self.miss(now);
         // The first failure, the second, the fourth and so on: something broken for good fills no journal.
         let facts = self.misses.is_power_of_two().then_some(Fact::SettleFailed { why });
