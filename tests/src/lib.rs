@@ -7,3 +7,4 @@ pub mod contracts;
 pub mod given;
 pub mod network;
 pub mod place;
+pub mod stories;

@@ -1,0 +1,324 @@
+//! The firewalls and what they do to packets: the ground truth, which no worker ever sees but through
+//! calls that are late, lost or stale.
+
+use super::{clock::Outage, dice::Dice, faults::STALE_MS};
+use portcullis_domain::{
+    Action, Bands, Change, ChangeTo, Etag, Firewall, FirewallId, FirewallKind, Foreign, Gate, Held, Owner,
+    Protocol, Rule, RuleName, Sources, TargetId,
+};
+use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive, sync::Arc};
+
+/// The machines that there are. The first two share the firewall of their subnet.
+pub(super) const TARGETS: [&str; 3] = ["vm0", "vm1", "vm2"];
+/// A machine that is long gone, and left a rule behind.
+const GHOST: &str = "ghost";
+/// Above both our bands, where only a foreign hand writes.
+const INTRUDERS: u16 = 50;
+
+const BANDS: Bands = Bands { allows: 100..130, denies: 130..150 };
+
+/// Every firewall, and who is behind which.
+#[derive(Debug)]
+pub(super) struct Cloud {
+    walls: BTreeMap<FirewallId, Wall>,
+    paths: BTreeMap<TargetId, Vec<FirewallId>>,
+    /// An etag changes with any rule of the firewall, as in Azure, not only with its own.
+    etags_are_shared: bool,
+    has_etags: bool,
+    writes: u64,
+}
+
+#[derive(Debug)]
+struct Wall {
+    kind: FirewallKind,
+    face: Arc<Face>,
+    /// What it held, and until when: it may still answer with that.
+    past: Vec<(i64, Arc<Face>)>,
+    outage: Option<Outage>,
+}
+
+/// What one firewall holds at one time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Face {
+    ours: BTreeMap<RuleName, Held>,
+    /// What rules of ours were changed into that we would not write.
+    twins: BTreeMap<RuleName, Foreign>,
+    foreign: BTreeMap<String, Foreign>,
+}
+
+/// Why a firewall did not do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// The rule is not the one that was meant.
+    Stale,
+    /// Another rule has this priority.
+    Clash,
+}
+
+impl Cloud {
+    pub(super) fn begin(dice: &mut Dice) -> Self {
+        let ordered = FirewallKind::Ordered { otherwise: Action::Deny };
+        // A security group denies by default; the others have a rule that lets everybody in.
+        let third = *dice.pick(&[ordered, FirewallKind::Union]);
+        let walls = [("subnet", ordered), ("nic0", ordered), ("nic1", ordered), ("nic2", third)];
+        let walls = walls.map(|(id, kind)| (firewall(id), Wall::begin(kind)));
+        let paths = [("vm0", vec!["subnet", "nic0"]), ("vm1", vec!["subnet", "nic1"]), ("vm2", vec!["nic2"])];
+        let path = |(id, path): (&str, Vec<&str>)| (target(id), path.into_iter().map(firewall).collect());
+        let mut cloud = Self {
+            walls: walls.into(),
+            paths: paths.map(path).into(),
+            etags_are_shared: dice.once_in(2),
+            has_etags: dice.once_in(2),
+            writes: 0,
+        };
+        cloud.leave_an_orphan();
+        cloud
+    }
+
+    fn leave_an_orphan(&mut self) {
+        let gate: Gate = "22/tcp".parse().expect("a gate");
+        let name = RuleName { owner: Owner::from(&target(GHOST)), gate: Some(gate) };
+        let until = super::clock::stamp(0);
+        let rule = Rule::Allow { gate, sources: Sources::anywhere(), until };
+        let to = ChangeTo::Put { rule, priority: BANDS.allows.start };
+        let change = Change { firewall: firewall("subnet"), name, if_match: None, to };
+        self.land(&change, 0).expect("nobody else is there");
+    }
+
+    pub(super) fn path(&self, target: &TargetId) -> Option<&[FirewallId]> {
+        self.paths.get(target).map(Vec::as_slice)
+    }
+
+    pub(super) fn ids(&self) -> Vec<FirewallId> {
+        self.walls.keys().cloned().collect()
+    }
+
+    pub(super) fn any(&self, dice: &mut Dice) -> FirewallId {
+        dice.pick(&self.ids()).clone()
+    }
+
+    /// Who is behind a firewall.
+    pub(super) fn behind(&self, id: &FirewallId) -> Vec<TargetId> {
+        let behind = self.paths.iter().filter(|(_, path)| path.contains(id));
+        behind.map(|(target, _)| target.clone()).collect()
+    }
+
+    /// Are the foreign rules those that were there from the first, and no other?
+    pub(super) fn is_foreign_untouched(&self, id: &FirewallId) -> bool {
+        let wall = &self.walls[id];
+        wall.face.foreign == Wall::begin(wall.kind).face.foreign && wall.face.twins.is_empty()
+    }
+
+    pub(super) fn outage(&self, id: &FirewallId) -> Option<Outage> {
+        self.walls[id].outage
+    }
+
+    pub(super) fn set_outage(&mut self, id: &FirewallId, outage: Option<Outage>) {
+        self.wall(id).outage = outage;
+    }
+
+    fn wall(&mut self, id: &FirewallId) -> &mut Wall {
+        self.walls.get_mut(id).expect("firewalls do not come and go")
+    }
+
+    /// What a firewall answers: what it holds, or held `age` milliseconds ago.
+    pub(super) fn show(&self, id: &FirewallId, at: i64) -> Firewall {
+        let wall = &self.walls[id];
+        let past = wall.past.iter().find(|(until, _)| at < *until).map(|(_, face)| face);
+        let Face { ours, twins, foreign } = past.unwrap_or(&wall.face).as_ref();
+        let bare = |held: &Held| Held { etag: held.etag.clone().filter(|_| self.has_etags), ..held.clone() };
+        Firewall {
+            id: id.clone(),
+            kind: wall.kind,
+            bands: BANDS,
+            ours: ours.iter().map(|(name, held)| (name.clone(), bare(held))).collect(),
+            foreign: foreign.values().chain(twins.values()).cloned().collect(),
+        }
+    }
+
+    /// A write takes effect, now; says whether that changed anything.
+    pub(super) fn land(&mut self, change: &Change, now: i64) -> Result<bool, Refused> {
+        self.writes += 1;
+        let (etag, shared) = (Some(Etag(self.writes.to_string())), self.etags_are_shared);
+        let checks = self.has_etags;
+        let wall = self.wall(&change.firewall);
+        let held = wall.face.ours.get(&change.name);
+        let is_meant =
+            !checks || change.if_match.is_none() || held.is_some_and(|it| it.etag == change.if_match);
+        let before = held.cloned();
+        match &change.to {
+            ChangeTo::Delete if held.is_none() => return Ok(false),
+            ChangeTo::Delete | ChangeTo::Put { .. } if !is_meant => return Err(Refused::Stale),
+            ChangeTo::Delete => wall.change(now, |face| {
+                face.twins.remove(&change.name);
+                face.ours.remove(&change.name);
+            }),
+            ChangeTo::Put { rule, priority } => {
+                let mut others = wall.face.ours.iter().filter(|(name, _)| **name != change.name);
+                if others.any(|(_, held)| held.priority == *priority)
+                    || wall.face.foreign.values().any(|it| it.priority == *priority)
+                {
+                    return Err(Refused::Clash);
+                }
+                let held = Held { rule: Some(rule.clone()), priority: *priority, etag: etag.clone() };
+                wall.change(now, |face| {
+                    face.twins.remove(&change.name);
+                    face.ours.insert(change.name.clone(), held);
+                });
+            }
+        }
+        if shared {
+            wall.change(now, |face| face.ours.values_mut().for_each(|held| held.etag.clone_from(&etag)));
+        }
+        let after = wall.face.ours.get(&change.name);
+        let says = |it: &Held| (it.rule.clone(), it.priority);
+        Ok(before.as_ref().map(says) != after.map(says))
+    }
+
+    /// A foreign hand deletes a rule of ours, opens it to everybody, or makes something else of it.
+    pub(super) fn meddle(&mut self, now: i64, dice: &mut Dice) -> Option<(FirewallId, RuleName)> {
+        let all = self.walls.iter().flat_map(|(id, wall)| wall.face.ours.keys().map(move |name| (id, name)));
+        let all: Vec<(FirewallId, RuleName)> = all.map(|(id, name)| (id.clone(), name.clone())).collect();
+        if all.is_empty() {
+            return None;
+        }
+        let (id, name) = dice.pick(&all).clone();
+        self.writes += 1;
+        let etag = Some(Etag(self.writes.to_string()));
+        let how = dice.roll(3);
+        self.wall(&id).change(now, |face| {
+            let Some(held) = face.ours.get_mut(&name) else { return };
+            held.etag = etag;
+            match (&mut held.rule, how) {
+                (_, 0) | (None, _) => drop(face.ours.remove(&name)),
+                (Some(Rule::Allow { sources, .. }), 1) => *sources = Sources::anywhere(),
+                (Some(Rule::Allow { .. } | Rule::Deny { .. }), _) => {
+                    held.rule = None;
+                    let twin = rule(name.to_string(), held.priority, Action::Allow, &[0..=u16::MAX]);
+                    face.twins.insert(name.clone(), twin);
+                }
+            }
+            if !face.ours.contains_key(&name) {
+                face.twins.remove(&name);
+            }
+        });
+        Some((id, name))
+    }
+
+    /// A foreign rule that stands above ours: it lets everybody in, or nobody.
+    pub(super) fn intruder(&self, n: u64, dice: &mut Dice) -> (FirewallId, Foreign) {
+        let action = *dice.pick(&[Action::Allow, Action::Deny]);
+        let priority = INTRUDERS + u16::try_from(n).expect("few");
+        let ports = [*dice.pick(&[22_u16, 3389]); 2].map(|port| port..=port);
+        (self.any(dice), rule(format!("theirs-{n}"), priority, action, &ports[..1]))
+    }
+
+    pub(super) fn intrude(&mut self, id: &FirewallId, rule: Foreign, now: i64) {
+        self.wall(id).change(now, |face| drop(face.foreign.insert(rule.name.clone(), rule)));
+    }
+
+    pub(super) fn retreat(&mut self, id: &FirewallId, name: &str, now: i64) {
+        self.wall(id).change(now, |face| drop(face.foreign.remove(name)));
+    }
+
+    /// Does a packet get to a target? Told from the rules themselves, as the clouds' manuals say.
+    pub(super) fn passes(&self, target: &TargetId, source: IpAddr, protocol: Protocol, port: u16) -> bool {
+        let owner = Owner::from(target);
+        self.paths[target].iter().all(|id| {
+            let wall = &self.walls[id];
+            let verdict = wall.face.verdict(&owner, source, protocol, port, wall.kind == FirewallKind::Union);
+            verdict == Some(Action::Allow)
+        })
+    }
+
+    /// Does a rule of ours let somebody in, in every firewall on the path?
+    pub(super) fn lets_in(&self, target: &TargetId, gate: Gate, who: IpAddr) -> bool {
+        let name = RuleName { owner: Owner::from(target), gate: Some(gate) };
+        self.paths[target].iter().all(|id| {
+            let rule = self.walls[id].face.ours.get(&name).and_then(|held| held.rule.as_ref());
+            matches!(rule, Some(Rule::Allow { sources, .. }) if sources.admit(who))
+        })
+    }
+
+    /// Is there a rule of this target with such a name?
+    pub(super) fn holds(&self, target: &TargetId, is_wanted: impl Fn(&RuleName) -> bool) -> bool {
+        let owner = Owner::from(target);
+        let mut names = self.paths[target].iter().flat_map(|id| self.walls[id].face.ours.keys());
+        names.any(|name| name.owner == owner && is_wanted(name))
+    }
+}
+
+impl Wall {
+    fn begin(kind: FirewallKind) -> Self {
+        // In the middle of our band, so that we have to go round it.
+        let https = rule("https".to_owned(), BANDS.allows.start + 1, Action::Allow, &[443..=443]);
+        // Beneath our denies, which is why they are needed.
+        let all = rule("all".to_owned(), 4000, Action::Allow, &[0..=u16::MAX]);
+        let foreign: Vec<Foreign> = match kind {
+            FirewallKind::Ordered { .. } => vec![https, all],
+            FirewallKind::Union => vec![https],
+        };
+        let foreign = foreign.into_iter().map(|it| (it.name.clone(), it)).collect();
+        let face = Face { ours: BTreeMap::new(), twins: BTreeMap::new(), foreign };
+        Self { kind, face: Arc::new(face), past: vec![], outage: None }
+    }
+
+    fn change(&mut self, now: i64, change: impl FnOnce(&mut Face)) {
+        self.past.retain(|(until, _)| now - STALE_MS <= *until);
+        self.past.push((now, Arc::clone(&self.face)));
+        change(Arc::make_mut(&mut self.face));
+    }
+}
+
+impl Face {
+    fn verdict(
+        &self,
+        owner: &Owner,
+        source: IpAddr,
+        protocol: Protocol,
+        port: u16,
+        is_union: bool,
+    ) -> Option<Action> {
+        let speaks = |of: Protocol| of == Protocol::Any || of == protocol;
+        let of_gate = |gate: &Gate| gate.port.number() == port && speaks(gate.protocol);
+        let from = |sources: &Sources| sources.ranges().iter().any(|range| range.contains(&source));
+        let ours =
+            self.ours.iter().filter(|(name, _)| name.owner == *owner).filter_map(|(_, held)| {
+                match held.rule.as_ref()? {
+                    Rule::Deny { gates } => {
+                        gates.iter().any(of_gate).then_some((held.priority, Action::Deny))
+                    }
+                    Rule::Allow { gate, sources, .. } => {
+                        (of_gate(gate) && from(sources)).then_some((held.priority, Action::Allow))
+                    }
+                }
+            });
+        let theirs = self.foreign.values().chain(self.twins.values()).filter(|it| {
+            speaks(it.protocol) && it.ports.iter().any(|ports| ports.contains(&port)) && from(&it.sources)
+        });
+        let all = ours.chain(theirs.map(|it| (it.priority, it.action)));
+        let heeded = all.filter(|(_, action)| !is_union || *action == Action::Allow);
+        heeded.min_by_key(|(priority, _)| *priority).map(|(_, action)| action)
+    }
+}
+
+fn rule(name: String, priority: u16, action: Action, ports: &[RangeInclusive<u16>]) -> Foreign {
+    let (protocol, sources) = (Protocol::Any, Sources::anywhere());
+    Foreign { name, priority, action, protocol, sources, ports: ports.to_vec(), reaches: true }
+}
+
+pub(super) fn target(id: &str) -> TargetId {
+    id.parse().expect("a target id")
+}
+
+fn firewall(id: &str) -> FirewallId {
+    id.parse().expect("a firewall id")
+}
+
+/// Is this a place where our rules may stand?
+pub(super) fn is_in_band(rule: &Rule, priority: u16) -> bool {
+    match rule {
+        Rule::Allow { .. } => BANDS.allows.contains(&priority),
+        Rule::Deny { .. } => BANDS.denies.contains(&priority),
+    }
+}

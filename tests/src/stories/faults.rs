@@ -1,0 +1,129 @@
+//! What goes wrong: one kind of weather a story, from nothing at all to everything at once.
+
+use super::clock::ms;
+use portcullis_domain::SKEW_MAX;
+
+/// Faults stop here, so that the end must be rest.
+pub(super) const STORM_ENDS_MS: i64 = 1_000_000;
+/// How late a write may land.
+pub(super) const LANDS_LATE_MS: i64 = 150_000;
+/// How old a firewall's answer may be.
+pub(super) const STALE_MS: i64 = 4_000;
+/// How long a call may take that is slow.
+pub(super) const SLOW_MS: i64 = 12_000;
+/// How long a host may sleep, or a firewall be out of order.
+pub(super) const LONG_MS: i64 = 240_000;
+
+/// The kind of a story.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weather {
+    /// Nothing, but for duplicated, reordered or missing events.
+    Calm,
+    /// Clocks differ.
+    Skewed,
+    /// One call is lost, in either direction.
+    OneLost,
+    /// One worker dies.
+    OneDeath,
+    /// The host sleeps for minutes, with every worker on it.
+    Asleep,
+    /// Firewalls throttle, or fail for good until somebody repairs them.
+    Outage,
+    /// Writes land late, or twice.
+    Late,
+    /// Foreign hands delete and change our rules, and put theirs above.
+    Meddled,
+    /// Firewalls answer with what they held some seconds ago.
+    Stale,
+    /// Workers die, calls are lost or slow.
+    Stormy,
+    /// All of it.
+    Everything,
+}
+
+/// How often what goes wrong. `once in 0` is never.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Faults {
+    /// How far clocks are from the truth, either way.
+    pub(super) skew_ms: i64,
+    pub(super) lost_once_in: u64,
+    pub(super) dies_once_in: u64,
+    pub(super) slow_once_in: u64,
+    pub(super) late_once_in: u64,
+    pub(super) twice_once_in: u64,
+    pub(super) stale_once_in: u64,
+    pub(super) meddles_max: u64,
+    pub(super) intrusions_max: u64,
+    pub(super) outages_max: u64,
+    pub(super) sleeps_max: u64,
+    /// What happens once, at any call.
+    pub(super) once: Option<Once>,
+}
+
+/// What happens once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Once {
+    Lost,
+    Death,
+}
+
+/// What becomes of a call that is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// It fails before it takes effect.
+    Unreached,
+    /// It fails after it took effect.
+    Unheard,
+}
+
+impl Faults {
+    /// May a worker die at its work, or give it up?
+    pub(super) fn is_deadly(&self) -> bool {
+        self.dies_once_in != 0 || self.lost_once_in != 0 || self.once.is_some()
+    }
+}
+
+impl Weather {
+    /// Every kind.
+    pub const ALL: [Self; 11] = [
+        Self::Calm,
+        Self::Skewed,
+        Self::OneLost,
+        Self::OneDeath,
+        Self::Asleep,
+        Self::Outage,
+        Self::Late,
+        Self::Meddled,
+        Self::Stale,
+        Self::Stormy,
+        Self::Everything,
+    ];
+
+    pub(super) fn faults(self) -> Faults {
+        let calm = Faults::default();
+        let skewed = Faults { skew_ms: ms(SKEW_MAX), ..calm };
+        let stormy = Faults { lost_once_in: 16, dies_once_in: 100, slow_once_in: 33, ..skewed };
+        match self {
+            Self::Calm => calm,
+            Self::Skewed => skewed,
+            Self::OneLost => Faults { once: Some(Once::Lost), ..calm },
+            Self::OneDeath => Faults { once: Some(Once::Death), ..calm },
+            Self::Asleep => Faults { sleeps_max: 3, ..skewed },
+            Self::Outage => Faults { outages_max: 3, ..skewed },
+            Self::Late => Faults { late_once_in: 4, twice_once_in: 8, ..skewed },
+            Self::Meddled => Faults { meddles_max: 4, intrusions_max: 2, ..skewed },
+            Self::Stale => Faults { stale_once_in: 3, ..skewed },
+            Self::Stormy => stormy,
+            Self::Everything => Faults {
+                late_once_in: 5,
+                twice_once_in: 10,
+                stale_once_in: 8,
+                meddles_max: 3,
+                intrusions_max: 1,
+                outages_max: 2,
+                sleeps_max: 1,
+                ..stormy
+            },
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What workers see of the cloud: every read and every write is a call of its own, firewall by firewall.
+
+use super::{
+    clock::{Event, Outage, ms},
+    cloud::{Refused, TARGETS, target},
+    faults::{LANDS_LATE_MS, STALE_MS},
+    outside::{Outside, unavailable},
+    world::World,
+};
+use portcullis_app::{
+    Error,
+    ports::{Firewalls, Inventory, Machine, Machines, Os, OurRule},
+};
+use portcullis_domain::{Change, Firewall, FirewallId, LOOK_AGAIN, Snapshot, TargetId};
+
+impl World {
+    fn answers(&self, id: &FirewallId) -> Result<(), Error> {
+        match self.cloud.outage(id) {
+            None => Ok(()),
+            Some(Outage::Throttled) => Err(unavailable("reach the firewall", "too many calls")),
+            Some(Outage::Broken) => {
+                Err(Error::Broken { doing: "use the firewall", source: "no right to".into() })
+            }
+        }
+    }
+
+    fn read_one(&mut self, worker: &Outside, id: &FirewallId) -> Result<Firewall, Error> {
+        self.answers(id)?;
+        let now = self.time.now;
+        let mut at = now;
+        if self.storms() && self.dice.once_in(self.faults.stale_once_in) {
+            at -= self.dice.below(STALE_MS);
+            self.note(worker.actor(), || format!("is shown {id} as it was at {at} ms"));
+            // What was wrongly believed is looked at again.
+            self.oracle.excuse(None, now, now + ms(LOOK_AGAIN[0]), true);
+        }
+        Ok(self.cloud.show(id, at))
+    }
+
+    /// One change takes effect: now, later, or now and later once more.
+    fn write_one(
+        &mut self,
+        worker: &Outside,
+        target: Option<&TargetId>,
+        change: &Change,
+    ) -> Result<(), Error> {
+        let now = self.time.now;
+        let is_zombie = self.lives.get(&worker.worker).is_none_or(|it| it.is_zombie);
+        self.oracle.wrote(&self.table, (worker.worker, is_zombie), target, change, now);
+        self.answers(&change.firewall)?;
+        if self.storms() && self.dice.once_in(self.faults.late_once_in) {
+            let lands_at = now + 1 + self.dice.below(LANDS_LATE_MS);
+            self.note(worker.actor(), || format!("writes, to land at {lands_at} ms: {change}"));
+            self.time.at(lands_at, Event::Land(change.clone()));
+            return match self.dice.roll(3) {
+                0 => Ok(()),
+                1 => Err(unavailable("hear back", "lost on the way there, for now")),
+                _ => {
+                    // Waiting for it outlasts the worker.
+                    self.die(worker.worker);
+                    self.doomed.insert(worker.worker);
+                    Ok(())
+                }
+            };
+        }
+        if self.storms() && self.dice.once_in(self.faults.twice_once_in) {
+            let again_at = now + 1 + self.dice.below(LANDS_LATE_MS);
+            self.note(worker.actor(), || format!("its next write lands again at {again_at} ms"));
+            self.time.at(again_at, Event::Land(change.clone()));
+        }
+        let landed = self.cloud.land(change, now);
+        self.note(worker.actor(), || format!("writes: {change}: {landed:?}"));
+        self.oracle.stir();
+        match landed {
+            Ok(_) => Ok(()),
+            Err(refused @ (Refused::Clash | Refused::Stale)) => {
+                self.oracle.count(if refused == Refused::Clash {
+                    "priority clashed"
+                } else {
+                    "etag was stale"
+                });
+                Err(Error::Conflict)
+            }
+        }
+    }
+}
+
+impl Firewalls for Outside {
+    async fn read(&self, id: &TargetId) -> Result<Snapshot, Error> {
+        let read_at = self.now();
+        let path = self.world().cloud.path(id).map(<[FirewallId]>::to_vec);
+        let path = path.ok_or_else(|| Error::NotFound { what: "target", name: id.to_string() })?;
+        let mut firewalls = vec![];
+        for firewall in &path {
+            firewalls.push(self.call(|world| world.read_one(self, firewall)).await?);
+        }
+        let mut world = self.world();
+        let now = world.time.now;
+        world.oracle.looked(id, now);
+        Ok(Snapshot { read_at, firewalls, connected: vec![] })
+    }
+
+    async fn ours(&self) -> Result<Vec<OurRule>, Error> {
+        let mut found = vec![];
+        let ids = self.world().cloud.ids();
+        for id in ids {
+            let firewall = self.call(|world| world.read_one(self, &id)).await?;
+            let of = |(name, held): (_, portcullis_domain::Held)| OurRule {
+                firewall: id.clone(),
+                name,
+                etag: held.etag,
+            };
+            found.extend(firewall.ours.into_iter().map(of));
+        }
+        Ok(found)
+    }
+
+    async fn write(&self, target: Option<&TargetId>, changes: &[Change]) -> Result<(), Error> {
+        for change in changes {
+            self.call(|world| world.write_one(self, target, change)).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Inventory for Outside {
+    async fn machines(&self, after: Option<&TargetId>, at_most: usize) -> Result<Machines, Error> {
+        self.call(|_| {
+            let all = TARGETS.map(target).into_iter().filter(|id| after.is_none_or(|after| after < id));
+            Ok(Machines { items: all.take(at_most).map(machine).collect(), unseen: vec![] })
+        })
+        .await
+    }
+
+    async fn machine(&self, id: &TargetId) -> Result<Option<Machine>, Error> {
+        self.call(|_| Ok(TARGETS.map(target).into_iter().find(|it| it == id).map(machine))).await
+    }
+}
+
+fn machine(id: TargetId) -> Machine {
+    Machine {
+        name: id.to_string(),
+        id,
+        location: "here".to_owned(),
+        os: Os::Linux,
+        addresses: vec![],
+        guarded_by: Some("nsg".to_owned()),
+        unsupported: None,
+    }
+}

@@ -1,0 +1,112 @@
+//! Knocking at every gate from every address: who gets in, and who should.
+
+use super::{Oracle, PROMISED_MS, Scene};
+use crate::stories::{
+    actors::{ADDRESSES, GATES, addresses},
+    clock::stamp,
+    cloud::Cloud,
+};
+use portcullis_domain::{Gate, Grant, Target, TargetId};
+use std::net::IpAddr;
+
+impl Oracle {
+    pub(in crate::stories) fn observe(&mut self, scene: &Scene<'_>) {
+        if !std::mem::take(&mut self.is_stirred) {
+            return;
+        }
+        for (id, row) in &scene.table.targets {
+            self.knock(scene, id, &row.target);
+            self.look_for_cuts(scene, id, &row.target);
+        }
+    }
+
+    /// INVARIANT (shut-by-default, the-clock-closes): who has no live lease does not get in.
+    fn knock(&mut self, scene: &Scene<'_>, id: &TargetId, target: &Target) {
+        let now = stamp(scene.now);
+        for (at, gate) in gates().into_iter().enumerate() {
+            let is_guarded = target.policy().is_some_and(|it| it.rule(gate).is_some());
+            for (from, address) in addresses().into_iter().enumerate() {
+                let at_gate =
+                    || target.grants().values().filter(|it| it.gate == gate && it.sources.admit(address));
+                let is_exposed = is_guarded
+                    && !at_gate().any(|it| it.lease.is_live(now))
+                    && gate
+                        .protocol
+                        .transports()
+                        .iter()
+                        .any(|protocol| scene.cloud.passes(id, address, *protocol, gate.port.number()));
+                let key = (id.clone(), at, from);
+                let since = if is_exposed {
+                    *self.exposed_since.entry(key).or_insert(scene.now)
+                } else if let Some(since) = self.exposed_since.remove(&key) {
+                    since
+                } else {
+                    continue;
+                };
+                let late = scene.now - since;
+                if PROMISED_MS < late && self.deadline(Some(id), since, PROMISED_MS) < scene.now {
+                    let rule = if at_gate().any(|it| it.lease.is_over(now)) {
+                        "the-clock-closes"
+                    } else {
+                        "shut-by-default"
+                    };
+                    let who = ADDRESSES[from];
+                    self.break_rule(rule, scene.now, format!("{who} enters {gate} of {id} since {since} ms"));
+                }
+            }
+        }
+    }
+
+    /// INVARIANT (no-neighbour-harmed, open-stays-open): who was seen to get in gets in until the end.
+    fn look_for_cuts(&mut self, scene: &Scene<'_>, id: &TargetId, target: &Target) {
+        let (now, margin) = (stamp(scene.now), stamp(scene.now + self.skew_ms));
+        for (grant, it) in target.grants() {
+            let who = || addresses().into_iter().filter(|who| it.sources.admit(*who));
+            // Who got in because a gate stood open was not let in by us, and waits while we shut it.
+            if who().all(|who| scene.cloud.lets_in(id, it.gate, who)) {
+                self.let_in.insert(grant.clone());
+            }
+            let is_open = it.opened_at.is_some()
+                && self.let_in.contains(grant)
+                && !it.lease.is_over(now)
+                && !it.lease.is_over(margin);
+            let is_cut = is_open && !who().all(|who| admits(scene.cloud, id, it.gate, who));
+            let since = if is_cut {
+                *self.cut_since.entry(grant.clone()).or_insert(scene.now)
+            } else if let Some(since) = self.cut_since.remove(grant) {
+                since
+            } else {
+                continue;
+            };
+            if self.cut_deadline(id, since) < scene.now {
+                let others =
+                    || target.grants().values().filter(|other| other.id != *grant && other.gate == it.gate);
+                let rule = self.rule_of_a_cut(it, scene.now, others().next().is_some());
+                self.break_rule(
+                    rule,
+                    scene.now,
+                    format!("{grant} is kept out of {} of {id} since {since} ms", it.gate),
+                );
+            }
+        }
+    }
+
+    fn rule_of_a_cut(&self, it: &Grant, now: i64, has_neighbours: bool) -> &'static str {
+        if !it.lease.is_live(stamp(now - self.skew_ms)) {
+            "open-stays-open"
+        } else if has_neighbours {
+            "union-of-leases"
+        } else {
+            "no-neighbour-harmed"
+        }
+    }
+}
+
+/// Does every packet get through that the gate is about?
+pub(super) fn admits(cloud: &Cloud, id: &TargetId, gate: Gate, who: IpAddr) -> bool {
+    gate.protocol.transports().iter().all(|protocol| cloud.passes(id, who, *protocol, gate.port.number()))
+}
+
+fn gates() -> [Gate; 4] {
+    GATES.map(|gate| gate.parse().expect("a gate"))
+}

@@ -1,0 +1,81 @@
+//! One worker's way to the world: calls take time, and get lost on the way there or back.
+
+use super::{executor::lock, faults::Lost, log::Actor, world::World};
+use jiff::Timestamp;
+use portcullis_app::Error;
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard},
+    task::{Context, Poll},
+};
+
+/// One worker's way to the world, with the worker's own clock.
+#[derive(Debug, Clone)]
+pub(super) struct Outside {
+    pub(super) world: Arc<Mutex<World>>,
+    pub(super) worker: u64,
+    /// How far its clock is ahead, in milliseconds.
+    pub(super) skew: i64,
+}
+
+impl Outside {
+    /// Time passes before and after the effect, so that others act in between; either way can be the
+    /// last.
+    pub(super) async fn call<T: Send>(
+        &self,
+        effect: impl FnOnce(&mut World) -> Result<T, Error> + Send,
+    ) -> Result<T, Error> {
+        self.pause().await;
+        let lost = self.world().loses(self.worker);
+        if lost == Some(Lost::Unreached) {
+            return Err(unavailable("reach it", "lost on the way there"));
+        }
+        let outcome = effect(&mut self.world());
+        self.pause().await;
+        match lost {
+            Some(Lost::Unheard | Lost::Unreached) => Err(unavailable("hear back", "lost on the way back")),
+            None => outcome,
+        }
+    }
+
+    pub(super) fn pause(&self) -> Pause<'_> {
+        let until = self.world().pause(self.worker);
+        Pause { outside: self, until }
+    }
+
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        lock(&self.world)
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.world().time.clock(self.skew)
+    }
+
+    pub(super) fn actor(&self) -> Actor {
+        Actor::Worker(self.worker)
+    }
+}
+
+pub(super) fn unavailable(doing: &'static str, why: &'static str) -> Error {
+    Error::Unavailable { doing, source: why.into() }
+}
+
+/// Waits for a time of the world. Each wait has its own waker: a worker may wait for several at once.
+#[derive(Debug)]
+pub(super) struct Pause<'a> {
+    outside: &'a Outside,
+    until: i64,
+}
+
+impl Future for Pause<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut world = self.outside.world();
+        if self.until <= world.time.now {
+            return Poll::Ready(());
+        }
+        world.time.wake(self.until, context.waker().clone());
+        Poll::Pending
+    }
+}

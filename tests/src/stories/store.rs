@@ -1,0 +1,240 @@
+//! The table: all-or-nothing commits on versions, and a due index that is kept at every commit.
+
+use super::{outside::Outside, world::World};
+use jiff::Timestamp;
+use portcullis_app::{
+    Error,
+    ports::{Batch, Due, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
+};
+use portcullis_domain::{
+    Chain, Entry, Fact, Grant, GrantId, Head, Next, Owner, Request, RequestId, Target, TargetId, Told,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Lists come in parts as short as this, so that whoever reads them has to go on.
+const PAGE_MAX: usize = 2;
+
+/// What is stored.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pub(super) targets: BTreeMap<TargetId, Row>,
+    pub(super) requests: BTreeMap<RequestId, (Request, Seen)>,
+    grants: BTreeMap<GrantId, Grant>,
+    rest: Vec<Entry>,
+    rest_head: Head,
+    due: BTreeSet<(Timestamp, Due)>,
+}
+
+/// One target, with its journal and what that tells.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) target: Target,
+    pub(super) version: Seen,
+    pub(super) entries: Vec<Entry>,
+    pub(super) told: Told,
+    pub(super) head: Head,
+}
+
+impl Table {
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Whose name that is, among those who are known.
+    pub(super) fn owner(&self, owner: &Owner) -> Option<TargetId> {
+        self.targets.values().map(|row| &row.target).find(|it| it.owner() == *owner).map(|it| it.id.clone())
+    }
+
+    /// Is nothing of the batch newer than what it was made of?
+    fn accepts(&self, batch: &Batch) -> bool {
+        let target = |(next, seen): &(Next, Seen)| {
+            let row = self.targets.get(&next.target.id);
+            let version = row.map_or(Seen::NEVER, |it| it.version);
+            let n = row.map_or(0, |it| it.entries.len() as u64);
+            let granted = |entry: &Entry| matches!(&entry.fact, Fact::Approved { grant, .. } if self.grants.contains_key(&grant.id));
+            version == *seen
+                && next.entries.first().is_none_or(|entry| entry.n == n)
+                && !next.entries.iter().any(granted)
+        };
+        let request = |(request, seen): &(Request, Seen)| {
+            self.requests.get(&request.id).map_or(Seen::NEVER, |(_, version)| *version) == *seen
+        };
+        batch.targets.iter().all(target)
+            && batch.request.iter().all(request)
+            && batch.rest.first().is_none_or(|entry| entry.n == self.rest.len() as u64)
+    }
+
+    fn write(&mut self, next: Next, seen: Seen) -> Option<Target> {
+        let Next { target, entries, grants } = next;
+        self.grants.extend(grants.into_iter().map(|it| (it.id.clone(), it)));
+        let due = target.due_at().map(|at| (at, Due::Target(target.id.clone())));
+        let row = self.targets.entry(target.id.clone());
+        let mut before = None;
+        let row = row.and_modify(|row| before = Some(row.target.clone())).or_insert_with(|| Row {
+            target: target.clone(),
+            version: Seen::NEVER,
+            entries: vec![],
+            told: Told::default(),
+            head: Head::default(),
+        });
+        row.target = target;
+        row.version = seen.next();
+        row.entries.extend(entries);
+        if let Some(at) = before.as_ref().and_then(Target::due_at) {
+            self.due.remove(&(at, Due::Target(row.target.id.clone())));
+        }
+        self.due.extend(due);
+        before
+    }
+
+    fn write_request(&mut self, request: Request, seen: Seen) -> Option<Request> {
+        let due = |it: &Request| it.due_at().map(|at| (at, Due::Request(it.id.clone())));
+        let new = due(&request);
+        let before = self.requests.insert(request.id.clone(), (request, seen.next()));
+        if let Some(old) = before.as_ref().and_then(|(it, _)| due(it)) {
+            self.due.remove(&old);
+        }
+        self.due.extend(new);
+        before.map(|(it, _)| it)
+    }
+}
+
+impl World {
+    fn commit(&mut self, worker: &Outside, batch: Batch) -> Result<(), Error> {
+        if !self.table.accepts(&batch) {
+            self.oracle.count("commit lost the race");
+            self.note(worker.actor(), || "loses the race for a commit".to_owned());
+            return Err(Error::Conflict);
+        }
+        let now = self.time.now;
+        let is_extension = batch.request.is_some();
+        for (next, seen) in batch.targets {
+            for entry in &next.entries {
+                self.note(worker.actor(), || format!("{} #{}: {:?}", entry.chain, entry.n, entry.fact));
+            }
+            let (id, is_wanted) = (next.target.id.clone(), is_extension || next.entries.iter().any(is_event));
+            let entries = next.entries.clone();
+            let before = self.table.write(next, seen);
+            let Some(row) = self.table.targets.get_mut(&id) else { continue };
+            self.oracle.committed(row, before.as_ref(), (&entries, &self.cloud), now);
+            let due_at = row.target.due_at();
+            self.log.note(now, worker.actor(), || format!("{id} is due at {due_at:?}"));
+            if is_wanted {
+                self.watch_the_leases_of(&id);
+                self.publish(&id);
+            }
+        }
+        if let Some((request, seen)) = batch.request {
+            self.note(worker.actor(), || {
+                format!("request {} of {} is {}", request.id, request.by, request.state.word())
+            });
+            let before = self.table.write_request(request.clone(), seen);
+            self.oracle.decided(before.as_ref(), &request, now);
+        }
+        if !batch.rest.is_empty() {
+            for entry in batch.rest {
+                self.note(worker.actor(), || format!("rest #{}: {:?}", entry.n, entry.fact));
+                match self.table.rest_head.follow(&Chain::rest(), &entry) {
+                    Ok(head) => self.table.rest_head = head,
+                    Err(bad) => self.oracle.break_rule("journal-equals-state", now, bad),
+                }
+                self.oracle.recorded(&entry);
+                self.table.rest.push(entry);
+            }
+        }
+        self.oracle.stir();
+        Ok(())
+    }
+
+    fn watch_the_leases_of(&mut self, id: &TargetId) {
+        let Some(row) = self.table.targets.get(id) else { return };
+        let edges = row.target.grants().values().flat_map(|it| [it.lease.start(), it.lease.end()]);
+        let edges: Vec<i64> =
+            edges.map(super::clock::world_ms).filter(|edge| self.time.now < *edge).collect();
+        for edge in edges {
+            self.time.at(edge, super::clock::Event::Look);
+        }
+    }
+}
+
+/// What the bus tells.
+fn is_event(entry: &Entry) -> bool {
+    matches!(
+        entry.fact,
+        Fact::Approved { .. } | Fact::Extended { .. } | Fact::Ended { .. } | Fact::PolicySet { .. }
+    )
+}
+
+impl Store for Outside {
+    async fn target(&self, id: &TargetId) -> Result<Option<(Target, Seen)>, Error> {
+        self.call(|world| Ok(world.table.targets.get(id).map(|row| (row.target.clone(), row.version)))).await
+    }
+
+    async fn request(&self, id: &RequestId) -> Result<Option<(Request, Seen)>, Error> {
+        self.call(|world| Ok(world.table.requests.get(id).cloned())).await
+    }
+
+    async fn grant(&self, id: &GrantId) -> Result<Option<Grant>, Error> {
+        self.call(|world| Ok(world.table.grants.get(id).cloned())).await
+    }
+
+    async fn rest(&self) -> Result<Head, Error> {
+        self.call(|world| Ok(world.table.rest_head)).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), Error> {
+        self.call(|world| world.commit(self, batch)).await
+    }
+
+    async fn due(&self, now: Timestamp, at_most: usize) -> Result<Vec<Due>, Error> {
+        self.call(|world| {
+            let due = world.table.due.iter().take_while(|(at, _)| *at <= now);
+            Ok(due.take(at_most).map(|(_, due)| due.clone()).collect())
+        })
+        .await
+    }
+
+    async fn targets(&self, after: Option<&TargetId>, at_most: usize) -> Result<Vec<Target>, Error> {
+        self.call(|world| {
+            let rows = world.table.targets.iter().filter(|(id, _)| after.is_none_or(|after| after < *id));
+            Ok(rows.take(at_most.min(PAGE_MAX)).map(|(_, row)| row.target.clone()).collect())
+        })
+        .await
+    }
+
+    async fn requests(&self, of: &RequestFilter, page: &PageAsked) -> Result<Page<Request>, Error> {
+        self.call(|world| {
+            let requests = world.table.requests.values().map(|(it, _)| it);
+            let wanted = requests.filter(|it| {
+                of.by.as_ref().is_none_or(|by| it.by == *by)
+                    && of.state.as_ref().is_none_or(|state| it.state.word() == state)
+            });
+            Ok(Page { items: wanted.take(page.at_most).cloned().collect(), next: None })
+        })
+        .await
+    }
+
+    async fn grants(&self, of: &GrantFilter, page: &PageAsked) -> Result<Page<Grant>, Error> {
+        self.call(|world| {
+            let wanted = world.table.grants.values().filter(|it| {
+                of.target.as_ref().is_none_or(|target| it.target == *target)
+                    && of.request.as_ref().is_none_or(|request| it.request == *request)
+                    && of.by.as_ref().is_none_or(|by| it.by == *by)
+                    && !(of.unclosed && it.closed_at.is_some())
+            });
+            Ok(Page { items: wanted.take(page.at_most).cloned().collect(), next: None })
+        })
+        .await
+    }
+
+    async fn entries(&self, chain: &Chain, from: u64, at_most: usize) -> Result<Vec<Entry>, Error> {
+        self.call(|world| {
+            let rows = &world.table.targets;
+            let row = rows.values().find(|row| Chain::from(&row.target.id) == *chain);
+            let entries = row.map_or(&world.table.rest, |row| &row.entries);
+            let from = usize::try_from(from).unwrap_or(usize::MAX);
+            Ok(entries.iter().skip(from).take(at_most).cloned().collect())
+        })
+        .await
+    }
+}

@@ -1,0 +1,332 @@
+//! All there is in a story besides its workers: time, table, firewalls, chance, and who watches.
+
+use super::{
+    Plot, Weather,
+    actors::{self, Wish},
+    clock::{Event, NEVER, Outage, Timeline, ms},
+    cloud::Cloud,
+    dice::Dice,
+    faults::{Faults, LONG_MS, Lost, Once, SLOW_MS, STORM_ENDS_MS},
+    log::{Actor, Log},
+    oracle::{Oracle, Scene},
+    store::Table,
+};
+use portcullis_domain::{CLAIM, Change, LOOK_AGAIN, RETRY_MAX, TargetId, WORKER_LIFE};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// By then everything must rest.
+pub(super) const STORY_ENDS_MS: i64 = 2_400_000;
+pub(super) const RECONCILE_EVERY_MS: i64 = 900_000;
+/// The last reconcile has time to rest.
+const RECONCILES_END_MS: i64 = STORY_ENDS_MS - 60_000;
+/// What a call costs that is tried again at once.
+const LOST_CALL_MS: i64 = 1_500;
+/// A call takes this long at least, and at most so much longer, when nothing is wrong.
+const QUICK_MS: (i64, i64) = (2, 40);
+/// The bus delivers within this.
+const BUS_MS: i64 = 3_000;
+/// A story makes about so many calls; the one that is lost, or fatal, is among them.
+const CALLS: u64 = 400;
+
+/// What a worker is for.
+#[derive(Debug, Clone)]
+pub(super) enum Job {
+    Settle(TargetId),
+    Expire,
+    Reconcile,
+    Wish(Box<Wish>),
+    /// Somebody recomputes the journal.
+    Verify,
+}
+
+/// A worker, as the platform sees it.
+#[derive(Debug)]
+pub(super) struct Life {
+    /// When the platform kills it.
+    pub(super) dies_at: i64,
+    /// It slept, and its platform did not count that: its claims may be over.
+    pub(super) is_zombie: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) plot: Plot,
+    pub(super) faults: Faults,
+    pub(super) dice: Dice,
+    pub(super) time: Timeline,
+    pub(super) lives: BTreeMap<u64, Life>,
+    pub(super) table: Table,
+    pub(super) cloud: Cloud,
+    pub(super) oracle: Oracle,
+    pub(super) log: Log,
+    is_bus_down: bool,
+    /// A platform that counts sleep kills who slept too long; another one leaves them alive.
+    counts_sleep: bool,
+    /// How many calls until the one that is lost, or that its worker does not survive.
+    fuse: u64,
+    asleep_until: i64,
+    /// Who waits for an answer that never comes.
+    pub(super) doomed: BTreeSet<u64>,
+}
+
+impl World {
+    pub(super) fn begin(plot: Plot, is_told: bool) -> Self {
+        let faults = plot.weather.faults();
+        let mut dice = Dice::of(plot.seed);
+        let cloud = Cloud::begin(&mut dice);
+        let (is_bus_down, counts_sleep) = (dice.once_in(4), dice.once_in(2));
+        let fuse = 1 + dice.roll(CALLS);
+        let mut world = Self {
+            plot,
+            faults,
+            dice,
+            time: Timeline::default(),
+            lives: BTreeMap::new(),
+            table: Table::default(),
+            cloud,
+            oracle: Oracle::of(&faults),
+            log: Log::of(is_told),
+            is_bus_down,
+            counts_sleep,
+            fuse,
+            asleep_until: 0,
+            doomed: BTreeSet::new(),
+        };
+        world.note(Actor::World, || format!("{:?}, bus is down: {is_bus_down}", plot.weather));
+        actors::cast(&mut world.time, &mut world.dice);
+        world.forecast();
+        world
+    }
+
+    /// When the backstop runs, and when what goes wrong.
+    fn forecast(&mut self) {
+        let mut reconcile_at = self.dice.below(RECONCILE_EVERY_MS);
+        while reconcile_at < RECONCILES_END_MS {
+            self.time.at(reconcile_at, Event::Spawn(Job::Reconcile));
+            self.oracle.reconciles_at(reconcile_at);
+            reconcile_at += RECONCILE_EVERY_MS;
+        }
+        self.time.at(STORY_ENDS_MS - 10_000, Event::Spawn(Job::Verify));
+        for _ in 0..self.dice.roll(self.faults.meddles_max + 1) {
+            let at = self.dice.below(STORM_ENDS_MS / 2);
+            self.time.at(at, Event::Meddle);
+        }
+        for n in 0..self.dice.roll(self.faults.intrusions_max + 1) {
+            let (firewall, rule) = self.cloud.intruder(n, &mut self.dice);
+            let (from, until) = self.trouble();
+            self.time.at(until, Event::Retreat(firewall.clone(), rule.name.clone()));
+            self.time.at(from, Event::Intrude(firewall, rule, until));
+        }
+        for _ in 0..self.dice.roll(self.faults.outages_max + 1) {
+            let firewall = self.cloud.any(&mut self.dice);
+            let (from, until) = self.trouble();
+            let how = *self.dice.pick(&[Outage::Throttled, Outage::Broken]);
+            self.time.at(from, Event::Break(firewall.clone(), how, until));
+            self.time.at(until, Event::Repair(firewall));
+        }
+        for _ in 0..self.dice.roll(self.faults.sleeps_max + 1) {
+            let (from, until) = self.trouble();
+            self.time.at(from, Event::Sleep { until });
+        }
+    }
+
+    /// From some time on, for some time: where most of the story happens.
+    fn trouble(&mut self) -> (i64, i64) {
+        let from = self.dice.below(STORM_ENDS_MS / 2);
+        let long = if self.dice.once_in(3) { 10_000 } else { LONG_MS };
+        (from, from + 1 + self.dice.below(long))
+    }
+
+    /// What comes next on the timeline; a job, if a worker is needed for it.
+    pub(super) fn happen(&mut self) -> Option<Job> {
+        match self.time.pop_event()? {
+            Event::Spawn(job) => return Some(job),
+            Event::Land(change) => self.land_late(&change),
+            Event::Meddle => self.meddle(),
+            Event::Intrude(firewall, rule, until) => {
+                self.note(Actor::World, || {
+                    format!("a foreign rule is put above ours: {rule:?} in {firewall}")
+                });
+                self.oracle.count("foreign rule above ours");
+                self.cloud.intrude(&firewall, rule, self.time.now);
+                // Lateness is told once a look has seen it gone.
+                self.oracle.excuse(None, self.time.now, until + ms(RETRY_MAX), true);
+            }
+            Event::Retreat(firewall, name) => {
+                self.note(Actor::World, || format!("the foreign rule {name} is taken from {firewall}"));
+                self.cloud.retreat(&firewall, &name, self.time.now);
+            }
+            Event::Break(firewall, how, until) => {
+                self.note(Actor::World, || format!("{firewall} is {how:?}"));
+                self.oracle.count("firewall out of order");
+                self.cloud.set_outage(&firewall, Some(how));
+                self.oracle.excuse(None, self.time.now, until + ms(RETRY_MAX), false);
+            }
+            Event::Repair(firewall) => {
+                self.note(Actor::World, || format!("{firewall} is repaired"));
+                self.cloud.set_outage(&firewall, None);
+            }
+            Event::Sleep { until } => self.sleep(until),
+            Event::Look => {}
+        }
+        self.oracle.stir();
+        None
+    }
+
+    fn land_late(&mut self, change: &Change) {
+        let landed = self.cloud.land(change, self.time.now);
+        self.note(Actor::World, || format!("late write lands: {change}: {landed:?}"));
+        if landed == Ok(true) {
+            self.oracle.count("write landed late");
+            // Between the first look and the second.
+            let until = self.time.now + ms(LOOK_AGAIN[1]) - ms(LOOK_AGAIN[0]);
+            let owner = self.table.owner(&change.name.owner);
+            self.oracle.excuse(owner, self.time.now, until, true);
+        }
+    }
+
+    fn meddle(&mut self) {
+        let Some((firewall, name)) = self.cloud.meddle(self.time.now, &mut self.dice) else { return };
+        self.note(Actor::World, || format!("a foreign hand is at {name} in {firewall}"));
+        self.oracle.count("meddled");
+        // Also a neighbour's: what a rule was made into may speak of everybody behind the firewall.
+        let until = self.oracle.next_reconcile(self.time.now, self.faults.is_deadly());
+        self.oracle.excuse(None, self.time.now, until, true);
+    }
+
+    fn sleep(&mut self, until: i64) {
+        if until <= self.time.now {
+            return;
+        }
+        self.note(Actor::World, || format!("the host sleeps until {until} ms"));
+        self.oracle.count("host slept");
+        self.time.sleep(until);
+        self.asleep_until = self.asleep_until.max(until);
+        self.oracle.excuse(None, self.time.now, until, false);
+        if self.counts_sleep {
+            // Who should have died meanwhile dies before it goes on.
+            return;
+        }
+        let slept = until - self.time.now;
+        for life in self.lives.values_mut() {
+            life.dies_at += slept;
+            life.is_zombie = true;
+        }
+        if !self.lives.is_empty() {
+            // What they write in their sleep is looked at again by who took their claims over.
+            let rested = until + ms(WORKER_LIFE) + ms(CLAIM) + ms(LOOK_AGAIN[0]);
+            self.oracle.excuse(None, self.time.now, rested, true);
+        }
+    }
+
+    /// When the worker that calls now will go on, if ever.
+    pub(super) fn pause(&mut self, worker: u64) -> i64 {
+        let now = self.time.now;
+        let (least, spread) = QUICK_MS;
+        let quick = now + least + self.dice.below(spread);
+        if self.doomed.contains(&worker) {
+            return NEVER;
+        }
+        let strikes = self.faults.once == Some(Once::Death) && self.burns();
+        if strikes || self.storms() && self.dice.once_in(self.faults.dies_once_in) {
+            self.die(worker);
+            return NEVER;
+        }
+        if self.storms() && self.dice.once_in(self.faults.slow_once_in) {
+            let until = now + self.dice.below(SLOW_MS);
+            self.note(Actor::Worker(worker), || format!("waits until {until} ms"));
+            self.oracle.excuse(None, now, until, false);
+            return until;
+        }
+        quick
+    }
+
+    /// Death at an await: at once, or after waiting for an answer that never comes.
+    pub(super) fn die(&mut self, worker: u64) {
+        let now = self.time.now;
+        let at_once = self.dice.once_in(2);
+        self.note(Actor::Worker(worker), || (if at_once { "dies" } else { "hangs" }).to_owned());
+        if let Some(life) = self.lives.get_mut(&worker) {
+            if at_once {
+                life.dies_at = now;
+            }
+            self.oracle.excuse(None, now, life.dies_at, false);
+        }
+    }
+
+    pub(super) fn loses(&mut self, worker: u64) -> Option<Lost> {
+        let strikes = self.faults.once == Some(Once::Lost) && self.burns();
+        if !(strikes || self.storms() && self.dice.once_in(self.faults.lost_once_in)) {
+            return None;
+        }
+        let lost = *self.dice.pick(&[Lost::Unreached, Lost::Unheard]);
+        self.note(Actor::Worker(worker), || format!("the next call is {lost:?}"));
+        self.oracle.count("call lost");
+        let now = self.time.now;
+        self.oracle.excuse(None, now, now + LOST_CALL_MS, false);
+        Some(lost)
+    }
+
+    /// The platform killed a worker, or it gave up: perhaps it leaves a claim.
+    pub(super) fn lost_worker(&mut self, worker: u64, why: &str) {
+        self.note(Actor::Worker(worker), || format!("is gone: {why}"));
+        let now = self.time.now;
+        self.oracle.excuse(None, now, now + ms(CLAIM), false);
+    }
+
+    /// The bus delivers none, one or two of an event, soon or not so soon.
+    pub(super) fn publish(&mut self, target: &TargetId) {
+        if self.is_bus_down {
+            return;
+        }
+        for _ in 0..self.dice.roll(3) {
+            let at = self.time.now + self.dice.below(BUS_MS);
+            self.time.at(at, Event::Spawn(Job::Settle(target.clone())));
+        }
+    }
+
+    fn burns(&mut self) -> bool {
+        let burns = self.fuse == 1;
+        self.fuse = self.fuse.saturating_sub(1);
+        burns
+    }
+
+    pub(super) fn storms(&self) -> bool {
+        self.time.now < STORM_ENDS_MS
+    }
+
+    pub(super) fn skew(&mut self) -> i64 {
+        let most = self.faults.skew_ms;
+        self.dice.below(2 * most + 1) - most
+    }
+
+    /// No clock is so fast that more would be due by it.
+    pub(super) fn is_anything_due(&self) -> bool {
+        let latest = self.time.clock(self.faults.skew_ms);
+        self.table.next_due().is_some_and(|at| at <= latest)
+    }
+
+    /// Until when the host sleeps, or slept.
+    pub(super) fn awake_at(&self) -> i64 {
+        self.asleep_until
+    }
+
+    pub(super) fn observe(&mut self) {
+        let Self { oracle, table, cloud, time, .. } = self;
+        oracle.observe(&Scene { table, cloud, now: time.now });
+    }
+
+    pub(super) fn conclude(&mut self) {
+        let Self { oracle, table, cloud, time, .. } = self;
+        oracle.conclude(&Scene { table, cloud, now: time.now });
+    }
+
+    pub(super) fn note(&mut self, who: Actor, what: impl FnOnce() -> String) {
+        self.log.note(self.time.now, who, what);
+    }
+
+    /// Is a broken firewall part of this story?
+    pub(super) fn has_outages(&self) -> bool {
+        matches!(self.plot.weather, Weather::Outage | Weather::Everything)
+    }
+}

@@ -1,0 +1,133 @@
+//! Thousands of seeded stories in every weather. What they must never break has the names of the rules
+//! in the design; see [`portcullis_tests::stories`] for how to tell more of them, or just one.
+
+use portcullis_tests::stories::{Ending, Plot, Weather};
+use std::{
+    collections::BTreeMap,
+    env,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+};
+
+/// How many seeds every build tells.
+const SEEDS: u64 = 5_500;
+/// What must have happened over so many seeds, or they prove nothing.
+const ENOUGH_SEEDS: u64 = 1_000;
+const SOMETIMES: [&str; 37] = [
+    "approved",
+    "approved by somebody",
+    "call lost",
+    "claim taken over",
+    "closed",
+    "commit lost the race",
+    "decision refused",
+    "disabled",
+    "drift found",
+    "drift healed",
+    "edited",
+    "enabled",
+    "ended early",
+    "etag was stale",
+    "extended",
+    "extended at the very end",
+    "firewall out of order",
+    "foreign rule above ours",
+    "host slept",
+    "lapsed",
+    "lock defeated",
+    "lock holds again",
+    "meddled",
+    "needs approval",
+    "open failed",
+    "opened",
+    "orphan deleted",
+    "priority clashed",
+    "read-back disagreed, or none",
+    "refused",
+    "rejected",
+    "settle failed",
+    "trial confirmed",
+    "trial reverted",
+    "worker died",
+    "worker gave up",
+    "write landed late",
+];
+
+#[test]
+fn stories() {
+    if let Some(seed) = number("STORIES_SEED") {
+        let ending = Plot::of(seed).tell();
+        ending.story.iter().for_each(|line| println!("{line}"));
+        println!("{:?}", ending.counts);
+        return assert!(ending.broken.is_none(), "seed {seed} breaks {:?}", ending.broken);
+    }
+    let seeds = number("STORIES_SEEDS").unwrap_or(SEEDS);
+    let told = tell_all(seeds);
+    for (weather, counts) in &told.counts {
+        println!("{weather:?}: {counts:?}");
+    }
+    if let Some(first) = told.broken.iter().min_by_key(|it| it.plot.seed) {
+        let seed = first.plot.seed;
+        Plot::of(seed).tell().story.iter().for_each(|line| println!("{line}"));
+        let broken = first.broken.as_ref().expect("it is broken");
+        println!(
+            "to tell it again: STORIES_SEED={seed} cargo test -p portcullis-tests --test stories -- --nocapture"
+        );
+        panic!("seed {seed} ({:?}) breaks {}: {}", first.plot.weather, broken.rule, broken.how);
+    }
+    let happened = |what: &&str| told.counts.values().any(|counts| counts.contains_key(what));
+    let never: Vec<_> = SOMETIMES.iter().filter(|what| !happened(what)).collect();
+    assert!(seeds < ENOUGH_SEEDS || never.is_empty(), "in {seeds} stories never happened: {never:?}");
+}
+
+/// The same seed is the same story: whatever decides is in it.
+#[test]
+fn a_seed_is_a_story() {
+    for seed in 0..2 * Weather::ALL.len() as u64 {
+        let (one, two) = (Plot::of(seed).tell(), Plot::of(seed).tell());
+        assert_eq!(one.story, two.story, "seed {seed}");
+        assert_eq!(one.counts, Plot::of(seed).play().counts, "seed {seed}");
+    }
+}
+
+#[derive(Default)]
+struct Told {
+    counts: BTreeMap<Weather, BTreeMap<&'static str, u64>>,
+    broken: Vec<Ending>,
+}
+
+/// All seeds, on every core, until one is broken.
+fn tell_all(seeds: u64) -> Told {
+    let (next, told, is_over) = (AtomicU64::new(0), Mutex::new(Told::default()), AtomicBool::new(false));
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seeds <= seed || is_over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let ending = Plot::of(seed).play();
+                    let mut told = told.lock().expect("no panic");
+                    let counts = told.counts.entry(ending.plot.weather).or_default();
+                    for (what, count) in &ending.counts {
+                        *counts.entry(what).or_default() += count;
+                    }
+                    if ending.broken.is_some() {
+                        is_over.store(true, Ordering::Relaxed);
+                        told.broken.push(ending);
+                    }
+                }
+            });
+        }
+    });
+    told.into_inner().expect("no panic")
+}
+
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok()?.parse().ok()
+}
