@@ -76,6 +76,11 @@ impl Network {
         ["ip", "netns", "exec", &self.machine]
     }
 
+    /// What to put before a command to run it where the visitors are.
+    pub fn on_visitor(&self) -> [&str; 4] {
+        ["ip", "netns", "exec", &self.visitor]
+    }
+
     /// Something that answers on a port of the machine, over both families.
     pub fn listen(&mut self, test: &str, port: u16) {
         let mut listener = play(test, &self.machine, &format!("listen {port}"));
