@@ -69,14 +69,14 @@ fn send() {
 fn measure(role: &str) {
     let [url, target, token] = role.split(' ').collect::<Vec<_>>()[..] else { panic!("`{role}` is no role") };
     let socket = UdpSocket::bind(("0.0.0.0", PORT)).expect("binds");
-    let (heard, hears) = mpsc::channel::<Timestamp>();
+    let (arrived, datagrams) = mpsc::channel::<Timestamp>();
     thread::spawn(move || {
         let mut byte = [0];
-        while socket.recv(&mut byte).is_ok() && heard.send(Timestamp::now()).is_ok() {}
+        while socket.recv(&mut byte).is_ok() && arrived.send(Timestamp::now()).is_ok() {}
     });
     let agent = ureq::Agent::new_with_defaults();
     let (mut opened, mut shut) = (vec![], vec![]);
-    until_silent(&hears);
+    until_silent(&datagrams);
     for n in 0..LEASES {
         let ask = json!({ "target": target, "port": PORT, "protocol": "UDP", "sources": [VISITORS[0]], "for": LEASE });
         let answer: Value = agent
@@ -88,8 +88,8 @@ fn measure(role: &str) {
             .expect("granted");
         let accepted = Timestamp::now();
         let end: Timestamp = answer["grants"][0]["end"].as_str().expect("an end").parse().expect("a time");
-        let first = hears.recv_timeout(SILENCE).expect("it opens");
-        let last = until_silent(&hears).unwrap_or(first);
+        let first = datagrams.recv_timeout(SILENCE).expect("it opens");
+        let last = until_silent(&datagrams).unwrap_or(first);
         opened.push(millis(accepted, first));
         shut.push(millis(end, last));
     }
@@ -98,9 +98,9 @@ fn measure(role: &str) {
 }
 
 /// The last datagram before nothing came any longer.
-fn until_silent(hears: &Receiver<Timestamp>) -> Option<Timestamp> {
+fn until_silent(datagrams: &Receiver<Timestamp>) -> Option<Timestamp> {
     let mut last = None;
-    while let Ok(at) = hears.recv_timeout(SILENCE) {
+    while let Ok(at) = datagrams.recv_timeout(SILENCE) {
         last = Some(at);
     }
     last
