@@ -41,14 +41,20 @@ mod imp {
         pub fn new() -> io::Result<Self> {
             let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
             let timer = rustix::time::timerfd_create(TimerfdClockId::Realtime, flags)?;
-            Ok(Self(AsyncFd::new(timer)?))
+            #[expect(
+                deprecated,
+                reason = "sound for an `OwnedFd`; the new constructor is unsafe, which we forbid"
+            )]
+            let timer = AsyncFd::new(timer)?;
+            Ok(Self(timer))
         }
 
         pub async fn wait_until(&mut self, at: Timestamp) -> io::Result<()> {
             const NEVER: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
             // A timer at zero would be none at all; anything that early is over.
-            let (tv_sec, tv_nsec) = (at.as_second().max(1), i64::from(at.subsec_nanosecond().max(0)));
-            let when = Itimerspec { it_interval: NEVER, it_value: Timespec { tv_sec, tv_nsec } };
+            let it_value =
+                Timespec { tv_sec: at.as_second().max(1), tv_nsec: at.subsec_nanosecond().max(0).into() };
+            let when = Itimerspec { it_interval: NEVER, it_value };
             let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
             rustix::time::timerfd_settime(&self.0, flags, &when)?;
             loop {

@@ -55,14 +55,14 @@ pub async fn run(site: Arc<LocalSite>) -> Result<(), Error> {
         let Ok(permit) = Arc::clone(&workers).acquire_owned().await else { return Ok(()) };
         let site = Arc::clone(&site);
         let mut worker: JoinHandle<bool> = tokio::spawn(async move {
-            let settled = work("expire", expire(&*site.store, &site.outside, &token(), Timestamp::now())).await;
+            let settled =
+                work("expire", expire(&*site.store, &site.outside, &token(), Timestamp::now())).await;
             drop(permit);
             settled
         });
-        match time::timeout(HEAD_START, &mut worker).await {
-            // Its targets have their own times for the next try; this is for a store that does not answer.
-            Ok(Ok(false) | Err(_)) => time::sleep(AFTER_FAILURE).await,
-            Ok(Ok(true)) | Err(_) => {}
+        // Its targets have their own times for the next try; this is for a store that does not answer.
+        if let Ok(Ok(false) | Err(_)) = time::timeout(HEAD_START, &mut worker).await {
+            time::sleep(AFTER_FAILURE).await;
         }
     }
 }
@@ -90,7 +90,11 @@ async fn work(what: &'static str, work: impl Future<Output = Result<(), Error>>)
     match time::timeout(life, work).await {
         Ok(Ok(())) => true,
         Ok(Err(error)) => {
-            tracing::warn!(what, error = error.full(), "Some targets could not be settled, and are tried again");
+            tracing::warn!(
+                what,
+                error = error.full(),
+                "Some targets could not be settled, and are tried again"
+            );
             false
         }
         Err(_) => {

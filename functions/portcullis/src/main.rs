@@ -1,1 +1,23 @@
-fn main() {}
+//! Just-in-time access to management ports: everything in one process, and a thin client of it.
+
+mod alarm;
+mod cli;
+mod client;
+mod clock;
+mod demo;
+mod failure;
+mod output;
+mod outside;
+mod site;
+mod table;
+mod up;
+
+use clap::Parser as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match client::run(cli::Cli::parse()) {
+        Ok(exit) => exit.into(),
+        Err(failure) => failure.tell().into(),
+    }
+}

@@ -52,7 +52,8 @@ impl Site for LocalSite {
     }
 
     async fn issue_token(&self, person: &Person, by: &Person) -> Result<String, Error> {
-        let secret = secret().map_err(|error| Error::Broken { doing: "roll dice for a token", source: error.into() })?;
+        let secret = secret()
+            .map_err(|error| Error::Broken { doing: "roll dice for a token", source: error.into() })?;
         self.tokens.issue(person, by, secret, self.now()).await
     }
 

@@ -1,16 +1,11 @@
 //! `portcullis up`: everything in one process.
 
-use crate::{
-    clock,
-    failure::Failure,
-    outside::Outside,
-    site::LocalSite,
-};
+use crate::{clock, failure::Failure, outside::Outside, site::LocalSite};
 use axum::Router;
 use clap::ValueEnum;
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
-use portcullis_app::{self as app, Error, Guarding, ports::{Bus, Inventory}};
+use portcullis_app::{self as app, Error, Guarding, ports::Inventory};
 use portcullis_domain::{LEASE_MIN, Person, Policy, PortRule, Terms};
 use portcullis_http::{Proxies, router};
 use portcullis_local::{Established, Fleet, Host, LocalBus, RedbStore, TokenBook};
@@ -23,19 +18,26 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{net::TcpListener, signal::unix::{SignalKind, signal}, sync::broadcast::error::RecvError};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::broadcast::error::RecvError,
+};
 
 /// Serve the API, and open and close on the clock.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where the table, the journal and the operator's token live
-    #[arg(long, env = "PORTCULLIS_DATA", value_name = "DIR", default_value_os_t = crate::cli::default_data_dir())]
-    pub data: PathBuf,
     /// Where to serve the API
     #[arg(long, env = "PORTCULLIS_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7422")]
     pub listen: SocketAddr,
     /// What to guard
-    #[arg(long, env = "PORTCULLIS_GUARD", value_name = "WHAT", value_delimiter = ',', default_value = "fleet")]
+    #[arg(
+        long,
+        env = "PORTCULLIS_GUARD",
+        value_name = "WHAT",
+        value_delimiter = ',',
+        default_value = "fleet"
+    )]
     pub guard: Vec<Guard>,
     /// What becomes of established connections when a lease ends (this machine only)
     #[arg(long, env = "PORTCULLIS_ESTABLISHED", value_name = "WHAT", default_value = "survive")]
@@ -77,11 +79,11 @@ const OPERATOR: &str = "operator";
 const TOKEN_FILE: &str = "token";
 
 /// Serves until it is told to stop.
-pub fn run(args: &Args) -> Result<(), Failure> {
+pub fn run(data: &Path, args: &Args) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.map_err(|error| broken("start", error))?.block_on(async {
-        let up = Up::start(args).await?;
-        up.greet(args);
+        let up = Up::start(data, args).await?;
+        up.greet(data, args);
         up.serve().await
     })
 }
@@ -92,7 +94,8 @@ pub fn verify_offline(data: &Path) -> Result<app::Verified, Failure> {
     if !file.exists() {
         return Err(Failure::not_found(format!("there is no table at `{}`", file.display())));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| broken("start", error))?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().build().map_err(|error| broken("start", error))?;
     let store = RedbStore::open(&file)?;
     Ok(runtime.block_on(app::verify(&store))?)
 }
@@ -109,21 +112,26 @@ pub struct Up {
 
 impl Up {
     /// Opens the data, settles every firewall, and listens; serves nothing yet.
-    pub async fn start(args: &Args) -> Result<Self, Failure> {
-        make_private_folder(&args.data)?;
-        let store = Arc::new(RedbStore::open(&store_file(&args.data))?);
+    pub async fn start(data: &Path, args: &Args) -> Result<Self, Failure> {
+        make_private_folder(data)?;
+        let store = Arc::new(RedbStore::open(&store_file(data))?);
         let tokens = TokenBook::of(&store);
-        let is_new_fleet = !fleet_file(&args.data).exists();
-        let outside = outside(args).await?;
+        let is_new_fleet = !fleet_file(data).exists();
+        let outside = outside(data, args).await?;
         let terms = Terms { lease_min: args.lease_min, pending_for: args.pending_for };
-        let times = [("--pending-for", args.pending_for), ("--lease-min", args.lease_min), ("--reconcile-every", args.reconcile_every)];
-        if let Some((option, time)) = times.into_iter().find(|(_, time)| *time < SignedDuration::from_secs(1)) {
+        let times = [
+            ("--pending-for", args.pending_for),
+            ("--lease-min", args.lease_min),
+            ("--reconcile-every", args.reconcile_every),
+        ];
+        if let Some((option, time)) = times.into_iter().find(|(_, time)| *time < SignedDuration::from_secs(1))
+        {
             return Err(Failure::usage(format!("`{option} {time:#}` is too short: at least 1s")));
         }
         let reconcile_every = Duration::try_from(args.reconcile_every).unwrap_or(Duration::MAX);
         let proxies = Proxies::of(args.trusted_proxy.clone());
         let site = Arc::new(LocalSite { store, outside, tokens, terms, proxies });
-        let is_first = operator_token(&site, &args.data).await?;
+        let is_first = operator_token(&site, data).await?;
         if is_new_fleet && site.outside.fleet.is_some() {
             furnish(&site).await?;
         }
@@ -133,7 +141,10 @@ impl Up {
         }
         let listener = TcpListener::bind(args.listen).await;
         let listener = listener.map_err(|error| {
-            Failure::unavailable(format!("cannot listen on `{}`: {error}; choose another address with --listen", args.listen))
+            Failure::unavailable(format!(
+                "cannot listen on `{}`: {error}; choose another address with --listen",
+                args.listen
+            ))
         })?;
         let address = listener.local_addr().map_err(|error| broken("listen", error))?;
         Ok(Self { site, listener, address, reconcile_every, is_first })
@@ -157,11 +168,15 @@ impl Up {
         outcome
     }
 
-    fn greet(&self, args: &Args) {
-        let token = args.data.join(TOKEN_FILE);
+    fn greet(&self, data: &Path, args: &Args) {
+        let token = data.join(TOKEN_FILE);
         println!("portcullis {} is up at http://{}", env!("CARGO_PKG_VERSION"), self.address);
-        println!("  data   {}", args.data.display());
-        println!("  token  {}{}", token.display(), if self.is_first { "  (made just now, for `operator`)" } else { "" });
+        println!("  data   {}", data.display());
+        println!(
+            "  token  {}{}",
+            token.display(),
+            if self.is_first { "  (made just now, for `operator`)" } else { "" }
+        );
         let guards: Vec<&str> = args.guard.iter().map(|it| it.words()).collect();
         println!("  guards {}", guards.join(" and "));
         println!();
@@ -191,25 +206,22 @@ fn fleet_file(data: &Path) -> PathBuf {
     data.join("fleet.json")
 }
 
-async fn outside(args: &Args) -> Result<Outside, Failure> {
+async fn outside(data: &Path, args: &Args) -> Result<Outside, Failure> {
     let clock = || -> portcullis_local::Clock { Arc::new(Timestamp::now) };
-    let fleet = match args.guard.contains(&Guard::Fleet) {
-        true => Some(Fleet::open(&fleet_file(&args.data), clock())?),
-        false => None,
-    };
-    let host = match args.guard.contains(&Guard::Host) {
-        true => {
-            let established = match args.established {
-                EstablishedArg::Survive => Established::Survive,
-                EstablishedArg::Cut => Established::Cut,
-            };
-            let host = Host::here(&hostname(), established, clock())?;
-            host.probe().await?;
-            Some(host)
-        }
-        false => None,
-    };
-    Ok(Outside { fleet, host })
+    let mut outside = Outside { fleet: None, host: None };
+    if args.guard.contains(&Guard::Fleet) {
+        outside.fleet = Some(Fleet::open(&fleet_file(data), clock())?);
+    }
+    if args.guard.contains(&Guard::Host) {
+        let established = match args.established {
+            EstablishedArg::Survive => Established::Survive,
+            EstablishedArg::Cut => Established::Cut,
+        };
+        let host = Host::here(&hostname(), established, clock())?;
+        host.probe().await?;
+        outside.host = Some(host);
+    }
+    Ok(outside)
 }
 
 fn hostname() -> String {
@@ -224,7 +236,8 @@ async fn furnish(site: &LocalSite) -> Result<(), Failure> {
     for machine in site.outside.machines(None, MACHINES_MAX).await?.items {
         if machine.name == GUARDED {
             let gate = machine.os.default_gate();
-            let policy = Policy::of(vec![PortRule::offered(gate.port, gate.protocol)], &site.terms).map_err(Error::from)?;
+            let policy = Policy::of(vec![PortRule::offered(gate.port, gate.protocol)], &site.terms)
+                .map_err(Error::from)?;
             let guarding = Guarding { target: machine.id, by: by.clone(), confirm_within: None };
             app::enable(&*site.store, &site.outside, &guarding, &policy, Timestamp::now()).await?;
         }
@@ -250,7 +263,9 @@ async fn operator_token(site: &LocalSite, data: &Path) -> Result<bool, Failure> 
 fn make_private_folder(data: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::DirBuilderExt;
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
-    made.map_err(|error| Failure::broken(format!("cannot make the data folder `{}`: {error}", data.display())))
+    made.map_err(|error| {
+        Failure::broken(format!("cannot make the data folder `{}`: {error}", data.display()))
+    })
 }
 
 /// Relays what is committed to the bus, and says aloud what somebody at this terminal wants to know.
@@ -294,9 +309,8 @@ fn broken(doing: &str, error: impl std::fmt::Display) -> Failure {
 }
 
 /// What a demonstration needs: leases of seconds on a fleet of its own.
-pub fn for_demonstration(data: PathBuf) -> Args {
+pub fn for_demonstration() -> Args {
     Args {
-        data,
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         guard: vec![Guard::Fleet],
         established: EstablishedArg::Survive,

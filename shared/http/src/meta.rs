@@ -28,13 +28,7 @@ pub(crate) async fn verify<S: Site>(
     State(site): State<Arc<S>>,
     _: Caller,
 ) -> Result<Json<VerifyView>, Problem> {
-    let verified = app::verify(site.store()).await?;
-    Ok(Json(VerifyView {
-        whole: verified.bad.is_empty(),
-        chains: verified.chains,
-        entries: verified.entries,
-        bad: verified.bad.iter().map(ToString::to_string).collect(),
-    }))
+    Ok(Json(app::verify(site.store()).await?.into()))
 }
 
 /// Who calls, and from where.

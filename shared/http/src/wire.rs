@@ -1,7 +1,7 @@
 //! The shapes on the wire: what a client sends, and what it gets. Shared with the command line.
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_app::{Answer, Discovered, TargetState};
+use portcullis_app::{Answer, Discovered, TargetState, Verified};
 use portcullis_domain::{
     Approvers, Grant, GrantState, Person, PortRule, Protocol, Request, RequestState, Sources, What, Window,
 };
@@ -502,6 +502,17 @@ pub struct HealthView {
     pub status: String,
     /// Which version answers.
     pub version: String,
+}
+
+impl From<Verified> for VerifyView {
+    fn from(verified: Verified) -> Self {
+        Self {
+            whole: verified.bad.is_empty(),
+            chains: verified.chains,
+            entries: verified.entries,
+            bad: verified.bad.iter().map(ToString::to_string).collect(),
+        }
+    }
 }
 
 impl From<&PortRule> for PortRuleView {

@@ -1,0 +1,167 @@
+//! The command line: what can be said.
+
+use crate::{
+    client::{decide, grants, guard, journal, look, request, tokens},
+    up,
+};
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+/// Keeps management ports shut, and opens one just in time: for you, from where you are, for as long as
+/// its policy allows.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, max_term_width = 100, after_help = START, arg_required_else_help = true)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const START: &str = "\
+To begin with:
+  portcullis demo                      see what it does
+  portcullis up                        serve everything on this machine; then, in another terminal:
+  portcullis targets                   what there is, and what is guarded
+  portcullis enable web-1              guard a machine
+  portcullis request web-1 --for 1h    ask for its port
+
+Exit codes: 0 done, 1 broken, 2 usage, 3 refused, 4 not found, 5 unavailable.";
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Globals {
+    /// Where Portcullis answers
+    #[arg(long, global = true, env = "PORTCULLIS_URL", value_name = "URL", help_heading = EVERYWHERE)]
+    #[arg(default_value = "http://127.0.0.1:7422")]
+    pub url: String,
+    /// The data folder. Not `clap`'s to read from the environment: `verify` has to know who names it.
+    #[arg(long, global = true, value_name = "DIR", help_heading = EVERYWHERE, help = DATA)]
+    pub data: Option<PathBuf>,
+    /// For scripts: print JSON, an array for a list
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
+    pub json: bool,
+}
+
+const EVERYWHERE: &str = "Everywhere";
+const DATA: &str =
+    "The folder with the file `token`, for where PORTCULLIS_TOKEN is not set [env: PORTCULLIS_DATA]";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve everything on this machine, and open and close on the clock
+    Up(up::Args),
+    /// Play the whole story on a simulated fleet, in a quarter of a minute
+    Demo,
+    /// List machines, guarded or not
+    Targets(look::Targets),
+    /// Show what guarding would write, and which rules of others it would shadow
+    Plan(guard::Plan),
+    /// Guard machines: their ports are shut, but for leases
+    Enable(guard::Enable),
+    /// Keep a change that would lapse
+    Confirm(guard::One),
+    /// Change what is guarded
+    Edit(guard::Edit),
+    /// Guard a machine no longer: its firewalls become what they were before
+    Disable(guard::One),
+    /// Ask for ports
+    Request(request::Request),
+    /// Say what the answer to a request would be, and why; nothing is written
+    Explain(request::Asking),
+    /// List requests
+    Requests(decide::Requests),
+    /// Say yes to somebody's request
+    Approve(decide::Approve),
+    /// Say no to somebody's request
+    Reject(decide::Reject),
+    /// List grants: who may pass where, until when
+    Grants(grants::Grants),
+    /// End leases now
+    Close(grants::Close),
+    /// Ask for a later end of a lease
+    Extend(grants::Extend),
+    /// Say whether a packet gets through, and which rule decides
+    Check(look::Check),
+    /// Show what happened to a machine
+    Activity(journal::Activity),
+    /// Recompute the journal: was anything changed, dropped or reordered? With --data in that folder,
+    /// while nobody serves it
+    Verify,
+    /// Say who you are there, and from where you call
+    Whoami,
+    /// Make, list and revoke tokens
+    #[command(subcommand)]
+    Token(tokens::Token),
+    /// Print what makes your shell complete these commands
+    #[command(after_help = "Example:\n  source <(portcullis completions bash)")]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+impl Globals {
+    /// The data folder: named here, else by `PORTCULLIS_DATA`, else where it is by default.
+    pub fn data_dir(&self) -> PathBuf {
+        let named = self.data.clone().or_else(|| folder("PORTCULLIS_DATA"));
+        named.unwrap_or_else(default_data_dir)
+    }
+}
+
+/// Where the table, the journal and the operator's token live where nobody says otherwise.
+pub fn default_data_dir() -> PathBuf {
+    data_dir_of(folder("XDG_DATA_HOME").as_deref(), folder("HOME").as_deref())
+}
+
+/// By the XDG Base Directory Specification: a relative path counts as none.
+fn data_dir_of(xdg: Option<&Path>, home: Option<&Path>) -> PathBuf {
+    let xdg = xdg.filter(|it| it.is_absolute()).map(Path::to_owned);
+    let share = xdg.or_else(|| home.map(|it| it.join(".local/share")));
+    share.unwrap_or_else(|| PathBuf::from(".")).join("portcullis")
+}
+
+fn folder(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).filter(|it| !it.is_empty()).map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_argument_takes_a_token() {
+        // Whatever is an argument stands in every process list.
+        for command in Cli::command().get_subcommands() {
+            assert!(
+                command.get_arguments().all(|it| it.get_long() != Some("token")),
+                "{}",
+                command.get_name()
+            );
+        }
+    }
+
+    #[test]
+    fn the_data_folder_is_where_xdg_says() {
+        let dir = |xdg: &str, home: &str| {
+            let path = |text| Some(Path::new(text)).filter(|it| !it.as_os_str().is_empty());
+            data_dir_of(path(xdg), path(home)).display().to_string()
+        };
+        assert_eq!(dir("/x", "/home/ann"), "/x/portcullis");
+        assert_eq!(dir("x", "/home/ann"), "/home/ann/.local/share/portcullis");
+        assert_eq!(dir("", ""), "./portcullis");
+    }
+}

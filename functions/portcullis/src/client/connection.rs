@@ -1,0 +1,282 @@
+//! One way to the API: who we are, what was answered, and trying again where that is safe.
+
+use crate::{cli::Globals, failure::Failure};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use portcullis_http::{Problem, wire::Listed};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{fmt, fs, io, net::IpAddr, path::PathBuf, thread, time::Duration};
+use ureq::{
+    Agent, Error,
+    http::{Method, Request, StatusCode, Uri},
+};
+
+/// How long to wait for a connection.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How long to wait for an answer; a clouds' firewalls may have to be asked for it.
+const ANSWER_MAX: Duration = Duration::from_mins(1);
+/// How long an answer may be, in bytes.
+const BODY_MAX: u64 = 64 << 20;
+/// How often something is asked whose answer may be lost.
+const TRIES: u32 = 4;
+/// How long to wait before the second try; twice as long before each further one.
+const PAUSE: Duration = Duration::from_millis(250);
+/// How many parts a list may have.
+const PARTS_MAX: usize = 10_000;
+/// How many items a part has at most, as the API says.
+const PART: usize = 200;
+
+/// The way to one Portcullis, as one person.
+pub struct Connection {
+    agent: Agent,
+    /// Where it is, without a slash at the end.
+    url: String,
+    token: Option<String>,
+    /// Where the token was looked for.
+    token_file: PathBuf,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// The way there; nothing is sent yet.
+    pub fn to(globals: &Globals) -> Result<Self, Failure> {
+        let token_file = globals.data_dir().join("token");
+        let token = token(&token_file)?;
+        Self::of(&globals.url, token, token_file)
+    }
+
+    /// The way there with a token that is known.
+    pub fn with(url: &str, token: &str) -> Result<Self, Failure> {
+        Self::of(url, Some(token.to_owned()), PathBuf::new())
+    }
+
+    fn of(url: &str, token: Option<String>, token_file: PathBuf) -> Result<Self, Failure> {
+        let url = url.trim_end_matches('/').to_owned();
+        let wanted = || Failure::usage(format!("`{url}` is not a URL such as `http://127.0.0.1:7422`"));
+        let uri: Uri = url.parse().map_err(|_| wanted())?;
+        if !matches!(uri.scheme_str(), Some("http" | "https"))
+            || uri.host().is_none()
+            || uri.query().is_some()
+        {
+            return Err(wanted());
+        }
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .timeout_connect(Some(CONNECT_MAX))
+            .timeout_global(Some(ANSWER_MAX))
+            .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
+        // No proxy stands between a machine and itself.
+        let agent = if is_loopback(&uri) { agent.proxy(None) } else { agent };
+        Ok(Self { agent: agent.build().into(), url, token, token_file })
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Looks.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.ask(&Method::GET, path, None, None, TRIES)
+    }
+
+    /// Looks at what a query selects.
+    pub fn query<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, Failure> {
+        self.get(&format!("{path}{}", query_string(query)))
+    }
+
+    /// All of a list, or its first `limit` items. What the server could not see is noted.
+    pub fn list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &impl Serialize,
+        limit: Option<usize>,
+    ) -> Result<Vec<T>, Failure> {
+        let (mut all, mut after) = (vec![], String::new());
+        for _ in 0..PARTS_MAX {
+            let left = limit.map_or(PART, |limit| limit - all.len());
+            if left == 0 {
+                return Ok(all);
+            }
+            let query = query_string(query);
+            let join = if query.is_empty() { '?' } else { '&' };
+            let part: Listed<T> = self.get(&format!("{path}{query}{join}limit={}{after}", left.min(PART)))?;
+            all.extend(part.items);
+            for line in part.unseen {
+                crate::output::note(format_args!("warning: {line}"));
+            }
+            match part.next {
+                Some(next) => after = format!("&after={}", encoded(&next)),
+                None => return Ok(all),
+            }
+        }
+        Err(Failure::broken(format!("the list at `{path}` has no end")))
+    }
+
+    /// Asks for something to be done, once.
+    pub fn post<T: DeserializeOwned>(&self, path: &str, body: Option<&impl Serialize>) -> Result<T, Failure> {
+        let body = body.map(json).transpose()?;
+        self.ask(&Method::POST, path, body.as_deref(), None, 1)
+    }
+
+    /// Asks for something to be done that is the same with the same key, so a lost answer is asked for again.
+    pub fn post_keyed<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        key: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        self.ask(&Method::POST, path, Some(&json(body)?), Some(key), TRIES)
+    }
+
+    /// Takes something away.
+    pub fn delete(&self, path: &str) -> Result<(), Failure> {
+        self.ask::<Option<()>>(&Method::DELETE, path, None, None, 1).map(drop)
+    }
+
+    fn ask<T: DeserializeOwned>(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&str>,
+        key: Option<&str>,
+        tries: u32,
+    ) -> Result<T, Failure> {
+        let mut pause = PAUSE;
+        for n in 1.. {
+            let is_last = n == tries;
+            match self.send(method, path, body, key) {
+                Ok((StatusCode::SERVICE_UNAVAILABLE, _)) if !is_last => {}
+                Ok((status, body)) => return self.read(status, &body),
+                // Nobody was there, and nobody will be a second later.
+                Err(error) if is_last || n == 1 && is_refused(&error) => return Err(self.unreachable(&error)),
+                Err(_) => {}
+            }
+            thread::sleep(pause);
+            pause *= 2;
+        }
+        Err(Failure::unavailable(format!("nobody answers at `{}`", self.url)))
+    }
+
+    fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&str>,
+        key: Option<&str>,
+    ) -> Result<(StatusCode, String), Error> {
+        let mut request = Request::builder().method(method.clone()).uri(format!("{}{path}", self.url));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let mut response = match body {
+            Some(body) => self.agent.run(request.header("content-type", "application/json").body(body)?)?,
+            None => self.agent.run(request.body(())?)?,
+        };
+        let body = response.body_mut().with_config().limit(BODY_MAX).read_to_string()?;
+        Ok((response.status(), body))
+    }
+
+    fn read<T: DeserializeOwned>(&self, status: StatusCode, body: &str) -> Result<T, Failure> {
+        let strange = |what: String| {
+            Failure::broken(format!("`{}` {what}: is it a Portcullis of version {VERSION}?", self.url))
+        };
+        if status.is_success() {
+            // A 204 has no body, which is as good as `null`.
+            let body = if body.is_empty() { "null" } else { body };
+            return serde_json::from_str(body)
+                .map_err(|error| strange(format!("gave a strange answer ({error})")));
+        }
+        let Ok(problem) = serde_json::from_str::<Problem>(body) else {
+            return Err(strange(format!("answered {status}")));
+        };
+        let failure = Failure::from(problem);
+        if status != StatusCode::UNAUTHORIZED {
+            return Err(failure);
+        }
+        let file = self.token_file.display();
+        let next = match &self.token {
+            None => format!("set PORTCULLIS_TOKEN, or name the folder with --data: `{file}` is not there"),
+            Some(_) => format!(
+                "ask for a new one (`portcullis token create YOU`) and put it in PORTCULLIS_TOKEN or `{file}`"
+            ),
+        };
+        Err(failure.next(next))
+    }
+
+    fn unreachable(&self, error: &Error) -> Failure {
+        Failure::unavailable(format!("cannot reach Portcullis at `{}`", self.url))
+            .because([error.to_string()])
+            .next("start it with `portcullis up`, or say where it is with --url or PORTCULLIS_URL")
+    }
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A name as one segment of a path.
+pub fn segment(name: &str) -> String {
+    encoded(name)
+}
+
+/// RFC 3986's unreserved characters stay.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, ENCODED).to_string()
+}
+
+/// The fields that are there, as a query.
+fn query_string(query: &impl Serialize) -> String {
+    let fields = serde_json::to_value(query).unwrap_or_default();
+    let mut text = String::new();
+    for (name, value) in fields.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        text.push(if text.is_empty() { '?' } else { '&' });
+        text.extend([&encoded(name), "=", &encoded(&value)]);
+    }
+    text
+}
+
+fn json(body: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(body).map_err(|error| Failure::broken(format!("cannot write JSON: {error}")))
+}
+
+/// Who we are: never on a command line, where every process list shows it.
+fn token(file: &PathBuf) -> Result<Option<String>, Failure> {
+    if let Some(token) = std::env::var("PORTCULLIS_TOKEN").ok().filter(|it| !it.trim().is_empty()) {
+        return usable(token.trim(), "PORTCULLIS_TOKEN").map(Some);
+    }
+    match fs::read_to_string(file) {
+        Ok(token) => usable(token.trim(), &file.display().to_string()).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::broken(format!("cannot read the token in `{}`: {error}", file.display()))
+            .next("set PORTCULLIS_TOKEN, or name another folder with --data")),
+    }
+}
+
+fn usable(token: &str, place: &str) -> Result<String, Failure> {
+    if token.is_empty() || !token.chars().all(|c| c.is_ascii_graphic()) {
+        return Err(Failure::usage(format!(
+            "what `{place}` holds is not a token: one word of printable characters"
+        )));
+    }
+    Ok(token.to_owned())
+}
+
+fn is_loopback(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|it| it.is_loopback())
+}
+
+fn is_refused(error: &Error) -> bool {
+    matches!(error, Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+        || matches!(error, Error::HostNotFound | Error::ConnectionFailed)
+}

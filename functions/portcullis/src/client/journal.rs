@@ -1,0 +1,286 @@
+//! What happened, and whether it is still what was written.
+
+use super::{Client, moments, names, ports, target_path};
+use crate::{
+    failure::{Exit, Failure},
+    output::{self, Output, printable},
+    table::{Mark, Table},
+    up,
+};
+use clap::Args;
+use jiff::ZonedDateTime;
+use portcullis_domain::{EndReason, Fact, Person, Policy, PortRule};
+use portcullis_http::wire::{EntryView, PageQuery, PortRuleView, VerifyView};
+use std::path::Path;
+
+/// Whose activity.
+#[derive(Debug, Args)]
+#[command(after_help = ACTIVITY)]
+pub struct Activity {
+    /// The machine: any part of its name that no other has; `portcullis` for what concerns none
+    target: String,
+    /// For spreadsheets: comma-separated, with every detail
+    #[arg(long)]
+    csv: bool,
+    /// At most this many, the oldest
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<usize>,
+}
+
+const ACTIVITY: &str = "\
+Examples:
+  portcullis activity web-1
+  portcullis activity web-1 --csv >web-1.csv";
+
+/// The chain of what concerns no target.
+const REST: &str = "portcullis";
+
+impl Activity {
+    pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
+        let chain = match self.target.as_str() {
+            REST => REST.to_owned(),
+            name => names::find(&client.targets()?, name)?.id.clone(),
+        };
+        let path = target_path(&chain, "/activity");
+        let found: Vec<EntryView> = client.http.list(&path, &PageQuery::default(), self.limit)?;
+        if self.csv {
+            output::line(csv(&found).trim_end())?;
+            return Ok(Exit::Done);
+        }
+        let empty = "Nothing happened yet. Guard it with `portcullis enable TARGET`.";
+        client.out.list(&found, empty, || table(&found, &client.out.now()))?;
+        Ok(Exit::Done)
+    }
+}
+
+/// Has the journal recomputed where it is kept.
+pub fn verify(client: &Client) -> Result<Exit, Failure> {
+    let seen: VerifyView = client.http.get("/v1/verify")?;
+    client.out.show(&seen, || verdict(&seen))?;
+    Ok(if seen.whole { Exit::Done } else { Exit::Broken })
+}
+
+/// Recomputes the journal of a folder that nobody serves.
+pub fn verify_offline(data: &Path, is_json: bool) -> Result<Exit, Failure> {
+    let seen = VerifyView::from(up::verify_offline(data)?);
+    Output::here(is_json).show(&seen, || verdict(&seen))?;
+    Ok(if seen.whole { Exit::Done } else { Exit::Broken })
+}
+
+/// What became of a verification, in words.
+fn verdict(seen: &VerifyView) -> String {
+    if seen.whole {
+        return format!("The journal is whole: {} entries in {} chains.", seen.entries, seen.chains);
+    }
+    let bad = seen.bad.iter().map(|it| format!("\n  {}", printable(it)));
+    format!("The journal is not what was written:{}", bad.collect::<String>())
+}
+
+fn table(found: &[EntryView], now: &ZonedDateTime) -> Table {
+    let mut table = Table::of(&["N", "TIME", "WHAT", "BY"]);
+    for it in found {
+        let fact = fact(it);
+        let mark = fact.as_ref().map_or(Mark::Plain, mark);
+        // A newer server may tell what this client has no words for.
+        let what = fact.as_ref().map_or_else(|| it.fact.to_string(), words);
+        let by = fact.as_ref().and_then(by).unwrap_or_else(|| "-".to_owned());
+        table.row(mark, [it.n.to_string(), moments::clock(it.at, now), what, by]);
+    }
+    table
+}
+
+/// RFC 4180, with what identifies an entry and all that it says.
+fn csv(found: &[EntryView]) -> String {
+    let mut text = "n,at,what,by,words,detail,hash\r\n".to_owned();
+    for it in found {
+        let fact = fact(it);
+        let what = it.fact.get("what").and_then(|it| it.as_str()).unwrap_or_default();
+        let by = fact.as_ref().and_then(by).unwrap_or_default();
+        let words = fact.as_ref().map(words).unwrap_or_default();
+        let (n, at, detail) = (it.n.to_string(), it.at.to_string(), it.fact.to_string());
+        let cells = [&n, &at, what, &by, &words, &detail, &it.hash].map(cell);
+        text.push_str(&cells.join(","));
+        text.push_str("\r\n");
+    }
+    text
+}
+
+/// Quoted where it must be. What a spreadsheet would take for a formula is made text.
+fn cell(text: &str) -> String {
+    let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
+    if text.contains(['"', ',', '\n', '\r']) {
+        format!("\"{guard}{}\"", text.replace('"', "\"\""))
+    } else {
+        format!("{guard}{text}")
+    }
+}
+
+fn fact(entry: &EntryView) -> Option<Fact> {
+    serde_json::from_value(entry.fact.clone()).ok()
+}
+
+fn words(fact: &Fact) -> String {
+    match fact {
+        Fact::PolicySet { version, policy, confirm_by, .. } => {
+            let trial = confirm_by.map(|by| format!("; lapses at {by} unless confirmed"));
+            format!("policy {version}: {}{}", guarded(policy.as_ref()), trial.unwrap_or_default())
+        }
+        Fact::PolicyConfirmed { version, .. } => format!("policy {version} was confirmed"),
+        Fact::PolicyReverted { version, policy } => {
+            format!("nobody confirmed; policy {version}: {}", guarded(policy.as_ref()))
+        }
+        Fact::RequestRefused { request, reasons, .. } => {
+            format!("request {request} was refused: {}", reasons.join("; "))
+        }
+        Fact::ApprovalNeeded { request, until, .. } => {
+            format!("request {request} waits for a yes until {until}")
+        }
+        Fact::RequestRejected { request, why, .. } => {
+            format!("request {request} was rejected{}", because(why.as_deref()))
+        }
+        Fact::DecisionRefused { request, reasons, .. } => {
+            format!("a decision about request {request} was refused: {}", reasons.join("; "))
+        }
+        Fact::RequestLapsed { request } => format!("request {request} lapsed"),
+        Fact::Approved { grant, .. } => {
+            let why = grant.justification.as_ref().map(ToString::to_string);
+            let (id, gate, sources, end) = (&grant.id, grant.gate, &grant.sources, grant.lease.end());
+            format!("grant {id}: {gate} from {sources} until {end}{}", because(why.as_deref()))
+        }
+        Fact::Extended { grant, lease, .. } => format!("grant {grant} runs until {}", lease.end()),
+        Fact::Ended { grant, reason, .. } => format!("grant {grant} was ended: {}", reason_words(*reason)),
+        Fact::Opened { grant } => format!("grant {grant} is open"),
+        Fact::OpenFailed { grant, decided_by } => format!("grant {grant} is kept shut by {decided_by}"),
+        Fact::Closed { grant, reason, late_ms } => {
+            format!("grant {grant} is shut: {}, {late_ms} ms after its end", reason_words(*reason))
+        }
+        Fact::TakenOver { from } => format!("the worker {from} died at it; another one took over"),
+        Fact::Writing { changes } if changes.is_empty() => "writes nothing".to_owned(),
+        Fact::Writing { changes } => format!("writes {}", changes.join("; ")),
+        Fact::ReadBack { agrees, admitted } => {
+            let gates = admitted.iter().map(|(gate, who)| format!("{gate} admits {who}"));
+            let verdict = if *agrees { "as wanted" } else { "not as wanted" };
+            format!("read back {verdict}: {}", gates.collect::<Vec<_>>().join("; "))
+        }
+        Fact::DriftFound { rules } => format!("somebody else changed {}", rules.join(", ")),
+        Fact::DriftHealed => "all is as wanted again".to_owned(),
+        Fact::LockDefeated { gate, by: Some(by) } => format!("the lock of {gate} is defeated by {by}"),
+        Fact::LockDefeated { gate, by: None } => format!("the lock of {gate} holds again"),
+        Fact::SettleFailed { why } => format!("could not be settled, and is tried again: {why}"),
+        Fact::OrphanDeleted { firewall, rule } => {
+            format!("deleted {rule} without a target in {}", names::short(firewall))
+        }
+        Fact::TokenMade { person, .. } => format!("a token was made for {person}"),
+        Fact::TokenRevoked { person, .. } => format!("the token of {person} was revoked"),
+    }
+}
+
+fn by(fact: &Fact) -> Option<String> {
+    match fact {
+        Fact::PolicySet { by, .. }
+        | Fact::PolicyConfirmed { by, .. }
+        | Fact::RequestRefused { by, .. }
+        | Fact::ApprovalNeeded { by, .. }
+        | Fact::RequestRejected { by, .. }
+        | Fact::DecisionRefused { by, .. }
+        | Fact::Ended { by, .. }
+        | Fact::TokenMade { by, .. }
+        | Fact::TokenRevoked { by, .. } => Some(by.to_string()),
+        Fact::Approved { grant, approver } => Some(with_yes(grant.by.as_str(), approver.as_ref())),
+        Fact::Extended { by, approver, .. } => Some(with_yes(by.as_str(), approver.as_ref())),
+        Fact::PolicyReverted { .. }
+        | Fact::RequestLapsed { .. }
+        | Fact::Opened { .. }
+        | Fact::OpenFailed { .. }
+        | Fact::Closed { .. }
+        | Fact::TakenOver { .. }
+        | Fact::Writing { .. }
+        | Fact::ReadBack { .. }
+        | Fact::DriftFound { .. }
+        | Fact::DriftHealed
+        | Fact::LockDefeated { .. }
+        | Fact::SettleFailed { .. }
+        | Fact::OrphanDeleted { .. } => None,
+    }
+}
+
+fn mark(fact: &Fact) -> Mark {
+    match fact {
+        Fact::Opened { .. }
+        | Fact::Closed { .. }
+        | Fact::Approved { .. }
+        | Fact::Extended { .. }
+        | Fact::DriftHealed
+        | Fact::ReadBack { agrees: true, .. }
+        | Fact::LockDefeated { by: None, .. } => Mark::Good,
+        Fact::RequestRefused { .. }
+        | Fact::ApprovalNeeded { .. }
+        | Fact::RequestRejected { .. }
+        | Fact::DecisionRefused { .. }
+        | Fact::TakenOver { .. }
+        | Fact::PolicyReverted { .. }
+        | Fact::OrphanDeleted { .. }
+        | Fact::ReadBack { agrees: false, .. } => Mark::Look,
+        Fact::OpenFailed { .. }
+        | Fact::DriftFound { .. }
+        | Fact::LockDefeated { by: Some(_), .. }
+        | Fact::SettleFailed { .. } => Mark::Bad,
+        Fact::PolicySet { .. }
+        | Fact::PolicyConfirmed { .. }
+        | Fact::RequestLapsed { .. }
+        | Fact::Ended { .. }
+        | Fact::Writing { .. }
+        | Fact::TokenMade { .. }
+        | Fact::TokenRevoked { .. } => Mark::Plain,
+    }
+}
+
+fn guarded(policy: Option<&Policy>) -> String {
+    let words = |it: &PortRule| ports::words(&PortRuleView::from(it));
+    match policy {
+        Some(policy) => policy.ports().iter().map(words).collect::<Vec<_>>().join("; "),
+        None => "not guarded".to_owned(),
+    }
+}
+
+fn with_yes(by: &str, approver: Option<&Person>) -> String {
+    approver.map_or_else(|| by.to_owned(), |approver| format!("{by}, with the yes of {approver}"))
+}
+
+fn because(why: Option<&str>) -> String {
+    why.map(|why| format!(", because: {why}")).unwrap_or_default()
+}
+
+fn reason_words(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::Expired => "its time was over",
+        EndReason::UserRequested => "somebody closed it",
+        EndReason::PolicyChanged => "its port is no longer guarded",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn entry(fact: serde_json::Value) -> EntryView {
+        EntryView { n: 7, at: jiff::Timestamp::UNIX_EPOCH, fact, hash: "ab".to_owned() }
+    }
+
+    #[test]
+    fn a_spreadsheet_reads_every_entry_and_runs_none() {
+        let made = json!({"what": "token_made", "person": "ann, \"the one\"", "by": "=cmd()"});
+        let text = csv(&[entry(made)]);
+        let line = text.lines().nth(1).expect("a line");
+        assert!(line.starts_with("7,1970-01-01T00:00:00Z,token_made,'=cmd(),"), "{line}");
+        assert!(line.contains("\"a token was made for ann, \"\"the one\"\"\""), "{line}");
+        assert!(line.ends_with(",ab"), "{line}");
+    }
+
+    #[test]
+    fn what_this_client_has_no_words_for_is_shown_as_it_came() {
+        let table = table(&[entry(json!({"what": "tomorrows_fact"}))], &ZonedDateTime::default());
+        assert!(format!("{table:?}").contains("tomorrows_fact"));
+    }
+}

@@ -1,0 +1,145 @@
+//! Looking: machines, packets, and oneself.
+
+use super::{Client, moments, names, ports, target_path};
+use crate::{
+    failure::{Exit, Failure},
+    output,
+    table::{Mark, Table},
+};
+use clap::{Args, ValueEnum};
+use jiff::ZonedDateTime;
+use portcullis_app::TargetState;
+use portcullis_domain::GrantState;
+use portcullis_http::wire::{CheckQuery, CheckView, TargetView, WhoamiView};
+
+/// Which machines.
+#[derive(Debug, Args)]
+pub struct Targets {
+    /// Only those in this state
+    #[arg(long)]
+    state: Option<State>,
+    /// At most this many
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<usize>,
+}
+
+/// The three lists of discovery, spelled as on the wire.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum State {
+    /// Guarded
+    Configured,
+    /// Could be guarded
+    NotConfigured,
+    /// Cannot be guarded
+    Unsupported,
+}
+
+/// Which packet.
+#[derive(Debug, Args)]
+#[command(after_help = CHECK)]
+pub struct Check {
+    /// The machine: any part of its name that no other has
+    target: String,
+    /// Such as `22` or `53/udp`
+    #[arg(value_name = "PORT[/PROTOCOL]")]
+    port: String,
+    /// An address, or `my-ip`
+    #[arg(long, value_name = "ADDRESS")]
+    from: String,
+}
+
+const CHECK: &str = "\
+The firewalls are asked, not the table. Exit code 0: it gets through; 3: it does not.
+
+Examples:
+  portcullis check web-1 22 --from 203.0.113.7
+  portcullis check dns-1 53/udp --from my-ip
+  portcullis check web-1 22 --from 203.0.113.7 >/dev/null || echo shut";
+
+impl Targets {
+    pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
+        let mut found = client.targets()?;
+        if let Some(state) = self.state {
+            found.retain(|it| it.state == TargetState::from(state));
+        }
+        found.truncate(self.limit.unwrap_or(usize::MAX));
+        let empty = match self.state {
+            None => "There are no machines here. `portcullis up --guard fleet` simulates some.",
+            Some(State::Configured) => "No machine is guarded. Guard one with `portcullis enable TARGET`.",
+            Some(State::NotConfigured) => "No machine is left to guard. `portcullis targets` shows them all.",
+            Some(State::Unsupported) => "Every machine can be guarded. `portcullis targets` shows them all.",
+        };
+        client.out.list(&found, empty, || table(&found, &client.out.now()))?;
+        Ok(Exit::Done)
+    }
+}
+
+impl Check {
+    pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
+        let targets = client.targets()?;
+        let target = names::find(&targets, &self.target)?;
+        let query = CheckQuery { port: self.port.clone(), from: self.from.clone() };
+        let seen: CheckView = client.http.query(&target_path(&target.id, "/check"), &query)?;
+        client.out.show(&seen, || {
+            let (name, port, from) = (&target.name, &self.port, &self.from);
+            let verdict = if seen.passes { "gets through" } else { "does not get through" };
+            let firewall = seen.firewall.as_deref().map(|it| format!(" in {}", names::short(it)));
+            let rule = format!("{}{}", seen.rule, firewall.unwrap_or_default());
+            format!("{from} {verdict} to {name} on port {port}\n  decided by {}", output::printable(&rule))
+        })?;
+        Ok(if seen.passes { Exit::Done } else { Exit::Refused })
+    }
+}
+
+/// Who calls, and from where.
+pub fn whoami(client: &Client) -> Result<Exit, Failure> {
+    let me: WhoamiView = client.http.get("/v1/whoami")?;
+    client.out.show(&me, || {
+        let from = me.address.as_deref().map(|it| format!(", calling from {it}")).unwrap_or_default();
+        format!("{}{from}, at {}", output::printable(&me.person), client.http.url())
+    })?;
+    Ok(Exit::Done)
+}
+
+impl From<State> for TargetState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Configured => Self::Configured,
+            State::NotConfigured => Self::NotConfigured,
+            State::Unsupported => Self::Unsupported,
+        }
+    }
+}
+
+fn table(found: &[TargetView], now: &ZonedDateTime) -> Table {
+    let mut table = Table::of(&["TARGET", "STATE", "LOCATION", "ADDRESS", "OPEN", "LAST ACCESS", "NOTE"]);
+    for it in found {
+        let (mark, state, note) = match it.state {
+            TargetState::Configured => (Mark::Good, "configured", guarded(it, now)),
+            TargetState::NotConfigured => (Mark::Plain, "not configured", String::new()),
+            TargetState::Unsupported => (Mark::Plain, "unsupported", it.reason.clone().unwrap_or_default()),
+        };
+        let (mark, note) = match it.healthy {
+            Some(false) => (Mark::Look, it.troubles.join("; ")),
+            Some(true) | None => (mark, note),
+        };
+        let open = it.grants.iter().filter(|it| it.state == GrantState::Open).count();
+        let open = if open == 0 { "-".to_owned() } else { open.to_string() };
+        let last = it.last_access.map(|at| {
+            let by = it.last_user.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
+            format!("{}{by}", moments::ago(at, now))
+        });
+        let last = last.unwrap_or_else(|| "-".to_owned());
+        let address = it.addresses.first().cloned().unwrap_or_else(|| "-".to_owned());
+        table.row(mark, [it.name.clone(), state.to_owned(), it.location.clone(), address, open, last, note]);
+    }
+    table
+}
+
+/// What may be asked for, and what has to be confirmed.
+fn guarded(target: &TargetView, now: &ZonedDateTime) -> String {
+    let ports: Vec<String> = target.ports.iter().map(ports::words).collect();
+    let confirm = target.confirm_by.map(|by| format!("; to be confirmed {}", moments::until(by, now)));
+    format!("{}{}", ports.join("; "), confirm.unwrap_or_default())
+}

@@ -1,0 +1,95 @@
+//! The thin client: one command line is a call or two of the API, and words around the answer.
+
+mod connection;
+pub mod decide;
+pub mod grants;
+pub mod guard;
+pub mod journal;
+pub mod look;
+mod moments;
+mod names;
+mod ports;
+pub mod request;
+pub mod tokens;
+mod wait;
+
+pub use connection::{Connection, segment};
+
+use crate::{
+    cli::{Cli, Command, Globals},
+    demo,
+    failure::{Exit, Failure},
+    output::{self, Output},
+    up,
+};
+use clap::CommandFactory as _;
+use portcullis_http::wire::{PageQuery, TargetView};
+
+/// Does what the command line says.
+pub fn run(cli: Cli) -> Result<Exit, Failure> {
+    let globals = cli.globals;
+    let client = || Client::of(&globals);
+    match cli.command {
+        Command::Up(it) => up::run(&globals.data_dir(), &it).map(|()| Exit::Done),
+        Command::Demo => demo::run().map(|()| Exit::Done),
+        Command::Targets(it) => it.run(&client()?),
+        Command::Plan(it) => it.run(&client()?),
+        Command::Enable(it) => it.run(&client()?),
+        Command::Confirm(it) => it.confirm(&client()?),
+        Command::Edit(it) => it.run(&client()?),
+        Command::Disable(it) => it.disable(&client()?),
+        Command::Request(it) => it.run(&client()?),
+        Command::Explain(it) => it.explain(&client()?),
+        Command::Requests(it) => it.run(&client()?),
+        Command::Approve(it) => it.run(&client()?),
+        Command::Reject(it) => it.run(&client()?),
+        Command::Grants(it) => it.run(&client()?),
+        Command::Close(it) => it.run(&client()?),
+        Command::Extend(it) => it.run(&client()?),
+        Command::Check(it) => it.run(&client()?),
+        Command::Activity(it) => it.run(&client()?),
+        Command::Verify => match &globals.data {
+            Some(data) => journal::verify_offline(data, globals.json),
+            None => journal::verify(&client()?),
+        },
+        Command::Whoami => look::whoami(&client()?),
+        Command::Token(it) => it.run(&client()?),
+        Command::Completions { shell } => {
+            let mut script = vec![];
+            clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut script);
+            output::line(String::from_utf8_lossy(&script).trim_end())?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// What every command works with.
+#[derive(Debug)]
+pub struct Client {
+    http: Connection,
+    out: Output,
+}
+
+impl Client {
+    fn of(globals: &Globals) -> Result<Self, Failure> {
+        Ok(Self { http: Connection::to(globals)?, out: Output::here(globals.json) })
+    }
+
+    /// Every machine, to find those that are named.
+    fn targets(&self) -> Result<Vec<TargetView>, Failure> {
+        self.http.list("/v1/targets", &PageQuery::default(), None)
+    }
+}
+
+/// The path of a target, and of what can be done with it.
+fn target_path(id: &str, rest: &str) -> String {
+    format!("/v1/targets/{}{rest}", connection::segment(id))
+}
+
+/// Names this ask, so that asking twice is asking once.
+fn new_key() -> Result<String, Failure> {
+    let mut dice = [0_u8; 16];
+    getrandom::fill(&mut dice)
+        .map_err(|error| Failure::broken(format!("cannot roll dice for a key: {error}")))?;
+    Ok(format!("{:032x}", u128::from_be_bytes(dice)))
+}

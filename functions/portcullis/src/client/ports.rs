@@ -1,0 +1,152 @@
+//! Ports as people write them: `22`, `22/tcp`, `22/tcp,from=10.0.0.0/8,max=2h,approval`.
+
+use super::{moments, names};
+use portcullis_domain::{Person, Port, Protocol, Sources};
+use portcullis_http::wire::{PortRuleBody, PortRuleView, TargetView};
+use std::{collections::BTreeSet, fmt, str::FromStr};
+
+/// A port to ask for; without a protocol every one that is guarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskedPort {
+    /// The port.
+    pub port: Port,
+    /// The protocol.
+    pub protocol: Option<Protocol>,
+}
+
+impl FromStr for AskedPort {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (port, protocol) = match text.split_once('/') {
+            Some((port, protocol)) => (port, Some(protocol)),
+            None => (text, None),
+        };
+        let port = port.parse().map_err(|it: portcullis_domain::BadAddress| it.to_string())?;
+        let protocol = protocol.map(str::parse).transpose();
+        Ok(Self { port, protocol: protocol.map_err(|it: portcullis_domain::BadAddress| it.to_string())? })
+    }
+}
+
+impl fmt::Display for AskedPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.protocol {
+            None => write!(f, "{}", self.port),
+            Some(protocol) => write!(f, "{}/{protocol}", self.port),
+        }
+    }
+}
+
+/// Splits `TARGET:PORT` or `TARGET:PORT/PROTOCOL`. What ends otherwise is all target: ids may have colons.
+pub fn split<'a>(text: &'a str, targets: &[TargetView]) -> (&'a str, Option<AskedPort>) {
+    let parts = text.rsplit_once(':').filter(|_| names::exact(targets, text).is_none());
+    match parts.map(|(target, port)| (target, port.parse())) {
+        Some((target, Ok(port))) => (target, Some(port)),
+        Some((_, Err(_))) | None => (text, None),
+    }
+}
+
+/// Reads `PORT[/PROTOCOL]` with settings after commas.
+pub fn rule(text: &str) -> Result<PortRuleBody, String> {
+    const SETTINGS: &str = "`from=RANGE`, `max=TIME`, `approval`, `approver=PERSON` or `no-approval`";
+    let mut parts = text.split(',').map(str::trim);
+    let AskedPort { port, protocol } = parts.next().unwrap_or_default().parse()?;
+    let mut ranges = vec![];
+    let mut approvers = BTreeSet::<Person>::new();
+    let mut rule =
+        PortRuleBody { port, protocol, sources: None, max: None, approvers: None, no_approval: false };
+    for part in parts {
+        match part.split_once('=').unwrap_or((part, "")) {
+            ("from", range) => {
+                let sources: Sources =
+                    range.parse().map_err(|it: portcullis_domain::BadAddress| it.to_string())?;
+                ranges.extend(sources.ranges().iter().copied());
+            }
+            ("max", _) if rule.max.is_some() => return Err("`max` is given twice".to_owned()),
+            ("max", time) => {
+                rule.max = Some(moments::length(time).map_err(|it| format!("`{time}` is {it}"))?);
+            }
+            ("approval", "") => approvers.extend("*".parse()),
+            ("approver", person) => {
+                approvers.insert(person.parse().map_err(|it: portcullis_domain::BadName| it.to_string())?);
+            }
+            ("no-approval", "") => rule.no_approval = true,
+            _ => return Err(format!("`{part}` is no setting of a port: {SETTINGS} are")),
+        }
+    }
+    // Whoever names approvers means them and not just anybody.
+    if 1 < approvers.len() {
+        approvers.retain(|it| it.as_str() != "*");
+    }
+    if rule.no_approval && !approvers.is_empty() {
+        return Err("a port either needs an approval or none".to_owned());
+    }
+    rule.sources = Some(Sources::of(ranges)).filter(|it| !it.is_empty());
+    rule.approvers = Some(approvers).filter(|it| !it.is_empty());
+    Ok(rule)
+}
+
+/// A guarded port in words: `22/tcp, at most 3h, from anywhere`.
+pub fn words(rule: &PortRuleView) -> String {
+    let sources = Sources::try_from(rule.sources.clone());
+    let sources = sources.map_or_else(|_| rule.sources.join(", "), |it| it.to_string());
+    let approval = match &rule.approvers {
+        None => String::new(),
+        Some(people) if people.contains("*") => ", with an approval".to_owned(),
+        Some(people) => format!(", approved by {}", people.iter().cloned().collect::<Vec<_>>().join(" or ")),
+    };
+    format!("{}/{}, from {sources}, at most {:#}{approval}", rule.port, rule.protocol, rule.max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::SignedDuration;
+
+    #[test]
+    fn a_rule_has_a_port_and_settings() {
+        let plain = rule("22").expect("valid");
+        assert_eq!((plain.port.number(), plain.protocol, plain.max), (22, None, None));
+        let all =
+            rule("22/tcp,from=10.0.0.0/8,from=192.168.0.1,max=2h,approval,approver=ann").expect("valid");
+        assert_eq!(all.protocol, Some(Protocol::Tcp));
+        assert_eq!(all.max, Some(SignedDuration::from_hours(2)));
+        assert_eq!(all.sources.expect("some").to_string(), "10.0.0.0/8, 192.168.0.1");
+        assert_eq!(all.approvers, Some(["ann".parse().expect("valid")].into()), "ann, and not anybody");
+        let anybody = rule("22,approval").expect("valid").approvers;
+        assert_eq!(anybody, Some(["*".parse().expect("valid")].into()));
+    }
+
+    #[test]
+    fn what_is_no_rule_is_named() {
+        for (text, named) in [
+            ("", "``"),
+            ("0", "`0`"),
+            ("22/sctp", "`sctp`"),
+            ("22,from=", "``"),
+            ("22,from=here", "`here`"),
+            ("22,max=soon", "`soon`"),
+            ("22,max=1h,max=2h", "twice"),
+            ("22,approved", "`approved`"),
+            ("22,approval=ann", "`approval=ann`"),
+            ("22,approval,no-approval", "either"),
+            ("22,approver=", "``"),
+        ] {
+            let no = rule(text).expect_err(text);
+            assert!(no.contains(named), "{text}: {no}");
+        }
+    }
+
+    #[test]
+    fn only_a_port_is_split_from_a_target() {
+        let split = |text| split(text, &[]);
+        let port = |text: &str| Some(text.parse::<AskedPort>().expect("valid"));
+        assert_eq!(split("web-1"), ("web-1", None));
+        assert_eq!(split("web-1:22"), ("web-1", port("22")));
+        assert_eq!(split("web-1:53/udp"), ("web-1", port("53/udp")));
+        let arn = "arn:aws:ec2:eu-west-1:123456789012:instance/i-0abc";
+        assert_eq!(split(arn), (arn, None));
+        let with_port = format!("{arn}:22");
+        assert_eq!(split(&with_port), (arn, port("22")));
+        assert_eq!(split("web-1:99999"), ("web-1:99999", None));
+    }
+}

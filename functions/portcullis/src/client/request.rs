@@ -1,0 +1,285 @@
+//! Asking for ports, and what the answer would be.
+
+use super::{Client, grants, moments, names, new_key, ports, wait};
+use crate::{
+    failure::{Exit, Failure},
+    output::printable,
+};
+use clap::Args;
+use jiff::{SignedDuration, Timestamp};
+use portcullis_domain::{LEASE_DEFAULT, Sources, TargetId};
+use portcullis_http::wire::{AnswerView, AskBody, InitiateBody, RequestView, ReviewView, TargetView};
+use ports::AskedPort;
+
+/// To ask for ports.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Request {
+    #[command(flatten)]
+    asking: Asking,
+    /// Wait until the ports are open, and say how to connect
+    #[arg(long)]
+    wait: bool,
+    /// The same key is the same request, however often it is sent. Default: a new one
+    #[arg(long)]
+    key: Option<String>,
+}
+
+/// What is asked for.
+#[derive(Debug, Args)]
+pub struct Asking {
+    /// The machines, each with a port of its own or one of those in --port
+    #[arg(required = true, value_name = "TARGET[:PORT[/PROTOCOL]]")]
+    targets: Vec<String>,
+    /// A port of every machine that is named without one. Default: the only one that is guarded
+    #[arg(long = "port", value_name = "PORT[/PROTOCOL]", value_delimiter = ',')]
+    ports: Vec<AskedPort>,
+    /// Who is to be let in: `my-ip`, addresses, ranges
+    #[arg(long, value_name = "RANGE", value_delimiter = ',', value_parser = source, default_value = "my-ip")]
+    from: Vec<String>,
+    /// How long. Default: 3h, or what the policy allows if that is less
+    #[arg(long = "for", value_name = "TIME", value_parser = moments::length, conflicts_with = "until")]
+    length: Option<SignedDuration>,
+    /// Until when, such as `18:30`
+    #[arg(long, value_name = "TIME", value_parser = moments::moment)]
+    until: Option<Timestamp>,
+    /// From when, such as `18:30`. Default: at once
+    #[arg(long, value_name = "TIME", value_parser = moments::moment)]
+    at: Option<Timestamp>,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    why: Option<String>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  portcullis request web-1 --for 1h --why 'restart nginx' --wait
+  portcullis request web-1:22 db-1:5432/tcp --until 18:30
+  portcullis request web-1 web-2 --port 22 --from my-ip,203.0.113.0/24
+  portcullis request win-1 --at 22:00 --for 30m";
+
+impl Request {
+    pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
+        let targets = client.targets()?;
+        let body = self.asking.body(&targets)?;
+        let key = match &self.key {
+            Some(key) => key.clone(),
+            None => new_key()?,
+        };
+        let mut answer: AnswerView = client.http.post_keyed("/v1/requests", &key, &body)?;
+        if self.wait {
+            answer = wait::until_open(client, answer)?;
+        }
+        client.out.show(&answer, || {
+            let mut text = told(client, &answer);
+            if self.wait && answer.grants.iter().all(|it| it.opened_at.is_some()) {
+                text.push_str(&how_to_connect(&answer, &targets));
+            }
+            text
+        })?;
+        Ok(Exit::Done)
+    }
+}
+
+impl Asking {
+    pub fn explain(&self, client: &Client) -> Result<Exit, Failure> {
+        let body = self.body(&client.targets()?)?;
+        let review: ReviewView = client.http.post("/v1/requests/explain", Some(&body))?;
+        let is_refused = review.answer == "refused";
+        client.out.show(&review, || {
+            if is_refused {
+                let reasons = review.reasons.iter().map(|it| printable(&it.message));
+                return format!("It would be refused:\n  {}", reasons.collect::<Vec<_>>().join("\n  "));
+            }
+            let now = client.out.now();
+            let grants = client.out.table(&grants::table(&review.grants, &now));
+            let answer = if review.approvers.is_empty() {
+                "It would be granted at once:".to_owned()
+            } else {
+                format!("It would wait for a yes of {}:", people(&review.approvers))
+            };
+            format!("{answer}\n{}", grants.trim_end())
+        })?;
+        Ok(if is_refused { Exit::Refused } else { Exit::Done })
+    }
+
+    fn body(&self, targets: &[TargetView]) -> Result<InitiateBody, Failure> {
+        let mut asks = vec![];
+        for text in &self.targets {
+            let (name, own_port) = ports::split(text, targets);
+            let target = names::find(targets, name)?;
+            let wanted = match own_port {
+                Some(port) => vec![port],
+                None if self.ports.is_empty() => vec![only_port(target)?],
+                None => self.ports.clone(),
+            };
+            for port in wanted {
+                asks.push(self.ask(target, port)?);
+            }
+        }
+        Ok(InitiateBody { asks, justification: self.why.clone() })
+    }
+
+    fn ask(&self, target: &TargetView, asked: AskedPort) -> Result<AskBody, Failure> {
+        let id: TargetId = target.id.parse().map_err(|error| Failure::broken(format!("{error}")))?;
+        let fits = |it: &&portcullis_http::wire::PortRuleView| {
+            it.port == asked.port.number()
+                && asked.protocol.is_none_or(|protocol| protocol.meets(it.protocol))
+        };
+        let allowed = target.ports.iter().filter(fits).map(|it| it.max).min();
+        let default = || LEASE_DEFAULT.min(allowed.unwrap_or(LEASE_DEFAULT));
+        let length = self.length.or_else(|| self.until.is_none().then(default));
+        Ok(AskBody {
+            target: id,
+            port: asked.port,
+            protocol: asked.protocol,
+            sources: Some(self.from.clone()),
+            length,
+            until: self.until,
+            start: self.at,
+        })
+    }
+}
+
+/// What became of a request, in words.
+pub fn told(client: &Client, answer: &AnswerView) -> String {
+    let now = client.out.now();
+    let request = &answer.request;
+    if request.state == "pending" {
+        return waits(request, &request.until.map(|it| moments::until(it, &now)).unwrap_or_default());
+    }
+    let state = match (request.state.as_str(), &request.decided_by) {
+        ("approved", None) => "granted".to_owned(),
+        (state, None) => state.to_owned(),
+        (state, Some(by)) => format!("{state} by {by}"),
+    };
+    let why = request.decided_why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+    let head = format!("Request {} is {state}{why}.", request.id);
+    let grants = client.out.table(&grants::table(&answer.grants, &now));
+    format!("{}\n{}", printable(&head), grants.trim_end())
+}
+
+/// Commas and an `or` between people; `*` is anybody else.
+pub fn people(names: &[String]) -> String {
+    let word = |it: &String| if it == "*" { "anybody else".to_owned() } else { it.clone() };
+    let names: Vec<String> = names.iter().map(word).collect();
+    printable(&names.join(" or ")).into_owned()
+}
+
+fn waits(request: &RequestView, until: &str) -> String {
+    let (id, who) = (&request.id, people(&request.approvers));
+    format!("Request {id} waits for a yes of {who} ({until}):\n  portcullis approve {id}")
+}
+
+/// What the policy leaves no choice about.
+fn only_port(target: &TargetView) -> Result<AskedPort, Failure> {
+    let name = &target.name;
+    let gates: Vec<String> = target.ports.iter().map(|it| format!("{}/{}", it.port, it.protocol)).collect();
+    match gates.as_slice() {
+        [gate] => gate.parse().map_err(Failure::broken),
+        [] => Err(Failure::refused(format!("`{name}` is not guarded, so there is nothing to ask for"))
+            .next(format!("guard it with `portcullis enable {name}`"))),
+        [first, ..] => {
+            Err(Failure::usage(format!("`{name}` has several guarded ports: {}", gates.join(", ")))
+                .next(format!("say which one, such as `{name}:{first}` or `--port {first}`")))
+        }
+    }
+}
+
+/// Where somebody would go now, for each open port.
+fn how_to_connect(answer: &AnswerView, targets: &[TargetView]) -> String {
+    const SSH: u16 = 22;
+    const RDP: u16 = 3389;
+    let mut text = String::from("\nConnect with:");
+    for grant in &answer.grants {
+        let target = targets.iter().find(|it| it.id == grant.target);
+        let address =
+            target.and_then(|it| it.addresses.first()).map_or(names::short(&grant.target), String::as_str);
+        let line = match grant.port {
+            SSH => format!("\n  ssh {address}"),
+            RDP => format!("\n  mstsc /v:{address}"),
+            port if address.contains(':') => format!("\n  [{address}]:{port}"),
+            port => format!("\n  {address}:{port}"),
+        };
+        text.push_str(&printable(&line));
+    }
+    text
+}
+
+/// `my-ip`, or what is an address or a range.
+fn source(text: &str) -> Result<String, String> {
+    match (text, text.parse::<Sources>()) {
+        ("my-ip", _) | (_, Ok(_)) => Ok(text.to_owned()),
+        (_, Err(error)) => Err(format!("{error}, nor `my-ip`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use serde_json::json;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        asking: Asking,
+    }
+
+    fn targets() -> Vec<TargetView> {
+        let target = |name: &str, ports: serde_json::Value| {
+            let view = json!({
+                "id": format!("/vm/{name}"), "name": name, "state": "configured", "location": "here",
+                "reason": null, "os": "linux", "addresses": ["10.0.0.4"], "guarded_by": "nsg", "healthy": true,
+                "troubles": [], "ports": ports, "policy_version": 1, "confirm_by": null, "grants": [],
+                "requests_7_days": 0, "last_access": null, "last_user": null,
+            });
+            serde_json::from_value(view).expect("a target")
+        };
+        let port = |port: u16, max: &str| json!({"port": port, "protocol": "TCP", "sources": ["0.0.0.0/0"], "max": max});
+        vec![
+            target("one", json!([port(22, "PT1H")])),
+            target("two", json!([port(22, "PT8H"), port(443, "PT8H")])),
+            target("none", json!([])),
+        ]
+    }
+
+    fn body(line: &str) -> Result<serde_json::Value, Failure> {
+        let line = Line::try_parse_from(std::iter::once("request").chain(line.split(' ')));
+        let line = line.map_err(|error| Failure::usage(error.to_string()))?;
+        line.asking.body(&targets()).map(|it| serde_json::to_value(it).expect("writes"))
+    }
+
+    #[test]
+    fn the_only_port_is_meant_and_its_longest_lease() {
+        let body = body("one").expect("valid");
+        let ask =
+            json!({"target": "/vm/one", "port": 22, "protocol": "TCP", "sources": ["my-ip"], "for": "PT1H"});
+        assert_eq!(body, json!({ "asks": [ask] }));
+    }
+
+    #[test]
+    fn several_targets_and_ports_are_one_request() {
+        let body = body("one:22 two --port 22,443 --from 10.0.0.0/8,my-ip --for 90m").expect("valid");
+        let asks = body["asks"].as_array().expect("asks");
+        let ports: Vec<_> = asks.iter().map(|it| (it["target"].clone(), it["port"].clone())).collect();
+        assert_eq!(
+            ports,
+            [(json!("/vm/one"), json!(22)), (json!("/vm/two"), json!(22)), (json!("/vm/two"), json!(443)),]
+        );
+        assert_eq!(asks[0]["sources"], json!(["10.0.0.0/8", "my-ip"]));
+        assert_eq!(asks[0]["for"], "PT1H30M");
+        assert_eq!(asks[0]["protocol"], serde_json::Value::Null, "whichever is guarded");
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_not_guessed() {
+        let exit = |line| body(line).expect_err(line).exit();
+        assert_eq!(exit("two"), Exit::Usage);
+        assert_eq!(exit("none"), Exit::Refused);
+        assert_eq!(exit("nobody"), Exit::NotFound);
+        assert_eq!(exit("one --for 1h --until 18:30"), Exit::Usage);
+        assert_eq!(exit("one --from here"), Exit::Usage);
+        assert_eq!(exit("one --port 0"), Exit::Usage);
+    }
+}

@@ -1,0 +1,155 @@
+//! What a person or a script gets to see.
+
+use crate::{failure::Failure, table::Table};
+use jiff::{Timestamp, ZonedDateTime, tz::TimeZone};
+use serde::Serialize;
+use std::{
+    borrow::Cow,
+    fmt::Display,
+    io::{self, IsTerminal as _, Write as _},
+};
+
+/// Standard output, for people or for scripts.
+#[derive(Debug)]
+pub struct Output {
+    is_json: bool,
+    paint: Paint,
+    zone: TimeZone,
+}
+
+impl Output {
+    /// For scripts with JSON; for people otherwise, with colours where a terminal shows them.
+    pub fn here(is_json: bool) -> Self {
+        let paint = Paint::of(io::stdout().is_terminal());
+        Self { is_json, paint, zone: TimeZone::system() }
+    }
+
+    /// The time, where the person is.
+    pub fn now(&self) -> ZonedDateTime {
+        Timestamp::now().to_zoned_datetime(self.zone.clone())
+    }
+
+    /// One thing: as it came for scripts, in words for people.
+    pub fn show<T: Serialize>(&self, thing: &T, words: impl FnOnce() -> String) -> Result<(), Failure> {
+        if self.is_json { Self::json(thing) } else { line(&words()) }
+    }
+
+    /// A list: as it came for scripts; for people a table, or what to type when it is empty.
+    pub fn list<T: Serialize>(
+        &self,
+        things: &[T],
+        empty: &str,
+        table: impl FnOnce() -> Table,
+    ) -> Result<(), Failure> {
+        match (self.is_json, things.is_empty()) {
+            (true, _) => Self::json(&things),
+            (false, true) => line(empty),
+            (false, false) => print(&table().lines(self.paint)),
+        }
+    }
+
+    /// A table in the middle of words.
+    pub fn table(&self, table: &Table) -> String {
+        table.lines(self.paint)
+    }
+
+    fn json(thing: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(thing);
+        let text = text.map_err(|error| Failure::broken(format!("cannot write JSON: {error}")))?;
+        line(&text)
+    }
+}
+
+/// Lines for people, or whatever else is text already. They may hold our own colours.
+pub fn line(text: &str) -> Result<(), Failure> {
+    print(&format!("{text}\n"))
+}
+
+/// A line for the person that is no result: on standard error.
+pub fn note(line: impl Display) {
+    // Nobody is left to be told that standard error is gone.
+    let _ = writeln!(io::stderr(), "{}", printable(&line.to_string()));
+}
+
+/// Whether a person is there to be asked.
+pub fn is_attended() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks the person; anything but a yes is a no.
+pub fn ask(question: &str) -> Result<bool, Failure> {
+    let cannot = |error: io::Error| Failure::broken(format!("cannot ask you: {error}"));
+    let mut stderr = io::stderr();
+    write!(stderr, "{} [y/N] ", printable(question)).and_then(|()| stderr.flush()).map_err(cannot)?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).map_err(cannot)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Text of others without what would steer a terminal.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| c.is_control() && c != '\n';
+    if text.contains(steers) { Cow::Owned(text.replace(steers, "\u{FFFD}")) } else { Cow::Borrowed(text) }
+}
+
+/// Colours, or none.
+#[derive(Debug, Clone, Copy)]
+pub struct Paint(bool);
+
+impl Paint {
+    /// Colours on a terminal, unless the person wants none.
+    pub fn of(is_terminal: bool) -> Self {
+        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty());
+        let is_dumb = std::env::var_os("TERM").is_some_and(|it| it == "dumb");
+        Self(is_terminal && !unwanted && !is_dumb)
+    }
+
+    /// No colours.
+    #[cfg(test)]
+    pub const NONE: Self = Self(false);
+
+    /// For what is wrong.
+    pub fn red(self, text: &str) -> String {
+        self.with("1;31", text)
+    }
+
+    /// For what wants a look.
+    pub fn yellow(self, text: &str) -> String {
+        self.with("33", text)
+    }
+
+    /// For what is as it should be.
+    pub fn green(self, text: &str) -> String {
+        self.with("32", text)
+    }
+
+    /// For what matters less.
+    pub fn dim(self, text: &str) -> String {
+        self.with("2", text)
+    }
+
+    fn with(self, code: &str, text: &str) -> String {
+        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// Prints and does not mind that nobody reads on: `| head` is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::broken(format!("cannot write to standard output: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_cannot_steer_the_terminal() {
+        assert_eq!(printable("a\x1b[2Jb\nc"), "a\u{FFFD}[2Jb\nc");
+    }
+}
