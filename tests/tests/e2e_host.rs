@@ -25,6 +25,8 @@ struct Guarded {
     up: Option<Up>,
     network: Network,
     data: tempfile::TempDir,
+    /// What it is called among targets.
+    host: String,
     test: &'static str,
     options: Vec<&'static str>,
 }
@@ -37,9 +39,11 @@ impl Guarded {
         network.listen(test, OTHER_PORT);
         let options =
             [&["--guard", "host", "--lease-min", "1s", "--reconcile-every", "1s"], options].concat();
-        let mut guarded =
-            Self { up: None, network, data: tempfile::tempdir().expect("a folder"), test, options };
+        let data = tempfile::tempdir().expect("a folder");
+        let mut guarded = Self { up: None, network, data, host: String::new(), test, options };
         guarded.start();
+        let targets = guarded.up().json(&["targets"]);
+        guarded.host = targets[0]["id"].as_str().expect("an id").to_owned();
         Some(guarded)
     }
 
@@ -57,13 +61,13 @@ impl Guarded {
     }
 
     fn enable(&self) {
-        self.up().json(&["enable", "host", "--port", &PORT.to_string()]);
+        self.up().json(&["enable", &self.host, "--port", &PORT.to_string()]);
         wait("the port to be shut", || !self.reaches(VISITORS[0]));
     }
 
     /// Asks for the port, waits until it is open, and gives the grant.
     fn request(&self, from: &str, length: &str) -> Value {
-        let target = format!("host:{PORT}");
+        let target = format!("{}:{PORT}", self.host);
         let answer = self.up().json(&["request", &target, "--from", from, "--for", length, "--wait"]);
         answer["grants"][0].clone()
     }
@@ -121,7 +125,7 @@ fn refused_then_open_for_one_address_then_refused() {
     assert!(it.reaches(VISITOR_V6) && !it.reaches(VISITORS[0]), "the other family alone");
     let late = shut_after(&grant, || it.reaches(VISITOR_V6));
     assert!(late <= LATE_MAX, "{late:?} after its end somebody still got in");
-    it.up().json(&["disable", "host"]);
+    it.up().json(&["disable", &it.host]);
     wait("the table to be gone", || it.network.ruleset() == before);
     assert!(it.reaches(VISITORS[1]));
     let verified = it.up().ask(&["verify"]);
@@ -191,7 +195,7 @@ fn a_table_that_was_edited_by_hand_is_healed() {
         wait("the lock to be back", || !it.reaches(VISITORS[1]));
         assert!(it.reaches(VISITORS[0]), "and the lease with it");
     }
-    let activity = it.up().json(&["activity", "host"]).to_string();
+    let activity = it.up().json(&["activity", &it.host]).to_string();
     assert!(activity.contains("drift_found") && activity.contains("drift_healed"), "{activity}");
     let opened = grant["id"].as_str().expect("an id");
     assert!(!activity.contains(&format!("{opened} closed")), "{activity}");
@@ -224,7 +228,7 @@ fn a_lock_that_nobody_confirms_is_taken_back() {
     let mut connection = it.network.connect(TEST, VISITORS[0], PORT);
     assert!(connection.answers());
     let port = PORT.to_string();
-    let enabled = it.up().ask(&["enable", "host", "--port", &port, "--confirm-within", "5s"]);
+    let enabled = it.up().ask(&["enable", &it.host, "--port", &port, "--confirm-within", "5s"]);
     let warned = text(&enabled.stderr);
     assert!(
         enabled.status.success() && warned.contains(VISITORS[0]),
@@ -232,8 +236,8 @@ fn a_lock_that_nobody_confirms_is_taken_back() {
     );
     wait("the port to be shut", || !it.reaches(VISITORS[1]));
     wait("the lock to be taken back", || it.reaches(VISITORS[1]));
-    it.up().json(&["enable", "host", "--port", &port, "--confirm-within", "5s"]);
-    it.up().json(&["confirm", "host"]);
+    it.up().json(&["enable", &it.host, "--port", &port, "--confirm-within", "5s"]);
+    it.up().json(&["confirm", &it.host]);
     wait("the port to be shut", || !it.reaches(VISITORS[1]));
     let until = Instant::now() + Duration::from_secs(6);
     while Instant::now() < until {
