@@ -43,7 +43,7 @@ impl Guarded {
         let mut guarded = Self { up: None, network, data, host: String::new(), test, options };
         guarded.start();
         let targets = guarded.up().json(&["targets"]);
-        guarded.host = targets[0]["id"].as_str().expect("an id").to_owned();
+        guarded.host = text_of(&targets[0]["id"]);
         Some(guarded)
     }
 
@@ -75,6 +75,10 @@ impl Guarded {
     fn reaches(&self, from: &str) -> bool {
         self.network.reaches(self.test, from, PORT)
     }
+}
+
+fn text_of(value: &Value) -> String {
+    value.as_str().expect("text").to_owned()
 }
 
 /// Waits for something that must come about.
@@ -142,7 +146,7 @@ fn two_people_behind_one_address() {
     it.enable();
     let long = it.request(VISITORS[0], "1h");
     let short = it.request(VISITORS[0], "2s");
-    let id = |grant: &Value| grant["id"].as_str().expect("an id").to_owned();
+    let id = |grant: &Value| text_of(&grant["id"]);
     wait("the short lease to be closed", || {
         let grants = it.up().json(&["grants", "--all"]);
         let grants = grants.as_array().expect("a list").clone();
