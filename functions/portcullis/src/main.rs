@@ -6,6 +6,7 @@ mod client;
 mod clock;
 mod demo;
 mod failure;
+mod log;
 mod output;
 mod outside;
 mod site;

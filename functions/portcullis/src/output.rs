@@ -108,6 +108,11 @@ impl Paint {
     #[cfg(test)]
     pub const NONE: Self = Self(false);
 
+    /// Are there any?
+    pub fn has_colours(self) -> bool {
+        self.0
+    }
+
     /// For what is wrong.
     pub fn red(self, text: &str) -> String {
         self.with("1;31", text)

@@ -1,8 +1,10 @@
 //! One way to the API: who we are, what was answered, and trying again where that is safe.
 
+use super::words;
 use crate::{cli::Globals, failure::Failure};
+use jiff::ZonedDateTime;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use portcullis_http::{Problem, wire::Listed};
+use portcullis_http::{Problem, Reason, wire::Listed};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, fs, io, net::IpAddr, path::PathBuf, thread, time::Duration};
 use ureq::{
@@ -198,7 +200,7 @@ impl Connection {
         let Ok(problem) = serde_json::from_str::<Problem>(body) else {
             return Err(strange(format!("answered {status}")));
         };
-        let failure = Failure::from(problem);
+        let failure = Failure::from(in_short(problem));
         if status != StatusCode::UNAUTHORIZED {
             return Err(failure);
         }
@@ -269,6 +271,14 @@ fn usable(token: &str, place: &str) -> Result<String, Failure> {
         )));
     }
     Ok(token.to_owned())
+}
+
+/// The same problem as a person reads it.
+fn in_short(problem: Problem) -> Problem {
+    let now = ZonedDateTime::now();
+    let reason = |it: Reason| Reason { message: words::plain(&it.message, &now), ..it };
+    let reasons = problem.reasons.into_iter().map(reason).collect();
+    Problem { detail: words::plain(&problem.detail, &now), reasons, ..problem }
 }
 
 fn is_loopback(uri: &Uri) -> bool {

@@ -1,13 +1,14 @@
 //! What somebody says to a request that waits.
 
-use super::{Client, connection, moments, names, request};
+use super::{Client, connection, moments, names, request, words};
 use crate::{
     failure::{Exit, Failure},
-    output::{self, printable},
+    output,
     table::{Mark, Table},
 };
 use clap::{Args, ValueEnum};
 use jiff::ZonedDateTime;
+use portcullis_domain::Sources;
 use portcullis_http::wire::{
     AnswerView, ApproveBody, AskView, RejectBody, RequestView, RequestsQuery, WhoamiView,
 };
@@ -181,8 +182,9 @@ fn shown(request: &RequestView) -> String {
 }
 
 fn ask(ask: &AskView, target: &str) -> String {
-    let sources = ask.sources.join(", ");
-    let from = if sources.is_empty() { String::new() } else { format!(" from {sources}") };
+    let sources = Sources::try_from(ask.sources.clone());
+    let sources = sources.map_or_else(|_| ask.sources.join(", "), |it| it.to_string());
+    let from = if ask.sources.is_empty() { String::new() } else { format!(" from {sources}") };
     format!("{target} {}{from} {}", ask.what, ask.window)
 }
 
@@ -197,7 +199,7 @@ fn table(found: &[RequestView], now: &ZonedDateTime) -> Table {
         let what = it.asks.iter().map(|it| ask(it, names::short(&it.target))).collect::<Vec<_>>().join("; ");
         let why = it.justification.clone().unwrap_or_else(|| "-".to_owned());
         let asked = moments::ago(it.asked_at, now);
-        table.row(mark, [it.id.clone(), state, it.by.clone(), asked, printable(&what).into_owned(), why]);
+        table.row(mark, [it.id.clone(), state, it.by.clone(), asked, words::plain(&what, now), why]);
     }
     table
 }

@@ -1,6 +1,6 @@
 //! Leases: list, close early, extend.
 
-use super::{Client, connection, decide, moments, names, new_key, request};
+use super::{Client, connection, decide, moments, names, names::Named as _, new_key, request};
 use crate::{
     failure::{Exit, Failure},
     table::{Mark, Table},
@@ -126,18 +126,30 @@ pub fn table(grants: &[GrantView], now: &ZonedDateTime) -> Table {
             GrantState::Closing => (Mark::Look, "closing".to_owned()),
             GrantState::Closed => (Mark::Plain, "closed".to_owned()),
         };
-        let time = if now.timestamp() < it.start {
-            format!("from {} to {}", moments::clock(it.start, now), moments::clock(it.end, now))
-        } else {
-            moments::until(it.end, now)
-        };
-        let sources = Sources::try_from(it.sources.clone());
-        let sources = sources.map_or_else(|_| it.sources.join(", "), |it| it.to_string());
+        let (sources, time) = (sources(it), time(it, now));
         let target = names::short(&it.target).to_owned();
         let port = format!("{}/{}", it.port, it.protocol);
         table.row(mark, [it.id.clone(), target, port, state, sources, it.by.clone(), time]);
     }
     table
+}
+
+/// One of them in a line: `web-1:22/tcp from 10.0.0.1 until 14:05:30, 59 min left`.
+pub fn words(grant: &GrantView, now: &ZonedDateTime) -> String {
+    format!("{} from {} {}", grant.name(), sources(grant), time(grant, now))
+}
+
+fn sources(grant: &GrantView) -> String {
+    let sources = Sources::try_from(grant.sources.clone());
+    sources.map_or_else(|_| grant.sources.join(", "), |it| it.to_string())
+}
+
+fn time(grant: &GrantView, now: &ZonedDateTime) -> String {
+    if now.timestamp() < grant.start {
+        format!("from {} to {}", moments::clock(grant.start, now), moments::clock(grant.end, now))
+    } else {
+        moments::until(grant.end, now)
+    }
 }
 
 fn unclosed(client: &Client) -> Result<Vec<GrantView>, Failure> {

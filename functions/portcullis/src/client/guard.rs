@@ -1,13 +1,13 @@
 //! Guarding: plan, enable, confirm, edit, disable.
 
-use super::{Client, moments, names, ports, target_path};
+use super::{Client, moments, names, ports, target_path, words};
 use crate::{
     failure::{Exit, Failure},
     output,
     table::{Mark, Table},
 };
 use clap::Args;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, ZonedDateTime};
 use portcullis_domain::Gate;
 use portcullis_http::wire::{EditBody, EnableBody, GuardedView, PlanView, PortRuleBody, TargetView};
 
@@ -178,10 +178,11 @@ impl Edit {
 }
 
 fn planned(client: &Client, target: &TargetView, plan: &PlanView) -> String {
+    let now = client.out.now();
     let mut gates = Table::of(&["PORT", "ADMITS NOW", "RULES THAT WOULD NO LONGER DECIDE"]);
     for gate in &plan.gates {
         let mark = if gate.shadows.is_empty() { Mark::Plain } else { Mark::Look };
-        let shadows = gate.shadows.iter().map(|it| shadow(it)).collect::<Vec<_>>().join(", ");
+        let shadows = gate.shadows.iter().map(|it| words::plain(it, &now)).collect::<Vec<_>>().join(", ");
         let shadows = if shadows.is_empty() { "-".to_owned() } else { shadows };
         gates.row(mark, [gate.gate.clone(), gate.admits_now.clone(), shadows]);
     }
@@ -193,7 +194,7 @@ fn planned(client: &Client, target: &TargetView, plan: &PlanView) -> String {
     text.push_str("\nWould be written:");
     for change in &plan.changes {
         text.push_str("\n  ");
-        text.push_str(&output::printable(change));
+        text.push_str(&output::printable(&words::plain(change, &now)));
     }
     if target.ports.is_empty() {
         text.extend(["\n\nDo it with `portcullis enable ", &target.name, "` and the same ports."]);
@@ -208,9 +209,7 @@ fn is_guarded(target: &TargetView, rule: &PortRuleBody) -> bool {
 
 /// A list for scripts, since several can be named; the same words for each.
 fn tell(client: &Client, guarded: &[GuardedView]) -> Result<Exit, Failure> {
-    client
-        .out
-        .show(&guarded, || guarded.iter().map(|it| words(client, it)).collect::<Vec<_>>().join("\n"))?;
+    client.out.show(&guarded, || guarded.iter().map(|it| said(client, it)).collect::<Vec<_>>().join("\n"))?;
     for it in guarded {
         warn(&it.warnings);
     }
@@ -218,12 +217,12 @@ fn tell(client: &Client, guarded: &[GuardedView]) -> Result<Exit, Failure> {
 }
 
 fn tell_one(client: &Client, guarded: &GuardedView) -> Result<Exit, Failure> {
-    client.out.show(guarded, || words(client, guarded))?;
+    client.out.show(guarded, || said(client, guarded))?;
     warn(&guarded.warnings);
     Ok(Exit::Done)
 }
 
-fn words(client: &Client, guarded: &GuardedView) -> String {
+fn said(client: &Client, guarded: &GuardedView) -> String {
     let name = names::short(&guarded.target);
     let mut lines = vec![format!("{name} is guarded: shut but for leases.")];
     lines.extend(guarded.ports.iter().map(|it| format!("  {}", ports::words(it))));
@@ -237,14 +236,6 @@ fn words(client: &Client, guarded: &GuardedView) -> String {
     output::printable(&lines.join("\n")).into_owned()
 }
 
-/// `NAME in FIREWALL`, with the end of the firewall's id that people recognise.
-fn shadow(text: &str) -> String {
-    match text.rsplit_once(" in ") {
-        Some((rule, firewall)) => format!("{rule} in {}", names::short(firewall)),
-        None => text.to_owned(),
-    }
-}
-
 /// What was done before something failed: it stays done.
 fn already(guarded: &[GuardedView]) {
     for done in guarded {
@@ -254,6 +245,7 @@ fn already(guarded: &[GuardedView]) {
 
 fn warn(warnings: &[String]) {
     for warning in warnings {
+        let warning = words::plain(warning, &ZonedDateTime::now());
         output::note(format_args!("warning: {warning}"));
     }
 }

@@ -1,6 +1,6 @@
 //! What happened, and whether it is still what was written.
 
-use super::{Client, moments, names, ports, target_path};
+use super::{Client, moments, names, ports, target_path, words};
 use crate::{
     failure::{Exit, Failure},
     output::{self, Output, printable},
@@ -62,9 +62,16 @@ pub fn verify(client: &Client) -> Result<Exit, Failure> {
 
 /// Recomputes the journal of a folder that nobody serves.
 pub fn verify_offline(data: &Path, is_json: bool) -> Result<Exit, Failure> {
-    let seen = VerifyView::from(up::verify_offline(data)?);
+    let seen = VerifyView::from(up::verify_offline(data).map_err(served)?);
     Output::here(is_json).show(&seen, || verdict(&seen))?;
     Ok(if seen.whole { Exit::Done } else { Exit::Broken })
+}
+
+fn served(failure: Failure) -> Failure {
+    match failure.exit() {
+        Exit::Unavailable => failure.next("without --data, whoever serves it is asked"),
+        Exit::Done | Exit::Broken | Exit::Usage | Exit::Refused | Exit::NotFound => failure,
+    }
 }
 
 /// What became of a verification, in words.
@@ -77,14 +84,14 @@ fn verdict(seen: &VerifyView) -> String {
 }
 
 fn table(found: &[EntryView], now: &ZonedDateTime) -> Table {
-    let mut table = Table::of(&["N", "TIME", "WHAT", "BY"]);
+    let mut table = Table::of(&["N", "TIME", "BY", "WHAT"]);
     for it in found {
         let fact = fact(it);
         let mark = fact.as_ref().map_or(Mark::Plain, mark);
         // A newer server may tell what this client has no words for.
-        let what = fact.as_ref().map_or_else(|| it.fact.to_string(), words);
+        let what = fact.as_ref().map_or_else(|| it.fact.to_string(), told);
         let by = fact.as_ref().and_then(by).unwrap_or_else(|| "-".to_owned());
-        table.row(mark, [it.n.to_string(), moments::clock(it.at, now), what, by]);
+        table.row(mark, [it.n.to_string(), moments::clock(it.at, now), by, words::plain(&what, now)]);
     }
     table
 }
@@ -96,7 +103,7 @@ fn csv(found: &[EntryView]) -> String {
         let fact = fact(it);
         let what = it.fact.get("what").and_then(|it| it.as_str()).unwrap_or_default();
         let by = fact.as_ref().and_then(by).unwrap_or_default();
-        let words = fact.as_ref().map(words).unwrap_or_default();
+        let words = fact.as_ref().map(told).unwrap_or_default();
         let (n, at, detail) = (it.n.to_string(), it.at.to_string(), it.fact.to_string());
         let cells = [&n, &at, what, &by, &words, &detail, &it.hash].map(cell);
         text.push_str(&cells.join(","));
@@ -119,7 +126,7 @@ fn fact(entry: &EntryView) -> Option<Fact> {
     serde_json::from_value(entry.fact.clone()).ok()
 }
 
-fn words(fact: &Fact) -> String {
+fn told(fact: &Fact) -> String {
     match fact {
         Fact::PolicySet { version, policy, confirm_by, .. } => {
             let trial = confirm_by.map(|by| format!("; lapses at {by} unless confirmed"));

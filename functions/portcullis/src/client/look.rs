@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use jiff::ZonedDateTime;
 use portcullis_app::TargetState;
 use portcullis_domain::GrantState;
-use portcullis_http::wire::{CheckQuery, CheckView, TargetView, WhoamiView};
+use portcullis_http::wire::{CheckQuery, CheckView, PageQuery, TargetView, WhoamiView};
 
 /// Which machines.
 #[derive(Debug, Args)]
@@ -59,7 +59,9 @@ Examples:
 
 impl Targets {
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
-        let mut found = client.targets()?;
+        // What is left out here is not counted by the server.
+        let limit = self.limit.filter(|_| self.state.is_none());
+        let mut found: Vec<TargetView> = client.http.list("/v1/targets", &PageQuery::default(), limit)?;
         if let Some(state) = self.state {
             found.retain(|it| it.state == TargetState::from(state));
         }

@@ -12,6 +12,7 @@ mod ports;
 pub mod request;
 pub mod tokens;
 mod wait;
+mod words;
 
 pub use connection::{Connection, segment};
 
@@ -19,6 +20,7 @@ use crate::{
     cli::{Cli, Command, Globals},
     demo,
     failure::{Exit, Failure},
+    log,
     output::{self, Output},
     up,
 };
@@ -30,7 +32,10 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
     let globals = cli.globals;
     let client = || Client::of(&globals);
     match cli.command {
-        Command::Up(it) => up::run(&globals.data_dir(), &it).map(|()| Exit::Done),
+        Command::Up(it) => {
+            log::begin();
+            up::run(&globals.data_dir(), &it).map(|()| Exit::Done)
+        }
         Command::Demo => demo::run().map(|()| Exit::Done),
         Command::Targets(it) => it.run(&client()?),
         Command::Plan(it) => it.run(&client()?),
@@ -49,6 +54,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Check(it) => it.run(&client()?),
         Command::Activity(it) => it.run(&client()?),
         Command::Verify => match &globals.data {
+            // Only who names the folder here means it: the environment names it for all commands.
             Some(data) => journal::verify_offline(data, globals.json),
             None => journal::verify(&client()?),
         },

@@ -90,17 +90,20 @@ fn ambiguous<T: Named>(found: &[&T], text: &str) -> Failure {
 }
 
 fn none<T: Named>(things: &[T], text: &str) -> Failure {
-    let near = things.iter().map(Named::name).filter(|it| is_near(it, text)).take(CANDIDATES_MAX);
-    let near: Vec<String> = near.map(|it| format!("did you mean `{it}`?")).collect();
+    let near = nearest(things.iter().map(Named::name).collect(), text);
+    let near = near.into_iter().take(CANDIDATES_MAX).map(|it| format!("did you mean `{it}`?"));
     let what = T::WHAT;
     Failure::not_found(format!("there is no {what} `{text}`"))
         .because(near)
         .next(format!("`portcullis {what}s` lists what there is"))
 }
 
-fn is_near(name: &str, text: &str) -> bool {
-    let (name, text) = (name.to_lowercase(), text.to_lowercase());
-    typos(&name, &text) <= TYPOS_MAX.min(text.chars().count() / 2)
+/// The names that need the fewest letters changed, if those are few.
+fn nearest(mut names: Vec<String>, text: &str) -> Vec<String> {
+    let far = |name: &String| typos(&name.to_lowercase(), &text.to_lowercase());
+    let least = names.iter().map(far).min().unwrap_or(usize::MAX);
+    names.retain(|it| far(it) == least && least <= TYPOS_MAX.min(text.chars().count() / 2));
+    names
 }
 
 /// How many letters have to be changed, put in or left out (Levenshtein).
@@ -171,6 +174,14 @@ mod tests {
         assert_eq!(id(""), Err(Exit::NotFound));
         let failure = format!("{:?}", find(&THINGS, "wbe-1").expect_err("none"));
         assert!(failure.contains("did you mean `web-1`?"), "{failure}");
+    }
+
+    #[test]
+    fn only_the_nearest_names_are_suggested() {
+        let names = || ["db-1", "hub-1", "web-1"].map(str::to_owned).to_vec();
+        assert_eq!(nearest(names(), "dbb-1"), ["db-1"]);
+        assert_eq!(nearest(names(), "mainframe"), [""; 0]);
+        assert_eq!(nearest(names(), "x"), [""; 0]);
     }
 
     #[test]

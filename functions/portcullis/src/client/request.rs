@@ -1,6 +1,6 @@
 //! Asking for ports, and what the answer would be.
 
-use super::{Client, grants, moments, names, new_key, ports, wait};
+use super::{Client, grants, moments, names, new_key, ports, wait, words};
 use crate::{
     failure::{Exit, Failure},
     output::printable,
@@ -72,7 +72,9 @@ impl Request {
         }
         client.out.show(&answer, || {
             let mut text = told(client, &answer);
-            if self.wait && answer.grants.iter().all(|it| it.opened_at.is_some()) {
+            if answer.grants.iter().any(|it| it.opened_at.is_none()) {
+                text.push_str("\n`portcullis grants` shows when it is open.");
+            } else if self.wait {
                 text.push_str(&how_to_connect(&answer, &targets));
             }
             text
@@ -88,17 +90,20 @@ impl Asking {
         let is_refused = review.answer == "refused";
         client.out.show(&review, || {
             if is_refused {
-                let reasons = review.reasons.iter().map(|it| printable(&it.message));
-                return format!("It would be refused:\n  {}", reasons.collect::<Vec<_>>().join("\n  "));
+                let now = client.out.now();
+                let reasons =
+                    review.reasons.iter().map(|it| format!("\n  {}", words::plain(&it.message, &now)));
+                return reasons
+                    .fold("It would be refused:".to_owned(), |text, line| text + &printable(&line));
             }
             let now = client.out.now();
-            let grants = client.out.table(&grants::table(&review.grants, &now));
+            let grants = review.grants.iter().map(|it| format!("\n  {}", grants::words(it, &now)));
             let answer = if review.approvers.is_empty() {
                 "It would be granted at once:".to_owned()
             } else {
                 format!("It would wait for a yes of {}:", people(&review.approvers))
             };
-            format!("{answer}\n{}", grants.trim_end())
+            grants.fold(answer, |text, line| text + &printable(&line))
         })?;
         Ok(if is_refused { Exit::Refused } else { Exit::Done })
     }
