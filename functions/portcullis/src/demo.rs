@@ -110,7 +110,7 @@ impl Story {
         let plan: PlanView = self.operator.post(&path(&web.id, "plan"), Some(&EnableBody::default()))?;
         let shadowed: Vec<&str> = plan.gates.iter().flat_map(|it| &it.shadows).map(|it| short(it)).collect();
         self.at(&format!(
-            "plan: {} to write, above the rule `{}`",
+            "plan: {} to write, above `{}`",
             counted(plan.changes.len(), "rule"),
             shadowed.join("`, `")
         ));
