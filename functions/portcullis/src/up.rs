@@ -9,6 +9,7 @@ use portcullis_app::{self as app, Error, Guarding, ports::Inventory};
 use portcullis_domain::{LEASE_MIN, Person, Policy, PortRule, Terms};
 use portcullis_http::{Proxies, router};
 use portcullis_local::{Established, Fleet, Host, LocalBus, RedbStore, TokenBook};
+use rustix::fs::Mode;
 use std::{
     fs,
     io::Write,
@@ -259,9 +260,10 @@ async fn operator_token(site: &LocalSite, data: &Path) -> Result<bool, Failure> 
     Ok(true)
 }
 
-/// Only its owner reads the journal and the token.
+/// Only its owner reads the journal and the token, also in a folder that others may enter.
 fn make_private_folder(data: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::DirBuilderExt;
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
     made.map_err(|error| {
         Failure::broken(format!("cannot make the data folder `{}`: {error}", data.display()))
