@@ -1,0 +1,328 @@
+//! The real program as its users meet it, on the simulated fleet: what it prints, how it exits, and what
+//! is left when it is killed.
+
+use portcullis_tests::binary::{Up, program, text};
+use serde_json::Value;
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Output},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Addresses of nobody in particular (RFC 5737).
+const ANN: &str = "203.0.113.9";
+const STRANGER: &str = "198.51.100.7";
+/// How long anything may take that is no promise.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long the demonstration may take.
+const DEMO_MAX: Duration = Duration::from_secs(15);
+/// How late after its end a lease may be closed.
+const LATE_MAX_MS: i64 = 2_000;
+/// Exit codes, as the README has them.
+const DONE: i32 = 0;
+const BROKEN: i32 = 1;
+const USAGE: i32 = 2;
+const REFUSED: i32 = 3;
+const NOT_FOUND: i32 = 4;
+const UNAVAILABLE: i32 = 5;
+
+struct Place {
+    up: Up,
+    data: tempfile::TempDir,
+}
+
+impl Place {
+    fn new(options: &[&str]) -> Self {
+        let data = tempfile::tempdir().expect("a folder");
+        Self { up: Up::start(data.path(), options, &[]), data }
+    }
+
+    fn json(&self, words: &[&str]) -> Value {
+        self.up.json(words)
+    }
+
+    /// As somebody else, whose token is made for it.
+    fn ask_as(&self, person: &str, words: &[&str]) -> Output {
+        let made = self.json(&["token", "create", person]);
+        let token = made["token"].as_str().expect("a token");
+        self.up.client().env("PORTCULLIS_TOKEN", token).args(words).output().expect("runs")
+    }
+
+    fn passes(&self, target: &str, from: &str) -> bool {
+        match code(&self.up.ask(&["check", target, "22", "--from", from])) {
+            DONE => true,
+            REFUSED => false,
+            other => panic!("`check` exits {other}"),
+        }
+    }
+
+    fn grant(&self, id: &Value) -> Value {
+        let all = self.json(&["grants", "--all"]);
+        let all = all.as_array().expect("a list");
+        all.iter().find(|it| it["id"] == *id).expect("is listed").clone()
+    }
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("exits by itself")
+}
+
+fn told(output: &Output) -> String {
+    format!("{}{}", text(&output.stdout), text(&output.stderr))
+}
+
+fn wait(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < WAIT_MAX, "waited {WAIT_MAX:?} for {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The names that scripts and other tools rely on.
+#[test]
+fn the_story_of_the_readme() {
+    let it = Place::new(&["--lease-min", "1s"]);
+    let targets = it.json(&["targets"]);
+    let targets = targets.as_array().expect("a list");
+    for field in ["id", "name", "state", "location", "reason"] {
+        assert!(targets.iter().all(|it| it.get(field).is_some()), "`{field}` of every target");
+    }
+    for state in ["configured", "not_configured", "unsupported"] {
+        let is_linux = |it: &&Value| it["state"] == state && it["os"] == "linux";
+        let found = targets.iter().find(is_linux).unwrap_or_else(|| panic!("a Linux machine is {state}"));
+        assert!(found["id"].as_str().expect("text").starts_with("/subscriptions/"), "{found}");
+        assert_eq!(found["reason"].is_string(), state == "unsupported", "{found}");
+    }
+    assert!(it.passes("web-1", STRANGER), "nothing guards it yet");
+    let enabled = it.up.ask(&["enable", "web-1"]);
+    assert!(code(&enabled) == DONE && told(&enabled).contains("portcullis request web-1"), "what comes next");
+    wait("the lock", || !it.passes("web-1", STRANGER));
+    let asked = ["request", "web-1", "--for", "1h", "--from", ANN, "--why", "disk full", "--wait"];
+    let answer = it.json(&asked);
+    let grant = it.grant(&answer["grants"][0]["id"]);
+    for (field, value) in
+        [("target", targets_id(targets, "web-1")), ("port", 22.into()), ("state", "open".into())]
+    {
+        assert_eq!(grant[field], value, "{grant}");
+    }
+    assert!(grant["end"].as_str().is_some_and(|it| it.ends_with('Z')), "{grant}");
+    assert!(it.passes("web-1", ANN) && !it.passes("web-1", STRANGER));
+    let listed = told(&it.up.ask(&["grants"]));
+    assert!(listed.contains("59 min left") || listed.contains("1 h left"), "what is left: {listed}");
+    assert_eq!(code(&it.up.ask(&["close", "web-1"])), DONE);
+    wait("the close", || it.grant(&grant["id"])["state"] == "closed");
+    assert!(!it.passes("web-1", ANN));
+    assert_eq!(code(&it.up.ask(&["verify"])), DONE);
+    assert_eq!(code(&it.up.ask(&["disable", "web-1"])), DONE);
+    wait("the lock to be gone", || it.passes("web-1", STRANGER));
+}
+
+fn targets_id(targets: &[Value], name: &str) -> Value {
+    targets.iter().find(|it| it["name"] == name).expect("is there")["id"].clone()
+}
+
+#[test]
+fn every_way_to_fail_has_its_exit_code_and_says_what_helps() {
+    let it = Place::new(&[]);
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["request", "web-1", "--for", "soon"], USAGE, "soon"),
+        (&["request", "web-1", "--from", "10.0.0.0/33"], USAGE, "10.0.0.0/33"),
+        (&["enable", "virtualMachines"], USAGE, "web-1"),
+        (&["enable", "web-1", "--port", "70000"], USAGE, "70000"),
+        (&["edit", "db-1"], USAGE, "--add-port"),
+        (&["approve"], USAGE, "REQUEST"),
+        (&["request", "web-1"], REFUSED, "portcullis enable"),
+        (&["request", "db-1", "--for", "9h"], REFUSED, "at most 3h"),
+        (&["request", "db-1:443"], REFUSED, "22/tcp"),
+        (&["enable", "wbe-1"], NOT_FOUND, "did you mean `web-1`?"),
+        (&["close", "nothing"], NOT_FOUND, "portcullis grants"),
+        (&["approve", "nothing", "--yes"], NOT_FOUND, "nothing"),
+        (&["token", "revoke", "nobody"], NOT_FOUND, "nobody"),
+        (&["targets", "--url", "http://127.0.0.1:9"], UNAVAILABLE, "portcullis up"),
+        (&["targets", "--url", "127.0.0.1:9"], USAGE, "http://"),
+    ];
+    for (words, exit, named) in cases {
+        let output = it.up.ask(words);
+        assert_eq!(code(&output), *exit, "{words:?}: {}", told(&output));
+        assert!(told(&output).contains(named), "{words:?} names `{named}`: {}", told(&output));
+        assert!(output.stdout.is_empty(), "{words:?}: a failure is told on standard error");
+    }
+    // A refusal gives every reason at once.
+    let refused = it.up.ask(&["request", "db-1:22", "web-1:22", "--for", "9h"]);
+    let refused = text(&refused.stderr);
+    assert!(refused.contains("at most 3h") && refused.contains("`web-1` is not guarded"), "{refused}");
+    let stranger = it.up.client().env("PORTCULLIS_TOKEN", "pct_wrong").arg("targets").output().expect("runs");
+    assert_eq!(code(&stranger), REFUSED, "{}", told(&stranger));
+    assert!(told(&stranger).contains("PORTCULLIS_TOKEN"), "{}", told(&stranger));
+}
+
+#[test]
+fn every_command_speaks_json() {
+    let it = Place::new(&["--lease-min", "1s"]);
+    let list = |words: &[&str]| assert!(it.json(words).is_array(), "{words:?} gives a list");
+    let object = |words: &[&str]| assert!(it.json(words).is_object(), "{words:?} gives an object");
+    object(&["plan", "web-1"]);
+    list(&["enable", "web-1"]);
+    object(&["edit", "web-1", "--add-port", "8443,max=1h"]);
+    object(&["explain", "web-1:22", "--from", ANN]);
+    object(&["request", "web-1:22", "web-1:8443", "--from", ANN, "--for", "10m", "--wait"]);
+    object(&["extend", "web-1:22", "--by", "5m"]);
+    list(&["close", "web-1:22", "web-1:8443"]);
+    for words in [["targets"], ["requests"], ["grants"]] {
+        list(&words);
+    }
+    list(&["activity", "web-1"]);
+    list(&["activity", "portcullis"]);
+    object(&["check", "web-1", "443", "--from", "10.0.0.4"]);
+    object(&["verify"]);
+    object(&["whoami"]);
+    object(&["token", "create", "ann"]);
+    list(&["token", "list"]);
+    object(&["token", "revoke", "ann"]);
+    object(&["disable", "web-1"]);
+    let csv = text(&it.up.ask(&["activity", "web-1", "--csv"]).stdout);
+    assert!(csv.starts_with("n,at,what,by,words,detail,hash\r\n") && csv.contains("policy_set"), "{csv}");
+}
+
+#[test]
+fn somebody_else_says_yes() {
+    let it = Place::new(&[]);
+    it.json(&["enable", "web-1", "--port", "22,approver=bob"]);
+    let asked = it.ask_as("ann", &["request", "web-1", "--from", ANN, "--for", "1h", "--json"]);
+    assert_eq!(code(&asked), DONE, "{}", told(&asked));
+    let asked: Value = serde_json::from_slice(&asked.stdout).expect("JSON");
+    let request = asked["request"]["id"].as_str().expect("an id");
+    assert_eq!(asked["request"]["state"], "pending");
+    let unattended = it.ask_as("bob", &["approve", request]);
+    assert_eq!(code(&unattended), USAGE, "nobody is there to be shown it: {}", told(&unattended));
+    for (person, why) in [("ann", "somebody else"), ("carol", "bob")] {
+        let refused = it.ask_as(person, &["approve", request, "--yes"]);
+        assert_eq!(code(&refused), REFUSED, "{person}: {}", told(&refused));
+        assert!(told(&refused).contains(why), "{person}: {}", told(&refused));
+    }
+    let other = it.ask_as("bob", &["approve", request, "--shown", "something else"]);
+    assert_eq!(code(&other), REFUSED, "{}", told(&other));
+    assert!(!it.passes("web-1", ANN));
+    let approved = it.ask_as("bob", &["approve", request, "--yes"]);
+    assert_eq!(code(&approved), DONE, "{}", told(&approved));
+    assert!(told(&approved).contains("disk") || told(&approved).contains(ANN), "what was shown is told");
+    wait("the door", || it.passes("web-1", ANN));
+    let late = it.ask_as("bob", &["reject", request, "--yes"]);
+    assert_eq!(code(&late), REFUSED, "it is decided: {}", told(&late));
+}
+
+#[test]
+fn killed_with_a_live_lease_it_closes_on_time_all_the_same() {
+    let Place { up, data } = Place::new(&["--lease-min", "1s"]);
+    up.json(&["enable", "web-1"]);
+    let answer = up.json(&["request", "web-1", "--from", ANN, "--for", "4s", "--wait"]);
+    up.kill();
+    let it = Place { up: Up::start(data.path(), &["--lease-min", "1s"], &[]), data };
+    let id = &answer["grants"][0]["id"];
+    wait("the end of the lease", || it.grant(id)["state"] == "closed");
+    assert!(!it.passes("web-1", ANN));
+    let activity = it.json(&["activity", "web-1"]);
+    let closed = activity.as_array().expect("a list").iter().find(|it| it["fact"]["what"] == "closed");
+    let late_ms = closed.expect("is told")["fact"]["late_ms"].as_i64().expect("a number");
+    assert!(late_ms <= LATE_MAX_MS, "{late_ms} ms late");
+    // Offline, with nobody serving, and not while somebody does.
+    let folder = it.data.path().display().to_string();
+    let offline = || Command::new(program()).args(["verify", "--data", &folder]).output().expect("runs");
+    let served = offline();
+    assert_eq!(code(&served), UNAVAILABLE, "{}", told(&served));
+    it.up.kill();
+    let alone = offline();
+    assert_eq!(code(&alone), DONE, "{}", told(&alone));
+    change_an_entry(&it.data.path().join("portcullis.redb"));
+    let changed = offline();
+    assert_eq!(code(&changed), BROKEN, "{}", told(&changed));
+    assert!(told(&changed).contains("was changed"), "the first bad record is named: {}", told(&changed));
+}
+
+/// What somebody does who can write the file: one address is another.
+fn change_an_entry(table: &std::path::Path) {
+    use redb::{ReadableTable, TableDefinition};
+    const ENTRIES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("entries");
+    let database = redb::Database::open(table).expect("opens");
+    let transaction = database.begin_write().expect("writes");
+    {
+        let mut entries = transaction.open_table(ENTRIES).expect("opens");
+        let found = entries.iter().expect("reads").map(|it| it.expect("reads")).find_map(|(key, value)| {
+            let (chain, n) = key.value();
+            let text = String::from_utf8(value.value().to_vec()).expect("text");
+            text.contains(ANN).then(|| (chain.to_owned(), n, text.replace(ANN, STRANGER)))
+        });
+        let (chain, n, text) = found.expect("is there");
+        entries.insert((chain.as_str(), n), text.as_bytes()).expect("written");
+    }
+    transaction.commit().expect("committed");
+}
+
+#[test]
+fn a_folder_has_one_server_and_one_reader() {
+    let it = Place::new(&[]);
+    let mode =
+        |path: &str| fs::metadata(it.data.path().join(path)).expect("is there").permissions().mode() & 0o777;
+    assert_eq!(mode("token"), 0o600);
+    assert_eq!(mode("portcullis.redb") & 0o077, 0, "nobody else reads the journal");
+    let second = Command::new(program())
+        .args(["up", "--listen", "127.0.0.1:0", "--data"])
+        .arg(it.data.path())
+        .output()
+        .expect("runs");
+    assert_eq!(code(&second), UNAVAILABLE, "{}", told(&second));
+    assert!(told(&second).contains("another process"), "{}", told(&second));
+    let address = it.up.url().trim_start_matches("http://").to_owned();
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let third =
+        Command::new(program()).args(["up", "--listen", &address, "--data"]).arg(elsewhere.path()).output();
+    let third = third.expect("runs");
+    assert_eq!(code(&third), UNAVAILABLE, "{}", told(&third));
+    assert!(told(&third).contains(&address) && told(&third).contains("--listen"), "{}", told(&third));
+}
+
+#[test]
+fn the_demonstration_tells_the_whole_story() {
+    let start = Instant::now();
+    let demo = Command::new(program()).arg("demo").output().expect("runs");
+    assert_eq!(code(&demo), DONE, "{}", told(&demo));
+    assert!(start.elapsed() < DEMO_MAX, "{:?}", start.elapsed());
+    let story = text(&demo.stdout);
+    for part in [
+        "is unhealthy: port `22/tcp` is open to anywhere",
+        "`9h` is too long: at most 3h",
+        "bob's lease is live",
+        "nobody has a lease",
+        "pending until somebody else approves it",
+        "whole",
+        "portcullis up",
+    ] {
+        assert!(story.contains(part), "{part}: {story}");
+    }
+    assert!(!story.contains('\u{1b}'), "no colours where nobody sees them");
+}
+
+#[test]
+fn help_is_everywhere() {
+    let run = |words: &[&str]| Command::new(program()).args(words).output().expect("runs");
+    let help = text(&run(&["--help"]).stdout);
+    let commands = help.lines().skip_while(|it| *it != "Commands:").skip(1).take_while(|it| !it.is_empty());
+    // What is indented further goes on from the line before.
+    let commands = commands.filter_map(|it| it.strip_prefix("  ")).filter(|it| !it.starts_with(' '));
+    let commands: Vec<&str> = commands.filter_map(|it| it.split_whitespace().next()).collect();
+    assert!(commands.contains(&"request") && commands.contains(&"verify"), "{help}");
+    for command in commands.iter().filter(|it| **it != "help") {
+        let help = run(&[command, "--help"]);
+        assert_eq!(code(&help), DONE, "{command}");
+        assert!(text(&help.stdout).contains("Usage:"), "{command}");
+    }
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(&["completions", shell]);
+        assert!(code(&script) == DONE && text(&script.stdout).contains("portcullis"), "{shell}");
+    }
+    assert_eq!(code(&run(&[])), USAGE);
+    assert_eq!(code(&run(&["--version"])), DONE);
+}
