@@ -113,6 +113,32 @@ pub(super) fn cast(time: &mut Timeline, dice: &mut Dice) {
         let asked_at = 5_000 + dice.below(rush);
         lease(time, dice, n, asked_at);
     }
+    if dice.once_in(8) {
+        crowd(time, dice);
+    }
+}
+
+/// Many ask for one gate just when somebody's lease of it ends: their asks must not keep it open.
+fn crowd(time: &mut Timeline, dice: &mut Dice) {
+    const CROWD: i64 = 40;
+    const ONE_EVERY_MS: i64 = 150;
+    let (asked_at, length) = (60_000 + dice.below(60_000), 20_000);
+    let asking = |n: i64, length: i64, sources: &str| {
+        let ask = Ask {
+            target: target(TARGETS[0]),
+            port: GATES[0].parse::<Gate>().expect("a gate").port,
+            protocol: None,
+            sources: sources.parse().expect("sources"),
+            window: Window::For(SignedDuration::from_millis(length)),
+        };
+        let key = format!("crowd {n}").parse().expect("a key");
+        Asked { by: person("ann"), key, what: What::Initiate { asks: vec![ask] }, justification: None }
+    };
+    time.wish(asked_at, Wish::Open { asked: asking(0, length, ADDRESSES[0]) });
+    for n in 1..CROWD {
+        let at = asked_at + length + (n - CROWD / 4) * ONE_EVERY_MS + dice.below(ONE_EVERY_MS);
+        time.wish(at, Wish::Open { asked: asking(n, 60_000, ADDRESSES[1]) });
+    }
 }
 
 /// A machine is guarded; perhaps on trial, perhaps differently later, perhaps no longer.
