@@ -50,6 +50,7 @@ struct OnePlace {
     tokens: TokenBook,
     terms: Terms,
     proxies: Proxies,
+    operator: Person,
     clock: Arc<AtomicI64>,
 }
 
@@ -76,6 +77,7 @@ impl Place {
             store,
             terms: Terms::default(),
             proxies: Proxies::default(),
+            operator: given::person("operator"),
             clock,
         };
         Self { site: Arc::new(site), folder, workers: AtomicI64::new(0) }
@@ -229,6 +231,10 @@ impl Site for OnePlace {
 
     fn proxies(&self) -> &Proxies {
         &self.proxies
+    }
+
+    fn operator(&self) -> &Person {
+        &self.operator
     }
 
     fn now(&self) -> Timestamp {

@@ -124,7 +124,7 @@ async fn somebody_else_approves_what_was_shown() {
 #[tokio::test]
 async fn nobody_comes_in_without_a_valid_token() {
     let place = Place::new();
-    let owner = place.token("owner").await;
+    let owner = place.token("operator").await;
     let described = portcullis_http::openapi();
     assert!(20 < described.paths.paths.len(), "the description is of the whole API");
     for (path, item) in described.paths.paths {
@@ -139,6 +139,16 @@ async fn nobody_comes_in_without_a_valid_token() {
     // A token that was replaced or revoked is valid no longer, at once.
     let bob = place.token("bob").await;
     assert_eq!(place.call(&bob, "GET", "/v1/whoami", None).await.body["person"], "bob");
+    // Who could make tokens could approve their own requests by another name.
+    for (method, path) in [("POST", "/v1/tokens"), ("DELETE", "/v1/tokens/operator")] {
+        let refused = place.call(&bob, method, path, Some(json!({ "person": "ann" }))).await;
+        assert_eq!(
+            (refused.status, &refused.body["reasons"][0]["code"]),
+            (StatusCode::FORBIDDEN, &json!("not-the-operator"))
+        );
+    }
+    let unseen = place.call(&owner, "POST", "/v1/tokens", Some(json!({ "person": "ann\u{200b}" }))).await;
+    assert_eq!(unseen.status, 400, "two that look alike are one: {unseen:?}");
     assert_eq!(place.call(&owner, "DELETE", "/v1/tokens/bob", None).await.status, 204);
     assert_eq!(place.call(&bob, "GET", "/v1/whoami", None).await.status, 401);
     assert_eq!(place.call(&owner, "DELETE", "/v1/tokens/bob", None).await.status, 404);
@@ -155,7 +165,8 @@ async fn bad_input_is_named_and_changes_nothing() {
     let token = place.token("ann").await;
     let id = place.guard("web-1", &given::ssh()).await;
     let before = place.facts(&id).await.len();
-    let bad: [(&str, &str, Option<Value>, &str); 9] = [
+    let both = json!({ "ports": [{ "port": 22, "approvers": ["bob"], "no_approval": true }] });
+    let bad: [(&str, &str, Option<Value>, &str); 14] = [
         ("POST", "/v1/requests", Some(json!({ "asks": [{ "target": "x", "port": 0, "for": "PT1H" }] })), "0"),
         (
             "POST",
@@ -169,6 +180,11 @@ async fn bad_input_is_named_and_changes_nothing() {
         ("GET", "/v1/grants?limit=0", None, "0"),
         ("GET", "/v1/requests?state=open", None, "open"),
         ("GET", "/v1/nothing", None, "/v1/nothing"),
+        ("GET", "/v1/targets/x/activity", None, "x"),
+        ("POST", "/v1/targets/x/disable", None, "x"),
+        ("POST", "/v1/targets/x/confirm", None, "x"),
+        ("POST", &path(&id, "/edit"), Some(both), "no_approval"),
+        ("POST", "/v1/requests", Some(json!({ "justification": "x".repeat(70_000) })), "65536"),
         ("GET", "/v1/targets/x/check?port=ssh&from=my-ip", None, "ssh"),
     ];
     for (method, path, body, named) in bad {
@@ -204,6 +220,16 @@ async fn lists_come_in_parts() {
         (&json!("not_configured"), &json!(false)),
         "open to the world"
     );
+    // Guarded, but not where it is managed.
+    let enable = json!({ "ports": [{ "port": 8080 }] });
+    let id = place.id("web-1").await;
+    assert_eq!(place.call(&token, "POST", &path(&id, "/enable"), Some(enable)).await.status, 200);
+    place.expire().await;
+    let web = place.call(&token, "GET", &path(&id, ""), None).await.body;
+    assert_eq!((&web["state"], &web["healthy"]), (&json!("configured"), &json!(false)), "{web}");
+    let unsupported = of("old-1").expect("listed")["id"].as_str().expect("an id").to_owned();
+    let check = path(&unsupported, "/check?port=22&from=192.0.2.1");
+    assert_eq!(place.call(&token, "GET", &check, None).await.status, 409, "nothing says who gets through");
     let old = of("old-1").expect("listed");
     assert_eq!((&old["state"], &old["reason"]), (&json!("unsupported"), &json!("classic")));
 }
@@ -251,6 +277,13 @@ async fn editing_and_disabling_end_what_is_no_longer_guarded() {
     assert!(planned.body["gates"][0]["shadows"].to_string().contains("RDP"), "{planned:?}");
     assert_eq!(place.call(&token, "POST", &path(&id, "/disable"), None).await.status, 200);
     assert_eq!(place.call(&token, "POST", &path(&id, "/disable"), None).await.status, 200, "twice is once");
+    let both = json!({ "ports": [{ "port": 3389, "protocol": "TCP" }, { "port": 3389, "protocol": "UDP" }] });
+    assert_eq!(place.call(&token, "POST", &path(&other, "/enable"), Some(both)).await.status, 200);
+    let edit = json!({ "ports": [{ "port": 3389, "approvers": ["carol"] }] });
+    let edited = place.call(&token, "POST", &path(&other, "/edit"), Some(edit)).await.body;
+    let approved =
+        edited["ports"].as_array().expect("a list").iter().filter(|it| it["approvers"] == json!(["carol"]));
+    assert_eq!(approved.count(), 2, "without a protocol every rule of the port is meant: {edited}");
     let unsupported = place.id("old-1").await;
     let refused = place.call(&token, "POST", &path(&unsupported, "/enable"), Some(json!({}))).await;
     assert!(refused.body["detail"].as_str().is_some_and(|it| it.contains("classic")), "{refused:?}");

@@ -9,7 +9,7 @@ use portcullis_tests::{
     given::{self, HOUR, asked, named},
     place::Place,
 };
-use redb::{ReadableDatabase, TableDefinition};
+use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 use serde_json::{Value, json};
 
 /// Who has leases here, and from where; and somebody who has none.
@@ -86,7 +86,7 @@ async fn no_neighbour_harmed() {
     assert!(!place.passes(&id, ANN).await);
     let guarded = place.fleet().read(&id).await.expect("read").firewalls;
     assert_eq!(guarded[0].foreign, before[0].foreign, "rules that are not ours are never edited");
-    app::disable(place.store(), &id, &named("owner"), place.now()).await.expect("disabled");
+    app::disable(place.store(), place.fleet(), &id, &named("owner"), place.now()).await.expect("disabled");
     place.expire().await;
     assert_eq!(
         place.fleet().read(&id).await.expect("read").firewalls,
@@ -118,19 +118,15 @@ async fn nothing_unrecorded() {
     place.expire().await;
     place.pass(HOUR);
     place.expire().await;
+    // And one that waits.
+    let waits = asked("ann", "3", &[id.as_str()], ANN);
+    app::initiate(place.store(), place.terms(), &waits, place.now()).await.expect("waits");
     let facts = place.facts(&id).await;
     let has = |what: &str| facts.iter().filter(|it| word(it) == what).count();
-    for what in [
-        "policy_set",
-        "request_refused",
-        "approval_needed",
-        "decision_refused",
-        "approved",
-        "opened",
-        "closed",
-    ] {
+    for what in ["policy_set", "request_refused", "decision_refused", "approved", "opened", "closed"] {
         assert_eq!(has(what), 1, "{what} in {facts:#?}");
     }
+    assert_eq!(has("approval_needed"), 2, "{facts:#?}");
     // Shut, open, shut: each write was recorded before it, and what was read after it.
     assert_eq!((has("writing"), has("read_back")), (3, 3), "{facts:#?}");
 
@@ -149,36 +145,20 @@ async fn nothing_unrecorded() {
 type Tamper = Box<dyn Fn(&redb::Database)>;
 type IsFound = fn(&BadRecord) -> bool;
 const ENTRIES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("entries");
+const TARGETS: TableDefinition<'_, &str, ((u64, Option<i128>), &[u8])> = TableDefinition::new("targets");
+const REQUESTS: TableDefinition<'_, &str, ((u64, Option<i128>), u64, &[u8])> =
+    TableDefinition::new("requests");
+const GRANTS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("grants");
 
-/// Ways to change history, and what tells.
+/// Ways to change history, or what is stored beside it, and what tells.
 fn tampers(id: &TargetId) -> Vec<(Tamper, IsFound)> {
-    let entry = |database: &redb::Database, chain: &str, n: u64| -> Vec<u8> {
-        let entries = database.begin_read().expect("reads").open_table(ENTRIES).expect("opens");
-        entries.get((chain, n)).expect("reads").expect("is there").value().to_vec()
-    };
-    let put = |database: &redb::Database, chain: &str, n: u64, value: Option<&[u8]>| {
-        let transaction = database.begin_write().expect("writes");
-        {
-            let mut entries = transaction.open_table(ENTRIES).expect("opens");
-            match value {
-                Some(value) => drop(entries.insert((chain, n), value).expect("inserted")),
-                None => drop(entries.remove((chain, n)).expect("removed")),
-            }
-        }
-        transaction.commit().expect("committed");
-    };
-    let last = |database: &redb::Database, chain: &str| -> u64 {
-        let entries = database.begin_read().expect("reads").open_table(ENTRIES).expect("opens");
-        let last = entries.range((chain, 0)..=(chain, u64::MAX)).expect("reads").next_back();
-        last.expect("is there").expect("reads").0.value().1
-    };
-    let chains = || id.to_string();
-    let (one, two, three, four, five) = (chains(), chains(), chains(), chains(), chains());
+    let chain = || id.to_string();
+    let [one, two, three, four, five, six, seven] = [(); 7].map(|()| chain());
     vec![
         (
             Box::new(move |it| {
-                let changed = String::from_utf8(entry(it, &one, 3)).expect("text").replace("ann", "bob");
-                put(it, &one, 3, Some(changed.as_bytes()));
+                let changed = entry(it, &one, 3).replace("ann", "bob");
+                put(it, &one, 3, Some(&changed));
             }),
             |bad| matches!(bad, BadRecord::Changed { .. } | BadRecord::NotChained { .. }),
         ),
@@ -194,10 +174,112 @@ fn tampers(id: &TargetId) -> Vec<(Tamper, IsFound)> {
         (Box::new(move |it| put(it, &four, last(it, &four), None)), |bad| {
             matches!(bad, BadRecord::CutShort { .. })
         }),
-        (Box::new(move |it| put(it, &five, 1, Some(b"{}"))), |bad| {
+        (Box::new(move |it| put(it, &five, 1, Some("{}"))), |bad| {
             matches!(bad, BadRecord::Unreadable { n: 1, .. })
         }),
+        (
+            Box::new(move |it| {
+                let (n, more) = (last(it, &six), entry(it, &six, 0));
+                put(it, &six, n + 1, Some(&more));
+            }),
+            |bad| matches!(bad, BadRecord::BeyondHead { .. }),
+        ),
+        // A lock that would fall by itself.
+        (
+            Box::new(|it| {
+                let trial = r#""trial":{"until":"2020-01-01T00:00:00Z","before":null}"#;
+                change(it, TARGETS, |(version, text)| (version, text.replace(r#""trial":null"#, trial)));
+            }),
+            |bad| matches!(bad, BadRecord::OtherState { .. }),
+        ),
+        // A request that waits asks for more than it did.
+        (
+            Box::new(|it| {
+                let transaction = it.begin_write().expect("writes");
+                {
+                    let mut requests = transaction.open_table(REQUESTS).expect("opens");
+                    let all = requests.iter().expect("reads").map(|it| it.expect("reads"));
+                    let pending = all
+                        .map(|(id, row)| {
+                            let (version, number, json) = row.value();
+                            (id.value().to_owned(), version, number, text(json))
+                        })
+                        .find(|(.., json)| json.contains("pending"));
+                    let (id, version, number, json) = pending.expect("one waits");
+                    let json = json.replace(&format!("{ANN}/32"), "0.0.0.0/0");
+                    requests.insert(id.as_str(), (version, number, json.as_bytes())).expect("inserted");
+                }
+                transaction.commit().expect("committed");
+            }),
+            |bad| matches!(bad, BadRecord::OtherState { .. }),
+        ),
+        // Somebody else had it.
+        (
+            Box::new(|it| {
+                change(it, GRANTS, |(number, text)| (number, text.replace("ann", "eve")));
+            }),
+            |bad| matches!(bad, BadRecord::OtherGrant { .. }),
+        ),
+        (
+            Box::new(move |it| {
+                let transaction = it.begin_write().expect("writes");
+                transaction.open_table(TARGETS).expect("opens").remove(seven.as_str()).expect("removed");
+                transaction.commit().expect("committed");
+            }),
+            |bad| matches!(bad, BadRecord::NoState { .. }),
+        ),
     ]
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+fn entry(database: &redb::Database, chain: &str, n: u64) -> String {
+    let entries = database.begin_read().expect("reads").open_table(ENTRIES).expect("opens");
+    text(entries.get((chain, n)).expect("reads").expect("is there").value())
+}
+
+fn last(database: &redb::Database, chain: &str) -> u64 {
+    let entries = database.begin_read().expect("reads").open_table(ENTRIES).expect("opens");
+    let last = entries.range((chain, 0)..=(chain, u64::MAX)).expect("reads").next_back();
+    last.expect("is there").expect("reads").0.value().1
+}
+
+fn put(database: &redb::Database, chain: &str, n: u64, value: Option<&str>) {
+    let transaction = database.begin_write().expect("writes");
+    {
+        let mut entries = transaction.open_table(ENTRIES).expect("opens");
+        match value {
+            Some(value) => drop(entries.insert((chain, n), value.as_bytes()).expect("inserted")),
+            None => drop(entries.remove((chain, n)).expect("removed")),
+        }
+    }
+    transaction.commit().expect("committed");
+}
+
+/// Changes the only row of a table.
+fn change<K>(
+    database: &redb::Database,
+    table: TableDefinition<'static, &'static str, (K, &'static [u8])>,
+    change: impl Fn((K, String)) -> (K, String),
+) where
+    K: redb::Value + 'static + for<'a> redb::Value<SelfType<'a> = K>,
+{
+    let transaction = database.begin_write().expect("writes");
+    {
+        let mut rows = transaction.open_table(table).expect("opens");
+        let (id, before) = {
+            let (id, row) = rows.first().expect("reads").expect("one row");
+            let (kept, json) = row.value();
+            (id.value().to_owned(), (kept, text(json)))
+        };
+        let was = before.1.clone();
+        let (kept, json) = change(before);
+        assert_ne!(json, was, "it is changed");
+        rows.insert(id.as_str(), (kept, json.as_bytes())).expect("inserted");
+    }
+    transaction.commit().expect("committed");
 }
 
 fn word(fact: &Fact) -> String {

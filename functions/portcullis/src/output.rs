@@ -88,7 +88,11 @@ pub fn ask(question: &str) -> Result<bool, Failure> {
 
 /// Text of others without what would steer a terminal.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    let steers = |c: char| c.is_control() && c != '\n';
+    // Control characters, and those that turn the direction of a text (Unicode Annex 9).
+    let steers = |c: char| {
+        c.is_control() && c != '\n'
+            || matches!(c, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+    };
     if text.contains(steers) { Cow::Owned(text.replace(steers, "\u{FFFD}")) } else { Cow::Borrowed(text) }
 }
 

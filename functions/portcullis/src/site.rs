@@ -21,6 +21,8 @@ pub struct LocalSite {
     pub terms: Terms,
     /// Whose word is taken for where a caller is.
     pub proxies: Proxies,
+    /// Who makes tokens.
+    pub operator: Person,
 }
 
 impl Site for LocalSite {
@@ -41,6 +43,10 @@ impl Site for LocalSite {
 
     fn proxies(&self) -> &Proxies {
         &self.proxies
+    }
+
+    fn operator(&self) -> &Person {
+        &self.operator
     }
 
     fn now(&self) -> Timestamp {

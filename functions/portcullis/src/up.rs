@@ -131,7 +131,8 @@ impl Up {
         }
         let reconcile_every = Duration::try_from(args.reconcile_every).unwrap_or(Duration::MAX);
         let proxies = Proxies::of(args.trusted_proxy.clone());
-        let site = Arc::new(LocalSite { store, outside, tokens, terms, proxies });
+        let operator: Person = OPERATOR.parse().map_err(|error| broken("name the operator", error))?;
+        let site = Arc::new(LocalSite { store, outside, tokens, terms, proxies, operator });
         let is_first = operator_token(&site, data).await?;
         if is_new_fleet && site.outside.fleet.is_some() {
             furnish(&site).await?;
@@ -233,13 +234,12 @@ fn hostname() -> String {
 async fn furnish(site: &LocalSite) -> Result<(), Failure> {
     const GUARDED: &str = "db-1";
     const MACHINES_MAX: usize = 100;
-    let by: Person = OPERATOR.parse().map_err(|error| broken("name the operator", error))?;
     for machine in site.outside.machines(None, MACHINES_MAX).await?.items {
         if machine.name == GUARDED {
             let gate = machine.os.default_gate();
             let policy = Policy::of(vec![PortRule::offered(gate.port, gate.protocol)], &site.terms)
                 .map_err(Error::from)?;
-            let guarding = Guarding { target: machine.id, by: by.clone(), confirm_within: None };
+            let guarding = Guarding { target: machine.id, by: site.operator.clone(), confirm_within: None };
             app::enable(&*site.store, &site.outside, &guarding, &policy, Timestamp::now()).await?;
         }
     }
@@ -252,8 +252,7 @@ async fn operator_token(site: &LocalSite, data: &Path) -> Result<bool, Failure> 
     if path.exists() {
         return Ok(false);
     }
-    let operator: Person = OPERATOR.parse().map_err(|error| broken("name the operator", error))?;
-    let token = portcullis_http::Site::issue_token(site, &operator, &operator).await?;
+    let token = portcullis_http::Site::issue_token(site, &site.operator, &site.operator).await?;
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
     let written = file.and_then(|mut file| writeln!(file, "{token}"));
     written.map_err(|error| Failure::broken(format!("cannot write `{}`: {error}", path.display())))?;

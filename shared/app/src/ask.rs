@@ -57,7 +57,7 @@ pub async fn initiate(
             Review::Refused(reasons) => return Err(refuse(store, &fresh, reasons, now).await),
             Review::Allowed(outcome) => {
                 let request = fresh.clone().into_state(RequestState::Approved { at: now, by: None });
-                (request, granted(targets, &outcome, &fresh.by, None, now))
+                (request, granted(targets, &outcome, &fresh, None, now))
             }
             Review::NeedsApproval { approvers, .. } => {
                 let until = now.saturating_add(terms.pending_for).unwrap_or(Timestamp::MAX);
@@ -177,7 +177,7 @@ pub(crate) async fn load(store: &impl Store, ids: &[TargetId]) -> Result<Loaded,
 pub(crate) fn granted(
     targets: Loaded,
     outcome: &Outcome,
-    by: &Person,
+    request: &Request,
     approver: Option<&Person>,
     now: Timestamp,
 ) -> Vec<(Next, Seen)> {
@@ -186,7 +186,9 @@ pub(crate) fn granted(
             let grants = grants.iter().filter(|it| it.target == *id).cloned().collect();
             target.grant(grants, approver, now)
         }
-        Outcome::Extended { grant, lease, .. } => target.prolong(grant, *lease, by, approver, now),
+        Outcome::Extended { grant, lease, .. } => {
+            target.prolong((grant, *lease), &request.id, &request.by, approver, now)
+        }
     };
     targets.into_iter().map(|(id, (target, seen))| (next(&id, target), seen)).collect()
 }

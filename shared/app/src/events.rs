@@ -45,8 +45,10 @@ pub fn events(entry: &Entry) -> Vec<Event> {
         Fact::OpenFailed { .. } => &["grant.open_failed"],
         Fact::Closed { late_ms, .. } if LATE_MS < *late_ms => &["grant.closed", "grant.close_late"],
         Fact::Closed { .. } => &["grant.closed"],
-        Fact::DriftFound { .. } | Fact::LockDefeated { .. } | Fact::OrphanDeleted { .. } => &["drift.found"],
-        Fact::DriftHealed => &["drift.healed"],
+        Fact::DriftFound { .. } | Fact::LockDefeated { by: Some(_), .. } | Fact::OrphanDeleted { .. } => {
+            &["drift.found"]
+        }
+        Fact::DriftHealed | Fact::LockDefeated { by: None, .. } => &["drift.healed"],
         Fact::DecisionRefused { .. }
         | Fact::TakenOver { .. }
         | Fact::Writing { .. }

@@ -6,7 +6,7 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Change, Decision, Gate, Next, Packet, Person, Policy, PortRule, Refusal, Snapshot, Target, TargetId, diff,
+    Change, Gate, Next, Person, Policy, PortRule, Refusal, Snapshot, Target, TargetId, diff,
 };
 use std::net::IpAddr;
 
@@ -86,7 +86,7 @@ pub async fn edit(
 ) -> Result<Guarded, Error> {
     let snapshot = supported(outside, &guarding.target).await?;
     let confirm_by = guarding.confirm_by(now)?;
-    let known = load(store, &guarding.target).await?;
+    let known = store.target(&guarding.target).await?;
     let wanted = match known.as_ref().and_then(|(target, _)| target.policy()) {
         Some(before) => policy(before)?,
         None => return Err(Refusal::NotEnabled { target: guarding.target.clone() }.into()),
@@ -100,7 +100,7 @@ pub async fn edit(
             Ok(None)
         } else if target.policy() != before.as_ref() {
             // Somebody edited it meanwhile: what was asked may undo that without meaning to.
-            Err(Refusal::NotAsShown)
+            Err(Refusal::ChangedMeanwhile { target: target.id })
         } else {
             target.set_policy(Some(wanted.clone()), &guarding.by, confirm_by, now).map(Some)
         }
@@ -112,6 +112,7 @@ pub async fn edit(
 /// Guards a target no longer: its grants end, and its firewalls become what they were before.
 pub async fn disable(
     store: &impl Store,
+    inventory: &impl Inventory,
     target: &TargetId,
     by: &Person,
     now: Timestamp,
@@ -120,16 +121,19 @@ pub async fn disable(
         None => Ok(None),
         Some(_) => target.set_policy(None, by, None, now).map(Some),
     };
+    known(store, inventory, target).await?;
     change(store, target, false, set).await
 }
 
 /// Keeps a policy that would lapse.
 pub async fn confirm(
     store: &impl Store,
+    inventory: &impl Inventory,
     target: &TargetId,
     by: &Person,
     now: Timestamp,
 ) -> Result<Target, Error> {
+    known(store, inventory, target).await?;
     change(store, target, false, |target| target.confirm_policy(by, now).map(Some)).await
 }
 
@@ -143,7 +147,7 @@ pub async fn plan(
     now: Timestamp,
 ) -> Result<Plan, Error> {
     let snapshot = supported(outside, id).await?;
-    let known = load(store, id).await?.map(|(target, _)| target);
+    let known = store.target(id).await?.map(|(target, _)| target);
     let target = known.unwrap_or_else(|| Target::unguarded(id.clone()));
     let before = target.clone();
     let target = match policy {
@@ -168,16 +172,6 @@ pub async fn plan(
     })
 }
 
-/// Whether a packet gets to a target, and which rule says so: the firewalls are asked, not the table.
-pub(crate) async fn follow(
-    firewalls: &impl Firewalls,
-    id: &TargetId,
-    packet: &Packet,
-) -> Result<Decision, Error> {
-    let snapshot = firewalls.read(id).await?;
-    Ok(snapshot.decide(&id.into(), packet))
-}
-
 impl Guarding {
     fn confirm_by(&self, now: Timestamp) -> Result<Option<Timestamp>, Error> {
         let (min, max) = CONFIRM_WITHIN;
@@ -192,7 +186,10 @@ impl Guarding {
 }
 
 /// The firewalls of a machine that can be guarded.
-async fn supported(outside: &(impl Firewalls + Inventory), id: &TargetId) -> Result<Snapshot, Error> {
+pub(crate) async fn supported(
+    outside: &(impl Firewalls + Inventory),
+    id: &TargetId,
+) -> Result<Snapshot, Error> {
     let machine = outside.machine(id).await?;
     let Machine { unsupported, .. } =
         machine.ok_or_else(|| Error::NotFound { what: "target", name: id.to_string() })?;
@@ -233,8 +230,16 @@ fn warnings(snapshot: &Snapshot, policy: &Policy, has_way_back: bool) -> Vec<Str
     connected.map(warn).collect()
 }
 
-async fn load(store: &impl Store, id: &TargetId) -> Result<Option<(Target, Seen)>, Error> {
-    store.target(id).await
+/// `NotFound` if there is no such machine, nor ever was one that was guarded.
+pub(crate) async fn known(
+    store: &impl Store,
+    inventory: &impl Inventory,
+    id: &TargetId,
+) -> Result<(), Error> {
+    if store.target(id).await?.is_some() || inventory.machine(id).await?.is_some() {
+        return Ok(());
+    }
+    Err(Error::NotFound { what: "target", name: id.to_string() })
 }
 
 /// Commits what `decide` makes of a target; nothing where it makes nothing of it.
@@ -245,7 +250,7 @@ async fn change(
     decide: impl Fn(Target) -> Result<Option<Next>, Refusal> + Send,
 ) -> Result<Target, Error> {
     for _ in 0..CONFLICTS_MAX {
-        let (target, seen) = match load(store, id).await? {
+        let (target, seen) = match store.target(id).await? {
             Some(found) => found,
             None if may_be_new => (Target::unguarded(id.clone()), Seen::NEVER),
             None => return Err(Refusal::NotEnabled { target: id.clone() }.into()),

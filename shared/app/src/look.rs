@@ -1,19 +1,23 @@
 //! What people look at: targets, packets, activity, and whether the journal is whole.
 
 use crate::{
-    Error,
-    guard::follow,
-    ports::{Firewalls, GrantFilter, Inventory, Machine, PageAsked, Store},
+    CONFLICTS_MAX, Error,
+    guard::{known, supported},
+    ports::{Firewalls, GrantFilter, Inventory, Machine, PageAsked, RequestFilter, Store},
 };
+use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    BadRecord, Chain, Decision, Entry, Gate, Grant, Head, Owner, Packet, Policy, Target, TargetId, Told,
+    BadRecord, Chain, Decision, Entry, Gate, Grant, Head, Owner, Packet, Policy, Request, RuleName, Target,
+    TargetId, Told,
 };
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// How many machines or entries are read at a time.
 const PAGE: usize = 500;
+/// How many machines are looked at at once.
+const AT_ONCE_MAX: usize = 16;
 /// How far back a target's recent grants go.
 const RECENT: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How many recent grants of a target are looked at.
@@ -75,10 +79,9 @@ pub async fn discover(
     now: Timestamp,
 ) -> Result<(Vec<Discovered>, Vec<String>), Error> {
     let page = outside.machines(after, at_most).await?;
-    let mut found = vec![];
-    for machine in page.items {
-        found.push(seen(store, outside, machine, now).await?);
-    }
+    // In their order, some at a time: each may have to ask a cloud.
+    let found = stream::iter(page.items).map(|machine| seen(store, outside, machine, now));
+    let found = found.buffered(AT_ONCE_MAX).try_collect().await?;
     Ok((found, page.unseen))
 }
 
@@ -129,124 +132,257 @@ async fn recent(store: &impl Store, id: &TargetId, now: Timestamp) -> Result<Vec
     Ok(page.items.into_iter().filter(is_recent).collect())
 }
 
-/// A guarded target is healthy when its locks hold; another one when nobody reaches its management port.
+/// A machine is healthy when nobody passes its management port but those with a lease: what is guarded
+/// is locked, and what it is managed through is guarded or shut by others.
 async fn health(
     firewalls: &impl Firewalls,
     machine: &Machine,
     target: &Target,
     state: TargetState,
 ) -> (Option<bool>, Vec<String>) {
+    let gate = machine.os.default_gate();
+    let mut troubles = vec![];
     match state {
-        TargetState::Unsupported => (None, vec![]),
+        TargetState::Unsupported => return (None, troubles),
         TargetState::Configured => {
             let defeated = target.defeated().iter();
-            let mut troubles: Vec<String> =
-                defeated.map(|(gate, by)| format!("the lock of `{gate}` is defeated by {by}")).collect();
+            troubles.extend(defeated.map(|(gate, by)| format!("the lock of `{gate}` is defeated by {by}")));
             if 0 < target.misses() {
-                troubles
-                    .push(format!("its firewalls could not be settled, {} times in a row", target.misses()));
+                let times = target.misses();
+                troubles.push(format!("its firewalls could not be settled, {times} times in a row"));
+            }
+            if target.policy().is_some_and(|it| it.rules_of(gate.port, None).next().is_some()) {
+                return (Some(troubles.is_empty()), troubles);
+            }
+        }
+        TargetState::NotConfigured => {}
+    }
+    let owner = Owner::from(&machine.id);
+    match firewalls.read(&machine.id).await {
+        Ok(snapshot) => {
+            let admitted = snapshot.admitted(&owner, gate).any;
+            if !admitted.is_empty() {
+                troubles.push(format!("port `{gate}` is open to {admitted}"));
+            }
+            if target.policy().is_none() && snapshot.holds(&RuleName { owner, gate: None }) {
+                troubles.push("it has a lock that this table does not know of: enable it".to_owned());
             }
             (Some(troubles.is_empty()), troubles)
         }
-        TargetState::NotConfigured => match firewalls.read(&machine.id).await {
-            Ok(snapshot) => {
-                let gate = machine.os.default_gate();
-                let admitted = snapshot.admitted(&Owner::from(&machine.id), gate).any;
-                if admitted.is_empty() {
-                    (Some(true), vec![])
-                } else {
-                    (Some(false), vec![format!("port `{gate}` is open to {admitted}")])
-                }
-            }
-            Err(error) => (None, vec![error.full()]),
-        },
+        Err(error) => {
+            troubles.push(error.full());
+            (None, troubles)
+        }
     }
 }
 
-/// Whether a packet gets to a target, and which rule says so.
+/// Whether a packet gets to a target, and which rule says so: the firewalls are asked, not the table.
 pub async fn check(
-    firewalls: &impl Firewalls,
+    outside: &(impl Firewalls + Inventory),
     target: &TargetId,
     gate: Gate,
     source: IpAddr,
 ) -> Result<Decision, Error> {
-    follow(firewalls, target, &Packet { source, protocol: gate.protocol, port: gate.port }).await
+    let snapshot = supported(outside, target).await?;
+    Ok(snapshot.decide(&target.into(), &Packet { source, protocol: gate.protocol, port: gate.port }))
 }
 
-/// What happened to a target, oldest first, from entry `from` on.
+/// What happened to a target, or with no target to none, oldest first, from entry `from` on.
 pub async fn activity(
     store: &impl Store,
+    inventory: &impl Inventory,
     chain: &Chain,
     from: u64,
     at_most: usize,
 ) -> Result<Vec<Entry>, Error> {
+    if let Some(target) = chain.target() {
+        known(store, inventory, &target).await?;
+    }
     store.entries(chain, from, at_most).await
 }
 
-/// Recomputes every chain and compares it with what is stored; needs nothing but the store.
+/// Recomputes every chain and compares it with what is stored; needs nothing but the store, and may run
+/// beside others who write.
 ///
 /// INVARIANT (journal-equals-state): and so finds what was changed, dropped or reordered.
 pub async fn verify(store: &impl Store) -> Result<Verified, Error> {
     let mut verified = Verified { chains: 0, entries: 0, bad: vec![] };
+    let mut pending = waiting(store).await?;
     let mut after: Option<TargetId> = None;
     loop {
         let page = store.targets(after.as_ref(), PAGE).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.id.clone());
-        for target in &page {
-            verified.chain(store, &Chain::from(&target.id), target.head(), Some(target)).await?;
+        for target in page {
+            verified.settled(store, Chain::from(&target.id), &mut pending).await?;
         }
     }
-    let head = store.rest().await?;
-    verified.chain(store, &Chain::rest(), head, None).await?;
-    Ok(verified)
+    verified.settled(store, Chain::rest(), &mut pending).await?;
+    let mut after: Option<Chain> = None;
+    loop {
+        let page = store.chains(after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(verified) };
+        after = Some(last.clone());
+        for chain in page {
+            let is_stored = match chain.target() {
+                Some(target) => store.target(&target).await?.is_some(),
+                None => true,
+            };
+            if !is_stored {
+                verified.bad.push(BadRecord::NoState { chain });
+            }
+        }
+    }
+}
+
+/// What is stored of a chain: where it ends, and of a target the rest of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Stored {
+    head: Head,
+    target: Option<Target>,
+    /// Requests that wait and name the target.
+    pending: Vec<Request>,
+}
+
+impl Stored {
+    async fn load(store: &impl Store, chain: &Chain, pending: &[Request]) -> Result<Self, Error> {
+        let Some(id) = chain.target() else {
+            return Ok(Self { head: store.rest().await?, target: None, pending: vec![] });
+        };
+        let pending = pending.iter().filter(|it| it.targets().contains(&id)).cloned().collect();
+        let target = store.target(&id).await?.map(|(target, _)| target);
+        Ok(Self { head: target.as_ref().map(Target::head).unwrap_or_default(), target, pending })
+    }
 }
 
 impl Verified {
-    async fn chain(
+    /// Somebody may write while we read: what seems wrong is looked at again until nobody did.
+    async fn settled(
         &mut self,
         store: &impl Store,
-        chain: &Chain,
-        until: Head,
-        target: Option<&Target>,
+        chain: Chain,
+        pending: &mut Vec<Request>,
     ) -> Result<(), Error> {
         self.chains += 1;
-        let (mut head, mut told) = (Head::default(), Told::default());
-        while head.n < until.n {
-            let left = usize::try_from(until.n - head.n).unwrap_or(PAGE);
-            let entries = match store.entries(chain, head.n, PAGE.min(left)).await {
-                // One by one, to name the first that cannot be read.
-                Err(Error::Broken { .. }) => store.entries(chain, head.n, 1).await,
-                outcome => outcome,
-            };
-            let entries = match entries {
-                Err(Error::Broken { .. }) => {
-                    self.bad.push(BadRecord::Unreadable { chain: chain.clone(), n: head.n });
+        let mut stored = Stored::load(store, &chain, pending).await?;
+        for _ in 0..CONFLICTS_MAX {
+            let bad = match recompute(store, &chain, &stored).await? {
+                Ok(entries) => {
+                    self.entries += entries;
                     return Ok(());
                 }
-                outcome => outcome?,
+                Err(bad) => bad,
             };
-            if entries.is_empty() {
-                self.bad.push(BadRecord::CutShort { chain: chain.clone(), wanted: until.n, found: head.n });
+            *pending = waiting(store).await?;
+            let now = Stored::load(store, &chain, pending).await?;
+            if now == stored {
+                self.bad.push(bad);
                 return Ok(());
             }
-            for entry in &entries {
-                head = match head.follow(chain, entry) {
-                    Ok(head) => head,
-                    Err(bad) => {
-                        self.bad.push(bad);
-                        return Ok(());
-                    }
-                };
-                told.hear(entry);
-                self.entries += 1;
+            stored = now;
+        }
+        Err(Error::Conflict)
+    }
+}
+
+/// One chain against what is stored of it: how many entries it has, or its first bad record.
+async fn recompute(
+    store: &impl Store,
+    chain: &Chain,
+    stored: &Stored,
+) -> Result<Result<u64, BadRecord>, Error> {
+    let (mut head, mut told) = (Head::default(), Told::default());
+    while head.n < stored.head.n {
+        let left = usize::try_from(stored.head.n - head.n).unwrap_or(PAGE);
+        let entries = match store.entries(chain, head.n, PAGE.min(left)).await {
+            // One by one, to name the first that cannot be read.
+            Err(Error::Broken { .. }) => store.entries(chain, head.n, 1).await,
+            outcome => outcome,
+        };
+        let entries = match entries {
+            Err(Error::Broken { .. }) => {
+                return Ok(Err(BadRecord::Unreadable { chain: chain.clone(), n: head.n }));
+            }
+            outcome => outcome?,
+        };
+        if entries.is_empty() {
+            let (chain, wanted, found) = (chain.clone(), stored.head.n, head.n);
+            return Ok(Err(BadRecord::CutShort { chain, wanted, found }));
+        }
+        for entry in &entries {
+            head = match head.follow(chain, entry) {
+                Ok(head) => head,
+                Err(bad) => return Ok(Err(bad)),
+            };
+            let closed = told.hear(entry);
+            if let Some(grant) = closed
+                && !is_stored(store, &grant).await?
+            {
+                return Ok(Err(BadRecord::OtherGrant { chain: chain.clone(), grant: grant.id }));
             }
         }
-        if head != until {
-            self.bad.push(BadRecord::OtherHead { chain: chain.clone() });
-        } else if let Some(Err(bad)) = target.map(|it| told.agrees_with(it)) {
-            self.bad.push(bad);
+    }
+    if head != stored.head {
+        return Ok(Err(BadRecord::OtherHead { chain: chain.clone() }));
+    }
+    match store.entries(chain, head.n, 1).await {
+        Ok(beyond) if beyond.is_empty() => {}
+        Ok(_) | Err(Error::Broken { .. }) => {
+            return Ok(Err(BadRecord::BeyondHead { chain: chain.clone(), n: head.n }));
         }
-        Ok(())
+        Err(error) => return Err(error),
+    }
+    Ok(state(store, chain, stored, &told).await?.map(|()| head.n))
+}
+
+/// What is stored of a target against what its chain tells.
+async fn state(
+    store: &impl Store,
+    chain: &Chain,
+    stored: &Stored,
+    told: &Told,
+) -> Result<Result<(), BadRecord>, Error> {
+    let Some(target) = &stored.target else { return Ok(Ok(())) };
+    for grant in target.grants().values() {
+        if !is_stored(store, grant).await? {
+            return Ok(Err(BadRecord::OtherGrant { chain: chain.clone(), grant: grant.id.clone() }));
+        }
+    }
+    let of = GrantFilter { target: Some(target.id.clone()), ..GrantFilter::default() };
+    let (mut count, mut page) = (0, PageAsked { after: None, at_most: PAGE });
+    loop {
+        let part = store.grants(&of, &page).await?;
+        count += part.items.len();
+        match part.next {
+            Some(next) => page.after = Some(next),
+            None => break,
+        }
+    }
+    if count != told.granted() {
+        let (chain, told) = (chain.clone(), told.granted());
+        return Ok(Err(BadRecord::OtherCount { chain, told, stored: count }));
+    }
+    Ok(told.agrees_with(target).and_then(|()| told.agrees_with_pending(chain, &stored.pending)))
+}
+
+async fn is_stored(store: &impl Store, grant: &Grant) -> Result<bool, Error> {
+    match store.grant(&grant.id).await {
+        Ok(stored) => Ok(stored.as_ref() == Some(grant)),
+        Err(Error::Broken { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Every request that waits.
+async fn waiting(store: &impl Store) -> Result<Vec<Request>, Error> {
+    let of = RequestFilter { state: Some("pending".to_owned()), by: None };
+    let (mut waiting, mut page) = (vec![], PageAsked { after: None, at_most: PAGE });
+    loop {
+        let part = store.requests(&of, &page).await?;
+        waiting.extend(part.items);
+        match part.next {
+            Some(next) => page.after = Some(next),
+            None => return Ok(waiting),
+        }
     }
 }

@@ -42,6 +42,13 @@ pub trait Store: Send + Sync {
         at_most: usize,
     ) -> impl Future<Output = Result<Vec<Target>, Error>> + Send;
 
+    /// Every chain that has an entry, by name, after `after`.
+    fn chains(
+        &self,
+        after: Option<&Chain>,
+        at_most: usize,
+    ) -> impl Future<Output = Result<Vec<Chain>, Error>> + Send;
+
     /// Requests, the newest first.
     fn requests(
         &self,

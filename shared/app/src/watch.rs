@@ -2,7 +2,7 @@
 
 use crate::{
     CONFLICTS_MAX, Error, lapse,
-    ports::{Batch, Due, Firewalls, OurRule, Store},
+    ports::{Batch, Due, Firewalls, Inventory, OurRule, Store},
     settle,
 };
 use futures_util::{StreamExt, stream};
@@ -36,40 +36,95 @@ pub async fn expire(
     .await
 }
 
-/// Settles every target that there is something to hold for, and deletes rules of ours that no target
-/// wants: the backstop.
-pub async fn reconcile(
-    store: &impl Store,
-    firewalls: &impl Firewalls,
-    token: &ClaimToken,
-    now: Timestamp,
-) -> Result<(), Error> {
-    let swept = sweep(store, firewalls, now).await;
-    let known = all(store).await?;
-    let held = known.into_iter().filter(|it| it.policy().is_some() || !it.grants().is_empty());
-    let settled =
-        each(
-            held.map(|it| it.id).collect(),
-            |id| async move { settle(store, firewalls, &id, token, now).await },
-        );
-    swept.and(settled.await)
-}
-
-/// Deletes rules of ours whose target is unknown.
+/// Settles every target that there is something to hold for, or of which a rule was seen, and deletes the
+/// rules of ours that no target wants: the backstop.
 ///
 /// INVARIANT (unknown-is-asked-last): the firewalls are read before the targets are listed. A target
 /// is stored before its first rule is written, so one that is still unknown afterwards has no rules.
-async fn sweep(store: &impl Store, firewalls: &impl Firewalls, now: Timestamp) -> Result<(), Error> {
-    let mut found = firewalls.ours().await?;
-    let known: BTreeSet<Owner> = all(store).await?.iter().map(Target::owner).collect();
+/// A sweep that fails keeps no target from being settled.
+pub async fn reconcile(
+    store: &impl Store,
+    outside: &(impl Firewalls + Inventory),
+    token: &ClaimToken,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let found = outside.ours().await;
+    let known = all(store).await?;
+    let (found, unseen) = match found {
+        Ok(found) => (found, Ok(())),
+        Err(error) => (vec![], Err(error)),
+    };
+    let owners: BTreeSet<Owner> = known.iter().map(Target::owner).collect();
+    let seen: BTreeSet<Owner> = found.iter().map(|it| it.name.owner.clone()).collect();
+    let swept = sweep(store, outside, found, &owners, now).await;
+    let held = known
+        .into_iter()
+        .filter(|it| it.policy().is_some() || !it.grants().is_empty() || seen.contains(&it.owner()));
+    let settled =
+        each(
+            held.map(|it| it.id).collect(),
+            |id| async move { settle(store, outside, &id, token, now).await },
+        );
+    unseen.and(swept).and(settled.await)
+}
+
+/// Deletes rules of ours whose target is unknown, but for the locks of machines that are there: whoever
+/// lost the table, or named another one, must not find their machines open.
+async fn sweep(
+    store: &impl Store,
+    outside: &(impl Firewalls + Inventory),
+    mut found: Vec<OurRule>,
+    known: &BTreeSet<Owner>,
+    now: Timestamp,
+) -> Result<(), Error> {
     found.retain(|it| !known.contains(&it.name.owner));
-    for orphan in found {
-        record(store, &orphan, now).await?;
-        let OurRule { firewall, name, etag } = orphan;
-        let change = Change { firewall, name, if_match: etag, to: ChangeTo::Delete };
-        firewalls.write(None, &[change]).await?;
+    let is_lock = |it: &OurRule| it.name.gate.is_none();
+    if found.iter().any(is_lock) {
+        let there = machines(outside).await?;
+        found.retain(|it| {
+            let is_kept = is_lock(it) && there.as_ref().is_none_or(|there| there.contains(&it.name.owner));
+            if is_kept {
+                let (rule, firewall) = (&it.name, &it.firewall);
+                tracing::warn!(%rule, %firewall, "A lock that this table does not know of stays: enable its \
+                    machine, then disable it, to take the lock away");
+            }
+            !is_kept
+        });
     }
-    Ok(())
+    let mut outcome = Ok(());
+    for orphan in found {
+        let deleted = delete(store, outside, orphan, now).await;
+        outcome = outcome.and(deleted);
+    }
+    outcome
+}
+
+/// What the machines that are there are called in rules; `None` where some could not be seen.
+async fn machines(inventory: &impl Inventory) -> Result<Option<BTreeSet<Owner>>, Error> {
+    let (mut owners, mut after) = (BTreeSet::new(), None::<TargetId>);
+    loop {
+        let page = inventory.machines(after.as_ref(), PAGE).await?;
+        if !page.unseen.is_empty() {
+            return Ok(None);
+        }
+        owners.extend(page.items.iter().map(|it| Owner::from(&it.id)));
+        match page.items.last().filter(|_| page.items.len() == PAGE) {
+            Some(last) => after = Some(last.id.clone()),
+            None => return Ok(Some(owners)),
+        }
+    }
+}
+
+async fn delete(
+    store: &impl Store,
+    firewalls: &impl Firewalls,
+    orphan: OurRule,
+    now: Timestamp,
+) -> Result<(), Error> {
+    record(store, &orphan, now).await?;
+    let OurRule { firewall, name, etag } = orphan;
+    let change = Change { firewall, name, if_match: etag, to: ChangeTo::Delete };
+    firewalls.write(None, &[change]).await
 }
 
 async fn record(store: &impl Store, orphan: &OurRule, now: Timestamp) -> Result<(), Error> {

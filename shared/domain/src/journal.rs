@@ -1,6 +1,8 @@
 //! What happened, numbered without gaps and chained by hashes: outbox, audit log and export in one.
 
-use crate::{Chain, ClaimToken, Gate, Grant, GrantId, Lease, Person, Policy, RequestId, Target, What};
+use crate::{
+    Chain, ClaimToken, Gate, Grant, GrantId, Lease, Person, Policy, Request, RequestId, Target, Trial, What,
+};
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -70,7 +72,7 @@ pub enum Fact {
     /// A grant was made.
     Approved { grant: Box<Grant>, approver: Option<Person> },
     /// A lease was prolonged.
-    Extended { grant: GrantId, lease: Lease, by: Person, approver: Option<Person> },
+    Extended { grant: GrantId, request: RequestId, lease: Lease, by: Person, approver: Option<Person> },
     /// A lease was ended before its end.
     Ended { grant: GrantId, lease: Lease, reason: EndReason, by: Person },
     /// A read-back showed that the sources get in.
@@ -93,7 +95,7 @@ pub enum Fact {
     LockDefeated { gate: Gate, by: Option<String> },
     /// A worker gave up on this target; it is tried again.
     SettleFailed { why: String },
-    /// A rule of ours without a target was deleted from a firewall.
+    /// A rule of ours without a target is about to be deleted from a firewall.
     OrphanDeleted { firewall: String, rule: String },
     /// A bearer token was made.
     TokenMade { person: Person, by: Person },
@@ -133,8 +135,16 @@ pub enum BadRecord {
     CutShort { chain: Chain, wanted: u64, found: u64 },
     #[error("`{chain}` ends with another hash than the one that was recorded")]
     OtherHead { chain: Chain },
+    #[error("entry {n} of `{chain}` was never recorded: the chain ends before it")]
+    BeyondHead { chain: Chain, n: u64 },
+    #[error("`{chain}` has entries, but what is stored of it was dropped")]
+    NoState { chain: Chain },
     #[error("what is stored of `{chain}` is not what its entries tell: {field} differs")]
     OtherState { chain: Chain, field: &'static str },
+    #[error("grant `{grant}` is not stored as the entries of `{chain}` tell it")]
+    OtherGrant { chain: Chain, grant: GrantId },
+    #[error("`{chain}` tells of {told} grants, but {stored} are stored")]
+    OtherCount { chain: Chain, told: usize, stored: usize },
 }
 
 impl Head {
@@ -213,24 +223,58 @@ impl Entry {
     }
 }
 
-/// What a chain tells of its target: the policy and the grants that are not closed.
+/// What a chain tells of its target: the policy, the grants that are not closed, the requests that wait.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Told {
     policy: Option<Policy>,
     policy_version: u64,
+    trial: Option<Trial>,
     grants: BTreeMap<GrantId, Grant>,
+    granted: usize,
+    pending: BTreeMap<RequestId, Waiting>,
+}
+
+/// A request that waits, as an entry tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Waiting {
+    by: Person,
+    asked: What,
+    why: Option<String>,
+    until: Timestamp,
 }
 
 impl Told {
-    /// What is told after one more entry.
-    pub fn hear(&mut self, entry: &Entry) {
+    /// What is told after one more entry; gives the grant that it closes, as it must be stored for ever.
+    pub fn hear(&mut self, entry: &Entry) -> Option<Grant> {
         match &entry.fact {
-            Fact::PolicySet { version, policy, .. } | Fact::PolicyReverted { version, policy } => {
+            Fact::PolicySet { version, policy, confirm_by, .. } => {
+                self.trial = confirm_by.map(|until| Trial { until, before: self.policy.clone() });
                 self.policy.clone_from(policy);
                 self.policy_version = *version;
             }
-            Fact::Approved { grant, .. } => drop(self.grants.insert(grant.id.clone(), (**grant).clone())),
-            Fact::Extended { grant, lease, .. } => self.change(grant, |it| it.lease = *lease),
+            Fact::PolicyReverted { version, policy } => {
+                self.trial = None;
+                self.policy.clone_from(policy);
+                self.policy_version = *version;
+            }
+            Fact::PolicyConfirmed { .. } => self.trial = None,
+            Fact::ApprovalNeeded { request, by, asked, why, until } => {
+                let waiting =
+                    Waiting { by: by.clone(), asked: asked.clone(), why: why.clone(), until: *until };
+                self.pending.insert(request.clone(), waiting);
+            }
+            Fact::RequestRejected { request, .. } | Fact::RequestLapsed { request } => {
+                self.pending.remove(request);
+            }
+            Fact::Approved { grant, .. } => {
+                self.pending.remove(&grant.request);
+                self.granted += 1;
+                self.grants.insert(grant.id.clone(), (**grant).clone());
+            }
+            Fact::Extended { grant, request, lease, .. } => {
+                self.pending.remove(request);
+                self.change(grant, |it| it.lease = *lease);
+            }
             Fact::Ended { grant, lease, reason, .. } => self.change(grant, |it| {
                 it.lease = *lease;
                 it.end_reason = Some(*reason);
@@ -242,13 +286,12 @@ impl Told {
             Fact::OpenFailed { grant, decided_by } => {
                 self.change(grant, |it| it.open_failed = Some(decided_by.clone()));
             }
-            Fact::Closed { grant, .. } => drop(self.grants.remove(grant)),
-            Fact::PolicyConfirmed { .. }
-            | Fact::RequestRefused { .. }
-            | Fact::ApprovalNeeded { .. }
-            | Fact::RequestRejected { .. }
+            Fact::Closed { grant, .. } => {
+                let closed = self.grants.remove(grant);
+                return closed.map(|it| Grant { closed_at: Some(entry.at), ..it });
+            }
+            Fact::RequestRefused { .. }
             | Fact::DecisionRefused { .. }
-            | Fact::RequestLapsed { .. }
             | Fact::TakenOver { .. }
             | Fact::Writing { .. }
             | Fact::ReadBack { .. }
@@ -260,6 +303,12 @@ impl Told {
             | Fact::TokenMade { .. }
             | Fact::TokenRevoked { .. } => {}
         }
+        None
+    }
+
+    /// How many grants there ever were.
+    pub fn granted(&self) -> usize {
+        self.granted
     }
 
     fn change(&mut self, grant: &GrantId, change: impl FnOnce(&mut Grant)) {
@@ -275,10 +324,29 @@ impl Told {
             differs("the policy")
         } else if self.policy_version != target.policy_version() {
             differs("the policy's version")
+        } else if self.trial.as_ref() != target.trial() {
+            differs("the policy that waits for a confirmation")
         } else if self.grants != *target.grants() {
             differs("a grant")
         } else {
             Ok(())
+        }
+    }
+
+    /// The same for the requests that wait and name the target: what is not told may not be approved.
+    pub fn agrees_with_pending(&self, chain: &Chain, stored: &[Request]) -> Result<(), BadRecord> {
+        let waiting = |it: &Request| Waiting {
+            by: it.by.clone(),
+            asked: it.what.clone(),
+            why: it.justification.as_ref().map(ToString::to_string),
+            until: it.due_at().unwrap_or_default(),
+        };
+        let stored: BTreeMap<RequestId, Waiting> =
+            stored.iter().map(|it| (it.id.clone(), waiting(it))).collect();
+        if stored == self.pending {
+            Ok(())
+        } else {
+            Err(BadRecord::OtherState { chain: chain.clone(), field: "a request that waits" })
         }
     }
 }

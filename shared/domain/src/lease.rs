@@ -29,7 +29,7 @@ pub enum Window {
     For(SignedDuration),
     /// Until then, from when it is granted.
     Until(Timestamp),
-    /// From then on, this long.
+    /// From then on, this long; what of it is over already is not granted.
     From {
         /// When it starts.
         start: Timestamp,
@@ -100,8 +100,10 @@ impl Window {
                 if START_WITHIN < start.duration_since(now) {
                     return Err(Refusal::StartsTooLate { start, within: START_WITHIN });
                 }
-                let lease = Lease::starting(start, length)?;
-                if lease.is_over(now) { Err(Refusal::Over) } else { Ok(lease) }
+                // Nobody was let in before they asked, whatever start they gave.
+                let Lease { end, .. } = Lease::starting(start, length)?;
+                let start = start.max(now);
+                Lease::starting(start, end.duration_since(start))
             }
         }
     }

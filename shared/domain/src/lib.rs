@@ -37,7 +37,7 @@ pub use path::{Admitted, Decision, Packet, azure_default_rules};
 pub use policy::{Approvers, PORTS_MAX, Policy, PortRule, Terms};
 pub use refusal::{Refusal, RefusalKind, Refusals};
 pub use request::{Ask, Request, RequestState, What};
-pub use review::{GATES_MAX, Outcome, Review, TARGETS_MAX, review};
+pub use review::{GATES_MAX, Outcome, Review, SOURCES_MAX, TARGETS_MAX, review};
 pub use rules::{
     Action, Bands, Change, ChangeTo, Diff, Etag, Firewall, FirewallKind, Foreign, Held, Rule, RuleSet,
     Snapshot, diff,

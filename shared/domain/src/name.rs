@@ -35,8 +35,8 @@ macro_rules! names {
         impl FromStr for $name {
             type Err = BadName;
             fn from_str(text: &str) -> Result<Self, BadName> {
-                let accepts: fn(char) -> bool = $accepts;
-                if text.is_empty() || $max < text.len() || !text.chars().all(accepts) || text.trim() != text {
+                let accepts: fn(&str) -> bool = $accepts;
+                if text.is_empty() || $max < text.len() || !accepts(text) || text.trim() != text {
                     let given = text.chars().take(80).collect();
                     return Err(BadName { given, what: $what, wanted: $wanted });
                 }
@@ -67,23 +67,45 @@ macro_rules! names {
 
 names! {
     /// The machine: an ARM resource id, an instance ARN, a host.
-    TargetId: "a target id", 512, "1 to 512 printable characters without spaces", |c| c.is_ascii_graphic();
+    TargetId: "a target id", 512, "1 to 512 printable characters without spaces, and not `portcullis`",
+        |it| is_word(it) && it != REST;
     /// What holds rules, possibly for several targets.
-    FirewallId: "a firewall id", 512, "1 to 512 printable characters without spaces", |c| c.is_ascii_graphic();
+    FirewallId: "a firewall id", 512, "1 to 512 printable characters without spaces", is_word;
     /// One request. Derived from the requester and their idempotency key.
-    RequestId: "a request id", 64, "1 to 64 letters, digits or dashes", |c| c.is_ascii_alphanumeric() || c == '-';
+    RequestId: "a request id", 64, "1 to 64 letters, digits or dashes", is_slug;
     /// The life of one asked port on one target. Derived from its request.
-    GrantId: "a grant id", 80, "1 to 80 letters, digits or dashes", |c| c.is_ascii_alphanumeric() || c == '-';
-    /// Who asks, approves or closes.
-    Person: "a person", 128, "1 to 128 printable characters", |c| !c.is_control();
+    GrantId: "a grant id", 80, "1 to 80 letters, digits or dashes", is_slug;
+    /// Who asks, approves or closes. Nothing invisible is in it: two that look alike are one.
+    Person: "a person", 128, "1 to 128 letters, digits, spaces or ASCII signs",
+        |it| it.chars().all(|c| c.is_alphanumeric() || c.is_ascii_graphic() || c == ' ');
     /// Why somebody asks, in their own words.
-    Justification: "a justification", 1000, "1 to 1000 characters on one line", |c| !c.is_control();
+    Justification: "a justification", 1000, "1 to 1000 characters on one line",
+        |it| !it.chars().any(char::is_control);
     /// Chosen by a client so that asking twice is asking once.
-    IdempotencyKey: "an idempotency key", 255, "1 to 255 printable characters", |c| c.is_ascii_graphic() || c == ' ';
+    IdempotencyKey: "an idempotency key", 255, "1 to 255 printable characters",
+        |it| it.chars().all(|c| c.is_ascii_graphic() || c == ' ');
     /// One run of one worker. No two runs that may be alive together share it.
-    ClaimToken: "a claim token", 128, "1 to 128 printable characters without spaces", |c| c.is_ascii_graphic();
+    ClaimToken: "a claim token", 128, "1 to 128 printable characters without spaces", is_word;
     /// One chain of journal entries: a target's, or the one for everything that is no target's.
-    Chain: "a journal chain", 512, "a target id, or `portcullis` for what concerns no target", |c| c.is_ascii_graphic();
+    Chain: "a journal chain", 512, "a target id, or `portcullis` for what concerns no target", is_word;
+}
+
+/// The name of the chain for what concerns no target.
+const REST: &str = "portcullis";
+
+fn is_word(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_graphic())
+}
+
+fn is_slug(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+}
+
+impl Person {
+    /// Who acts when nobody does.
+    pub fn portcullis() -> Self {
+        Self("portcullis".to_owned())
+    }
 }
 
 impl RequestId {
@@ -103,7 +125,12 @@ impl GrantId {
 impl Chain {
     /// The chain for everything that concerns no target.
     pub fn rest() -> Self {
-        Self("portcullis".to_owned())
+        Self(REST.to_owned())
+    }
+
+    /// The target whose chain it is; none for the one of the rest.
+    pub fn target(&self) -> Option<TargetId> {
+        self.0.parse().ok()
     }
 }
 

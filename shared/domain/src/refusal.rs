@@ -27,6 +27,8 @@ pub enum Refusal {
     NoSources { target: TargetId, gate: Gate },
     #[error("`{asked}` may not reach port `{gate}` of `{target}`: sources within {allowed} may")]
     SourceNotAllowed { target: TargetId, gate: Gate, asked: Sources, allowed: Sources },
+    #[error("port `{gate}` of `{target}` would have `{count}` ranges in its leases: at most {max}")]
+    TooManySources { target: TargetId, gate: Gate, count: usize, max: usize },
     #[error("`{asked:#}` is too long: at most {max:#}")]
     TooLong { asked: SignedDuration, max: SignedDuration },
     #[error("`{asked:#}` is too short: at least {min:#}")]
@@ -60,6 +62,10 @@ pub enum Refusal {
     #[error("the new end must be later than `{end}`")]
     NotLater { end: Timestamp },
     // Guarding
+    #[error("`{target}` was changed by somebody else meanwhile: look at it again")]
+    ChangedMeanwhile { target: TargetId },
+    #[error("tokens are made and taken away by `{operator}`, not by `{by}`")]
+    NotTheOperator { by: Person, operator: Person },
     #[error("a policy needs at least one port")]
     NoPorts,
     #[error("port `{gate}` is in the policy twice")]
@@ -106,6 +112,7 @@ impl Refusal {
             Self::NotGuarded { .. } | Self::NoSuchPort { .. } => "not-guarded",
             Self::NoSources { .. } => "no-sources",
             Self::SourceNotAllowed { .. } => "source-not-allowed",
+            Self::TooManySources { .. } => "too-many-sources",
             Self::TooLong { .. } => "too-long",
             Self::TooShort { .. } => "too-short",
             Self::StartsTooLate { .. } => "starts-too-late",
@@ -120,6 +127,8 @@ impl Refusal {
             Self::GrantOver { .. } => "grant-over",
             Self::LastSeconds { .. } => "last-seconds",
             Self::NotLater { .. } => "not-later",
+            Self::ChangedMeanwhile { .. } => "changed-meanwhile",
+            Self::NotTheOperator { .. } => "not-the-operator",
             Self::NoPorts => "no-ports",
             Self::PortTwice { .. } => "port-twice",
             Self::NoAllowedSources { .. } => "no-allowed-sources",
@@ -138,14 +147,17 @@ impl Refusal {
             Self::SourceNotAllowed { .. }
             | Self::NobodyMayApprove { .. }
             | Self::OwnRequest { .. }
-            | Self::NotAnApprover { .. } => RefusalKind::Forbidden,
+            | Self::NotAnApprover { .. }
+            | Self::NotTheOperator { .. } => RefusalKind::Forbidden,
             Self::NotEnabled { .. }
+            | Self::TooManySources { .. }
             | Self::KeyReused
             | Self::NotPending { .. }
             | Self::NotAsShown
             | Self::GrantOver { .. }
             | Self::LastSeconds { .. }
             | Self::AlreadyEnabled { .. }
+            | Self::ChangedMeanwhile { .. }
             | Self::Unsupported { .. }
             | Self::NothingToConfirm { .. }
             | Self::Unconfirmed { .. } => RefusalKind::State,

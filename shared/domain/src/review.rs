@@ -11,6 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const TARGETS_MAX: usize = 20;
 /// How many gates one request may open.
 pub const GATES_MAX: usize = 40;
+/// How many ranges the leases of one gate may have together: an NSG rule takes as many, and one asker
+/// must not use up what the others need.
+pub const SOURCES_MAX: usize = 4_000;
 
 /// The whole answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +49,8 @@ pub enum Outcome {
 
 /// Decides a request at `now`, given every target that it names and that is known.
 ///
-/// Monotone: a wider policy or a narrower request never turns a yes into a no.
+/// Monotone: wider sources or a longer maximum in the policy, or narrower sources in the request, never
+/// turn a yes into a no.
 pub fn review(
     request: &Request,
     targets: &BTreeMap<TargetId, Target>,
@@ -125,6 +129,9 @@ impl Reviewed {
                     }
                 };
                 self.gate(request, &target, gate, &ask.sources, policy);
+                if let Some(known) = targets.get(&target) {
+                    self.room(known, gate, &ask.sources, now);
+                }
                 self.length(lease, lease.start().max(now), policy, gate, terms);
                 let id = GrantId::derived(&request.id, grants.len() + 1);
                 let at = (target.clone(), gate);
@@ -204,6 +211,15 @@ impl Reviewed {
                 self.refuse(Refusal::NobodyMayApprove { target, gate, by: request.by.clone() });
             }
             self.approvers = Some(self.approvers.as_ref().map_or(approvers.clone(), |it| it.and(approvers)));
+        }
+    }
+
+    /// Is there room for these sources beside those of the leases that are not over?
+    fn room(&mut self, target: &Target, gate: Gate, sources: &Sources, now: Timestamp) {
+        let beside = target.grants().values().filter(|it| it.gate == gate && !it.lease.is_over(now));
+        let count = sources.ranges().len() + beside.map(|it| it.sources.ranges().len()).sum::<usize>();
+        if SOURCES_MAX < count {
+            self.refuse(Refusal::TooManySources { target: target.id.clone(), gate, count, max: SOURCES_MAX });
         }
     }
 

@@ -2,8 +2,8 @@
 
 use crate::{
     Admitted, Chain, ClaimToken, Decision, Diff, Digest, EndReason, Entry, Fact, Firewall, Gate, Grant,
-    GrantId, Head, Lease, Owner, Packet, Person, Policy, Refusal, Rule, RuleName, RuleSet, Snapshot, Sources,
-    TargetId, diff, space::AddressSet,
+    GrantId, Head, Lease, Owner, Packet, Person, Policy, Refusal, RequestId, Rule, RuleName, RuleSet,
+    Snapshot, Sources, TargetId, diff, space::AddressSet,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -38,11 +38,11 @@ pub struct Target {
     trial: Option<Trial>,
     grants: BTreeMap<GrantId, Grant>,
     claim: Option<Claim>,
-    /// Times to look at the firewalls whatever the leases say; at most four.
+    /// Times to look at the firewalls whatever the leases say; at most five.
     looks: Vec<Timestamp>,
     /// How often in a row a read-back was not what we wanted, or there was none.
     misses: u32,
-    /// When that was last. What was due by then waits for the look that was set then.
+    /// The time at which that was last tried. What was due by then waits for the look that was set then.
     missed_at: Option<Timestamp>,
     /// What the last read-back that agreed held; none while somebody may be writing.
     agreed: Option<BTreeMap<String, Mark>>,
@@ -192,6 +192,7 @@ impl Target {
     /// Grants what was reviewed and approved.
     #[must_use]
     pub fn grant(mut self, grants: Vec<Grant>, approver: Option<&Person>, now: Timestamp) -> Next {
+        self.want(now);
         let mut facts = vec![];
         for grant in grants {
             self.grants.insert(grant.id.clone(), grant.clone());
@@ -204,8 +205,8 @@ impl Target {
     #[must_use]
     pub fn prolong(
         mut self,
-        grant: &GrantId,
-        lease: Lease,
+        (grant, lease): (&GrantId, Lease),
+        request: &RequestId,
         by: &Person,
         approver: Option<&Person>,
         now: Timestamp,
@@ -213,7 +214,8 @@ impl Target {
         let live = self.grants.get_mut(grant).filter(|it| !it.lease.is_over(now));
         let facts = live.map(|it| {
             it.lease = lease;
-            Fact::Extended { grant: grant.clone(), lease, by: by.clone(), approver: approver.cloned() }
+            let (grant, request) = (grant.clone(), request.clone());
+            Fact::Extended { grant, request, lease, by: by.clone(), approver: approver.cloned() }
         });
         if facts.is_some() {
             self.look(now);
@@ -226,6 +228,9 @@ impl Target {
     pub fn close(mut self, grant: &GrantId, by: &Person, now: Timestamp) -> Next {
         let live = self.grants.get_mut(grant).filter(|it| !it.lease.is_over(now));
         let facts = live.map(|it| end(it, EndReason::UserRequested, by, now));
+        if facts.is_some() {
+            self.want(now);
+        }
         self.record(now, facts, vec![])
     }
 
@@ -261,10 +266,9 @@ impl Target {
         }
         if let Some(trial) = self.trial.take_if(|it| it.until <= now) {
             self.policy_version += 1;
-            facts.push(Fact::PolicyReverted { version: self.policy_version, policy: trial.before.clone() });
-            let nobody = PORTCULLIS.parse().ok();
-            facts
-                .extend(nobody.into_iter().flat_map(|by: Person| self.guard(trial.before.clone(), &by, now)));
+            let (version, policy) = (self.policy_version, trial.before.clone());
+            facts.push(Fact::PolicyReverted { version, policy });
+            facts.extend(self.guard(trial.before, &Person::portcullis(), now));
         }
         self.record(now, facts, vec![])
     }
@@ -317,7 +321,7 @@ impl Target {
         if is_settled && self.grants.values().all(|it| it.open_failed.is_none() || it.opened_at.is_some()) {
             (self.misses, self.missed_at) = (0, None);
         } else {
-            self.miss(seen.read_at);
+            self.miss(now, seen.read_at);
         }
         self.record(seen.read_at, facts, closed)
     }
@@ -331,7 +335,7 @@ impl Target {
         let soonest = self.looks.iter().copied().filter(|look| now < *look).min();
         self.looks = looks(now);
         self.looks.extend(soonest);
-        self.miss(now);
+        self.miss(now, now);
         // The first failure, the second, the fourth and so on: something broken for good fills no journal.
         let facts = self.misses.is_power_of_two().then_some(Fact::SettleFailed { why });
         self.record(now, facts, vec![])
@@ -475,19 +479,28 @@ impl Target {
         seen.firewalls.iter().flat_map(of).collect()
     }
 
-    /// Somebody has to look, now.
-    fn look(&mut self, now: Timestamp) {
-        if self.looks.iter().all(|look| now < *look) {
-            self.looks.push(now);
+    /// Somebody has to look by then.
+    fn look(&mut self, by: Timestamp) {
+        if self.looks.iter().all(|look| by < *look) {
+            self.looks.push(by);
         }
     }
 
-    /// Twice the wait with every miss.
-    fn miss(&mut self, at: Timestamp) {
+    /// What is wanted anew does not wait for the look that a miss has set.
+    fn want(&mut self, now: Timestamp) {
+        if self.missed_at.is_some() {
+            self.look(now);
+        }
+    }
+
+    /// Twice the wait with every miss. It was tried for what was due at `now`, and not for what came due
+    /// before it was seen, at `at`, to be missed.
+    fn miss(&mut self, now: Timestamp, at: Timestamp) {
         let doubled = RETRY_MIN.checked_mul(1_i32 << self.misses.min(10)).unwrap_or(RETRY_MAX);
         self.misses = self.misses.saturating_add(1);
-        self.missed_at = Some(at);
-        self.looks.push(after(at, doubled.min(RETRY_MAX)));
+        self.missed_at = Some(now);
+        // A look that comes sooner sets the next one itself: one chain of looks, however many started it.
+        self.look(after(at, doubled.min(RETRY_MAX)));
     }
 
     fn record(mut self, at: Timestamp, facts: impl IntoIterator<Item = Fact>, closed: Vec<Grant>) -> Next {
@@ -501,9 +514,6 @@ impl Target {
         Next { target: self, entries, grants }
     }
 }
-
-/// Who acts when nobody does.
-const PORTCULLIS: &str = "portcullis";
 
 /// What was read, beside what was wanted.
 struct View<'a> {

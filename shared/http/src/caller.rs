@@ -33,7 +33,8 @@ impl Proxies {
 
     /// Where a caller is: the peer itself, or if that is a proxy of ours, the last address that one of
     /// ours saw. Whatever stands further left in the header was written by somebody else.
-    fn address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    /// `None` if one of ours says what nobody understands: that is not the proxy's own address.
+    fn address(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
         let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|it| it.to_str().ok());
         let hops: Vec<&str> = forwarded.flat_map(|it| it.split(',')).map(str::trim).collect();
         let mut address = peer.to_canonical();
@@ -41,13 +42,16 @@ impl Proxies {
             if !self.0.iter().any(|range| range.contains(&address)) {
                 break;
             }
-            match hop.parse::<IpAddr>() {
-                Ok(next) => address = next.to_canonical(),
-                Err(_) => break,
-            }
+            address = hop_address(hop)?.to_canonical();
         }
-        address
+        Some(address)
     }
+}
+
+/// An address as proxies write it: some with the port.
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    let plain = hop.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(hop);
+    plain.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|it| it.ip()))
 }
 
 impl<S: Site> FromRequestParts<Arc<S>> for Caller {
@@ -65,7 +69,7 @@ impl<S: Site> FromRequestParts<Arc<S>> for Caller {
         };
         let person = person.ok_or_else(|| Problem::unauthorized("this token is not valid, or no longer"))?;
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|it| it.0.ip());
-        let address = peer.map(|peer| site.proxies().address(peer, &parts.headers));
+        let address = peer.and_then(|peer| site.proxies().address(peer, &parts.headers));
         Ok(Self { person, address })
     }
 }
@@ -78,7 +82,8 @@ mod tests {
         let proxies = Proxies(proxies.iter().map(|it| it.parse().expect("valid")).collect());
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-for", forwarded.parse().expect("valid"));
-        proxies.address(peer.parse().expect("valid"), &headers).to_string()
+        let address = proxies.address(peer.parse().expect("valid"), &headers);
+        address.map(|it| it.to_string()).unwrap_or_default()
     }
 
     #[test]
@@ -91,6 +96,15 @@ mod tests {
     fn what_a_caller_writes_into_the_header_is_not_believed() {
         assert_eq!(address(&["10.0.0.0/8"], "10.0.0.1", "1.1.1.1, 203.0.113.9"), "203.0.113.9");
         assert_eq!(address(&["10.0.0.0/8"], "10.0.0.1", "203.0.113.9, 10.0.0.2"), "203.0.113.9");
-        assert_eq!(address(&["10.0.0.0/8"], "10.0.0.1", "rubbish"), "10.0.0.1");
+        assert_eq!(address(&["10.0.0.0/8"], "10.0.0.1", "rubbish, 203.0.113.9"), "203.0.113.9");
+    }
+
+    #[test]
+    fn a_proxy_may_write_the_port_and_what_nobody_understands_is_nobody() {
+        let forwarded = |hop| address(&["10.0.0.0/8"], "10.0.0.1", hop);
+        assert_eq!(forwarded("203.0.113.9:50123"), "203.0.113.9");
+        assert_eq!(forwarded("[2001:db8::1]:50123"), "2001:db8::1");
+        assert_eq!(forwarded("[2001:db8::1]"), "2001:db8::1");
+        assert_eq!(forwarded("rubbish"), "", "and not the proxy");
     }
 }

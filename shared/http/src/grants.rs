@@ -68,8 +68,8 @@ pub(crate) async fn close<S: Site>(
 #[utoipa::path(post, path = "/v1/grants/{grant}/extend", params(("grant" = String, Path),
     ("Idempotency-Key" = Option<String>, Header, description = "the same key is the same request")),
     request_body = ExtendBody,
-    responses((status = 202, body = AnswerView), (status = 404, body = Problem), (status = 409, body = Problem),
-        (status = 422, body = Problem)))]
+    responses((status = 202, body = AnswerView), (status = 403, body = Problem), (status = 404, body = Problem),
+        (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn extend<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,

@@ -12,11 +12,14 @@ use axum::{
 };
 use jiff::Timestamp;
 use portcullis_app::{self as app, ports::Store};
-use portcullis_domain::{IdempotencyKey, Person};
+use portcullis_domain::{IdempotencyKey, Person, Refusal, Refusals};
 use std::sync::Arc;
 use utoipa::{
     Modify,
-    openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+    openapi::{
+        ContentBuilder, Ref, ResponseBuilder,
+        security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+    },
 };
 
 /// How many items a part of a list has when nobody says, and at most.
@@ -49,26 +52,38 @@ pub(crate) async fn tokens<S: Site>(
 }
 
 /// Makes a person's token anew: the one before is no longer valid. It is shown this once.
-#[utoipa::path(post, path = "/v1/tokens", request_body = TokenBody, responses((status = 201, body = TokenMade)))]
+#[utoipa::path(post, path = "/v1/tokens", request_body = TokenBody,
+    responses((status = 201, body = TokenMade), (status = 403, body = Problem)))]
 pub(crate) async fn issue_token<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,
     Body(body): Body<TokenBody>,
 ) -> Result<(StatusCode, Json<TokenMade>), Problem> {
+    operator(&*site, &caller)?;
     let token = site.issue_token(&body.person, &caller.person).await?;
     Ok((StatusCode::CREATED, Json(TokenMade { person: body.person.to_string(), token })))
 }
 
 /// Takes a person's token away.
 #[utoipa::path(delete, path = "/v1/tokens/{person}", params(("person" = String, Path)),
-    responses((status = 204), (status = 404, body = Problem)))]
+    responses((status = 204), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(crate) async fn revoke_token<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,
     Named(person): Named<Person>,
 ) -> Result<StatusCode, Problem> {
+    operator(&*site, &caller)?;
     site.revoke_token(&person, &caller.person).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+fn operator<S: Site>(site: &S, caller: &Caller) -> Result<(), Problem> {
+    let (by, operator) = (&caller.person, site.operator());
+    if by == operator {
+        return Ok(());
+    }
+    let reason = Refusal::NotTheOperator { by: by.clone(), operator: operator.clone() };
+    Err(Refusals::from(reason).into())
 }
 
 /// Is it alive, and does the table answer?
@@ -105,7 +120,8 @@ pub(crate) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
     }
 }
 
-/// Every path wants a bearer token unless it says otherwise.
+/// Every path wants a bearer token unless it says otherwise, and may answer that there was none, that it
+/// cannot read the input, or that it cannot say now.
 #[derive(Debug)]
 pub(crate) struct Bearer;
 
@@ -115,5 +131,18 @@ impl Modify for Bearer {
         let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
         openapi.components.get_or_insert_default().add_security_scheme(NAME, scheme);
         openapi.security = Some(vec![SecurityRequirement::new(NAME, Vec::<String>::new())]);
+        let content = || ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        let problem = |why: &str| {
+            ResponseBuilder::new().description(why).content("application/problem+json", content()).build()
+        };
+        let items = openapi.paths.paths.values_mut();
+        let all = items.flat_map(|it| [it.get.as_mut(), it.post.as_mut(), it.delete.as_mut()]);
+        for operation in all.flatten().filter(|it| it.security.is_none()) {
+            for (status, why) in [("400", "cannot be read"), ("401", "no valid token"), ("503", "try again")]
+            {
+                let known = operation.responses.responses.entry(status.to_owned());
+                known.or_insert_with(|| problem(why).into());
+            }
+        }
     }
 }

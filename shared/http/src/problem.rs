@@ -1,5 +1,6 @@
 //! What is answered when it is not what was asked for: RFC 9457 problems.
 
+use crate::BODY_MAX;
 use axum::{
     Json,
     extract::{FromRequest, FromRequestParts, Request, rejection::JsonRejection},
@@ -140,6 +141,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             Ok(Json(body)) => Ok(Self(body)),
             Err(JsonRejection::MissingJsonContentType(_)) => {
                 Err(Problem::bad_input("the body must be JSON, with `content-type: application/json`"))
+            }
+            Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                let detail = format!("the body is too long: at most {BODY_MAX} bytes");
+                Err(Problem::of(rejection.status(), "too-large", "The body is too long", detail))
             }
             Err(rejection) => Err(Problem::bad_input(rejection.body_text())),
         }

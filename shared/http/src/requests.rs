@@ -114,7 +114,8 @@ pub(crate) async fn show<S: Site>(
 /// Says yes to what was shown.
 #[utoipa::path(post, path = "/v1/requests/{request}/approve", params(("request" = String, Path)),
     request_body = ApproveBody,
-    responses((status = 200, body = AnswerView), (status = 403, body = Problem), (status = 409, body = Problem)))]
+    responses((status = 200, body = AnswerView), (status = 403, body = Problem), (status = 404, body = Problem),
+        (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn approve<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,
@@ -129,7 +130,8 @@ pub(crate) async fn approve<S: Site>(
 /// Says no to what was shown.
 #[utoipa::path(post, path = "/v1/requests/{request}/reject", params(("request" = String, Path)),
     request_body = RejectBody,
-    responses((status = 200, body = AnswerView), (status = 403, body = Problem), (status = 409, body = Problem)))]
+    responses((status = 200, body = AnswerView), (status = 403, body = Problem), (status = 404, body = Problem),
+        (status = 409, body = Problem)))]
 pub(crate) async fn reject<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,

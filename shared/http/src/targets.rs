@@ -52,7 +52,8 @@ pub(crate) async fn show<S: Site>(
 
 /// Guards a machine: its ports are shut but for leases.
 #[utoipa::path(post, path = "/v1/targets/{target}/enable", params(("target" = String, Path)), request_body = EnableBody,
-    responses((status = 200, body = GuardedView), (status = 409, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = GuardedView), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 422, body = Problem)))]
 pub(crate) async fn enable<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,
@@ -67,7 +68,8 @@ pub(crate) async fn enable<S: Site>(
 
 /// Changes what is guarded: adds ports, changes settings, removes ports. Other machines are not touched.
 #[utoipa::path(post, path = "/v1/targets/{target}/edit", params(("target" = String, Path)), request_body = EditBody,
-    responses((status = 200, body = GuardedView), (status = 409, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = GuardedView), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 422, body = Problem)))]
 pub(crate) async fn edit<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,
@@ -76,6 +78,7 @@ pub(crate) async fn edit<S: Site>(
 ) -> Result<Json<GuardedView>, Problem> {
     let guarding =
         Guarding { target: target.clone(), by: caller.person, confirm_within: body.confirm_within };
+    body.ports.iter().try_for_each(PortRuleBody::check)?;
     let terms = *site.terms();
     let edited = |before: &Policy| edited(before, &target, &body, &terms);
     let guarded = app::edit(site.store(), site.outside(), &guarding, edited, site.now()).await?;
@@ -84,31 +87,32 @@ pub(crate) async fn edit<S: Site>(
 
 /// Guards a machine no longer. Its grants end, and its firewalls become what they were before.
 #[utoipa::path(post, path = "/v1/targets/{target}/disable", params(("target" = String, Path)),
-    responses((status = 200, body = GuardedView), (status = 409, body = Problem)))]
+    responses((status = 200, body = GuardedView), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(crate) async fn disable<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,
     Named(target): Named<TargetId>,
 ) -> Result<Json<GuardedView>, Problem> {
-    let target = app::disable(site.store(), &target, &caller.person, site.now()).await?;
+    let target = app::disable(site.store(), site.outside(), &target, &caller.person, site.now()).await?;
     Ok(Json(Guarded { target, warnings: vec![] }.into()))
 }
 
 /// Keeps a policy change that would lapse.
 #[utoipa::path(post, path = "/v1/targets/{target}/confirm", params(("target" = String, Path)),
-    responses((status = 200, body = GuardedView), (status = 409, body = Problem)))]
+    responses((status = 200, body = GuardedView), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(crate) async fn confirm<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,
     Named(target): Named<TargetId>,
 ) -> Result<Json<GuardedView>, Problem> {
-    let target = app::confirm(site.store(), &target, &caller.person, site.now()).await?;
+    let target = app::confirm(site.store(), site.outside(), &target, &caller.person, site.now()).await?;
     Ok(Json(Guarded { target, warnings: vec![] }.into()))
 }
 
 /// What would be written to a machine's firewalls, as it is guarded or would be with these ports.
 #[utoipa::path(post, path = "/v1/targets/{target}/plan", params(("target" = String, Path)), request_body = EnableBody,
-    responses((status = 200, body = PlanView), (status = 409, body = Problem)))]
+    responses((status = 200, body = PlanView), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 422, body = Problem)))]
 pub(crate) async fn plan<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,
@@ -138,7 +142,7 @@ pub(crate) async fn plan<S: Site>(
 
 /// Whether a packet gets to a machine, and which rule says so. The firewalls are asked, not the table.
 #[utoipa::path(get, path = "/v1/targets/{target}/check", params(("target" = String, Path), CheckQuery),
-    responses((status = 200, body = CheckView), (status = 404, body = Problem)))]
+    responses((status = 200, body = CheckView), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(crate) async fn check<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,
@@ -160,7 +164,7 @@ pub(crate) async fn check<S: Site>(
 
 /// What happened to a machine, oldest first. `after` is the number to start from.
 #[utoipa::path(get, path = "/v1/targets/{target}/activity", params(("target" = String, Path), PageQuery),
-    responses((status = 200, body = Listed<EntryView>)))]
+    responses((status = 200, body = Listed<EntryView>), (status = 404, body = Problem)))]
 pub(crate) async fn activity<S: Site>(
     State(site): State<Arc<S>>,
     _: Caller,
@@ -171,7 +175,7 @@ pub(crate) async fn activity<S: Site>(
     let from = page.after.as_deref().unwrap_or("0");
     let from =
         from.parse().map_err(|_| Problem::bad_input(format!("`{from}` is not the number of an entry")))?;
-    let entries = app::activity(site.store(), &chain, from, at_most).await?;
+    let entries = app::activity(site.store(), site.outside(), &chain, from, at_most).await?;
     let next = entries.last().filter(|_| entries.len() == at_most).map(|it| (it.n + 1).to_string());
     let view = |it: portcullis_domain::Entry| EntryView {
         n: it.n,
@@ -203,10 +207,9 @@ async fn wanted<S: Site>(site: &S, target: &TargetId, ports: &[PortRuleBody]) ->
         let machine = site.outside().machine(target).await?;
         let machine = machine.ok_or_else(|| Error::NotFound { what: "target", name: target.to_string() })?;
         let Gate { port, protocol } = machine.os.default_gate();
-        let offered = PortRule::offered(port, protocol);
-        // A demonstration allows less than the three hours that are offered, never more.
-        vec![offered]
+        vec![PortRule::offered(port, protocol)]
     } else {
+        ports.iter().try_for_each(PortRuleBody::check)?;
         ports.iter().map(|it| it.over(None)).collect()
     };
     Ok(Policy::of(rules, site.terms())?)
@@ -222,18 +225,28 @@ fn edited(before: &Policy, target: &TargetId, body: &EditBody, terms: &Terms) ->
         rules.retain(|it| it.gate() != *gate);
     }
     for port in &body.ports {
-        let at = rules.iter().position(|it| {
+        let is_meant = |it: &PortRule| {
             it.port == port.port && port.protocol.is_none_or(|protocol| protocol == it.protocol)
-        });
-        match at.and_then(|at| rules.get_mut(at)) {
-            Some(rule) => *rule = port.over(Some(rule)),
-            None => rules.push(port.over(None)),
+        };
+        if rules.iter().any(is_meant) {
+            // As when asking: without a protocol every rule of the port is meant.
+            rules.iter_mut().filter(|it| is_meant(it)).for_each(|it| *it = port.over(Some(it)));
+        } else {
+            rules.push(port.over(None));
         }
     }
     Ok(Policy::of(rules, terms)?)
 }
 
 impl PortRuleBody {
+    fn check(&self) -> Result<(), Problem> {
+        if self.no_approval && self.approvers.is_some() {
+            let detail = format!("port `{}` has either `approvers` or `no_approval`", self.port);
+            return Err(Problem::bad_input(detail));
+        }
+        Ok(())
+    }
+
     /// The rule that it makes of another one, or of what is offered.
     fn over(&self, before: Option<&PortRule>) -> PortRule {
         let offered = PortRule::offered(self.port, self.protocol.unwrap_or(Protocol::Tcp));

@@ -75,7 +75,7 @@ pub struct PortRuleBody {
     /// 1 to 65535.
     #[schema(value_type = u16)]
     pub port: portcullis_domain::Port,
-    /// `TCP` (the default), `UDP` or `*`.
+    /// `TCP`, `UDP` or `*`. Default: `TCP`; when editing, every rule of the port.
     #[schema(value_type = Option<String>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
@@ -531,7 +531,7 @@ impl From<&PortRule> for PortRuleView {
 impl TargetView {
     /// A discovered machine as it is at `now`.
     pub fn of(found: &Discovered, now: Timestamp) -> Self {
-        let last = found.recent.iter().find(|it| it.opened_at.is_some());
+        let last = found.recent.iter().filter(|it| it.opened_at.is_some()).max_by_key(|it| it.opened_at);
         let requests: BTreeSet<_> = found.recent.iter().map(|it| &it.request).collect();
         Self {
             id: found.machine.id.to_string(),

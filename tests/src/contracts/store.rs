@@ -144,6 +144,26 @@ pub async fn targets_are_listed_in_parts(store: &impl Store) {
     assert_eq!(listed, names);
 }
 
+/// Every chain that has an entry is listed by name, a part at a time, each once.
+pub async fn chains_are_listed_in_parts(store: &impl Store) {
+    assert_eq!(none(store.chains(None, 3).await), vec![], "an empty table has none");
+    for n in 0..5 {
+        done(store.commit(Batch::of(guarded(&format!("vm-{n}"), at(0)), Seen::NEVER)).await);
+    }
+    let (_, rest) = Head::default().append(&Chain::rest(), at(0), [Fact::DriftHealed]);
+    done(store.commit(Batch { rest, ..Batch::default() }).await);
+    let (mut listed, mut after): (Vec<Chain>, Option<Chain>) = (vec![], None);
+    loop {
+        let page = none(store.chains(after.as_ref(), 2).await);
+        assert!(page.len() <= 2, "at most as many as asked for");
+        let Some(last) = page.last() else { break };
+        after = Some(last.clone());
+        listed.extend(page);
+    }
+    let names = ["portcullis", "vm-0", "vm-1", "vm-2", "vm-3", "vm-4"].map(named::<Chain>);
+    assert_eq!(listed, names);
+}
+
 /// Requests are listed newest first, a part at a time, each once, and only those that fit.
 pub async fn requests_are_listed_newest_first(store: &impl Store) {
     let mut ids = vec![];

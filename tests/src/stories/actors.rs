@@ -75,8 +75,8 @@ impl Wish {
             Self::Edit { guarding, policy } => {
                 app::edit(o, o, guarding, |_| Ok(policy.clone()), now).await.map(|_| ())
             }
-            Self::Disable { target } => app::disable(o, target, &person("olga"), now).await.map(|_| ()),
-            Self::Confirm { target } => app::confirm(o, target, &person("olga"), now).await.map(|_| ()),
+            Self::Disable { target } => app::disable(o, o, target, &person("olga"), now).await.map(|_| ()),
+            Self::Confirm { target } => app::confirm(o, o, target, &person("olga"), now).await.map(|_| ()),
             Self::Open { asked } => app::initiate(o, &TERMS, asked, now).await.map(|_| ()),
             Self::Extend { by, key, grant, end } => {
                 app::extend(o, &TERMS, (by, key, None), (grant, *end), now).await.map(|_| ())

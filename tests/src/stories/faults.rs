@@ -27,7 +27,7 @@ pub enum Weather {
     OneDeath,
     /// The host sleeps for minutes, with every worker on it.
     Asleep,
-    /// Firewalls throttle, or fail for good until somebody repairs them.
+    /// Firewalls throttle, or fail for good until somebody repairs them; foreign hands meddle meanwhile.
     Outage,
     /// Writes land late, or twice.
     Late,
@@ -109,7 +109,7 @@ impl Weather {
             Self::OneLost => Faults { once: Some(Once::Lost), ..calm },
             Self::OneDeath => Faults { once: Some(Once::Death), ..calm },
             Self::Asleep => Faults { sleeps_max: 3, ..skewed },
-            Self::Outage => Faults { outages_max: 3, ..skewed },
+            Self::Outage => Faults { outages_max: 3, meddles_max: 3, ..skewed },
             Self::Late => Faults { late_once_in: 4, twice_once_in: 8, ..skewed },
             Self::Meddled => Faults { meddles_max: 4, intrusions_max: 2, ..skewed },
             Self::Stale => Faults { stale_once_in: 3, ..skewed },

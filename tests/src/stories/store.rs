@@ -202,6 +202,19 @@ impl Store for Outside {
         .await
     }
 
+    async fn chains(&self, after: Option<&Chain>, at_most: usize) -> Result<Vec<Chain>, Error> {
+        self.call(|world| {
+            let rows = world.table.targets.keys().map(Chain::from);
+            let rest = (!world.table.rest.is_empty()).then(Chain::rest);
+            let mut chains: Vec<Chain> = rows.chain(rest).collect();
+            chains.sort();
+            chains.retain(|it| after.is_none_or(|after| after < it));
+            chains.truncate(at_most.min(PAGE_MAX));
+            Ok(chains)
+        })
+        .await
+    }
+
     async fn requests(&self, of: &RequestFilter, page: &PageAsked) -> Result<Page<Request>, Error> {
         self.call(|world| {
             let requests = world.table.requests.values().map(|(it, _)| it);

@@ -83,7 +83,7 @@ impl Oracle {
     /// When a reconcile has healed what is wrong now; the first one may be lost in a storm.
     pub(in crate::stories) fn next_reconcile(&self, now: i64, may_be_lost: bool) -> i64 {
         let next = self.reconciles.iter().copied().find(|at| now < *at).unwrap_or(now);
-        if may_be_lost { next + RECONCILE_EVERY_MS } else { next }
+        PROMISED_MS + if may_be_lost { next + RECONCILE_EVERY_MS } else { next }
     }
 
     /// What goes wrong lets things be late until then, for one target or for all.

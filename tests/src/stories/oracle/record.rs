@@ -8,11 +8,12 @@ use crate::stories::{
     cloud::{Cloud, is_in_band},
     store::{Row, Table},
 };
+use ipnet::IpNet;
 use jiff::Timestamp;
 use portcullis_domain::{
-    CLAIM, Chain, Change, ChangeTo, ClaimToken, Entry, Fact, Grant, GrantId, LOOK_AGAIN, Lease, Owner,
-    Person, RETRY_MAX, RETRY_MIN, Request, RequestId, RequestState, Rule, Sources, Standing, Target,
-    TargetId, WORKER_LIFE,
+    Approvers, CLAIM, Chain, Change, ChangeTo, ClaimToken, Entry, Fact, Grant, GrantId, LOOK_AGAIN, Lease,
+    Owner, Person, RETRY_MAX, RETRY_MIN, Request, RequestId, RequestState, Rule, Standing, Target, TargetId,
+    WORKER_LIFE,
 };
 
 impl Oracle {
@@ -163,7 +164,11 @@ impl Oracle {
             self.break_rule("one-door-in", now, format!("{id} is longer than {:#}", rule.max));
         }
         let Some(approvers) = &rule.approvers else { return };
-        if !approver.is_some_and(|by| approvers.admit(by, &it.by)) {
+        let is_named = |by: &Person| match approvers {
+            Approvers::AnybodyElse => true,
+            Approvers::Only(people) => people.contains(by),
+        };
+        if !approver.is_some_and(|by| is_named(by) && *by != it.by) {
             self.break_rule(
                 "one-door-in",
                 now,
@@ -394,7 +399,9 @@ impl Oracle {
         if sources.is_empty() {
             self.break_rule("empty-is-nothing", now, format!("{change} admits nobody"));
         }
-        if Sources::of(sources.ranges().iter().copied()) != *sources {
+        let ranges = sources.ranges();
+        let is_twice = |it: &&IpNet| 1 < ranges.iter().filter(|other| other.contains(*it)).count();
+        if ranges.iter().any(|it| is_twice(&it)) {
             self.break_rule("union-of-leases", now, format!("{change} has ranges that overlap"));
         }
     }

@@ -1,0 +1,117 @@
+//! When somebody has to look at a target: told by the target alone, and never too late or too often.
+
+use jiff::{SignedDuration, Timestamp};
+use portcullis_domain::{
+    Action, Bands, Firewall, FirewallKind, Foreign, Held, LOOK_AGAIN, Protocol, RETRY_MAX, Snapshot, Sources,
+    Target,
+};
+use portcullis_tests::given::{self, at, guarded, named, person};
+
+const MILLIS: SignedDuration = SignedDuration::from_millis(100);
+
+/// A firewall that holds what it must for `target` at `now`, and a foreign rule above it that lets everybody in.
+fn defeated(target: &Target, now: Timestamp) -> Firewall {
+    let held = |(n, (name, rule)): (usize, (_, _))| {
+        let priority = 200 + u16::try_from(n).expect("few");
+        (name, Held { rule: Some(rule), priority, etag: None })
+    };
+    let anybody = Foreign {
+        name: "anybody".to_owned(),
+        priority: 50,
+        action: Action::Allow,
+        protocol: Protocol::Any,
+        sources: Sources::anywhere(),
+        ports: vec![22..=22],
+        reaches: true,
+    };
+    Firewall {
+        id: named("nsg"),
+        kind: FirewallKind::Ordered { otherwise: Action::Deny },
+        bands: Bands { allows: 200..300, denies: 200..300 },
+        ours: target.rules(now).into_iter().enumerate().map(held).collect(),
+        foreign: vec![anybody],
+    }
+}
+
+/// One worker's whole work: decides at `now`, and sees at `read_at` that the lock is defeated.
+fn settled(target: Target, now: Timestamp, read_at: Timestamp) -> Target {
+    let firewall = defeated(&target, now);
+    let claimed = target.claim(&named("worker"), now).target;
+    let seen = Snapshot { read_at, firewalls: vec![firewall], connected: vec![] };
+    claimed.confirm(&seen, false, now).target
+}
+
+/// A target whose lock is defeated for so long that the looks at it are as far apart as they get.
+fn long_missed() -> (Target, Timestamp) {
+    let (mut target, mut now) = (guarded("vm", at(0)).target, at(0));
+    while target.misses() < 8 {
+        now = target.due_at().expect("is missed");
+        target = settled(target, now, now + MILLIS);
+    }
+    (target, now)
+}
+
+#[test]
+fn what_stays_wrong_is_looked_at_every_half_minute_however_many_look() {
+    let (mut target, start) = long_missed();
+    let day = start + SignedDuration::from_hours(24);
+    let minute = SignedDuration::from_mins(1);
+    let (mut looks, mut backstop) = (0, start + minute);
+    loop {
+        let due_at = target.due_at().expect("is missed");
+        let now = due_at.min(backstop);
+        if day < now {
+            break;
+        }
+        if now == backstop {
+            backstop = now + minute;
+        }
+        looks += 1;
+        target = settled(target, now, now + MILLIS);
+    }
+    // One every half minute, and the backstop's own every minute.
+    let bound = 24 * 60 * 3 + 10;
+    assert!((24 * 60..=bound).contains(&looks), "{looks} looks in a day");
+}
+
+#[test]
+fn what_came_due_while_a_worker_looked_is_due_at_once() {
+    let (target, missed_at) = long_missed();
+    let request = given::request("ann", "1", "vm", missed_at);
+    let grant = given::grant(&request, &target.id, missed_at);
+    let end = grant.lease.end();
+    let target = target.grant(vec![grant], None, missed_at).target;
+    let target = settled(target, end - MILLIS, end + MILLIS);
+    assert_eq!(target.due_at(), Some(end), "the worker had decided before the end");
+    let tried = settled(target, end, end + MILLIS);
+    assert_eq!(tried.due_at(), Some(end + MILLIS + RETRY_MAX), "and what was tried waits for the next look");
+}
+
+#[test]
+fn what_is_wanted_anew_does_not_wait_for_a_miss() {
+    let (target, missed_at) = long_missed();
+    // By a clock that is behind the worker's.
+    let now = missed_at - MILLIS;
+    let request = given::request("ann", "1", "vm", now);
+    let grant = given::grant(&request, &target.id, now);
+    let id = grant.id.clone();
+    let asked = target.grant(vec![grant], None, now).target;
+    assert_eq!(asked.due_at(), Some(now));
+    let target = settled(asked, missed_at, missed_at + MILLIS);
+    let closed = target.close(&id, &person("ann"), now).target;
+    assert_eq!(closed.due_at(), Some(now));
+}
+
+#[test]
+fn what_was_written_is_looked_at_again() {
+    let target = guarded("vm", at(0)).target.claim(&named("worker"), at(0)).target;
+    let mut firewall = defeated(&target, at(0));
+    firewall.foreign.clear();
+    let seen = Snapshot { read_at: at(1), firewalls: vec![firewall], connected: vec![] };
+    let written = target.confirm(&seen, true, at(0)).target;
+    assert_eq!(written.due_at(), Some(at(1) + LOOK_AGAIN[0]));
+    let looked = written.claim(&named("worker"), at(61)).target.confirm(&seen, false, at(61)).target;
+    assert_eq!(looked.due_at(), Some(at(1) + LOOK_AGAIN[1]));
+    let looked = looked.claim(&named("worker"), at(301)).target.confirm(&seen, false, at(301)).target;
+    assert_eq!(looked.due_at(), None, "and then it rests");
+}
