@@ -199,6 +199,11 @@ impl Place {
         Answered { status, body: serde_json::from_slice(&bytes).unwrap_or_default() }
     }
 
+    /// Where the fleet is kept.
+    pub fn fleet_file(&self) -> PathBuf {
+        self.folder.path().join("fleet.json")
+    }
+
     /// Stops everything, and gives the folder with what was left.
     pub fn stop(self) -> (tempfile::TempDir, PathBuf) {
         drop(self.site);

@@ -285,6 +285,19 @@ fn a_folder_has_one_server_and_one_reader() {
 }
 
 #[test]
+fn nothing_that_is_guarded_is_left_alone() {
+    let Place { up, data } = Place::new(&[]);
+    up.kill();
+    let other = Command::new(program())
+        .args(["up", "--guard", "host", "--listen", "127.0.0.1:0", "--data"])
+        .arg(data.path())
+        .output()
+        .expect("runs");
+    assert_eq!(code(&other), USAGE, "{}", told(&other));
+    assert!(told(&other).contains("db-1") && told(&other).contains("--guard fleet"), "{}", told(&other));
+}
+
+#[test]
 fn the_demonstration_tells_the_whole_story() {
     let start = Instant::now();
     let demo = Command::new(program()).arg("demo").output().expect("runs");

@@ -185,6 +185,29 @@ fn killed_and_started_again_it_closes_on_time() {
 }
 
 #[test]
+fn a_machine_that_is_renamed_stays_guarded() {
+    const TEST: &str = "a_machine_that_is_renamed_stays_guarded";
+    if plays_a_part() {
+        return;
+    }
+    let Some(mut it) = Guarded::machine(TEST, &[]) else { return };
+    it.enable();
+    it.kill();
+    // As after a reboot, under another name.
+    it.network.nft("delete table inet portcullis");
+    assert!(it.reaches(VISITORS[1]), "nobody guards it");
+    let renamed = ["unshare", "--uts", "sh", "-c", "hostname renamed && exec \"$@\"", "sh"];
+    let within = [it.network.on_machine().as_slice(), &renamed].concat();
+    it.up = Some(Up::start(it.data.path(), &it.options, &within));
+    assert!(!it.reaches(VISITORS[1]), "shut before anything is served");
+    let targets = it.up().json(&["targets"]);
+    assert_eq!(
+        (text_of(&targets[0]["id"]), text_of(&targets[0]["name"])),
+        (it.host.clone(), "renamed".to_owned())
+    );
+}
+
+#[test]
 fn a_table_that_was_edited_by_hand_is_healed() {
     const TEST: &str = "a_table_that_was_edited_by_hand_is_healed";
     if plays_a_part() {

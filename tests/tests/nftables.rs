@@ -36,7 +36,7 @@ every_contract! {
 }
 
 fn host() -> Host {
-    Host::here("machine", Established::Survive, Arc::new(Timestamp::now)).expect("a name")
+    Host::here("machine", None, Established::Survive, Arc::new(Timestamp::now)).expect("a name")
 }
 
 fn now() -> Timestamp {

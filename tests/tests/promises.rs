@@ -1,10 +1,13 @@
 //! The promises of the README, each as a test of its name, through the real store and the real router.
 
 use jiff::SignedDuration;
-use portcullis_app::{self as app, Error, Guarding, ports::Firewalls};
-use portcullis_domain::{BadRecord, Fact, TargetId, Window};
+use portcullis_app::{
+    self as app, Error, Guarding,
+    ports::{Firewalls, Inventory, Machine, Machines, OurRule},
+};
+use portcullis_domain::{BadRecord, Change, Fact, Snapshot, TargetId, Window};
 use portcullis_http::wire::{AskBody, InitiateBody};
-use portcullis_local::RedbStore;
+use portcullis_local::{Fleet, RedbStore};
 use portcullis_tests::{
     given::{self, HOUR, asked, named},
     place::Place,
@@ -46,6 +49,78 @@ async fn shut_by_default() {
     place.pass(HOUR);
     place.expire().await;
     assert_eq!(who(&place, &id).await, [false, false, false]);
+    // Whoever loses the table, or names another one, must not find the machine open: its lock stays, and
+    // what it let in goes.
+    open(&place, &id, "ann", "3", ANN).await;
+    assert_eq!(who(&place, &id).await, [true, false, false]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let empty = RedbStore::open(&folder.path().join("portcullis.redb")).expect("opens");
+    app::reconcile(&empty, place.fleet(), &named("worker"), place.now()).await.expect("settled");
+    assert_eq!(who(&place, &id).await, [false, false, false]);
+    let seen = app::discover_one(&empty, place.fleet(), &id, place.now()).await.expect("seen");
+    assert!(seen.troubles.iter().any(|it| it.contains("enable it")), "{:?}", seen.troubles);
+    let guarding = Guarding { target: id.clone(), by: named("owner"), confirm_within: None };
+    app::enable(&empty, place.fleet(), &guarding, &given::ssh(), place.now()).await.expect("enabled");
+    app::disable(&empty, place.fleet(), &id, &named("owner"), place.now()).await.expect("disabled");
+    app::reconcile(&empty, place.fleet(), &named("worker-2"), place.now()).await.expect("settled");
+    assert_eq!(who(&place, &id).await, [true, true, true], "as it was before it was guarded");
+}
+
+/// A fleet whose rules cannot all be listed.
+struct Blind<'a>(&'a Fleet);
+
+impl Firewalls for Blind<'_> {
+    async fn read(&self, target: &TargetId) -> Result<Snapshot, Error> {
+        self.0.read(target).await
+    }
+
+    async fn ours(&self) -> Result<Vec<OurRule>, Error> {
+        Err(Error::Unavailable { doing: "list the rules", source: "one of the firewalls is away".into() })
+    }
+
+    async fn write(&self, target: Option<&TargetId>, changes: &[Change]) -> Result<(), Error> {
+        self.0.write(target, changes).await
+    }
+}
+
+impl Inventory for Blind<'_> {
+    async fn machines(&self, after: Option<&TargetId>, at_most: usize) -> Result<Machines, Error> {
+        self.0.machines(after, at_most).await
+    }
+
+    async fn machine(&self, id: &TargetId) -> Result<Option<Machine>, Error> {
+        self.0.machine(id).await
+    }
+}
+
+#[tokio::test]
+async fn a_sweep_that_fails_keeps_no_target_from_being_settled() {
+    let place = Place::new();
+    let unguarded = std::fs::read(place.fleet_file()).expect("a copy");
+    let id = place.guard("web-1", &given::ssh()).await;
+    // Somebody takes our rules away.
+    std::fs::write(place.fleet_file(), unguarded).expect("put back");
+    assert_eq!(who(&place, &id).await, [true, true, true]);
+    let blind = Blind(place.fleet());
+    let told = app::reconcile(place.store(), &blind, &named("worker"), place.now()).await;
+    assert!(matches!(told, Err(Error::Unavailable { .. })), "it is told: {told:?}");
+    assert_eq!(who(&place, &id).await, [false, false, false], "and healed all the same");
+}
+
+/// A rule that comes back when its target is guarded no longer, as from a saved ruleset, is cleaned up.
+#[tokio::test]
+async fn what_comes_back_after_disabling_is_cleaned_up() {
+    let place = Place::new();
+    let id = place.guard("web-1", &given::ssh()).await;
+    let fleet = place.fleet_file();
+    let saved = std::fs::read(&fleet).expect("a copy");
+    app::disable(place.store(), place.fleet(), &id, &named("owner"), place.now()).await.expect("disabled");
+    place.expire().await;
+    assert_eq!(who(&place, &id).await, [true, true, true]);
+    std::fs::write(&fleet, saved).expect("put back");
+    assert_eq!(who(&place, &id).await, [false, false, false]);
+    place.reconcile().await;
+    assert_eq!(who(&place, &id).await, [true, true, true]);
 }
 
 #[tokio::test]

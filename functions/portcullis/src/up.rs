@@ -5,8 +5,11 @@ use axum::Router;
 use clap::ValueEnum;
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
-use portcullis_app::{self as app, Error, Guarding, ports::Inventory};
-use portcullis_domain::{LEASE_MIN, Person, Policy, PortRule, Terms};
+use portcullis_app::{
+    self as app, Error, Guarding,
+    ports::{Inventory, Store},
+};
+use portcullis_domain::{LEASE_MIN, Person, Policy, PortRule, Target, TargetId, Terms};
 use portcullis_http::{Proxies, router};
 use portcullis_local::{Established, Fleet, Host, LocalBus, RedbStore, TokenBook};
 use rustix::fs::Mode;
@@ -114,12 +117,6 @@ pub struct Up {
 impl Up {
     /// Opens the data, settles every firewall, and listens; serves nothing yet.
     pub async fn start(data: &Path, args: &Args) -> Result<Self, Failure> {
-        make_private_folder(data)?;
-        let store = Arc::new(RedbStore::open(&store_file(data))?);
-        let tokens = TokenBook::of(&store);
-        let is_new_fleet = !fleet_file(data).exists();
-        let outside = outside(data, args).await?;
-        let terms = Terms { lease_min: args.lease_min, pending_for: args.pending_for };
         let times = [
             ("--pending-for", args.pending_for),
             ("--lease-min", args.lease_min),
@@ -129,6 +126,14 @@ impl Up {
         {
             return Err(Failure::usage(format!("`{option} {time:#}` is too short: at least 1s")));
         }
+        make_private_folder(data)?;
+        let store = Arc::new(RedbStore::open(&store_file(data))?);
+        let tokens = TokenBook::of(&store);
+        let is_new_fleet = !fleet_file(data).exists();
+        let guarded = guarded(&store).await?;
+        args.leave_nothing_alone(&guarded, data)?;
+        let outside = outside(data, args, &guarded).await?;
+        let terms = Terms { lease_min: args.lease_min, pending_for: args.pending_for };
         let reconcile_every = Duration::try_from(args.reconcile_every).unwrap_or(Duration::MAX);
         let proxies = Proxies::of(args.trusted_proxy.clone());
         let operator: Person = OPERATOR.parse().map_err(|error| broken("name the operator", error))?;
@@ -190,7 +195,25 @@ impl Up {
     }
 }
 
+impl Args {
+    /// What the table guards must be among what is guarded here, or it would never be settled again.
+    fn leave_nothing_alone(&self, guarded: &[Target], data: &Path) -> Result<(), Failure> {
+        let place = |it: &Target| if Host::is_named(&it.id) { Guard::Host } else { Guard::Fleet };
+        let Some(left) = guarded.iter().find(|it| !self.guard.contains(&place(it))) else { return Ok(()) };
+        let data = data.display();
+        Err(Failure::usage(format!("`{}` is guarded in `{data}`, and would be left alone", left.id))
+            .next(format!("add `--guard {}`, or choose another folder with --data", place(left).word())))
+    }
+}
+
 impl Guard {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Fleet => "fleet",
+            Self::Host => "host",
+        }
+    }
+
     fn words(self) -> &'static str {
         match self {
             Self::Fleet => "a simulated fleet",
@@ -208,7 +231,20 @@ fn fleet_file(data: &Path) -> PathBuf {
     data.join("fleet.json")
 }
 
-async fn outside(data: &Path, args: &Args) -> Result<Outside, Failure> {
+/// What has rules somewhere, by the table.
+async fn guarded(store: &RedbStore) -> Result<Vec<Target>, Failure> {
+    const PAGE: usize = 200;
+    let mut guarded: Vec<Target> = vec![];
+    let mut after: Option<TargetId> = None;
+    loop {
+        let page = store.targets(after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(guarded) };
+        after = Some(last.id.clone());
+        guarded.extend(page.into_iter().filter(|it| it.policy().is_some() || !it.grants().is_empty()));
+    }
+}
+
+async fn outside(data: &Path, args: &Args, guarded: &[Target]) -> Result<Outside, Failure> {
     let clock = || -> portcullis_local::Clock { Arc::new(Timestamp::now) };
     let mut outside = Outside { fleet: None, host: None };
     if args.guard.contains(&Guard::Fleet) {
@@ -219,7 +255,8 @@ async fn outside(data: &Path, args: &Args) -> Result<Outside, Failure> {
             EstablishedArg::Survive => Established::Survive,
             EstablishedArg::Cut => Established::Cut,
         };
-        let host = Host::here(&hostname(), established, clock())?;
+        let known = guarded.iter().map(|it| it.id.clone()).find(Host::is_named);
+        let host = Host::here(&hostname(), known, established, clock())?;
         host.probe().await?;
         outside.host = Some(host);
     }

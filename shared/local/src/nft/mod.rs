@@ -24,6 +24,8 @@ use tokio::{io::AsyncWriteExt, process::Command, sync::Mutex, time};
 /// Priorities here are only names: all our allows stand before all our denies.
 const ALLOWS: Range<u16> = 100..200;
 const DENIES: Range<u16> = 200..300;
+/// How the names of machines that guard themselves begin.
+const IDS: &str = "host/";
 /// How long one run of `nft` may take.
 const RUN_MAX: Duration = Duration::from_secs(5);
 
@@ -47,20 +49,34 @@ pub enum Established {
 }
 
 impl Host {
-    /// The machine of this name.
-    pub fn here(hostname: &str, established: Established, clock: Clock) -> Result<Self, Error> {
+    /// This machine, which is called so now. `known` is what it was called when it was first guarded: a
+    /// machine that is renamed stays guarded.
+    pub fn here(
+        hostname: &str,
+        known: Option<TargetId>,
+        established: Established,
+        clock: Clock,
+    ) -> Result<Self, Error> {
         let bad = |error: portcullis_domain::BadName| Error::Broken {
             doing: "name this machine",
             source: error.into(),
         };
         Ok(Self {
-            id: format!("host/{hostname}").parse().map_err(bad)?,
+            id: match known {
+                Some(known) => known,
+                None => format!("{IDS}{hostname}").parse().map_err(bad)?,
+            },
             firewall: format!("nftables/{FAMILY}/{TABLE}").parse().map_err(bad)?,
             name: hostname.to_owned(),
             established,
             clock,
             writing: Mutex::new(()),
         })
+    }
+
+    /// Is this the name of a machine that guards itself?
+    pub fn is_named(target: &TargetId) -> bool {
+        target.as_str().starts_with(IDS)
     }
 
     /// What this machine is called among targets.
