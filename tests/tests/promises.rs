@@ -3,11 +3,11 @@
 use jiff::SignedDuration;
 use portcullis_app::{
     self as app, Error, Guarding,
-    ports::{Firewalls, Inventory, Machine, Machines, OurRule},
+    ports::{Firewalls, Inventory, Machine, Machines, OurRule, Store},
 };
-use portcullis_domain::{BadRecord, Change, Fact, Snapshot, TargetId, Window};
+use portcullis_domain::{BadRecord, Chain, Change, Fact, Snapshot, TargetId, Window};
 use portcullis_http::wire::{AskBody, InitiateBody};
-use portcullis_local::{Fleet, RedbStore};
+use portcullis_local::RedbStore;
 use portcullis_tests::{
     given::{self, HOUR, asked, named},
     place::Place,
@@ -66,31 +66,63 @@ async fn shut_by_default() {
     assert_eq!(who(&place, &id).await, [true, true, true], "as it was before it was guarded");
 }
 
-/// A fleet whose rules cannot all be listed.
-struct Blind<'a>(&'a Fleet);
+/// A fleet in which something happens just when its rules are listed.
+struct Listing<'a> {
+    place: &'a Place,
+    happens: Happens,
+}
 
-impl Firewalls for Blind<'_> {
+enum Happens {
+    /// They cannot all be listed.
+    Failure,
+    /// A machine is guarded for the first time, and opened.
+    Guarding,
+}
+
+impl Firewalls for Listing<'_> {
     async fn read(&self, target: &TargetId) -> Result<Snapshot, Error> {
-        self.0.read(target).await
+        self.place.fleet().read(target).await
     }
 
     async fn ours(&self) -> Result<Vec<OurRule>, Error> {
-        Err(Error::Unavailable { doing: "list the rules", source: "one of the firewalls is away".into() })
+        match self.happens {
+            Happens::Failure => {
+                let source = "one of the firewalls is away".into();
+                Err(Error::Unavailable { doing: "list the rules", source })
+            }
+            Happens::Guarding => {
+                let id = self.place.guard("web-1", &given::ssh()).await;
+                open(self.place, &id, "ann", "1", ANN).await;
+                self.place.fleet().ours().await
+            }
+        }
     }
 
     async fn write(&self, target: Option<&TargetId>, changes: &[Change]) -> Result<(), Error> {
-        self.0.write(target, changes).await
+        self.place.fleet().write(target, changes).await
     }
 }
 
-impl Inventory for Blind<'_> {
+impl Inventory for Listing<'_> {
     async fn machines(&self, after: Option<&TargetId>, at_most: usize) -> Result<Machines, Error> {
-        self.0.machines(after, at_most).await
+        self.place.fleet().machines(after, at_most).await
     }
 
     async fn machine(&self, id: &TargetId) -> Result<Option<Machine>, Error> {
-        self.0.machine(id).await
+        self.place.fleet().machine(id).await
     }
+}
+
+/// Who lists the targets before the rules takes the rules of a target that came between for orphans.
+#[tokio::test]
+async fn unknown_is_asked_last() {
+    let place = Place::new();
+    let id = place.id("web-1").await;
+    let listing = Listing { place: &place, happens: Happens::Guarding };
+    app::reconcile(place.store(), &listing, &named("worker"), place.now()).await.expect("settled");
+    assert_eq!(who(&place, &id).await, [true, false, false]);
+    let rest = place.store().entries(&Chain::rest(), 0, 10).await.expect("listed");
+    assert!(rest.is_empty(), "nothing was an orphan: {rest:?}");
 }
 
 #[tokio::test]
@@ -101,7 +133,7 @@ async fn a_sweep_that_fails_keeps_no_target_from_being_settled() {
     // Somebody takes our rules away.
     std::fs::write(place.fleet_file(), unguarded).expect("put back");
     assert_eq!(who(&place, &id).await, [true, true, true]);
-    let blind = Blind(place.fleet());
+    let blind = Listing { place: &place, happens: Happens::Failure };
     let told = app::reconcile(place.store(), &blind, &named("worker"), place.now()).await;
     assert!(matches!(told, Err(Error::Unavailable { .. })), "it is told: {told:?}");
     assert_eq!(who(&place, &id).await, [false, false, false], "and healed all the same");
