@@ -252,9 +252,10 @@ async fn nothing_unrecorded() {
 type Tamper = Box<dyn Fn(&redb::Database)>;
 type IsFound = fn(&BadRecord) -> bool;
 const ENTRIES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("entries");
-const TARGETS: TableDefinition<'_, &str, ((u64, Option<i128>), &[u8])> = TableDefinition::new("targets");
-const REQUESTS: TableDefinition<'_, &str, ((u64, Option<i128>), u64, &[u8])> =
-    TableDefinition::new("requests");
+/// A version, and when the record is due: nanoseconds since 1970.
+type Version = (u64, Option<i128>);
+const TARGETS: TableDefinition<'_, &str, (Version, &[u8])> = TableDefinition::new("targets");
+const REQUESTS: TableDefinition<'_, &str, (Version, u64, &[u8])> = TableDefinition::new("requests");
 const GRANTS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("grants");
 
 /// Ways to change history, or what is stored beside it, and what tells.
