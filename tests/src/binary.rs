@@ -1,5 +1,6 @@
 //! The real program, built once, run as its users run it.
 
+use rustix::process::{Pid, Resource, Rlimit};
 use serde_json::Value;
 use std::{
     ffi::OsString,
@@ -8,6 +9,9 @@ use std::{
     process::{Child, Command, Output, Stdio},
     sync::OnceLock,
 };
+
+/// Runs what follows so that a limit on its files is an error to it, and not its end.
+pub const WITHOUT_SIGXFSZ: [&str; 4] = ["sh", "-c", "trap '' XFSZ && exec \"$@\"", "sh"];
 
 /// How many lines of its greeting are read for the address that it serves.
 const GREETING_LINES_MAX: usize = 50;
@@ -82,6 +86,21 @@ impl Up {
     /// Where it serves.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The status of `/healthz`, which nobody needs a token for.
+    pub fn health(&self) -> u16 {
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
+        agent.get(format!("{}/healthz", self.url)).call().expect("answers").status().as_u16()
+    }
+
+    /// How many bytes any file of it may have from now on; more is a full disk to it. `None` lifts that.
+    ///
+    /// Started within [`WITHOUT_SIGXFSZ`], it is told so by an error; else it is killed.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
+        let limit = Rlimit { current: bytes, maximum: None };
+        rustix::process::prlimit(pid, Resource::Fsize, limit).expect("limited");
     }
 
     /// A command of its client, as the operator.

@@ -246,6 +246,10 @@ impl Site for OnePlace {
         given::at(0) + millis(&self.clock)
     }
 
+    async fn probe(&self) -> Result<(), Error> {
+        self.store.probe().await
+    }
+
     fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error> {
         self.tokens.authenticate(bearer)
     }

@@ -1,7 +1,13 @@
 //! The real program as its users meet it, on the simulated fleet: what it prints, how it exits, and what
 //! is left when it is killed.
 
-use portcullis_tests::binary::{Up, program, text};
+use jiff::{SignedDuration, Timestamp};
+use portcullis_app::ports::{Batch, Store};
+use portcullis_local::RedbStore;
+use portcullis_tests::{
+    binary::{Up, WITHOUT_SIGXFSZ, program, text},
+    given::named,
+};
 use serde_json::Value;
 use std::{
     fs,
@@ -240,6 +246,61 @@ fn killed_with_a_live_lease_it_closes_on_time_all_the_same() {
     let changed = offline();
     assert_eq!(code(&changed), BROKEN, "{}", told(&changed));
     assert!(told(&changed).contains("was changed"), "the first bad record is named: {}", told(&changed));
+}
+
+/// Else whoever asks next would find a port shut until the claim of the dead ends, or, worse, open.
+#[test]
+fn killed_at_work_it_goes_on_at_once() {
+    let Place { up, data } = Place::new(&["--lease-min", "1s"]);
+    up.json(&["enable", "web-1"]);
+    let answer = up.json(&["request", "web-1", "--from", ANN, "--for", "2s", "--wait"]);
+    let grant = &answer["grants"][0];
+    up.kill();
+    claim(&data.path().join("portcullis.redb"), grant["target"].as_str().expect("an id"));
+    let it = Place { up: Up::start(data.path(), &["--lease-min", "1s"], &[]), data };
+    wait("the end of the lease", || it.grant(&grant["id"])["state"] == "closed");
+    let closed = it.grant(&grant["id"]);
+    let time = |field: &str| closed[field].as_str().expect("a time").parse::<Timestamp>().expect("a time");
+    let late = time("closed_at").duration_since(time("end"));
+    // A restart is in it; the claim would have stood for half a minute.
+    assert!(late < SignedDuration::from_secs(10), "{late:#} late");
+    let activity = it.json(&["activity", "web-1"]).to_string();
+    assert!(activity.contains("taken_over") && activity.contains("the-dead-one"), "{activity}");
+}
+
+/// What a worker leaves behind that dies at work.
+fn claim(table: &std::path::Path, target: &str) {
+    let store = RedbStore::open(table).expect("opens");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        let (target, seen) = store.target(&named(target)).await.expect("loads").expect("is there");
+        let claimed = target.claim(&named("the-dead-one"), Timestamp::now());
+        store.commit(Batch::of(claimed, seen)).await.expect("committed");
+    });
+}
+
+/// The second worst thing is a port that does not open. The worst is one that never shuts again, because
+/// the disk was full for a minute.
+#[test]
+fn a_full_disk_is_told_and_survived() {
+    let data = tempfile::tempdir().expect("a folder");
+    let it = Place { up: Up::start(data.path(), &["--lease-min", "1s"], &WITHOUT_SIGXFSZ), data };
+    let health = || it.up.health();
+    it.json(&["enable", "web-1"]);
+    let ask = ["request", "web-1", "--from", ANN, "--for", "3s", "--wait"];
+    let grant = it.json(&ask)["grants"][0].clone();
+    assert_eq!(health(), 200);
+    it.up.limit_files(Some(0));
+    let refused = it.up.ask(&["request", "web-1", "--from", STRANGER]);
+    assert_eq!(code(&refused), UNAVAILABLE, "{}", told(&refused));
+    assert_eq!(health(), 503);
+    it.up.limit_files(None);
+    wait("the table to be written again", || health() == 200);
+    wait("the end of the lease", || it.grant(&grant["id"])["state"] == "closed");
+    assert!(!it.passes("web-1", ANN) && !it.passes("web-1", STRANGER));
+    it.json(&ask);
+    assert!(it.passes("web-1", ANN));
+    assert_eq!(code(&it.up.ask(&["verify"])), DONE);
 }
 
 /// What somebody does who can write the file: one address is another.

@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Action, Bands, Firewall, FirewallKind, Foreign, Held, LOOK_AGAIN, Protocol, RETRY_MAX, Snapshot, Sources,
-    Target,
+    Action, Bands, Fact, Firewall, FirewallKind, Foreign, Held, LOOK_AGAIN, Protocol, RETRY_OVERDUE_MAX,
+    Snapshot, Sources, Standing, Target,
 };
 use portcullis_tests::given::{self, at, guarded, named, person};
 
@@ -84,7 +84,27 @@ fn what_came_due_while_a_worker_looked_is_due_at_once() {
     let target = settled(target, end - MILLIS, end + MILLIS);
     assert_eq!(target.due_at(), Some(end), "the worker had decided before the end");
     let tried = settled(target, end, end + MILLIS);
-    assert_eq!(tried.due_at(), Some(end + MILLIS + RETRY_MAX), "and what was tried waits for the next look");
+    let next = end + MILLIS + RETRY_OVERDUE_MAX;
+    assert_eq!(tried.due_at(), Some(next), "and what was tried waits for the next look, but not for long");
+}
+
+#[test]
+fn whoever_buries_the_dead_looks_at_what_they_left() {
+    let target = guarded("vm", at(0)).target;
+    assert!(target.clone().bury(at(1)).entries.is_empty(), "nobody is dead");
+    let claimed = target.claim(&named("worker"), at(0)).target;
+    assert_eq!(claimed.standing(&named("another"), at(1)), Standing::Taken);
+    let next = claimed.bury(at(1));
+    let told = next.entries.iter().map(|it| it.fact.clone()).collect::<Vec<_>>();
+    assert_eq!(told, [Fact::TakenOver { from: named("worker") }]);
+    assert_eq!(next.target.standing(&named("another"), at(1)), Standing::Free);
+    let due = next.target.due_at();
+    assert!(due.is_some_and(|it| it <= at(1)), "what it left is looked at, at once: {due:?}");
+    // What it wrote may land yet.
+    let firewall = Firewall { foreign: vec![], ..defeated(&next.target, at(1)) };
+    let seen = Snapshot { read_at: at(1), firewalls: vec![firewall], connected: vec![] };
+    let looked = next.target.claim(&named("another"), at(1)).target.confirm(&seen, false, at(1)).target;
+    assert_eq!(looked.due_at(), Some(at(1) + LOOK_AGAIN[0]));
 }
 
 #[test]

@@ -53,6 +53,10 @@ impl Site for LocalSite {
         Timestamp::now()
     }
 
+    async fn probe(&self) -> Result<(), Error> {
+        self.store.probe().await
+    }
+
     fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error> {
         self.tokens.authenticate(bearer)
     }

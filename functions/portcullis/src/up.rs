@@ -142,6 +142,8 @@ impl Up {
         if is_new_fleet && site.outside.fleet.is_some() {
             furnish(&site).await?;
         }
+        // The table is ours alone: whoever held a claim when it was last open is dead.
+        app::bury(&*site.store, Timestamp::now()).await?;
         // Before anything is served: what was due while nobody was there is done now.
         if !clock::settle_everything(&site).await {
             tracing::warn!("Not every firewall could be settled at the start; the clock goes on trying");

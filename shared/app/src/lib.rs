@@ -20,7 +20,7 @@ pub use events::{Event, events, relay};
 pub use guard::{Guarded, Guarding, Plan, PlannedGate, confirm, disable, edit, enable, plan};
 pub use look::{Discovered, TargetState, Verified, activity, check, discover, discover_one, verify};
 pub use settle::settle;
-pub use watch::{expire, reconcile};
+pub use watch::{bury, expire, reconcile};
 
 /// How often one commit may lose to other writers.
-const CONFLICTS_MAX: usize = 8;
+const CONFLICTS_MAX: usize = 100;

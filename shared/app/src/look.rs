@@ -36,6 +36,8 @@ pub struct Discovered {
     pub policy_version: u64,
     /// Until when a policy change waits for a confirmation.
     pub confirm_by: Option<Timestamp>,
+    /// Was everything that is wanted of its firewalls seen to be so?
+    pub settled: bool,
     /// Does nobody pass a management port but those with a lease? `None` where that is not known.
     pub healthy: Option<bool>,
     /// Why not.
@@ -110,12 +112,13 @@ async fn seen(
         (Some(_), None) => TargetState::Unsupported,
         (None, None) => TargetState::NotConfigured,
     };
-    let (healthy, troubles) = health(firewalls, &machine, &target, state).await;
+    let (healthy, troubles) = health(firewalls, &machine, &target, now).await;
     Ok(Discovered {
         state,
         policy: target.policy().cloned(),
         policy_version: target.policy_version(),
         confirm_by: target.trial().map(|it| it.until),
+        settled: target.is_settled(now),
         healthy,
         troubles,
         recent: recent(store, &machine.id, now).await?,
@@ -133,47 +136,39 @@ async fn recent(store: &impl Store, id: &TargetId, now: Timestamp) -> Result<Vec
 }
 
 /// A machine is healthy when nobody passes its management port but those with a lease: what is guarded
-/// is locked, and what it is managed through is guarded or shut by others.
+/// is locked, and what it is managed through is guarded or shut by others. The firewalls are asked.
 async fn health(
     firewalls: &impl Firewalls,
     machine: &Machine,
     target: &Target,
-    state: TargetState,
+    now: Timestamp,
 ) -> (Option<bool>, Vec<String>) {
+    if machine.unsupported.is_some() && target.policy().is_none() {
+        return (None, vec![]);
+    }
+    let snapshot = match firewalls.read(&machine.id).await {
+        Ok(snapshot) => snapshot,
+        Err(error) => return (None, vec![error.full()]),
+    };
+    let defeats = target.defeats_in(&snapshot, now).into_iter();
+    let mut troubles: Vec<String> =
+        defeats.map(|(gate, by)| format!("the lock of `{gate}` is defeated by {by}")).collect();
+    if 0 < target.misses() {
+        let times = target.misses();
+        troubles.push(format!("its firewalls could not be settled, {times} times in a row"));
+    }
     let gate = machine.os.default_gate();
-    let mut troubles = vec![];
-    match state {
-        TargetState::Unsupported => return (None, troubles),
-        TargetState::Configured => {
-            let defeated = target.defeated().iter();
-            troubles.extend(defeated.map(|(gate, by)| format!("the lock of `{gate}` is defeated by {by}")));
-            if 0 < target.misses() {
-                let times = target.misses();
-                troubles.push(format!("its firewalls could not be settled, {times} times in a row"));
-            }
-            if target.policy().is_some_and(|it| it.rules_of(gate.port, None).next().is_some()) {
-                return (Some(troubles.is_empty()), troubles);
-            }
+    if target.policy().is_none_or(|it| it.rules_of(gate.port, None).next().is_none()) {
+        let owner = Owner::from(&machine.id);
+        let admitted = snapshot.admitted(&owner, gate).any;
+        if !admitted.is_empty() {
+            troubles.push(format!("port `{gate}` is open to {admitted}"));
         }
-        TargetState::NotConfigured => {}
-    }
-    let owner = Owner::from(&machine.id);
-    match firewalls.read(&machine.id).await {
-        Ok(snapshot) => {
-            let admitted = snapshot.admitted(&owner, gate).any;
-            if !admitted.is_empty() {
-                troubles.push(format!("port `{gate}` is open to {admitted}"));
-            }
-            if target.policy().is_none() && snapshot.holds(&RuleName { owner, gate: None }) {
-                troubles.push("it has a lock that this table does not know of: enable it".to_owned());
-            }
-            (Some(troubles.is_empty()), troubles)
-        }
-        Err(error) => {
-            troubles.push(error.full());
-            (None, troubles)
+        if target.policy().is_none() && snapshot.holds(&RuleName { owner, gate: None }) {
+            troubles.push("it has a lock that this table does not know of: enable it".to_owned());
         }
     }
+    (Some(troubles.is_empty()), troubles)
 }
 
 /// Whether a packet gets to a target, and which rule says so: the firewalls are asked, not the table.

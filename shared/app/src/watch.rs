@@ -36,6 +36,27 @@ pub async fn expire(
     .await
 }
 
+/// Takes every claim from the workers that hold it, who must be dead: where one process at a time has the
+/// table, whoever opens it knows that. Else a restart would leave their targets alone until the claims end.
+pub async fn bury(store: &impl Store, now: Timestamp) -> Result<(), Error> {
+    each(all(store).await?, |known| async move { bury_one(store, &known.id, now).await }).await
+}
+
+async fn bury_one(store: &impl Store, id: &TargetId, now: Timestamp) -> Result<(), Error> {
+    for _ in 0..CONFLICTS_MAX {
+        let Some((target, seen)) = store.target(id).await? else { return Ok(()) };
+        let next = target.bury(now);
+        if next.entries.is_empty() {
+            return Ok(());
+        }
+        match store.commit(Batch::of(next, seen)).await {
+            Err(Error::Conflict) => {}
+            outcome => return outcome,
+        }
+    }
+    Err(Error::Conflict)
+}
+
 /// Settles every target that there is something to hold for, or of which a rule was seen, and deletes the
 /// rules of ours that no target wants: the backstop.
 ///

@@ -23,6 +23,8 @@ pub const LOOK_AGAIN: [SignedDuration; 2] = [SignedDuration::from_mins(1), Signe
 pub const RETRY_MIN: SignedDuration = SignedDuration::from_secs(1);
 /// No two looks at something that stays wrong are further apart.
 pub const RETRY_MAX: SignedDuration = SignedDuration::from_secs(30);
+/// Nor at something that should be shut and was not seen to be.
+pub const RETRY_OVERDUE_MAX: SignedDuration = SignedDuration::from_secs(5);
 /// An extension in the last seconds of a lease may come too late to leave no gap: skew and one settle.
 pub const LAST_SECONDS: SignedDuration = SignedDuration::from_secs(4);
 const _: () = assert!(SKEW_MAX.as_secs() < LAST_SECONDS.as_secs());
@@ -273,6 +275,20 @@ impl Target {
         self.record(now, facts, vec![])
     }
 
+    /// Takes the claim away from a worker that is known to be dead; nothing changes where there is none.
+    ///
+    /// INVARIANT (a-write-is-looked-at-again): what it wrote may land yet.
+    #[must_use]
+    pub fn bury(mut self, now: Timestamp) -> Next {
+        let facts = self.claim.take().map(|dead| Fact::TakenOver { from: dead.token });
+        if facts.is_some() {
+            self.looks = looks(now);
+            self.look(now);
+            self.agreed = None;
+        }
+        self.record(now, facts, vec![])
+    }
+
     /// Records what is about to be written, before it is: a worker's death leaves no unrecorded write.
     #[must_use]
     pub fn intend(mut self, seen: &Snapshot, diff: &Diff) -> Next {
@@ -293,12 +309,8 @@ impl Target {
     /// but the live leases' sources. INVARIANT (a-write-is-looked-at-again), also when we lived.
     #[must_use]
     pub fn confirm(mut self, seen: &Snapshot, wrote: bool, now: Timestamp) -> Next {
-        let owner = self.owner();
-        let desired = self.rules(now);
-        let agrees = diff(seen, &owner, &desired).is_empty();
-        let gates = self.gates().into_iter().map(|gate| (gate, seen.admitted(&owner, gate)));
-        let admitted: BTreeMap<Gate, Admitted> = gates.collect();
-        let view = View { seen, owner, desired, admitted, agrees };
+        let view = View::of(&self, seen, now);
+        let agrees = view.agrees;
         let mut facts = vec![];
         let is_settled = agrees && self.defeats(&view, &mut facts);
         let closed = self.live(&view, now, &mut facts);
@@ -368,7 +380,17 @@ impl Target {
         self.grants.get(id)
     }
 
-    /// Gates whose lock another rule defeats, and which.
+    /// Was everything that is wanted by `now` seen to be so?
+    pub fn is_settled(&self, now: Timestamp) -> bool {
+        self.claim.is_none() && self.misses == 0 && self.due_at().is_none_or(|due_at| now < due_at)
+    }
+
+    /// Gates whose lock is defeated in what was read at `now`, and by which rule.
+    pub fn defeats_in(&self, seen: &Snapshot, now: Timestamp) -> BTreeMap<Gate, String> {
+        View::of(self, seen, now).defeats(self)
+    }
+
+    /// Gates whose lock another rule was last seen to defeat, and which.
     pub fn defeated(&self) -> &BTreeMap<Gate, String> {
         &self.defeated
     }
@@ -410,17 +432,11 @@ impl Target {
 
     /// Which locks are defeated, by whom; says whether none is.
     fn defeats(&mut self, view: &View<'_>, facts: &mut Vec<Fact>) -> bool {
-        for (gate, admitted) in &view.admitted {
-            let by = self.is_guarded(*gate).then(|| view.beyond(*gate, admitted)).flatten();
-            if self.defeated.get(gate) != by.as_ref() {
-                facts.push(Fact::LockDefeated { gate: *gate, by: by.clone() });
-            }
-            match by {
-                Some(rule) => drop(self.defeated.insert(*gate, rule)),
-                None => drop(self.defeated.remove(gate)),
-            }
+        let defeated = view.defeats(self);
+        for gate in view.admitted.keys().filter(|it| self.defeated.get(it) != defeated.get(it)) {
+            facts.push(Fact::LockDefeated { gate: *gate, by: defeated.get(gate).cloned() });
         }
-        self.defeated.retain(|gate, _| view.admitted.contains_key(gate));
+        self.defeated = defeated;
         self.defeated.is_empty()
     }
 
@@ -499,8 +515,10 @@ impl Target {
         let doubled = RETRY_MIN.checked_mul(1_i32 << self.misses.min(10)).unwrap_or(RETRY_MAX);
         self.misses = self.misses.saturating_add(1);
         self.missed_at = Some(now);
+        let is_overdue = self.grants.values().any(|it| it.lease.is_over(now));
+        let longest = if is_overdue { RETRY_OVERDUE_MAX } else { RETRY_MAX };
         // A look that comes sooner sets the next one itself: one chain of looks, however many started it.
-        self.look(after(at, doubled.min(RETRY_MAX)));
+        self.look(after(at, doubled.min(longest)));
     }
 
     fn record(mut self, at: Timestamp, facts: impl IntoIterator<Item = Fact>, closed: Vec<Grant>) -> Next {
@@ -524,7 +542,15 @@ struct View<'a> {
     agrees: bool,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    fn of(target: &Target, seen: &'a Snapshot, now: Timestamp) -> Self {
+        let owner = target.owner();
+        let desired = target.rules(now);
+        let agrees = diff(seen, &owner, &desired).is_empty();
+        let gates = target.gates().into_iter().map(|gate| (gate, seen.admitted(&owner, gate)));
+        Self { seen, admitted: gates.collect(), owner, desired, agrees }
+    }
+
     fn name(&self, gate: Gate) -> RuleName {
         RuleName { owner: self.owner.clone(), gate: Some(gate) }
     }
@@ -535,6 +561,12 @@ impl View<'_> {
             Some(Rule::Allow { sources, .. }) => sources.into(),
             Some(Rule::Deny { .. }) | None => AddressSet::default(),
         }
+    }
+
+    /// Locks that another rule defeats, and which.
+    fn defeats(&self, target: &Target) -> BTreeMap<Gate, String> {
+        let guarded = self.admitted.iter().filter(|(gate, _)| target.is_guarded(**gate));
+        guarded.filter_map(|(gate, admitted)| Some((*gate, self.beyond(*gate, admitted)?))).collect()
     }
 
     /// The rule that lets somebody in who has no lease.

@@ -54,6 +54,8 @@ pub trait Site: Send + Sync + 'static {
     fn operator(&self) -> &Person;
     /// The time.
     fn now(&self) -> Timestamp;
+    /// Can the table be read and written? `Unavailable` if not.
+    fn probe(&self) -> impl Future<Output = Result<(), Error>> + Send;
     /// Whose bearer token this is.
     fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error>;
     /// Makes a person's token anew and gives it, this once.

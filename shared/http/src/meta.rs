@@ -11,7 +11,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use jiff::Timestamp;
-use portcullis_app::{self as app, ports::Store};
+use portcullis_app as app;
 use portcullis_domain::{IdempotencyKey, Person, Refusal, Refusals};
 use std::sync::Arc;
 use utoipa::{
@@ -86,10 +86,10 @@ fn operator<S: Site>(site: &S, caller: &Caller) -> Result<(), Problem> {
     Err(Refusals::from(reason).into())
 }
 
-/// Is it alive, and does the table answer?
+/// Is it alive, and can the table be read and written?
 #[utoipa::path(get, path = "/healthz", security(()), responses((status = 200, body = HealthView), (status = 503, body = Problem)))]
 pub(crate) async fn healthz<S: Site>(State(site): State<Arc<S>>) -> Result<Json<HealthView>, Problem> {
-    site.store().rest().await?;
+    site.probe().await?;
     Ok(Json(HealthView { status: "ok".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }))
 }
 

@@ -40,6 +40,8 @@ pub struct TargetView {
     /// Until when a policy change waits for a confirmation.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub confirm_by: Option<Timestamp>,
+    /// Was everything that is wanted of its firewalls seen to be so?
+    pub settled: bool,
     /// Grants that are not closed.
     pub grants: Vec<GrantView>,
     /// Approved requests of the last 7 days, at most 100.
@@ -550,6 +552,7 @@ impl TargetView {
             ports: found.policy.iter().flat_map(|it| it.ports().iter().map(PortRuleView::from)).collect(),
             policy_version: found.policy_version,
             confirm_by: found.confirm_by,
+            settled: found.settled,
             grants: found.grants.iter().map(|it| GrantView::of(it, now)).collect(),
             requests_7_days: requests.len(),
             last_access: last.and_then(|it| it.opened_at),

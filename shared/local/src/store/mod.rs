@@ -4,33 +4,34 @@
 //! handed to another thread. Writes share transactions.
 
 mod commit;
+mod file;
 pub(crate) mod tables;
 mod writer;
 
 pub(crate) use commit::{append, rest_head};
 use commit::{of_person, of_request, of_target};
+use file::File;
 use jiff::Timestamp;
 use portcullis_app::{
     BoxError, Error,
     ports::{Batch, Cursor, Due, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
 };
 use portcullis_domain::{Chain, Entry, Grant, GrantId, Head, Request, RequestId, Target, TargetId};
-use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable};
-use std::{fmt, fs, ops::Bound, path::Path, sync::Arc};
-use tables::{DUE_TARGET, LAYOUT, META_LAYOUT, META_REST, Open, nanos, parse};
+use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
+use std::{fmt, ops::Bound, path::Path, sync::Arc};
+pub(crate) use tables::Open;
+use tables::{DUE_TARGET, LAYOUT, META_LAYOUT, META_REST, json, nanos, parse};
 use tokio::sync::broadcast;
 use writer::Writer;
 
 /// How many listed items one page may look at: a filter that fits few gives short pages, not long waits.
 const LOOKED_AT_MAX: usize = 10_000;
-/// How much of the file is held in memory, in bytes.
-const CACHE_BYTES: usize = 64 << 20;
 
 /// The table in one file. One process at a time: the file is locked.
 pub struct RedbStore {
-    // Dropped first: its thread holds the database too.
+    // Dropped first: its thread holds the file too.
     writer: Writer,
-    database: Arc<Database>,
+    file: Arc<File>,
 }
 
 /// Why a write did not happen.
@@ -44,26 +45,21 @@ pub(crate) enum Failed {
 impl RedbStore {
     /// Opens the file, or makes it. `Unavailable` if another process has it open.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let name = path.display();
-        if let Some(folder) = path.parent() {
-            let made = fs::create_dir_all(folder);
-            made.map_err(|error| unavailable("make the data folder")(format!("`{name}`: {error}").into()))?;
+        let file = Arc::new(File::open(path)?);
+        Ok(Self { writer: Writer::start(Arc::clone(&file))?, file })
+    }
+
+    /// Can it be read and written? `Unavailable` if not. After a failure a write is tried, to tell whether
+    /// it is over.
+    pub async fn probe(&self) -> Result<(), Error> {
+        if self.writer.is_sound() {
+            return self.rest().await.map(drop);
         }
-        let opened = Database::builder().set_cache_size(CACHE_BYTES).create(path);
-        let database = opened.map_err(|error| {
-            if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
-                let why = "is in use by another process; stop that one first, or choose another folder";
-                unavailable("open the table")(format!("`{name}` {why}").into())
-            } else {
-                Error::Broken { doing: "open the table", source: format!("`{name}`: {error}").into() }
-            }
-        })?;
-        lay_out(&database).map_err(|failed| match failed {
-            Failed::Whole(error) => error,
-            Failed::Torn(error) => unavailable("lay out the table")(format!("`{name}`: {error}").into()),
-        })?;
-        let database = Arc::new(database);
-        Ok(Self { writer: Writer::start(Arc::clone(&database))?, database })
+        let again = |open: &mut Open<'_>| {
+            open.meta.insert(META_LAYOUT, json(&LAYOUT)?.as_slice())?;
+            Ok(vec![])
+        };
+        self.write(again).await
     }
 
     /// Everything that is committed from now on, a commit at a time.
@@ -84,7 +80,8 @@ impl RedbStore {
         &self,
         look: impl FnOnce(&ReadTransaction) -> Result<T, Failed>,
     ) -> Result<T, Error> {
-        let looked = self.database.begin_read().map_err(Failed::from).and_then(|table| look(&table));
+        let database = self.file.database()?;
+        let looked = database.begin_read().map_err(Failed::from).and_then(|table| look(&table));
         looked.map_err(|failed| match failed {
             Failed::Whole(error) => error,
             Failed::Torn(error) => told("read the table", error),
@@ -285,28 +282,6 @@ fn grant(table: &ReadTransaction, id: &str) -> Result<Option<Grant>, Failed> {
     let grants = table.open_table(tables::GRANTS)?;
     let Some(found) = grants.get(id)? else { return Ok(None) };
     Ok(Some(parse("grants", id, found.value().1)?))
-}
-
-/// Makes the tables of a new file, and knows those of an old one.
-fn lay_out(database: &Database) -> Result<(), Failed> {
-    let transaction = database.begin_write()?;
-    {
-        let mut open = Open::of(&transaction)?;
-        let known = match open.meta.get(META_LAYOUT)? {
-            Some(found) => Some(parse::<u64>("meta", META_LAYOUT, found.value())?),
-            None => None,
-        };
-        match known {
-            Some(LAYOUT) => {}
-            Some(other) => {
-                let why = format!("its layout is version {other}, and this program knows version {LAYOUT}");
-                return Err(Failed::Whole(Error::Broken { doing: "open the table", source: why.into() }));
-            }
-            None => drop(open.meta.insert(META_LAYOUT, tables::json(&LAYOUT)?.as_slice())?),
-        }
-    }
-    transaction.commit()?;
-    Ok(())
 }
 
 /// A name that was stored, and so was one.

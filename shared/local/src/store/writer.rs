@@ -1,12 +1,17 @@
 //! The one writer. Whoever waits while it makes a transaction durable shares the next one.
 
-use super::{Failed, tables::Open, unavailable};
+use super::{Failed, file::File, tables::Open, unavailable};
 use portcullis_app::Error;
 use portcullis_domain::Entry;
 use redb::{Database, Durability};
 use std::{
-    sync::Arc,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -14,6 +19,8 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 const WAITING_MAX: usize = 1024;
 /// How many writes share one transaction.
 const SHARED_MAX: usize = 256;
+/// How long the writer rests when the file cannot be opened anew.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// How many commits a slow subscriber may be behind.
 const HEARD_MAX: usize = 1024;
 
@@ -30,6 +37,8 @@ pub struct Writer {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     committed: broadcast::Sender<Arc<[Entry]>>,
+    /// Could the last write be made?
+    is_sound: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Job {
@@ -39,10 +48,11 @@ impl std::fmt::Debug for Job {
 }
 
 impl Writer {
-    pub fn start(database: Arc<Database>) -> Result<Self, Error> {
+    pub fn start(file: Arc<File>) -> Result<Self, Error> {
         let (jobs, mut waiting) = mpsc::channel::<Job>(WAITING_MAX);
         let (committed, _) = broadcast::channel(HEARD_MAX);
-        let tell = committed.clone();
+        let (tell, is_sound) = (committed.clone(), Arc::new(AtomicBool::new(true)));
+        let told = Arc::clone(&is_sound);
         let write = move || {
             while let Some(first) = waiting.blocking_recv() {
                 let mut shared = vec![first];
@@ -51,12 +61,24 @@ impl Writer {
                 {
                     shared.push(job);
                 }
-                together(&database, shared, &tell);
+                // The library panics on some failures of the disk; whoever waits is then not answered, which
+                // they take for a failure.
+                let sound =
+                    catch_unwind(AssertUnwindSafe(|| together(&file, shared, &tell))).unwrap_or(false);
+                told.store(sound, Ordering::Relaxed);
+                if !sound {
+                    mend(&file, &mut waiting);
+                }
             }
         };
         let thread = thread::Builder::new().name("store".to_owned()).spawn(write);
         let thread = thread.map_err(|error| unavailable("start the writer")(error.into()))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), committed })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), committed, is_sound })
+    }
+
+    /// Could the last write be made durable?
+    pub fn is_sound(&self) -> bool {
+        self.is_sound.load(Ordering::Relaxed)
     }
 
     /// Everything that is committed from now on.
@@ -69,7 +91,7 @@ impl Writer {
         &self,
         write: impl FnOnce(&mut Open<'_>) -> Result<Vec<Entry>, Failed> + Send + 'static,
     ) -> Result<(), Error> {
-        let stopped = || unavailable("write the table")("the writer has stopped".into());
+        let stopped = || unavailable("write the table")("nobody says whether it is durable".into());
         let (answer, answered) = oneshot::channel();
         let jobs = self.jobs.as_ref().ok_or_else(stopped)?;
         jobs.send(Job { write: Box::new(write), answer }).await.map_err(|_| stopped())?;
@@ -77,13 +99,34 @@ impl Writer {
     }
 }
 
+/// Opens the file anew, however long that takes: until then nobody can read either.
+fn mend(file: &File, waiting: &mut mpsc::Receiver<Job>) {
+    while let Err(error) = file.reopen() {
+        tracing::error!(error = error.full(), "The table cannot be opened anew, and is tried again");
+        // Whoever waits would wait in vain: not answered, they take it for a failure.
+        while waiting.try_recv().is_ok() {}
+        if waiting.is_closed() {
+            return;
+        }
+        thread::sleep(AFTER_FAILURE);
+    }
+}
+
 /// Who waits for a write to be durable.
 type Waiting = oneshot::Sender<Result<(), Error>>;
 
-/// One transaction and one sync to disk for all of them.
-fn together(database: &Database, jobs: Vec<Job>, tell: &broadcast::Sender<Arc<[Entry]>>) {
+/// One transaction and one sync to disk for all of them; says whether the file is still good.
+fn together(file: &File, jobs: Vec<Job>, tell: &broadcast::Sender<Arc<[Entry]>>) -> bool {
     let (mut done, mut entries): (Vec<Waiting>, Vec<Entry>) = (vec![], vec![]);
-    match transact(database, jobs, &mut done, &mut entries) {
+    let outcome = match file.database() {
+        Ok(database) => transact(&database, jobs, &mut done, &mut entries)
+            .map_err(|error| Error::Unavailable { doing: "write the table", source: error.into() }),
+        Err(error) => {
+            done.extend(jobs.into_iter().map(|it| it.answer));
+            Err(error)
+        }
+    };
+    match outcome {
         Ok(()) => {
             if !entries.is_empty() {
                 // Nobody may be listening.
@@ -92,12 +135,15 @@ fn together(database: &Database, jobs: Vec<Job>, tell: &broadcast::Sender<Arc<[E
             for it in done {
                 drop(it.send(Ok(())));
             }
+            true
         }
         Err(error) => {
-            let told = error.to_string();
+            let told = error.full();
+            tracing::error!(error = told, "Nothing was written");
             for it in done {
                 drop(it.send(Err(unavailable("write the table")(told.clone().into()))));
             }
+            false
         }
     }
 }
