@@ -105,7 +105,7 @@ fn the_story_of_the_readme() {
     assert!(it.passes("web-1", STRANGER), "nothing guards it yet");
     let enabled = it.up.ask(&["enable", "web-1"]);
     assert!(code(&enabled) == DONE && told(&enabled).contains("portcullis request web-1"), "what comes next");
-    wait("the lock", || !it.passes("web-1", STRANGER));
+    assert!(!it.passes("web-1", STRANGER), "it says so once it is so");
     let asked = ["request", "web-1", "--for", "1h", "--from", ANN, "--why", "disk full", "--wait"];
     let answer = it.json(&asked);
     let grant = it.grant(&answer["grants"][0]["id"]);
@@ -123,7 +123,7 @@ fn the_story_of_the_readme() {
     assert!(!it.passes("web-1", ANN));
     assert_eq!(code(&it.up.ask(&["verify"])), DONE);
     assert_eq!(code(&it.up.ask(&["disable", "web-1"])), DONE);
-    wait("the lock to be gone", || it.passes("web-1", STRANGER));
+    assert!(it.passes("web-1", STRANGER), "and that everything is as it was");
 }
 
 fn targets_id(targets: &[Value], name: &str) -> Value {
@@ -246,6 +246,21 @@ fn killed_with_a_live_lease_it_closes_on_time_all_the_same() {
     let changed = offline();
     assert_eq!(code(&changed), BROKEN, "{}", told(&changed));
     assert!(told(&changed).contains("was changed"), "the first bad record is named: {}", told(&changed));
+}
+
+#[test]
+fn a_lock_that_is_not_there_is_not_said_to_be() {
+    let it = Place::new(&[]);
+    // Where a draft of the fleet's file is written, nothing can be written now.
+    let draft = it.data.path().join("fleet.json.new");
+    fs::create_dir(&draft).expect("made");
+    let enabled = it.up.ask(&["enable", "web-1"]);
+    assert_eq!(code(&enabled), UNAVAILABLE, "{}", told(&enabled));
+    let told = told(&enabled);
+    assert!(!told.contains("is guarded:") && told.contains("could not be settled"), "{told}");
+    assert!(it.passes("web-1", STRANGER));
+    fs::remove_dir(&draft).expect("gone");
+    wait("the lock", || !it.passes("web-1", STRANGER));
 }
 
 /// Else whoever asks next would find a port shut until the claim of the dead ends, or, worse, open.

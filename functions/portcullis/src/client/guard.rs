@@ -1,6 +1,6 @@
 //! Guarding: plan, enable, confirm, edit, disable.
 
-use super::{Client, moments, names, ports, target_path, words};
+use super::{Client, moments, names, ports, target_path, wait, words};
 use crate::{
     failure::{Exit, Failure},
     output,
@@ -128,13 +128,15 @@ impl One {
 
     pub fn disable(&self, client: &Client) -> Result<Exit, Failure> {
         let guarded = self.post(client, "/disable")?;
+        let settled = wait::until_settled(client, &guarded.target);
         client.out.show(&guarded, || {
             let name = names::short(&guarded.target);
+            let firewalls = if settled.is_ok() { "are" } else { "become" };
             format!(
-                "{name} is guarded no longer: its firewalls become what they were before, its grants end."
+                "{name} is guarded no longer: its firewalls {firewalls} what they were before, its grants end."
             )
         })?;
-        Ok(Exit::Done)
+        settled.map(|()| Exit::Done)
     }
 
     fn post(&self, client: &Client, rest: &str) -> Result<GuardedView, Failure> {
@@ -209,22 +211,29 @@ fn is_guarded(target: &TargetView, rule: &PortRuleBody) -> bool {
 
 /// A list for scripts, since several can be named; the same words for each.
 fn tell(client: &Client, guarded: &[GuardedView]) -> Result<Exit, Failure> {
-    client.out.show(&guarded, || guarded.iter().map(|it| said(client, it)).collect::<Vec<_>>().join("\n"))?;
+    let settled = guarded.iter().map(|it| wait::until_settled(client, &it.target)).collect::<Vec<_>>();
+    let all = || guarded.iter().zip(&settled).map(|(it, settled)| said(client, it, settled.is_ok()));
+    client.out.show(&guarded, || all().collect::<Vec<_>>().join("\n"))?;
     for it in guarded {
         warn(&it.warnings);
     }
-    Ok(Exit::Done)
+    settled.into_iter().collect::<Result<(), _>>().map(|()| Exit::Done)
 }
 
 fn tell_one(client: &Client, guarded: &GuardedView) -> Result<Exit, Failure> {
-    client.out.show(guarded, || said(client, guarded))?;
+    let settled = wait::until_settled(client, &guarded.target);
+    client.out.show(guarded, || said(client, guarded, settled.is_ok()))?;
     warn(&guarded.warnings);
-    Ok(Exit::Done)
+    settled.map(|()| Exit::Done)
 }
 
-fn said(client: &Client, guarded: &GuardedView) -> String {
+fn said(client: &Client, guarded: &GuardedView, is_settled: bool) -> String {
     let name = names::short(&guarded.target);
-    let mut lines = vec![format!("{name} is guarded: shut but for leases.")];
+    let mut lines = vec![if is_settled {
+        format!("{name} is guarded: shut but for leases.")
+    } else {
+        format!("{name} is to be guarded, and its firewalls do not hold it yet.")
+    }];
     lines.extend(guarded.ports.iter().map(|it| format!("  {}", ports::words(it))));
     lines.push(match guarded.confirm_by {
         Some(by) => {

@@ -1,10 +1,10 @@
-//! Waiting until asked ports are open, or will not be.
+//! Waiting until firewalls hold what was asked for, or will not.
 
-use super::{Client, connection, names};
+use super::{Client, connection, names, target_path};
 use crate::failure::Failure;
 use indicatif::{ProgressBar, ProgressStyle};
 use portcullis_domain::GrantState;
-use portcullis_http::wire::{AnswerView, GrantView, GrantsQuery};
+use portcullis_http::wire::{AnswerView, GrantView, GrantsQuery, TargetView};
 use std::{
     thread,
     time::{Duration, Instant},
@@ -12,6 +12,10 @@ use std::{
 
 /// How long to wait for somebody's yes, and then for the firewalls.
 const WAIT_MAX: Duration = Duration::from_mins(15);
+/// How long to wait for a machine's firewalls alone.
+const SETTLED_MAX: Duration = Duration::from_secs(15);
+/// How soon to look at them for the first time; then each time after twice as long.
+const SETTLED_SOONEST: Duration = Duration::from_millis(25);
 /// How often to look.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often the spinner turns.
@@ -28,9 +32,7 @@ enum Now {
 
 /// The answer once its ports are open, or wait only for their time.
 pub fn until_open(client: &Client, mut answer: AnswerView) -> Result<AnswerView, Failure> {
-    // Draws on a terminal only.
-    let spinner = ProgressBar::new_spinner().with_style(ProgressStyle::default_spinner());
-    spinner.enable_steady_tick(TURN_EVERY);
+    let spinner = spinner();
     let begun = Instant::now();
     while begun.elapsed() < WAIT_MAX {
         match look(&answer, client.out.now().timestamp())? {
@@ -47,6 +49,38 @@ pub fn until_open(client: &Client, mut answer: AnswerView) -> Result<AnswerView,
     let (id, minutes) = (&answer.request.id, WAIT_MAX.as_secs() / 60);
     Err(Failure::unavailable(format!("request `{id}` is not open after {minutes} minutes"))
         .next("it goes on: `portcullis requests` and `portcullis grants` show what becomes of it"))
+}
+
+/// Waits until a machine's firewalls hold what was just said of it.
+pub fn until_settled(client: &Client, target: &str) -> Result<(), Failure> {
+    let spinner = spinner();
+    let name = names::short(target);
+    spinner.set_message(format!("waiting for the firewalls of {name}"));
+    let (begun, mut pause) = (Instant::now(), SETTLED_SOONEST);
+    let troubles = loop {
+        thread::sleep(pause);
+        let seen: TargetView = client.http.get(&target_path(target, ""))?;
+        if seen.settled {
+            spinner.finish_and_clear();
+            return Ok(());
+        }
+        if SETTLED_MAX < begun.elapsed() {
+            break seen.troubles;
+        }
+        pause = (pause * 2).min(LOOK_EVERY);
+    };
+    spinner.finish_and_clear();
+    let seconds = SETTLED_MAX.as_secs();
+    Err(Failure::unavailable(format!("the firewalls of `{name}` do not hold this after {seconds} s"))
+        .because(troubles)
+        .next("it is written down and tried again by itself; `portcullis targets` shows what becomes of it"))
+}
+
+/// Draws on a terminal only.
+fn spinner() -> ProgressBar {
+    let spinner = ProgressBar::new_spinner().with_style(ProgressStyle::default_spinner());
+    spinner.enable_steady_tick(TURN_EVERY);
+    spinner
 }
 
 /// The same answer as it is now.

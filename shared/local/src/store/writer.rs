@@ -119,11 +119,10 @@ type Waiting = oneshot::Sender<Result<(), Error>>;
 fn together(file: &File, jobs: Vec<Job>, tell: &broadcast::Sender<Arc<[Entry]>>) -> bool {
     let (mut done, mut entries): (Vec<Waiting>, Vec<Entry>) = (vec![], vec![]);
     let outcome = match file.database() {
-        Ok(database) => transact(&database, jobs, &mut done, &mut entries)
-            .map_err(|error| Error::Unavailable { doing: "write the table", source: error.into() }),
+        Ok(database) => transact(&database, jobs, &mut done, &mut entries).map_err(|error| error.to_string()),
         Err(error) => {
             done.extend(jobs.into_iter().map(|it| it.answer));
-            Err(error)
+            Err(error.full())
         }
     };
     match outcome {
@@ -137,11 +136,10 @@ fn together(file: &File, jobs: Vec<Job>, tell: &broadcast::Sender<Arc<[Entry]>>)
             }
             true
         }
-        Err(error) => {
-            let told = error.full();
-            tracing::error!(error = told, "Nothing was written");
+        Err(why) => {
+            tracing::error!(error = why, "Nothing was written");
             for it in done {
-                drop(it.send(Err(unavailable("write the table")(told.clone().into()))));
+                drop(it.send(Err(unavailable("write the table")(why.clone().into()))));
             }
             false
         }
