@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     Action, Bands, Fact, Firewall, FirewallKind, Foreign, Held, LOOK_AGAIN, Protocol, RETRY_OVERDUE_MAX,
-    Snapshot, Sources, Standing, Target,
+    Request, Review, Snapshot, Sources, Standing, Target, Terms, What, review,
 };
 use portcullis_tests::given::{self, at, guarded, named, person};
 
@@ -134,4 +134,26 @@ fn what_was_written_is_looked_at_again() {
     assert_eq!(looked.due_at(), Some(at(1) + LOOK_AGAIN[1]));
     let looked = looked.claim(&named("worker"), at(301)).target.confirm(&seen, false, at(301)).target;
     assert_eq!(looked.due_at(), None, "and then it rests");
+}
+
+/// Else there would be a gap: what the worker shuts comes back only after it.
+#[test]
+fn an_extension_that_took_long_does_not_undo_what_a_worker_has_begun() {
+    let target = guarded("vm", at(0)).target;
+    let request = given::request("ann", "1", "vm", at(0));
+    let grant = given::grant(&request, &target.id, at(0));
+    let (id, end) = (grant.id.clone(), grant.lease.end());
+    let target = target.grant(vec![grant], None, at(0)).target;
+    let what = What::Extend { target: target.id.clone(), grant: id, end: end + given::HOUR };
+    let request = Request { what, ..request };
+    let asked_at = end - SignedDuration::from_secs(10);
+    let answer = |target: &Target| {
+        let known = [(target.id.clone(), target.clone())].into();
+        review(&request, &known, &Terms::default(), asked_at)
+    };
+    assert!(matches!(answer(&target), Review::Allowed(_)), "{:?}", answer(&target));
+    let claimed = target.claim(&named("worker"), end).target;
+    assert!(matches!(answer(&claimed), Review::Refused(_)), "{:?}", answer(&claimed));
+    let given_up = claimed.give_up("no answer".to_owned(), end).target;
+    assert!(matches!(answer(&given_up), Review::Refused(_)), "{:?}", answer(&given_up));
 }

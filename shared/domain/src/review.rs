@@ -145,7 +145,8 @@ impl Reviewed {
     }
 
     /// INVARIANT (renewal-is-a-request): what a new request from now to the new end may not have,
-    /// an extension may not have either; and no lease is longer than a day in all.
+    /// an extension may not have either; and no lease is longer than a day in all. Whoever took long to get
+    /// here may meet a worker that began after the end and shuts: then there would be a gap.
     fn extend(
         &mut self,
         request: &Request,
@@ -155,7 +156,9 @@ impl Reviewed {
         now: Timestamp,
     ) -> Option<Outcome> {
         let policy = self.policy(target, targets)?;
-        let live = targets.get(target).and_then(|it| it.grant_of(grant)).filter(|it| !it.lease.is_over(now));
+        let known = targets.get(target)?;
+        let now = known.decided_at().map_or(now, |decided_at| now.max(decided_at));
+        let live = known.grant_of(grant).filter(|it| !it.lease.is_over(now));
         let Some(it) = live else {
             self.refuse(Refusal::GrantOver { grant: grant.clone() });
             return None;

@@ -400,6 +400,12 @@ impl Target {
         self.misses
     }
 
+    /// The latest time by which a worker is known to have decided what its firewalls must hold.
+    pub fn decided_at(&self) -> Option<Timestamp> {
+        let claimed_at = self.claim.as_ref().and_then(|it| it.until.checked_sub(CLAIM).ok());
+        claimed_at.max(self.missed_at)
+    }
+
     /// Where its journal ends.
     pub fn head(&self) -> Head {
         self.head

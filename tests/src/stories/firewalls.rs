@@ -4,6 +4,7 @@ use super::{
     clock::{Event, Outage, ms},
     cloud::{Refused, TARGETS, target},
     faults::{LANDS_LATE_MS, STALE_MS},
+    oracle::Excuses,
     outside::{Outside, unavailable},
     world::World,
 };
@@ -32,7 +33,7 @@ impl World {
             at -= self.dice.below(STALE_MS);
             self.note(worker.actor(), || format!("is shown {id} as it was at {at} ms"));
             // What was wrongly believed is looked at again.
-            self.oracle.excuse(None, now, now + ms(LOOK_AGAIN[0]), true);
+            self.oracle.excuse(None, now, now + ms(LOOK_AGAIN[0]), Excuses::WorkAndCuts);
         }
         Ok(self.cloud.show(id, at))
     }

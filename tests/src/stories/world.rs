@@ -8,7 +8,7 @@ use super::{
     dice::Dice,
     faults::{Faults, LONG_MS, Lost, Once, SLOW_MS, STORM_ENDS_MS},
     log::{Actor, Log},
-    oracle::{Oracle, Scene},
+    oracle::{Excuses, Oracle, Scene},
     store::Table,
 };
 use portcullis_domain::{CLAIM, Change, LOOK_AGAIN, RETRY_MAX, TargetId, WORKER_LIFE};
@@ -150,7 +150,7 @@ impl World {
                 self.oracle.count("foreign rule above ours");
                 self.cloud.intrude(&firewall, rule, self.time.now);
                 // Lateness is told once a look has seen it gone.
-                self.oracle.excuse(None, self.time.now, until + ms(RETRY_MAX), true);
+                self.oracle.excuse(None, self.time.now, until + ms(RETRY_MAX), Excuses::WorkAndCuts);
             }
             Event::Retreat(firewall, name) => {
                 self.note(Actor::World, || format!("the foreign rule {name} is taken from {firewall}"));
@@ -160,7 +160,7 @@ impl World {
                 self.note(Actor::World, || format!("{firewall} is {how:?}"));
                 self.oracle.count("firewall out of order");
                 self.cloud.set_outage(&firewall, Some(how));
-                self.oracle.excuse(None, self.time.now, until + ms(RETRY_MAX), false);
+                self.oracle.excuse(None, self.time.now, until + ms(RETRY_MAX), Excuses::WorkAndHealing);
             }
             Event::Repair(firewall) => {
                 self.note(Actor::World, || format!("{firewall} is repaired"));
@@ -181,7 +181,7 @@ impl World {
             // Between the first look and the second.
             let until = self.time.now + ms(LOOK_AGAIN[1]) - ms(LOOK_AGAIN[0]);
             let owner = self.table.owner(&change.name.owner);
-            self.oracle.excuse(owner, self.time.now, until, true);
+            self.oracle.excuse(owner, self.time.now, until, Excuses::WorkAndCuts);
         }
     }
 
@@ -191,7 +191,7 @@ impl World {
         self.oracle.count("meddled");
         // Also a neighbour's: what a rule was made into may speak of everybody behind the firewall.
         let until = self.oracle.next_reconcile(self.time.now, self.faults.is_deadly());
-        self.oracle.excuse(None, self.time.now, until, true);
+        self.oracle.excuse(None, self.time.now, until, Excuses::WorkAndCuts);
     }
 
     fn sleep(&mut self, until: i64) {
@@ -200,9 +200,10 @@ impl World {
         }
         self.note(Actor::World, || format!("the host sleeps until {until} ms"));
         self.oracle.count("host slept");
+        self.oracle.sleeps_until(until);
         self.time.sleep(until);
         self.asleep_until = self.asleep_until.max(until);
-        self.oracle.excuse(None, self.time.now, until, false);
+        self.oracle.excuse(None, self.time.now, until, Excuses::WorkAndHealing);
         if self.counts_sleep {
             // Who should have died meanwhile dies before it goes on.
             return;
@@ -215,7 +216,7 @@ impl World {
         if !self.lives.is_empty() {
             // What they write in their sleep is looked at again by who took their claims over.
             let rested = until + ms(WORKER_LIFE) + ms(CLAIM) + ms(LOOK_AGAIN[0]);
-            self.oracle.excuse(None, self.time.now, rested, true);
+            self.oracle.excuse(None, self.time.now, rested, Excuses::WorkAndCuts);
         }
     }
 
@@ -235,7 +236,7 @@ impl World {
         if self.storms() && self.dice.once_in(self.faults.slow_once_in) {
             let until = now + self.dice.below(SLOW_MS);
             self.note(Actor::Worker(worker), || format!("waits until {until} ms"));
-            self.oracle.excuse(None, now, until, false);
+            self.oracle.excuse(None, now, until, Excuses::Work);
             return until;
         }
         quick
@@ -250,7 +251,7 @@ impl World {
             if at_once {
                 life.dies_at = now;
             }
-            self.oracle.excuse(None, now, life.dies_at, false);
+            self.oracle.excuse(None, now, life.dies_at, Excuses::Work);
         }
     }
 
@@ -263,7 +264,7 @@ impl World {
         self.note(Actor::Worker(worker), || format!("the next call is {lost:?}"));
         self.oracle.count("call lost");
         let now = self.time.now;
-        self.oracle.excuse(None, now, now + LOST_CALL_MS, false);
+        self.oracle.excuse(None, now, now + LOST_CALL_MS, Excuses::Work);
         Some(lost)
     }
 
@@ -271,7 +272,7 @@ impl World {
     pub(super) fn lost_worker(&mut self, worker: u64, why: &str) {
         self.note(Actor::Worker(worker), || format!("is gone: {why}"));
         let now = self.time.now;
-        self.oracle.excuse(None, now, now + ms(CLAIM), false);
+        self.oracle.excuse(None, now, now + ms(CLAIM), Excuses::Work);
     }
 
     /// The bus delivers none, one or two of an event, soon or not so soon.

@@ -44,6 +44,7 @@ pub(in crate::stories) struct Oracle {
     written_at: BTreeMap<TargetId, i64>,
     looked_at: BTreeMap<TargetId, i64>,
     missed_at: BTreeMap<TargetId, i64>,
+    awake_at: i64,
 }
 
 /// Until when a fault lets things be late.
@@ -52,8 +53,18 @@ struct Excuse {
     of: Option<TargetId>,
     from: i64,
     until: i64,
-    /// Also for keeping out who should be let in: a firewall may differ from what workers made of it.
-    is_for_cuts: bool,
+    of_what: Excuses,
+}
+
+/// What a fault lets be late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::stories) enum Excuses {
+    /// What workers do.
+    Work,
+    /// The same, and for longer what another fault cut: nobody heals a firewall that is out of order.
+    WorkAndHealing,
+    /// Also keeping out who should be let in: a firewall may differ from what workers made of it.
+    WorkAndCuts,
 }
 
 /// What there is to see.
@@ -86,15 +97,20 @@ impl Oracle {
         PROMISED_MS + if may_be_lost { next + RECONCILE_EVERY_MS } else { next }
     }
 
+    /// The host, with every worker on it, sleeps until then.
+    pub(in crate::stories) fn sleeps_until(&mut self, until: i64) {
+        self.awake_at = self.awake_at.max(until);
+    }
+
     /// What goes wrong lets things be late until then, for one target or for all.
     pub(in crate::stories) fn excuse(
         &mut self,
         of: Option<TargetId>,
         from: i64,
         until: i64,
-        is_for_cuts: bool,
+        of_what: Excuses,
     ) {
-        self.excuses.push(Excuse { of, from, until, is_for_cuts });
+        self.excuses.push(Excuse { of, from, until, of_what });
     }
 
     pub(in crate::stories) fn break_rule(&mut self, rule: &'static str, now: i64, how: impl fmt::Display) {
@@ -128,14 +144,17 @@ impl Oracle {
     }
 
     fn last(&self, of: Option<&TargetId>, start: i64, since: i64, promised: i64, is_cut: bool) -> i64 {
-        let concerns = |it: &Excuse| {
-            (it.is_for_cuts || !is_cut)
-                && since <= it.until
-                && (of.is_none() || it.of.is_none() || it.of.as_ref() == of)
+        let fits = |it: &Excuse, deadline: i64| match it.of_what {
+            Excuses::Work => !is_cut,
+            Excuses::WorkAndHealing => !is_cut || start < deadline,
+            Excuses::WorkAndCuts => true,
         };
+        let concerns =
+            |it: &Excuse| since <= it.until && (of.is_none() || it.of.is_none() || it.of.as_ref() == of);
         let mut deadline = start;
         loop {
-            let applies = self.excuses.iter().filter(|it| it.from <= deadline && concerns(it));
+            let applies = self.excuses.iter();
+            let applies = applies.filter(|it| it.from <= deadline && fits(it, deadline) && concerns(it));
             match applies.map(|it| it.until + promised).max() {
                 Some(later) if deadline < later => deadline = later,
                 Some(_) | None => return deadline,

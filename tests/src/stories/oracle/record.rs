@@ -1,7 +1,7 @@
 //! What is written, into the table and into firewalls: each rule of the design at the place where it
 //! would be broken.
 
-use super::{OPENS_WITHIN_MS, Oracle, PROMISED_MS, gates::admits};
+use super::{Excuses, OPENS_WITHIN_MS, Oracle, PROMISED_MS, gates::admits};
 use crate::stories::{
     actors::addresses,
     clock::{ms, stamp, world_ms},
@@ -30,7 +30,7 @@ impl Oracle {
         if before.map_or(0, Target::misses) < misses {
             self.count("read-back disagreed, or none");
             let wait = ms(RETRY_MIN).saturating_mul(1 << (misses - 1).min(10)).min(ms(RETRY_MAX));
-            self.excuse(Some(target.id.clone()), now, now + wait, false);
+            self.excuse(Some(target.id.clone()), now, now + wait, Excuses::Work);
             self.missed_at.insert(target.id.clone(), now);
         }
         for entry in entries {
@@ -91,7 +91,7 @@ impl Oracle {
                 if world_ms(it.lease.end()) <= late {
                     self.count("extended at the very end");
                     let until = self.deadline(Some(&target.id), now, PROMISED_MS);
-                    self.excuse(Some(target.id.clone()), now, until, true);
+                    self.excuse(Some(target.id.clone()), now, until, Excuses::WorkAndCuts);
                 }
             }
             Fact::Opened { grant } => {
@@ -259,8 +259,9 @@ impl Oracle {
         else {
             return;
         };
-        // Who gives up sets the looks anew, and a look that failed is tried again.
-        let from = self.missed_at.get(&target.id).map_or(written_at, |at| written_at.max(*at));
+        // Who gives up sets the looks anew, and a look that failed is tried again; who slept reads back later.
+        let missed_at = self.missed_at.get(&target.id).copied().unwrap_or(0);
+        let from = written_at.max(missed_at).max(self.awake_at);
         let latest = (from + wait + slack).max(now + ms(RETRY_MAX) + self.skew_ms);
         if target.due_at().is_none_or(|at| latest < world_ms(at)) {
             let due_at = target.due_at().map(world_ms);
