@@ -2,10 +2,14 @@
 
 use std::{
     env,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Read, Write, stderr},
     net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
     time::Duration,
 };
 
@@ -45,7 +49,7 @@ impl Network {
     pub fn lay() -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if let Some(why) = missing() {
-            println!("skipped: {why}");
+            skipped(&why);
             return None;
         }
         let name = format!("pc{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -153,6 +157,12 @@ fn play(test: &str, within: &str, role: &str) -> Child {
         .expect("starts")
 }
 
+/// Says so aloud: what a test that passes prints through the macros, nobody sees.
+fn skipped(why: &str) {
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    writeln!(stderr(), "skipped: {test}: {why}").expect("somebody hears");
+}
+
 /// Runs a test once more in a process and a network namespace of its own, where it may change whatever
 /// it likes; true in that process, where the test is to be done. Says aloud where that is not possible.
 pub fn is_alone(test: &str) -> bool {
@@ -161,7 +171,7 @@ pub fn is_alone(test: &str) -> bool {
         return true;
     }
     if let Some(why) = missing() {
-        println!("skipped: {why}");
+        skipped(&why);
         return false;
     }
     let mut again = Command::new("unshare");
@@ -198,7 +208,7 @@ fn answer_on(port: &str) {
     let listener = TcpListener::bind(format!("[::]:{port}")).expect("listens");
     println!("listening");
     for stream in listener.incoming() {
-        std::thread::spawn(move || {
+        thread::spawn(move || {
             let mut stream = stream.expect("accepted");
             let mut byte = [0];
             while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
@@ -253,8 +263,13 @@ fn machine_for(visitor: &str) -> &'static str {
     if visitor.contains(':') { MACHINE_V6 } else { MACHINE }
 }
 
-/// What keeps this from working here.
+/// What keeps this from working here; found out once, since tests run side by side.
 fn missing() -> Option<String> {
+    static MISSING: OnceLock<Option<String>> = OnceLock::new();
+    MISSING.get_or_init(look_for_what_is_missing).clone()
+}
+
+fn look_for_what_is_missing() -> Option<String> {
     let runs = |program: &str, words: &[&str]| {
         let ran = Command::new(program).args(words).stdout(Stdio::null()).stderr(Stdio::null()).status();
         ran.is_ok_and(|it| it.success())

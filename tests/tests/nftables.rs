@@ -105,6 +105,7 @@ async fn a_foreign_hand_is_noticed_and_healed() {
         format!("add chain {OURS} other {{ type filter hook input priority -20 ; }}"),
         format!("add set {OURS} other {{ type ipv4_addr ; }}"),
         format!("add map {OURS} other {{ type ipv4_addr : verdict ; }}"),
+        format!("add table {OURS} {{ flags dormant ; }}"),
     ];
     for edit in edits {
         let edit = if edit.contains("{lock}") { edit.replace("{lock}", &handle("drop")) } else { edit };
@@ -132,6 +133,27 @@ async fn what_was_changed_by_hand_is_believed_to_be_open() {
     nft("insert rule inet portcullis input tcp dport 22 accept");
     let decision = decide().await;
     assert!(decision.passes && decision.rule.contains("by hand"), "{decision:?}");
+}
+
+/// Who lost the data folder and renamed the machine must not find its ports open.
+#[tokio::test]
+async fn a_lock_of_another_name_of_this_machine_stays() {
+    if !is_alone("a_lock_of_another_name_of_this_machine_stays") {
+        return;
+    }
+    let before = host();
+    heal(&before, &wanted(before.id(), "198.51.100.1")).await;
+    let clock = Arc::new(Timestamp::now);
+    let renamed = Host::here("renamed", None, Established::Survive, clock).expect("a name");
+    let stray = |it: &portcullis_app::ports::OurRule| it.name.gate.is_none();
+    let ours = renamed.ours().await.expect("listed");
+    assert!(!ours.iter().any(stray), "nobody sweeps it away: {ours:?}");
+    // Nor does it keep the new name from being guarded, also after a foreign hand was there.
+    nft("insert rule inet portcullis input tcp dport 22 accept");
+    heal(&renamed, &wanted(renamed.id(), "198.51.100.2")).await;
+    let held = read(&renamed).await.firewalls.remove(0).ours;
+    let locks = held.iter().filter(|(name, it)| name.gate.is_none() && it.rule.is_some()).count();
+    assert_eq!((locks, held.len()), (2, 3), "{held:?}");
 }
 
 #[tokio::test]

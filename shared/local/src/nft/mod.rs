@@ -13,8 +13,8 @@ use portcullis_app::{
     ports::{Firewalls, Inventory, Machine, Machines, Os, OurRule},
 };
 use portcullis_domain::{
-    Action, Bands, Change, ChangeTo, Firewall, FirewallId, FirewallKind, Foreign, Held, Protocol, RuleName,
-    Snapshot, Sources, TargetId,
+    Action, Bands, Change, ChangeTo, Firewall, FirewallId, FirewallKind, Foreign, Held, Owner, Protocol,
+    Rule, RuleName, Snapshot, Sources, TargetId,
 };
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt, fs, ops::Range, process::Stdio, time::Duration};
@@ -161,29 +161,37 @@ impl Firewalls for Host {
     }
 
     async fn ours(&self) -> Result<Vec<OurRule>, Error> {
-        let names = self.load().await?.rules.into_keys();
-        Ok(names.map(|name| OurRule { firewall: self.firewall.clone(), name, etag: None }).collect())
+        // A lock in this machine's own table is this machine's, whatever it was called then: nobody who
+        // knows it by another name takes it for one of a machine that is gone.
+        let owner = Owner::from(&self.id);
+        let of_another_name =
+            |name: &RuleName, it: &Placed| name.owner != owner && matches!(it.rule, Rule::Deny { .. });
+        let rules = self.load().await?.rules.into_iter().filter(|(name, it)| !of_another_name(name, it));
+        let ours = rules.map(|(name, _)| OurRule { firewall: self.firewall.clone(), name, etag: None });
+        Ok(ours.collect())
     }
 
     async fn write(&self, _: Option<&TargetId>, changes: &[Change]) -> Result<(), Error> {
         let _one_at_a_time = self.writing.lock().await;
         let Table { rules: before, is_as_written, .. } = self.load().await?;
-        // What was changed by hand is not known: it has to be written anew or deleted, not kept.
-        let known = |placed: Placed| is_as_written.then_some(placed);
-        let mut after: BTreeMap<RuleName, Option<Placed>> =
-            before.clone().into_iter().map(|(name, placed)| (name, known(placed))).collect();
+        // What an allow does that was changed by hand is not known: it is written anew or not at all. What
+        // a lock shuts, under whatever name this machine had then, stays shut.
+        let is_kept = |placed: &Placed| match placed.rule {
+            Rule::Deny { .. } => true,
+            Rule::Allow { .. } => is_as_written,
+        };
+        let kept = before.iter().filter(|(_, placed)| is_kept(placed));
+        let mut after: BTreeMap<RuleName, Placed> =
+            kept.map(|(name, placed)| (name.clone(), placed.clone())).collect();
         for change in changes {
             match &change.to {
                 ChangeTo::Put { rule, priority } => {
                     let placed = Placed { rule: rule.clone(), priority: *priority };
-                    after.insert(change.name.clone(), Some(placed));
+                    after.insert(change.name.clone(), placed);
                 }
                 ChangeTo::Delete => drop(after.remove(&change.name)),
             }
         }
-        let after: Option<BTreeMap<RuleName, Placed>> =
-            after.into_iter().map(|(name, placed)| placed.map(|placed| (name, placed))).collect();
-        let Some(after) = after else { return Err(Error::Conflict) };
         if is_as_written && after == before {
             return Ok(());
         }

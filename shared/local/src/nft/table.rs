@@ -1,7 +1,6 @@
 //! Our table as `nft -j` writes and prints it.
 //!
 //! ```text
-//! ct direction reply accept                    answers to what this machine asked
 //! iifname "lo" accept                          this machine itself
 //! ct state established accept                  unless the end of a lease is to cut connections
 //! tcp dport 22 ip saddr @…-tcp-22-v4 accept    a live lease's sources; its elements time out at its end
@@ -9,6 +8,10 @@
 //! ```
 //!
 //! What a rule is for stands in its comment: its name, its priority, and when it ends or what it shuts.
+//!
+//! Where connections are cut, connection tracking has no say: it takes a connection that it does not know
+//! for one of this machine's own as soon as this machine sends something (`nf_conntrack_tcp_loose`), and
+//! an answer to that would pass for good.
 
 use super::Established;
 use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Net, Ipv6Subnets};
@@ -92,11 +95,12 @@ impl Table {
     /// What `nft -j list table` printed; `None` if that is something else.
     pub fn parse(objects: &[Value], established: Established, read_at: Timestamp) -> Option<Self> {
         let of = |kind: &'static str| objects.iter().filter_map(move |it| it.get(kind));
-        of("table").next()?;
+        let table = of("table").next()?;
         let sets: BTreeMap<&str, &Value> =
             of("set").filter_map(|it| Some((it["name"].as_str()?, it))).collect();
         let mut told = BTreeMap::<RuleName, Placed>::new();
-        let mut is_as_written = true;
+        // A table that is dormant lists its rules as before, and none of them is in force.
+        let mut is_as_written = table.get("flags").is_none();
         for comment in of("rule").filter_map(|it| it["comment"].as_str()) {
             is_as_written &= hear(comment, &mut told).is_some();
         }
@@ -150,10 +154,8 @@ fn chain(
     let matches =
         |op: &str, left: Value, right: Value| json!({ "match": { "op": op, "left": left, "right": right } });
     let accept = || json!({ "accept": null });
-    let mut chain = vec![
-        plain(json!([matches("==", json!({ "ct": { "key": "direction" } }), json!("reply")), accept()])),
-        plain(json!([matches("==", json!({ "meta": { "key": "iifname" } }), json!("lo")), accept()])),
-    ];
+    let loopback = matches("==", json!({ "meta": { "key": "iifname" } }), json!("lo"));
+    let mut chain = vec![plain(json!([loopback, accept()]))];
     match established {
         Established::Survive => {
             let state = matches("in", json!({ "ct": { "key": "state" } }), json!("established"));
@@ -339,5 +341,38 @@ impl Family {
             Self::V4 => "ip",
             Self::V6 => "ip6",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lock() -> BTreeMap<RuleName, Placed> {
+        let target: portcullis_domain::TargetId = "host/machine".parse().expect("a name");
+        let name = RuleName { owner: (&target).into(), gate: None };
+        let gates = ["22/*".parse().expect("a gate")].into();
+        [(name, Placed { rule: Rule::Deny { gates }, priority: 200 })].into()
+    }
+
+    #[test]
+    fn where_connections_are_cut_connection_tracking_has_no_say() {
+        let written = |established| commands(&lock(), established, Timestamp::UNIX_EPOCH).to_string();
+        assert!(written(Established::Survive).contains(r#""ct""#));
+        let cut = written(Established::Cut);
+        assert!(!cut.contains(r#""ct""#) && cut.contains(r#""drop""#), "{cut}");
+    }
+
+    #[test]
+    fn a_dormant_table_is_not_as_written() {
+        let commands = commands(&lock(), Established::Survive, Timestamp::UNIX_EPOCH);
+        let added = commands["nftables"].as_array().expect("a list").iter().skip(2);
+        let mut listed: Vec<Value> = added.map(|it| it["add"].clone()).collect();
+        let parsed = |listed: &[Value]| {
+            Table::parse(listed, Established::Survive, Timestamp::UNIX_EPOCH).expect("a table").is_as_written
+        };
+        assert!(parsed(&listed));
+        listed[0]["table"]["flags"] = json!(["dormant"]);
+        assert!(!parsed(&listed));
     }
 }
