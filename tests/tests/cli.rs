@@ -131,6 +131,22 @@ fn targets_id(targets: &[Value], name: &str) -> Value {
 }
 
 #[test]
+fn the_token_of_this_machine_is_told_to_no_other() {
+    let home = tempfile::tempdir().expect("a folder");
+    let up = Up::start(&home.path().join("portcullis"), &[], &[]);
+    let ask = |url: &str| {
+        let mut command = up.client();
+        command.env_remove("PORTCULLIS_DATA").env("XDG_DATA_HOME", home.path());
+        command.args(["targets", "--url", url]).output().expect("runs")
+    };
+    assert_eq!(code(&ask(up.url())), DONE);
+    // A name that nobody can tell to be this machine's, and that leads here.
+    let elsewhere = ask(&up.url().replace("127.0.0.1", "127.1"));
+    assert_eq!(code(&elsewhere), REFUSED, "{}", told(&elsewhere));
+    assert!(told(&elsewhere).contains("PORTCULLIS_TOKEN"), "{}", told(&elsewhere));
+}
+
+#[test]
 fn every_way_to_fail_has_its_exit_code_and_says_what_helps() {
     let it = Place::new(&[]);
     let cases: &[(&[&str], i32, &str)] = &[

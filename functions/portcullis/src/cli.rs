@@ -111,8 +111,12 @@ pub enum Command {
 impl Globals {
     /// The data folder: named here, else by `PORTCULLIS_DATA`, else where it is by default.
     pub fn data_dir(&self) -> PathBuf {
-        let named = self.data.clone().or_else(|| folder("PORTCULLIS_DATA"));
-        named.unwrap_or_else(default_data_dir)
+        self.named_data_dir().unwrap_or_else(default_data_dir)
+    }
+
+    /// The data folder, where somebody names one.
+    pub fn named_data_dir(&self) -> Option<PathBuf> {
+        self.data.clone().or_else(|| folder("PORTCULLIS_DATA"))
     }
 }
 

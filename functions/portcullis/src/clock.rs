@@ -89,7 +89,18 @@ async fn work(what: &'static str, work: impl Future<Output = Result<(), Error>>)
     let life = Duration::try_from(WORKER_LIFE).unwrap_or(Duration::MAX);
     match time::timeout(life, work).await {
         Ok(Ok(())) => true,
-        Ok(Err(error)) => {
+        Ok(Err(error @ Error::Broken { .. })) => {
+            tracing::error!(
+                what,
+                error = error.full(),
+                "Some targets cannot be settled until somebody looks"
+            );
+            false
+        }
+        Ok(Err(
+            error
+            @ (Error::Refused(_) | Error::NotFound { .. } | Error::Conflict | Error::Unavailable { .. }),
+        )) => {
             tracing::warn!(
                 what,
                 error = error.full(),

@@ -292,10 +292,18 @@ async fn operator_token(site: &LocalSite, data: &Path) -> Result<bool, Failure> 
         return Ok(false);
     }
     let token = portcullis_http::Site::issue_token(site, &site.operator, &site.operator).await?;
-    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-    let written = file.and_then(|mut file| writeln!(file, "{token}"));
-    written.map_err(|error| Failure::broken(format!("cannot write `{}`: {error}", path.display())))?;
+    write_secret(&path, &token)
+        .map_err(|error| Failure::broken(format!("cannot write `{}`: {error}", path.display())))?;
     Ok(true)
+}
+
+/// Whole or not at all: half a token would lock its owner out.
+fn write_secret(path: &Path, secret: &str) -> std::io::Result<()> {
+    let draft = path.with_extension("new");
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    writeln!(file, "{secret}")?;
+    file.sync_all()?;
+    fs::rename(&draft, path)
 }
 
 /// Only its owner reads the journal and the token, also in a folder that others may enter.

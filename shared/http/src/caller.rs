@@ -33,18 +33,27 @@ impl Proxies {
 
     /// Where a caller is: the peer itself, or if that is a proxy of ours, the last address that one of
     /// ours saw. Whatever stands further left in the header was written by somebody else.
-    /// `None` if one of ours says what nobody understands: that is not the proxy's own address.
+    /// `None` if one of ours says nothing, or what nobody understands: that is not the proxy's own address,
+    /// behind which is everybody.
     fn address(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
-        let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|it| it.to_str().ok());
+        // What is no text is no address either.
+        let forwarded = headers.get_all("x-forwarded-for").iter().map(|it| it.to_str().unwrap_or_default());
         let hops: Vec<&str> = forwarded.flat_map(|it| it.split(',')).map(str::trim).collect();
         let mut address = peer.to_canonical();
+        if hops.is_empty() && self.hold(address) {
+            return None;
+        }
         for hop in hops.iter().rev() {
-            if !self.0.iter().any(|range| range.contains(&address)) {
+            if !self.hold(address) {
                 break;
             }
             address = hop_address(hop)?.to_canonical();
         }
         Some(address)
+    }
+
+    fn hold(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|range| range.contains(&address))
     }
 }
 
@@ -106,5 +115,9 @@ mod tests {
         assert_eq!(forwarded("[2001:db8::1]:50123"), "2001:db8::1");
         assert_eq!(forwarded("[2001:db8::1]"), "2001:db8::1");
         assert_eq!(forwarded("rubbish"), "", "and not the proxy");
+        assert_eq!(forwarded(""), "");
+        assert_eq!(forwarded("203.0.113.9, \u{e9}"), "", "no hop of somebody else's");
+        let proxies = Proxies(vec!["10.0.0.0/8".parse().expect("valid")]);
+        assert_eq!(proxies.address([10, 0, 0, 1].into(), &HeaderMap::new()), None, "it says nothing");
     }
 }

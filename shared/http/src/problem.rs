@@ -78,11 +78,17 @@ impl Problem {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match &error {
-            Error::Refused(refusals) => Self::refused(refusals),
+            Error::Refused(refusals) => {
+                // Names and addresses stand in the reasons: the journal has them.
+                tracing::info!(codes = ?refusals.iter().map(Refusal::code).collect::<Vec<_>>(), "Refused");
+                Self::refused(refusals)
+            }
             Error::NotFound { .. } => {
+                tracing::info!(error = error.full(), "Not found");
                 Self::of(StatusCode::NOT_FOUND, "not-found", "Not found", error.to_string())
             }
             Error::Conflict => {
+                tracing::debug!("Changed meanwhile");
                 Self::of(StatusCode::CONFLICT, "conflict", "Changed meanwhile", error.to_string())
             }
             Error::Unavailable { .. } => {

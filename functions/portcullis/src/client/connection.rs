@@ -47,7 +47,7 @@ impl Connection {
     /// The way there; nothing is sent yet.
     pub fn to(globals: &Globals) -> Result<Self, Failure> {
         let token_file = globals.data_dir().join("token");
-        let token = token(&token_file)?;
+        let token = token(&token_file, globals.named_data_dir().is_some() || is_here(&globals.url))?;
         Self::of(&globals.url, token, token_file)
     }
 
@@ -206,7 +206,10 @@ impl Connection {
         }
         let file = self.token_file.display();
         let next = match &self.token {
-            None => format!("set PORTCULLIS_TOKEN, or name the folder with --data: `{file}` is not there"),
+            None => format!(
+                "set PORTCULLIS_TOKEN, or name the folder with --data: `{file}` is not there, or for this \
+                 machine alone"
+            ),
             Some(_) => format!(
                 "ask for a new one (`portcullis token create YOU`) and put it in PORTCULLIS_TOKEN or `{file}`"
             ),
@@ -251,10 +254,14 @@ fn json(body: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(body).map_err(|error| Failure::broken(format!("cannot write JSON: {error}")))
 }
 
-/// Who we are: never on a command line, where every process list shows it.
-fn token(file: &PathBuf) -> Result<Option<String>, Failure> {
+/// Who we are: never on a command line, where every process list shows it. The token in a folder that nobody
+/// named is for the Portcullis on this machine, and told to no other.
+fn token(file: &PathBuf, is_files: bool) -> Result<Option<String>, Failure> {
     if let Some(token) = std::env::var("PORTCULLIS_TOKEN").ok().filter(|it| !it.trim().is_empty()) {
         return usable(token.trim(), "PORTCULLIS_TOKEN").map(Some);
+    }
+    if !is_files {
+        return Ok(None);
     }
     match fs::read_to_string(file) {
         Ok(token) => usable(token.trim(), &file.display().to_string()).map(Some),
@@ -279,6 +286,10 @@ fn in_short(problem: Problem) -> Problem {
     let reason = |it: Reason| Reason { message: words::plain(&it.message, &now), ..it };
     let reasons = problem.reasons.into_iter().map(reason).collect();
     Problem { detail: words::plain(&problem.detail, &now), reasons, ..problem }
+}
+
+fn is_here(url: &str) -> bool {
+    url.parse().is_ok_and(|uri| is_loopback(&uri))
 }
 
 fn is_loopback(uri: &Uri) -> bool {
