@@ -38,7 +38,8 @@ fn settled(target: Target, now: Timestamp, read_at: Timestamp) -> Target {
     let firewall = defeated(&target, now);
     let claimed = target.claim(&named("worker"), now).target;
     let seen = Snapshot { read_at, firewalls: vec![firewall], connected: vec![] };
-    claimed.confirm(&seen, false, now).target
+    let decided = claimed.rules(now);
+    claimed.confirm(&seen, false, &decided, now).target
 }
 
 /// A target whose lock is defeated for so long that the looks at it are as far apart as they get.
@@ -103,7 +104,9 @@ fn whoever_buries_the_dead_looks_at_what_they_left() {
     // What it wrote may land yet.
     let firewall = Firewall { foreign: vec![], ..defeated(&next.target, at(1)) };
     let seen = Snapshot { read_at: at(1), firewalls: vec![firewall], connected: vec![] };
-    let looked = next.target.claim(&named("another"), at(1)).target.confirm(&seen, false, at(1)).target;
+    let decided = next.target.rules(at(1));
+    let claimed = next.target.claim(&named("another"), at(1)).target;
+    let looked = claimed.confirm(&seen, false, &decided, at(1)).target;
     assert_eq!(looked.due_at(), Some(at(1) + LOOK_AGAIN[0]));
 }
 
@@ -123,16 +126,36 @@ fn what_is_wanted_anew_does_not_wait_for_a_miss() {
 }
 
 #[test]
+fn what_is_wanted_anew_while_a_worker_writes_does_not_wait_for_its_miss() {
+    let (target, missed_at) = long_missed();
+    let now = missed_at + SignedDuration::from_secs(60);
+    let claimed = target.claim(&named("worker"), now).target;
+    let (decided, firewall) = (claimed.rules(now), defeated(&claimed, now));
+    // By a clock that is behind the worker's.
+    let request = given::request("ann", "1", "vm", now - MILLIS);
+    let grant = given::grant(&request, &claimed.id, now - MILLIS);
+    let asked = claimed.grant(vec![grant], None, now - MILLIS).target;
+    let misses = asked.misses();
+    let seen = Snapshot { read_at: now + MILLIS, firewalls: vec![firewall], connected: vec![] };
+    let confirmed = asked.confirm(&seen, true, &decided, now).target;
+    assert!(confirmed.due_at().is_some_and(|it| it <= now), "{:?}", confirmed.due_at());
+    assert_eq!(confirmed.misses(), misses, "nobody missed anything");
+}
+
+#[test]
 fn what_was_written_is_looked_at_again() {
     let target = guarded("vm", at(0)).target.claim(&named("worker"), at(0)).target;
     let mut firewall = defeated(&target, at(0));
     firewall.foreign.clear();
     let seen = Snapshot { read_at: at(1), firewalls: vec![firewall], connected: vec![] };
-    let written = target.confirm(&seen, true, at(0)).target;
+    let decided = target.rules(at(0));
+    let written = target.confirm(&seen, true, &decided, at(0)).target;
     assert_eq!(written.due_at(), Some(at(1) + LOOK_AGAIN[0]));
-    let looked = written.claim(&named("worker"), at(61)).target.confirm(&seen, false, at(61)).target;
+    let looked =
+        written.claim(&named("worker"), at(61)).target.confirm(&seen, false, &decided, at(61)).target;
     assert_eq!(looked.due_at(), Some(at(1) + LOOK_AGAIN[1]));
-    let looked = looked.claim(&named("worker"), at(301)).target.confirm(&seen, false, at(301)).target;
+    let looked =
+        looked.claim(&named("worker"), at(301)).target.confirm(&seen, false, &decided, at(301)).target;
     assert_eq!(looked.due_at(), None, "and then it rests");
 }
 

@@ -76,7 +76,8 @@ async fn round(
         }
     };
     let mut actual = firewalls.read(id).await?;
-    let diff = diff(&actual, &target.owner(), &target.rules(now));
+    let decided = target.rules(now);
+    let diff = diff(&actual, &target.owner(), &decided);
     let (mut target, mut seen) = (target, seen);
     if !diff.changes.is_empty() {
         let intended = |target: Target| target.intend(&actual, &diff);
@@ -88,7 +89,7 @@ async fn round(
         }
         actual = firewalls.read(id).await?;
     }
-    let confirmed = |target: Target| target.confirm(&actual, *wrote, now);
+    let confirmed = |target: Target| target.confirm(&actual, *wrote, &decided, now);
     let (target, _) = commit_mine(store, (target, seen), token, now, confirmed).await?;
     match target.due_at() {
         Some(due_at) if due_at <= actual.read_at => Ok(Round::Due { since: actual.read_at }),

@@ -262,7 +262,7 @@ impl Target {
         let until = after(now, CLAIM);
         let mut facts = vec![];
         if let Some(dead) = self.claim.replace(Claim { token: token.clone(), until }) {
-            self.looks = looks(now);
+            self.look_again(now);
             self.agreed = None;
             facts.push(Fact::TakenOver { from: dead.token });
         }
@@ -282,7 +282,7 @@ impl Target {
     pub fn bury(mut self, now: Timestamp) -> Next {
         let facts = self.claim.take().map(|dead| Fact::TakenOver { from: dead.token });
         if facts.is_some() {
-            self.looks = looks(now);
+            self.look_again(now);
             self.look(now);
             self.agreed = None;
         }
@@ -307,9 +307,13 @@ impl Target {
     ///
     /// INVARIANT (closed-means-read-back): a grant is closed once its gate was seen to admit nobody
     /// but the live leases' sources. INVARIANT (a-write-is-looked-at-again), also when we lived.
+    ///
+    /// `decided` is what the worker was after. What is wanted instead since then is no miss of its: that
+    /// is due at once.
     #[must_use]
-    pub fn confirm(mut self, seen: &Snapshot, wrote: bool, now: Timestamp) -> Next {
+    pub fn confirm(mut self, seen: &Snapshot, wrote: bool, decided: &RuleSet, now: Timestamp) -> Next {
         let view = View::of(&self, seen, now);
+        let is_overtaken = view.desired != *decided;
         let agrees = view.agrees;
         let mut facts = vec![];
         let is_settled = agrees && self.defeats(&view, &mut facts);
@@ -327,11 +331,13 @@ impl Target {
         self.claim = None;
         self.looks.retain(|look| now < *look);
         if wrote {
-            self.looks = looks(seen.read_at);
+            self.look_again(seen.read_at);
         }
         // INVARIANT (the-read-back-decides): whatever a write's answer was.
         if is_settled && self.grants.values().all(|it| it.open_failed.is_none() || it.opened_at.is_some()) {
             (self.misses, self.missed_at) = (0, None);
+        } else if is_overtaken {
+            self.look(now);
         } else {
             self.miss(now, seen.read_at);
         }
@@ -342,11 +348,8 @@ impl Target {
     #[must_use]
     pub fn give_up(mut self, why: String, now: Timestamp) -> Next {
         self.claim = None;
-        // INVARIANT (a-write-is-looked-at-again): some of it may have been written. What was awaited
-        // later is covered by the looks that are set now; what was awaited sooner is not.
-        let soonest = self.looks.iter().copied().filter(|look| now < *look).min();
-        self.looks = looks(now);
-        self.looks.extend(soonest);
+        // INVARIANT (a-write-is-looked-at-again): some of it may have been written.
+        self.look_again(now);
         self.miss(now, now);
         // The first failure, the second, the fourth and so on: something broken for good fills no journal.
         let facts = self.misses.is_power_of_two().then_some(Fact::SettleFailed { why });
@@ -506,6 +509,14 @@ impl Target {
         if self.looks.iter().all(|look| by < *look) {
             self.looks.push(by);
         }
+    }
+
+    /// Somebody may have written. What was awaited later is covered by the looks that are set now; what was
+    /// awaited sooner is not.
+    fn look_again(&mut self, now: Timestamp) {
+        let soonest = self.looks.iter().copied().filter(|look| now < *look).min();
+        self.looks = looks(now);
+        self.looks.extend(soonest);
     }
 
     /// What is wanted anew does not wait for the look that a miss has set.

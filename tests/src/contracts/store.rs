@@ -79,7 +79,8 @@ pub async fn granted_once(store: &impl Store) {
     let claimed = next.target.claim(&named("w"), over);
     done(store.commit(Batch::of(claimed.clone(), Seen(1))).await);
     let seen = Snapshot { read_at: over, firewalls: vec![shut(&claimed.target)], connected: vec![] };
-    let closed = claimed.target.confirm(&seen, false, over);
+    let decided = claimed.target.rules(over);
+    let closed = claimed.target.confirm(&seen, false, &decided, over);
     assert_eq!(closed.grants.len(), 1, "the grant is closed: {:?}", closed.entries);
     done(store.commit(Batch::of(closed.clone(), Seen(2))).await);
     let reopened = closed.target.grant(again.grants, None, over);

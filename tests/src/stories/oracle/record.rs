@@ -107,6 +107,8 @@ impl Oracle {
                 }
             }
             Fact::Ended { .. } => self.count("ended early"),
+            // Whether it lands or not: nobody can tell.
+            Fact::Writing { .. } => drop(self.written_at.insert(target.id.clone(), now)),
             Fact::TakenOver { .. } => {
                 self.count("claim taken over");
                 self.written_at.insert(target.id.clone(), now);
@@ -127,7 +129,6 @@ impl Oracle {
             | Fact::ApprovalNeeded { .. }
             | Fact::RequestRejected { .. }
             | Fact::RequestLapsed { .. }
-            | Fact::Writing { .. }
             | Fact::ReadBack { .. }
             | Fact::OrphanDeleted { .. }
             | Fact::TokenMade { .. }
