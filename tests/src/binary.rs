@@ -1,12 +1,12 @@
 //! The real program, built once, run as its users run it.
 
-use rustix::process::{Pid, Resource, Rlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal};
 use serde_json::Value;
 use std::{
     ffi::OsString,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     sync::OnceLock,
 };
 
@@ -124,6 +124,13 @@ impl Up {
         let told = || format!("{words:?}: {}{}", text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{}", told());
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", told()))
+    }
+
+    /// Tells it to stop, and waits until it has; how it ended.
+    pub fn stop(mut self) -> ExitStatus {
+        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).expect("a process");
+        rustix::process::kill_process(pid, Signal::TERM).expect("SIGTERM");
+        self.process.wait().expect("ends")
     }
 
     /// Kills it as no program can notice.

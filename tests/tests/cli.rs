@@ -11,6 +11,8 @@ use portcullis_tests::{
 use serde_json::Value;
 use std::{
     fs,
+    io::Write,
+    net::TcpStream,
     os::unix::fs::PermissionsExt,
     process::{Command, Output},
     thread,
@@ -332,6 +334,40 @@ fn a_full_disk_is_told_and_survived() {
     it.json(&ask);
     assert!(it.passes("web-1", ANN));
     assert_eq!(code(&it.up.ask(&["verify"])), DONE);
+}
+
+/// Nobody needs a token to connect and say nothing.
+#[test]
+fn callers_who_never_finish_hold_up_neither_the_clock_nor_the_end() {
+    const FEW_FILES: [&str; 4] = ["sh", "-c", "ulimit -n 96 && exec \"$@\"", "sh"];
+    let data = tempfile::tempdir().expect("a folder");
+    let it = Place { up: Up::start(data.path(), &["--lease-min", "1s"], &FEW_FILES), data };
+    it.json(&["enable", "web-1"]);
+    let answer = it.json(&["request", "web-1", "--from", ANN, "--for", "2s", "--wait"]);
+    let address = it.up.url().trim_start_matches("http://").to_owned();
+    let half = || {
+        let mut caller = TcpStream::connect(&address).expect("connects");
+        caller.write_all(b"GET /healthz HTTP/1.1\r\nHos").expect("written");
+        caller
+    };
+    let callers: Vec<TcpStream> = (0..150).map(|_| half()).collect();
+    let end: Timestamp = answer["grants"][0]["end"].as_str().expect("an end").parse().expect("a time");
+    let until = end + SignedDuration::from_millis(LATE_MAX_MS);
+    while Timestamp::now() < until {
+        thread::sleep(Duration::from_millis(20));
+    }
+    drop(callers);
+    let id = &answer["grants"][0]["id"];
+    wait("the end of the lease", || it.grant(id)["state"] == "closed");
+    let activity = it.json(&["activity", "web-1"]);
+    let closed = activity.as_array().expect("a list").iter().find(|it| it["fact"]["what"] == "closed");
+    let late_ms = closed.expect("is told")["fact"]["late_ms"].as_i64().expect("a number");
+    assert!(late_ms <= LATE_MAX_MS, "{late_ms} ms late");
+    let stays = half();
+    let told = Instant::now();
+    assert!(it.up.stop().success());
+    assert!(told.elapsed() < Duration::from_secs(10), "it waited {:?} for one caller", told.elapsed());
+    drop(stays);
 }
 
 /// What somebody does who can write the file: one address is another.

@@ -9,6 +9,7 @@ mod failure;
 mod log;
 mod output;
 mod outside;
+mod serve;
 mod site;
 mod table;
 mod up;

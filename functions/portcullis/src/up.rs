@@ -1,6 +1,6 @@
 //! `portcullis up`: everything in one process.
 
-use crate::{clock, failure::Failure, outside::Outside, site::LocalSite};
+use crate::{clock, failure::Failure, output, outside::Outside, serve::serve, site::LocalSite};
 use axum::Router;
 use clap::ValueEnum;
 use ipnet::IpNet;
@@ -165,10 +165,8 @@ impl Up {
         let backstop = tokio::spawn(clock::backstop(Arc::clone(&self.site), self.reconcile_every));
         let told = tokio::spawn(tell(Arc::clone(&self.site)));
         let app: Router = router(Arc::clone(&self.site));
-        let app = app.into_make_service_with_connect_info::<SocketAddr>();
-        let served = axum::serve(self.listener, app).with_graceful_shutdown(told_to_stop());
         let outcome = tokio::select! {
-            served = served => served.map_err(|error| broken("serve", error)),
+            () = serve(self.listener, app, told_to_stop()) => Ok(()),
             // Without its clock nothing would ever shut: rather be restarted.
             stopped = clock => Err(Failure::broken(format!("the clock stopped: {stopped:?}"))),
         };
@@ -179,21 +177,22 @@ impl Up {
 
     fn greet(&self, data: &Path, args: &Args) {
         let token = data.join(TOKEN_FILE);
-        println!("portcullis {} is up at http://{}", env!("CARGO_PKG_VERSION"), self.address);
-        println!("  data   {}", data.display());
-        println!(
-            "  token  {}{}",
-            token.display(),
-            if self.is_first { "  (made just now, for `operator`)" } else { "" }
-        );
+        let made = if self.is_first { "  (made just now, for `operator`)" } else { "" };
         let guards: Vec<&str> = args.guard.iter().map(|it| it.words()).collect();
-        println!("  guards {}", guards.join(" and "));
-        println!();
-        println!("In another terminal:");
-        println!("  portcullis targets          what is guarded, and what is not");
-        println!("  portcullis request --help   how to ask for a port");
-        println!("Stop with Ctrl-C: what is shut stays shut.");
-        println!();
+        let lines = [
+            format!("portcullis {} is up at http://{}", env!("CARGO_PKG_VERSION"), self.address),
+            format!("  data   {}", data.display()),
+            format!("  token  {}{made}", token.display()),
+            format!("  guards {}", guards.join(" and ")),
+            String::new(),
+            "In another terminal:".to_owned(),
+            "  portcullis targets          what is guarded, and what is not".to_owned(),
+            "  portcullis request --help   how to ask for a port".to_owned(),
+            "Stop with Ctrl-C: what is shut stays shut.".to_owned(),
+            String::new(),
+        ];
+        // Whoever does not read it is served all the same.
+        drop(output::line(&lines.join("\n")));
     }
 }
 
