@@ -165,6 +165,8 @@ fn every_way_to_fail_has_its_exit_code_and_says_what_helps() {
         (&["close", "nothing"], NOT_FOUND, "portcullis grants"),
         (&["approve", "nothing", "--yes"], NOT_FOUND, "nothing"),
         (&["token", "revoke", "nobody"], NOT_FOUND, "nobody"),
+        (&["token", "create", "operator"], REFUSED, "delete the file `token`"),
+        (&["token", "revoke", "operator"], REFUSED, "delete the file `token`"),
         (&["targets", "--url", "http://127.0.0.1:9"], UNAVAILABLE, "portcullis up"),
         (&["targets", "--url", "127.0.0.1:9"], USAGE, "http://"),
     ];

@@ -225,12 +225,29 @@ async fn nothing_unrecorded() {
     place.expire().await;
     place.pass(HOUR);
     place.expire().await;
+    // Neither is a no to a change of what is guarded, nor of who may call.
+    let guarding = Guarding { target: id.clone(), by: named("ann"), confirm_within: None };
+    let again = app::enable(place.store(), place.fleet(), &guarding, &given::ssh(), place.now()).await;
+    assert!(matches!(again, Err(Error::Refused(_))), "{again:?}");
+    let token = place.token("ann").await;
+    let made = place.call(&token, "POST", "/v1/tokens", Some(json!({ "person": "bob" }))).await;
+    assert_eq!(made.status, 403, "{made:?}");
+    let rest = place.store().entries(&Chain::rest(), 0, usize::MAX).await.expect("listed");
+    assert!(rest.iter().any(|it| word(&it.fact) == "token_refused"), "{rest:#?}");
     // And one that waits.
     let waits = asked("ann", "3", &[id.as_str()], ANN);
     app::initiate(place.store(), place.terms(), &waits, place.now()).await.expect("waits");
     let facts = place.facts(&id).await;
     let has = |what: &str| facts.iter().filter(|it| word(it) == what).count();
-    for what in ["policy_set", "request_refused", "decision_refused", "approved", "opened", "closed"] {
+    for what in [
+        "policy_set",
+        "policy_refused",
+        "request_refused",
+        "decision_refused",
+        "approved",
+        "opened",
+        "closed",
+    ] {
         assert_eq!(has(what), 1, "{what} in {facts:#?}");
     }
     assert_eq!(has("approval_needed"), 2, "{facts:#?}");
@@ -238,7 +255,7 @@ async fn nothing_unrecorded() {
     assert_eq!((has("writing"), has("read_back")), (3, 3), "{facts:#?}");
 
     let whole = app::verify(place.store()).await.expect("verified");
-    assert_eq!((whole.bad, whole.entries), (vec![], facts.len() as u64));
+    assert_eq!((whole.bad, whole.entries), (vec![], (facts.len() + rest.len()) as u64));
     let (_folder, table) = place.stop();
     for (tamper, is_found) in tampers(&id) {
         let before = std::fs::read(&table).expect("a copy");

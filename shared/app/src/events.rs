@@ -49,13 +49,15 @@ pub fn events(entry: &Entry) -> Vec<Event> {
             &["drift.found"]
         }
         Fact::DriftHealed | Fact::LockDefeated { by: None, .. } => &["drift.healed"],
-        Fact::DecisionRefused { .. }
+        Fact::PolicyRefused { .. }
+        | Fact::DecisionRefused { .. }
         | Fact::TakenOver { .. }
         | Fact::Writing { .. }
         | Fact::ReadBack { .. }
         | Fact::SettleFailed { .. }
         | Fact::TokenMade { .. }
-        | Fact::TokenRevoked { .. } => &[],
+        | Fact::TokenRevoked { .. }
+        | Fact::TokenRefused { .. } => &[],
     };
     let event = |kind: &&'static str| Event {
         id: format!("{}#{}#{kind}", entry.chain, entry.n),

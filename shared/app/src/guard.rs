@@ -2,11 +2,12 @@
 
 use crate::{
     CONFLICTS_MAX, Error,
+    ask::note,
     ports::{Batch, Firewalls, Inventory, Machine, Seen, Store},
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Change, Gate, Next, Person, Policy, PortRule, Refusal, Snapshot, Target, TargetId, diff,
+    Change, Fact, Gate, Next, Person, Policy, PortRule, Refusal, Snapshot, Target, TargetId, diff,
 };
 use std::net::IpAddr;
 
@@ -64,16 +65,19 @@ pub async fn enable(
     policy: &Policy,
     now: Timestamp,
 ) -> Result<Guarded, Error> {
-    let snapshot = supported(outside, &guarding.target).await?;
-    let confirm_by = guarding.confirm_by(now)?;
-    let warnings = warnings(&snapshot, policy, guarding.confirm_within.is_some());
-    let set = |target: Target| match target.policy() {
-        None => target.set_policy(Some(policy.clone()), &guarding.by, confirm_by, now).map(Some),
-        Some(before) if before == policy => Ok(None),
-        Some(_) => Err(Refusal::AlreadyEnabled { target: target.id }),
+    let outcome = async {
+        let snapshot = supported(outside, &guarding.target).await?;
+        let confirm_by = guarding.confirm_by(now)?;
+        let warnings = warnings(&snapshot, policy, guarding.confirm_within.is_some());
+        let set = |target: Target| match target.policy() {
+            None => target.set_policy(Some(policy.clone()), &guarding.by, confirm_by, now).map(Some),
+            Some(before) if before == policy => Ok(None),
+            Some(_) => Err(Refusal::AlreadyEnabled { target: target.id }),
+        };
+        let target = change(store, &guarding.target, true, set).await?;
+        Ok(Guarded { target, warnings })
     };
-    let target = change(store, &guarding.target, true, set).await?;
-    Ok(Guarded { target, warnings })
+    recorded(store, &guarding.target, &guarding.by, outcome.await, now).await
 }
 
 /// Replaces the policy of a guarded target. Grants on ports that are no longer guarded end.
@@ -84,29 +88,32 @@ pub async fn edit(
     policy: impl Fn(&Policy) -> Result<Policy, Error> + Send,
     now: Timestamp,
 ) -> Result<Guarded, Error> {
-    let snapshot = supported(outside, &guarding.target).await?;
-    let confirm_by = guarding.confirm_by(now)?;
-    let known = store.target(&guarding.target).await?;
-    let wanted = match known.as_ref().and_then(|(target, _)| target.policy()) {
-        Some(before) => policy(before)?,
-        None => return Err(Refusal::NotEnabled { target: guarding.target.clone() }.into()),
+    let outcome = async {
+        let snapshot = supported(outside, &guarding.target).await?;
+        let confirm_by = guarding.confirm_by(now)?;
+        let known = store.target(&guarding.target).await?;
+        let wanted = match known.as_ref().and_then(|(target, _)| target.policy()) {
+            Some(before) => policy(before)?,
+            None => return Err(Refusal::NotEnabled { target: guarding.target.clone() }.into()),
+        };
+        let before = known.and_then(|(target, _)| target.policy().cloned());
+        let warnings = warnings(&snapshot, &wanted, guarding.confirm_within.is_some());
+        let set = |target: Target| {
+            if target.policy().is_none() {
+                Err(Refusal::NotEnabled { target: target.id })
+            } else if target.policy() == Some(&wanted) {
+                Ok(None)
+            } else if target.policy() != before.as_ref() {
+                // Somebody edited it meanwhile: what was asked may undo that without meaning to.
+                Err(Refusal::ChangedMeanwhile { target: target.id })
+            } else {
+                target.set_policy(Some(wanted.clone()), &guarding.by, confirm_by, now).map(Some)
+            }
+        };
+        let target = change(store, &guarding.target, false, set).await?;
+        Ok(Guarded { target, warnings })
     };
-    let before = known.and_then(|(target, _)| target.policy().cloned());
-    let warnings = warnings(&snapshot, &wanted, guarding.confirm_within.is_some());
-    let set = |target: Target| {
-        if target.policy().is_none() {
-            Err(Refusal::NotEnabled { target: target.id })
-        } else if target.policy() == Some(&wanted) {
-            Ok(None)
-        } else if target.policy() != before.as_ref() {
-            // Somebody edited it meanwhile: what was asked may undo that without meaning to.
-            Err(Refusal::ChangedMeanwhile { target: target.id })
-        } else {
-            target.set_policy(Some(wanted.clone()), &guarding.by, confirm_by, now).map(Some)
-        }
-    };
-    let target = change(store, &guarding.target, false, set).await?;
-    Ok(Guarded { target, warnings })
+    recorded(store, &guarding.target, &guarding.by, outcome.await, now).await
 }
 
 /// Guards a target no longer: its grants end, and its firewalls become what they were before.
@@ -117,12 +124,16 @@ pub async fn disable(
     by: &Person,
     now: Timestamp,
 ) -> Result<Target, Error> {
-    let set = |target: Target| match target.policy() {
-        None => Ok(None),
-        Some(_) => target.set_policy(None, by, None, now).map(Some),
+    let outcome = async {
+        let set = |target: Target| match target.policy() {
+            None => Ok(None),
+            Some(_) => target.set_policy(None, by, None, now).map(Some),
+        };
+        known(store, inventory, target).await?;
+        // Disabling what is not guarded is success: somebody else was faster.
+        change(store, target, true, set).await
     };
-    known(store, inventory, target).await?;
-    change(store, target, false, set).await
+    recorded(store, target, by, outcome.await, now).await
 }
 
 /// Keeps a policy that would lapse.
@@ -133,8 +144,11 @@ pub async fn confirm(
     by: &Person,
     now: Timestamp,
 ) -> Result<Target, Error> {
-    known(store, inventory, target).await?;
-    change(store, target, false, |target| target.confirm_policy(by, now).map(Some)).await
+    let outcome = async {
+        known(store, inventory, target).await?;
+        change(store, target, false, |target| target.confirm_policy(by, now).map(Some)).await
+    };
+    recorded(store, target, by, outcome.await, now).await
 }
 
 /// What settling a target would do, as it is or as it would be with `policy`; nothing is written.
@@ -170,6 +184,24 @@ pub async fn plan(
         gates: planned.collect(),
         warnings: target.policy().map(|it| warnings(&snapshot, it, true)).unwrap_or_default(),
     })
+}
+
+/// A no that is not in the journal was not said (INVARIANT: nothing-unrecorded).
+async fn recorded<T>(
+    store: &impl Store,
+    target: &TargetId,
+    by: &Person,
+    outcome: Result<T, Error>,
+    now: Timestamp,
+) -> Result<T, Error> {
+    let reasons = match outcome {
+        Err(Error::Refused(reasons)) => reasons,
+        outcome => return outcome,
+    };
+    let told = reasons.iter().map(ToString::to_string).collect();
+    let fact = Fact::PolicyRefused { target: target.clone(), by: by.clone(), reasons: told };
+    note(store, std::slice::from_ref(target), &fact, now).await?;
+    Err(Error::Refused(reasons))
 }
 
 impl Guarding {

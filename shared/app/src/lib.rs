@@ -11,6 +11,7 @@ mod guard;
 mod look;
 pub mod ports;
 mod settle;
+mod tokens;
 mod watch;
 
 pub use ask::{Answer, Asked, close, explain, extend, initiate};
@@ -20,6 +21,7 @@ pub use events::{Event, events, relay};
 pub use guard::{Guarded, Guarding, Plan, PlannedGate, confirm, disable, edit, enable, plan};
 pub use look::{Discovered, TargetState, Verified, activity, check, discover, discover_one, verify};
 pub use settle::settle;
+pub use tokens::may_change_token;
 pub use watch::{bury, expire, reconcile};
 
 /// How often one commit may lose to other writers.

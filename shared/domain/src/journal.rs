@@ -1,7 +1,8 @@
 //! What happened, numbered without gaps and chained by hashes: outbox, audit log and export in one.
 
 use crate::{
-    Chain, ClaimToken, Gate, Grant, GrantId, Lease, Person, Policy, Request, RequestId, Target, Trial, What,
+    Chain, ClaimToken, Gate, Grant, GrantId, Lease, Person, Policy, Request, RequestId, Target, TargetId,
+    Trial, What,
 };
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
@@ -59,6 +60,8 @@ pub enum Fact {
     PolicyConfirmed { version: u64, by: Person },
     /// A policy that waited for a confirmation got none, and what was before is back.
     PolicyReverted { version: u64, policy: Option<Policy> },
+    /// Somebody wanted to guard, edit, confirm or leave alone what they may not so.
+    PolicyRefused { target: TargetId, by: Person, reasons: Vec<String> },
     /// Somebody asked for what they may not have.
     RequestRefused { request: RequestId, by: Person, asked: What, why: Option<String>, reasons: Vec<String> },
     /// Somebody asked for what somebody else has to approve.
@@ -101,6 +104,8 @@ pub enum Fact {
     TokenMade { person: Person, by: Person },
     /// A bearer token was taken away.
     TokenRevoked { person: Person, by: Person },
+    /// Somebody wanted to make or take away a token of this person, and may not.
+    TokenRefused { person: Person, by: Person, reasons: Vec<String> },
 }
 
 /// Why a lease ended.
@@ -196,6 +201,7 @@ impl Fact {
             Self::PolicySet { .. }
             | Self::PolicyConfirmed { .. }
             | Self::PolicyReverted { .. }
+            | Self::PolicyRefused { .. }
             | Self::RequestRefused { .. }
             | Self::ApprovalNeeded { .. }
             | Self::RequestRejected { .. }
@@ -210,7 +216,8 @@ impl Fact {
             | Self::SettleFailed { .. }
             | Self::OrphanDeleted { .. }
             | Self::TokenMade { .. }
-            | Self::TokenRevoked { .. } => None,
+            | Self::TokenRevoked { .. }
+            | Self::TokenRefused { .. } => None,
         }
     }
 }
@@ -290,7 +297,8 @@ impl Told {
                 let closed = self.grants.remove(grant);
                 return closed.map(|it| Grant { closed_at: Some(entry.at), ..it });
             }
-            Fact::RequestRefused { .. }
+            Fact::PolicyRefused { .. }
+            | Fact::RequestRefused { .. }
             | Fact::DecisionRefused { .. }
             | Fact::TakenOver { .. }
             | Fact::Writing { .. }
@@ -301,7 +309,8 @@ impl Told {
             | Fact::SettleFailed { .. }
             | Fact::OrphanDeleted { .. }
             | Fact::TokenMade { .. }
-            | Fact::TokenRevoked { .. } => {}
+            | Fact::TokenRevoked { .. }
+            | Fact::TokenRefused { .. } => {}
         }
         None
     }

@@ -66,6 +66,10 @@ pub enum Refusal {
     ChangedMeanwhile { target: TargetId },
     #[error("tokens are made and taken away by `{operator}`, not by `{by}`")]
     NotTheOperator { by: Person, operator: Person },
+    #[error(
+        "the token of `{operator}` is made by `portcullis up`: delete the file `token` in its data folder and start it again"
+    )]
+    OperatorsToken { operator: Person },
     #[error("a policy needs at least one port")]
     NoPorts,
     #[error("port `{gate}` is in the policy twice")]
@@ -129,6 +133,7 @@ impl Refusal {
             Self::NotLater { .. } => "not-later",
             Self::ChangedMeanwhile { .. } => "changed-meanwhile",
             Self::NotTheOperator { .. } => "not-the-operator",
+            Self::OperatorsToken { .. } => "operators-token",
             Self::NoPorts => "no-ports",
             Self::PortTwice { .. } => "port-twice",
             Self::NoAllowedSources { .. } => "no-allowed-sources",
@@ -175,6 +180,7 @@ impl Refusal {
             | Self::Over
             | Self::NoCommonApprover
             | Self::NotLater { .. }
+            | Self::OperatorsToken { .. }
             | Self::NoPorts
             | Self::PortTwice { .. }
             | Self::NoAllowedSources { .. }

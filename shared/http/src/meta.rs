@@ -12,7 +12,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use portcullis_app as app;
-use portcullis_domain::{IdempotencyKey, Person, Refusal, Refusals};
+use portcullis_domain::{IdempotencyKey, Person};
 use std::sync::Arc;
 use utoipa::{
     Modify,
@@ -53,37 +53,29 @@ pub(crate) async fn tokens<S: Site>(
 
 /// Makes a person's token anew: the one before is no longer valid. It is shown this once.
 #[utoipa::path(post, path = "/v1/tokens", request_body = TokenBody,
-    responses((status = 201, body = TokenMade), (status = 403, body = Problem)))]
+    responses((status = 201, body = TokenMade), (status = 403, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn issue_token<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,
     Body(body): Body<TokenBody>,
 ) -> Result<(StatusCode, Json<TokenMade>), Problem> {
-    operator(&*site, &caller)?;
+    app::may_change_token(site.store(), &body.person, &caller.person, site.operator(), site.now()).await?;
     let token = site.issue_token(&body.person, &caller.person).await?;
     Ok((StatusCode::CREATED, Json(TokenMade { person: body.person.to_string(), token })))
 }
 
 /// Takes a person's token away.
 #[utoipa::path(delete, path = "/v1/tokens/{person}", params(("person" = String, Path)),
-    responses((status = 204), (status = 403, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 204), (status = 403, body = Problem), (status = 404, body = Problem),
+        (status = 422, body = Problem)))]
 pub(crate) async fn revoke_token<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,
     Named(person): Named<Person>,
 ) -> Result<StatusCode, Problem> {
-    operator(&*site, &caller)?;
+    app::may_change_token(site.store(), &person, &caller.person, site.operator(), site.now()).await?;
     site.revoke_token(&person, &caller.person).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn operator<S: Site>(site: &S, caller: &Caller) -> Result<(), Problem> {
-    let (by, operator) = (&caller.person, site.operator());
-    if by == operator {
-        return Ok(());
-    }
-    let reason = Refusal::NotTheOperator { by: by.clone(), operator: operator.clone() };
-    Err(Refusals::from(reason).into())
 }
 
 /// Is it alive, and can the table be read and written?

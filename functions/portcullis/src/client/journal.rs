@@ -179,6 +179,16 @@ fn told(fact: &Fact) -> String {
         }
         Fact::TokenMade { person, .. } => format!("a token was made for {person}"),
         Fact::TokenRevoked { person, .. } => format!("the token of {person} was revoked"),
+        Fact::PolicyRefused { target, reasons, .. } => {
+            format!(
+                "a change of what is guarded of {} was refused: {}",
+                names::short(target.as_str()),
+                reasons.join("; ")
+            )
+        }
+        Fact::TokenRefused { person, reasons, .. } => {
+            format!("a change of the token of {person} was refused: {}", reasons.join("; "))
+        }
     }
 }
 
@@ -186,13 +196,15 @@ fn by(fact: &Fact) -> Option<String> {
     match fact {
         Fact::PolicySet { by, .. }
         | Fact::PolicyConfirmed { by, .. }
+        | Fact::PolicyRefused { by, .. }
         | Fact::RequestRefused { by, .. }
         | Fact::ApprovalNeeded { by, .. }
         | Fact::RequestRejected { by, .. }
         | Fact::DecisionRefused { by, .. }
         | Fact::Ended { by, .. }
         | Fact::TokenMade { by, .. }
-        | Fact::TokenRevoked { by, .. } => Some(by.to_string()),
+        | Fact::TokenRevoked { by, .. }
+        | Fact::TokenRefused { by, .. } => Some(by.to_string()),
         Fact::Approved { grant, approver } => Some(with_yes(grant.by.as_str(), approver.as_ref())),
         Fact::Extended { by, approver, .. } => Some(with_yes(by.as_str(), approver.as_ref())),
         Fact::PolicyReverted { .. }
@@ -220,7 +232,9 @@ fn mark(fact: &Fact) -> Mark {
         | Fact::DriftHealed
         | Fact::ReadBack { agrees: true, .. }
         | Fact::LockDefeated { by: None, .. } => Mark::Good,
-        Fact::RequestRefused { .. }
+        Fact::PolicyRefused { .. }
+        | Fact::TokenRefused { .. }
+        | Fact::RequestRefused { .. }
         | Fact::ApprovalNeeded { .. }
         | Fact::RequestRejected { .. }
         | Fact::DecisionRefused { .. }

@@ -236,7 +236,8 @@ mod tests {
             let view = json!({
                 "id": format!("/vm/{name}"), "name": name, "state": "configured", "location": "here",
                 "reason": null, "os": "linux", "addresses": ["10.0.0.4"], "guarded_by": "nsg", "healthy": true,
-                "troubles": [], "ports": ports, "policy_version": 1, "confirm_by": null, "grants": [],
+                "troubles": [], "ports": ports, "policy_version": 1, "confirm_by": null, "settled": true,
+                "grants": [],
                 "requests_7_days": 0, "last_access": null, "last_user": null,
             });
             serde_json::from_value(view).expect("a target")

@@ -181,6 +181,7 @@ impl Store for RedbStore {
 
     async fn requests(&self, of: &RequestFilter, asked: &PageAsked) -> Result<Page<Request>, Error> {
         let before = before(asked)?;
+        clock_first().await;
         self.read(|table| {
             let requests = table.open_table(tables::REQUESTS)?;
             let listed = table.open_table(tables::REQUESTS_LISTED)?;
@@ -205,6 +206,7 @@ impl Store for RedbStore {
         let whose = whose.or_else(|| of.target.as_ref().map(|it| of_target(it.as_str())));
         let whose =
             whose.or_else(|| of.by.as_ref().map(|it| of_person(it.as_str())).filter(|_| !of.unclosed));
+        clock_first().await;
         self.read(|table| {
             let fitting = |id: &str| {
                 let found = grant(table, id)?;
@@ -233,8 +235,7 @@ impl Store for RedbStore {
     }
 
     async fn entries(&self, chain: &Chain, from: u64, at_most: usize) -> Result<Vec<Entry>, Error> {
-        // Whoever reads a whole journal must not keep the clock waiting.
-        tokio::task::yield_now().await;
+        clock_first().await;
         self.read(|table| {
             let entries = table.open_table(tables::ENTRIES)?;
             let mut listed = vec![];
@@ -246,6 +247,11 @@ impl Store for RedbStore {
             Ok(listed)
         })
     }
+}
+
+/// Whoever reads a long list part by part must not keep the clock waiting.
+async fn clock_first() {
+    tokio::task::yield_now().await;
 }
 
 /// The next part of a list, where everything listed can be loaded or does not fit.

@@ -132,7 +132,9 @@ impl Oracle {
             | Fact::ReadBack { .. }
             | Fact::OrphanDeleted { .. }
             | Fact::TokenMade { .. }
-            | Fact::TokenRevoked { .. } => {}
+            | Fact::TokenRevoked { .. }
+            | Fact::TokenRefused { .. }
+            | Fact::PolicyRefused { .. } => {}
         }
     }
 
