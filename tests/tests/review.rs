@@ -1,0 +1,362 @@
+//! What a review refuses: every limit just within it and just beyond it, and every reason at once.
+
+use jiff::SignedDuration;
+use portcullis_domain::{
+    Approvers, Ask, Gate, Grant, GrantId, Lease, Outcome, Policy, PortRule, Refusal, Request, Review,
+    Sources, Target, TargetId, Terms, What, Window, review,
+};
+use portcullis_tests::given::{self, HOUR, at, named, person};
+use std::collections::BTreeMap;
+
+const SECOND: SignedDuration = SignedDuration::from_secs(1);
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+/// Somebody, from whom most ports may be asked for.
+const ANN: &str = "198.51.100.1";
+/// What came of a request that was not refused.
+const ALLOWED: &[&str] = &["allowed"];
+const NEEDS_APPROVAL: &[&str] = &["needs approval"];
+
+fn rule(gate: &str) -> PortRule {
+    let gate: Gate = named(gate);
+    PortRule::offered(gate.port, gate.protocol)
+}
+
+fn approved_by(gate: &str, people: &[&str]) -> PortRule {
+    PortRule { approvers: Some(Approvers::Only(people.iter().map(|it| person(it)).collect())), ..rule(gate) }
+}
+
+fn sources(ranges: &[&str]) -> Sources {
+    Sources::of(ranges.iter().flat_map(|it| named::<Sources>(it).ranges().to_vec()))
+}
+
+fn policy() -> Policy {
+    let inside = sources(&["10.0.0.0/25", "10.0.0.128/25", "2001:db8::/33", "2001:db8:8000::/33"]);
+    let rules = vec![
+        rule("22"),
+        rule("53/tcp"),
+        rule("53/udp"),
+        PortRule { sources: inside, max: DAY, ..rule("3389") },
+        approved_by("5001", &["ann"]),
+        approved_by("5002", &["ann", "bob"]),
+        approved_by("5003", &["ann", "carol"]),
+        approved_by("5004", &["bob", "carol"]),
+        PortRule { max: MINUTE * 5, ..rule("8080") },
+    ];
+    Policy::of(rules, &Terms::default()).expect("valid")
+}
+
+fn target(id: &str, policy: Option<Policy>) -> (TargetId, Target) {
+    let fresh = Target::unguarded(named(id));
+    let guarded = fresh.set_policy(Some(given::ssh()), &person("owner"), None, at(0)).expect("new").target;
+    let set = guarded.set_policy(policy, &person("owner"), None, at(0)).expect("set").target;
+    (set.id.clone(), set)
+}
+
+fn known() -> BTreeMap<TargetId, Target> {
+    [target("vm", Some(policy())), target("bare", None)].into()
+}
+
+/// A port of `vm` for an hour, from where most ports may be asked for.
+fn ask(port: &str) -> Ask {
+    Ask {
+        target: named("vm"),
+        port: named(port),
+        protocol: None,
+        sources: named(ANN),
+        window: Window::For(HOUR),
+    }
+}
+
+fn on(target: &str, port: &str) -> Ask {
+    Ask { target: named(target), ..ask(port) }
+}
+
+fn from(port: &str, ranges: &[&str]) -> Ask {
+    Ask { sources: sources(ranges), ..ask(port) }
+}
+
+fn during(port: &str, window: Window) -> Ask {
+    let ranges: &[&str] = if port == "3389" { &["10.0.0.1"] } else { &[ANN] };
+    Ask { window, ..from(port, ranges) }
+}
+
+fn by_protocol(port: &str, protocol: &str) -> Ask {
+    Ask { protocol: Some(named(protocol)), ..ask(port) }
+}
+
+fn request(by: &str, what: What) -> Request {
+    Request { what, ..given::request(by, "key", "vm", at(0)) }
+}
+
+fn answer(known: &BTreeMap<TargetId, Target>, by: &str, asks: &[Ask]) -> Review {
+    review(&request(by, What::Initiate { asks: asks.to_vec() }), known, &Terms::default(), at(0))
+}
+
+/// What it comes to, in words for programs.
+fn told(review: &Review) -> Vec<&'static str> {
+    match review {
+        Review::Allowed(_) => ALLOWED.to_vec(),
+        Review::NeedsApproval { .. } => NEEDS_APPROVAL.to_vec(),
+        Review::Refused(reasons) => reasons.iter().map(Refusal::code).collect(),
+    }
+}
+
+#[track_caller]
+fn expect(known: &BTreeMap<TargetId, Target>, cases: &[(&[Ask], &[&str])]) {
+    for (asks, wanted) in cases {
+        let answer = answer(known, "ann", asks);
+        assert_eq!(told(&answer), *wanted, "{asks:?}: {answer:?}");
+    }
+}
+
+#[test]
+fn what_may_not_be_asked_of_one_port() {
+    let cases: [(&[Ask], &[&str]); 8] = [
+        (&[], &["nothing-asked"]),
+        (&[on("elsewhere", "22")], &["unknown-target"]),
+        (&[on("bare", "22")], &["not-enabled"]),
+        (&[ask("23")], &["not-guarded"]),
+        (&[by_protocol("22", "udp")], &["not-guarded"]),
+        (&[ask("22"), ask("22")], &["asked-twice"]),
+        (&[ask("53"), by_protocol("53", "udp")], &["asked-twice"]),
+        (&[by_protocol("53", "tcp"), by_protocol("53", "udp"), ask("22")], ALLOWED),
+    ];
+    expect(&known(), &cases);
+}
+
+#[test]
+fn a_window_is_within_its_limits() {
+    let ahead = |far, length| Window::From { start: at(0) + far, length };
+    let for_ = Window::For;
+    let cases: [(&str, Window, &[&str]); 17] = [
+        ("22", for_(MINUTE * 5), ALLOWED),
+        ("22", for_(MINUTE * 5 - SECOND), &["too-short"]),
+        ("22", Window::Until(at(0) + MINUTE * 5 - SECOND), &["too-short"]),
+        ("22", for_(HOUR * 3), ALLOWED),
+        ("22", for_(HOUR * 3 + SECOND), &["too-long"]),
+        ("22", Window::Until(at(0) + HOUR * 3 + SECOND), &["too-long"]),
+        ("8080", for_(MINUTE * 5), ALLOWED),
+        ("8080", for_(MINUTE * 5 + SECOND), &["too-long"]),
+        ("3389", for_(DAY), ALLOWED),
+        ("3389", for_(DAY + SECOND), &["too-long"]),
+        ("22", for_(SignedDuration::ZERO), &["over"]),
+        ("22", Window::Until(at(-1)), &["over"]),
+        ("22", ahead(DAY * 7, HOUR), ALLOWED),
+        ("22", ahead(DAY * 7 + SECOND, HOUR), &["starts-too-late"]),
+        ("22", ahead(-HOUR, HOUR + MINUTE * 5), ALLOWED),
+        ("22", ahead(-HOUR, HOUR + MINUTE * 4), &["too-short"]),
+        ("22", ahead(-HOUR, HOUR), &["over"]),
+    ];
+    for (port, window, wanted) in cases {
+        let answer = answer(&known(), "ann", &[during(port, window)]);
+        assert_eq!(told(&answer), wanted, "{port} {window:?}: {answer:?}");
+    }
+}
+
+/// Of addresses, not of texts; IPv4 that is written as IPv6 is IPv4.
+#[test]
+fn sources_are_within_what_the_policy_allows() {
+    let no: &[&str] = &["source-not-allowed"];
+    let cases: [(&[&str], &[&str]); 15] = [
+        (&[], &["no-sources"]),
+        (&["10.0.0.0/24"], ALLOWED),
+        (&["10.0.0.127", "10.0.0.128"], ALLOWED),
+        (&["10.0.0.255"], ALLOWED),
+        (&["10.0.1.0"], no),
+        (&["9.255.255.255"], no),
+        (&["10.0.0.0/23"], no),
+        (&["10.0.0.1", "192.0.2.1"], no),
+        (&["2001:db8::/32"], ALLOWED),
+        (&["2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"], ALLOWED),
+        (&["2001:db9::"], no),
+        (&["2001:db8::/31"], no),
+        (&["10.0.0.1", "2001:db9::1"], no),
+        (&["::ffff:10.0.0.1"], ALLOWED),
+        (&["*"], no),
+    ];
+    for (ranges, wanted) in cases {
+        let answer = answer(&known(), "ann", &[from("3389", ranges)]);
+        assert_eq!(told(&answer), wanted, "{ranges:?}: {answer:?}");
+    }
+}
+
+#[test]
+fn a_request_is_of_a_size() {
+    let all: Vec<String> = (0..21).map(|n| format!("vm-{n}")).collect();
+    let known = all.iter().map(|id| target(id, Some(policy()))).collect();
+    let of = |ports: &[&str], targets: usize| {
+        let names = all[..targets].iter();
+        names.flat_map(|id| ports.iter().map(move |port| on(id, port))).collect::<Vec<_>>()
+    };
+    let one_more = [of(&["22", "8080"], 20), vec![on("vm-0", "53")]].concat().into_iter();
+    let one_more: Vec<Ask> = one_more.map(|it| Ask { window: Window::For(MINUTE * 5), ..it }).collect();
+    let forty = &one_more[..40];
+    expect(
+        &known,
+        &[
+            (&of(&["22"], 20), ALLOWED),
+            (&of(&["22"], 21), &["too-many-targets"]),
+            (forty, ALLOWED),
+            // Port 53 is two gates.
+            (&one_more, &["too-many-ports"]),
+        ],
+    );
+    let Review::Refused(reasons) = answer(&known, "ann", &one_more) else { panic!("too many") };
+    assert_eq!(reasons, Refusal::TooManyGates { count: 42, max: 40 }.into());
+}
+
+/// Every other address, so that no two of them are one range.
+fn many(count: u32) -> Sources {
+    let address = |n: u32| std::net::Ipv4Addr::from_bits(0x0B00_0000 + 2 * n);
+    Sources::of((0..count).map(|n| ipnet::Ipv4Net::from(address(n)).into()))
+}
+
+#[test]
+fn the_leases_of_one_gate_share_its_room() {
+    let with = |port: &str, count| vec![Ask { sources: many(count), ..ask(port) }];
+    let too_many: &[&str] = &["too-many-sources"];
+    expect(&known(), &[(&with("22", 4000), ALLOWED), (&with("22", 4001), too_many)]);
+    // Somebody's lease for one address is there already, and then it is over.
+    let (id, vm) = target("vm", Some(policy()));
+    let grant = given::grant(&given::request("bob", "1", "vm", at(0)), &id, at(0));
+    let end = grant.lease.end();
+    let known = BTreeMap::from([(id, vm.grant(vec![grant], None, at(0)).target)]);
+    expect(
+        &known,
+        &[(&with("22", 3999), ALLOWED), (&with("22", 4000), too_many), (&with("53", 4000), ALLOWED)],
+    );
+    let later = request("ann", What::Initiate { asks: with("22", 4000) });
+    assert_eq!(told(&review(&later, &known, &Terms::default(), end)), ALLOWED);
+}
+
+#[test]
+fn somebody_must_be_able_to_say_yes() {
+    let cases: [(&str, &[&str], &[&str]); 7] = [
+        ("bob", &["5001"], NEEDS_APPROVAL),
+        ("ann", &["5001"], &["nobody-may-approve"]),
+        ("ann", &["5002", "22"], NEEDS_APPROVAL),
+        ("bob", &["5001", "5004"], &["no-common-approver"]),
+        // Of both lists only who asks, and nobody approves their own request.
+        ("ann", &["5002", "5003"], &["no-common-approver"]),
+        ("dave", &["5002", "5003", "5004"], &["no-common-approver"]),
+        ("ann", &["5001", "5004"], &["nobody-may-approve"]),
+    ];
+    for (by, ports, wanted) in cases {
+        let asks: Vec<Ask> = ports.iter().map(|port| ask(port)).collect();
+        let answer = answer(&known(), by, &asks);
+        assert_eq!(told(&answer), wanted, "{by} {ports:?}: {answer:?}");
+    }
+    let both = answer(&known(), "dave", &[ask("5002"), ask("5003")]);
+    let Review::NeedsApproval { approvers, .. } = both else { panic!("{both:?}") };
+    assert_eq!(approvers.people(), [person("ann")], "who is in both lists");
+}
+
+#[test]
+fn every_reason_is_given_at_once_and_each_once() {
+    let asks = [
+        on("elsewhere", "22"),
+        on("elsewhere", "23"),
+        on("bare", "22"),
+        ask("23"),
+        from("22", &[]),
+        ask("22"),
+        from("3389", &["192.0.2.1"]),
+        during("53", Window::For(MINUTE)),
+        during("5001", Window::For(HOUR * 4)),
+        during("8080", Window::From { start: at(0) + DAY * 8, length: MINUTE * 5 }),
+    ];
+    let reasons = [
+        "unknown-target",
+        "not-enabled",
+        "not-guarded",
+        "no-sources",
+        "asked-twice",
+        "source-not-allowed",
+        "too-short",
+        "nobody-may-approve",
+        "too-long",
+        "starts-too-late",
+    ];
+    expect(&known(), &[(&asks, &reasons)]);
+    let answer = answer(&known(), "ann", &asks[6..8]);
+    let Review::Refused(refusals) = answer else { panic!("{answer:?}") };
+    let said = [
+        "`192.0.2.1` may not reach port `3389/tcp` of `vm`: sources within 10.0.0.0/24, 2001:db8::/32 may",
+        "`1m` is too short: at least 5m",
+    ];
+    assert_eq!(refusals.to_string(), said.join("; "));
+}
+
+/// A grant on `vm` from now for an hour.
+fn held(port: &str, ranges: &[&str], policy: Option<Policy>) -> (Target, GrantId) {
+    let (id, vm) = target("vm", Some(self::policy()));
+    let request = given::request("ann", "first", "vm", at(0));
+    let lease = Lease::starting(at(0), HOUR).expect("short");
+    let grant = Grant::approved(
+        GrantId::derived(&request.id, 1),
+        &request,
+        (id, named(port)),
+        sources(ranges),
+        lease,
+    );
+    let held = grant.id.clone();
+    let vm = vm.grant(vec![grant], None, at(0)).target;
+    (vm.set_policy(policy, &person("owner"), None, at(0)).expect("set").target, held)
+}
+
+fn extended(vm: &Target, grant: &GrantId, end: SignedDuration, now: SignedDuration) -> Review {
+    let what = What::Extend { target: vm.id.clone(), grant: grant.clone(), end: at(0) + end };
+    let known = BTreeMap::from([(vm.id.clone(), vm.clone())]);
+    review(&request("ann", what), &known, &Terms::default(), at(0) + now)
+}
+
+/// What a new request from now on may not have, an extension may not have either.
+#[test]
+fn an_extension_is_a_request_and_no_lease_is_longer_than_a_day() {
+    let (vm, grant) = held("22", &[ANN], Some(policy()));
+    let (long, of_a_day) = held("3389", &["10.0.0.1"], Some(policy()));
+    let stranger: GrantId = named("nobody-knows-it");
+    let (zero, four) = (SignedDuration::ZERO, SECOND * 4);
+    let cases: [(&Target, &GrantId, [SignedDuration; 2], &[&str]); 12] = [
+        (&vm, &grant, [HOUR + SECOND, HOUR / 2], ALLOWED),
+        (&vm, &grant, [HOUR * 3, zero], ALLOWED),
+        (&vm, &grant, [HOUR * 3 + SECOND, zero], &["too-long"]),
+        (&vm, &grant, [HOUR * 3 + SECOND, SECOND], ALLOWED),
+        (&vm, &grant, [HOUR, HOUR / 2], &["not-later"]),
+        (&vm, &grant, [HOUR * 2, HOUR - four], ALLOWED),
+        (&vm, &grant, [HOUR * 2, HOUR - four + SECOND], &["last-seconds"]),
+        (&vm, &grant, [HOUR, HOUR - SECOND], &["last-seconds", "not-later"]),
+        (&vm, &grant, [HOUR * 2, HOUR], &["grant-over"]),
+        (&vm, &stranger, [HOUR * 2, zero], &["grant-over"]),
+        (&long, &of_a_day, [DAY, HOUR / 2], ALLOWED),
+        (&long, &of_a_day, [DAY + SECOND, HOUR / 2], &["too-long"]),
+    ];
+    for (vm, grant, [end, now], wanted) in cases {
+        let answer = extended(vm, grant, end, now);
+        assert_eq!(told(&answer), wanted, "to {end:#} at {now:#}: {answer:?}");
+    }
+    let answer = extended(&vm, &grant, HOUR * 2, HOUR / 2);
+    let Review::Allowed(Outcome::Extended { lease, .. }) = answer else { panic!("{answer:?}") };
+    assert_eq!((lease.start(), lease.end()), (at(0), at(0) + HOUR * 2), "without a gap");
+}
+
+/// What the policy has become since the lease began is what decides.
+#[test]
+fn an_extension_is_decided_by_the_policy_of_now() {
+    let narrower = PortRule { sources: sources(&["10.0.0.0/8"]), ..rule("22") };
+    let cases: [(Option<PortRule>, &[&str]); 6] = [
+        (Some(rule("22")), ALLOWED),
+        (Some(PortRule { max: HOUR, ..rule("22") }), &["too-long"]),
+        (Some(PortRule { max: HOUR, ..narrower }), &["source-not-allowed", "too-long"]),
+        (Some(approved_by("22", &["bob"])), NEEDS_APPROVAL),
+        (Some(approved_by("22", &["ann"])), &["nobody-may-approve"]),
+        (None, &["not-enabled"]),
+    ];
+    for (rule, wanted) in cases {
+        let policy = rule.map(|it| Policy::of(vec![it], &Terms::default()).expect("valid"));
+        let (vm, grant) = held("22", &[ANN], policy);
+        let answer = extended(&vm, &grant, HOUR * 2, HOUR / 2);
+        assert_eq!(told(&answer), wanted, "{answer:?}");
+    }
+}
