@@ -47,20 +47,31 @@ fn dependencies() -> BTreeMap<String, Vec<(String, bool)>> {
 
 /// Every source file of ours.
 fn sources() -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = ["functions", "shared", "tests"].map(|it| root().join(it)).into();
-    let mut sources = vec![];
+    let sources = files(&["functions", "shared", "tests"], &["rs"]);
+    assert!(30 < sources.len(), "the files were found");
+    sources
+}
+
+/// Every file in these folders whose name ends so.
+fn files(folders: &[&str], endings: &[&str]) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = folders.iter().map(|it| root().join(it)).collect();
+    let mut files = vec![];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder") {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|it| it == "rs") {
-                sources.push(path);
+            } else if path.extension().is_some_and(|it| endings.iter().any(|ending| it == *ending)) {
+                files.push(path);
             }
         }
     }
-    assert!(30 < sources.len(), "the files were found");
-    sources
+    files
+}
+
+/// All of it, one after the other.
+fn text(files: &[PathBuf]) -> String {
+    files.iter().map(|path| fs::read_to_string(path).expect("reads")).collect()
 }
 
 #[test]
@@ -118,6 +129,24 @@ fn the_readme_names_every_promise_and_each_is_a_test() {
         assert!(readme.contains(promise), "the README does not name {promise}");
         let test = format!("async fn {}()", promise.replace('-', "_"));
         assert!(promises.contains(&test), "there is no test of {promise}");
+    }
+}
+
+#[test]
+fn every_rule_is_cited_where_it_is_kept_and_is_tested() {
+    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("an ARCHITECTURE");
+    let table = architecture.lines().skip_while(|line| *line != "| rule | why |").skip(2);
+    let names = table.map_while(|line| line.strip_prefix("| ")?.split_once(" |")).map(|(name, _)| name);
+    let names: Vec<&str> = names.collect();
+    assert!(10 < names.len(), "the table was found: {names:?}");
+    let (kept, tested) = (text(&files(&["shared"], &["rs"])), text(&files(&["tests"], &["rs", "patch"])));
+    for name in names {
+        assert!(
+            kept.contains(&format!("INVARIANT ({name})")),
+            "nothing in shared/ says that it keeps {name}"
+        );
+        let is_tested = tested.contains(name) || tested.contains(&name.replace('-', "_"));
+        assert!(is_tested, "no test, rule of the oracle or mutant in tests/ names {name}");
     }
 }
 
