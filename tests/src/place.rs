@@ -66,6 +66,11 @@ pub struct Answered {
 impl Place {
     /// A new one, at [`given::at`] zero, with the demonstration's fleet and nothing guarded.
     pub fn new() -> Self {
+        Self::behind(Proxies::default())
+    }
+
+    /// The same, with proxies that are believed.
+    pub fn behind(proxies: Proxies) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let clock = Arc::new(AtomicI64::new(0));
         let ticks = Arc::clone(&clock);
@@ -76,7 +81,7 @@ impl Place {
             tokens: TokenBook::of(&store),
             store,
             terms: Terms::default(),
-            proxies: Proxies::default(),
+            proxies,
             operator: given::person("operator"),
             clock,
         };

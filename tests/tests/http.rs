@@ -3,7 +3,12 @@
 use axum::{
     body::Body,
     http::{Request, StatusCode, header},
+    response::IntoResponse as _,
 };
+use jiff::SignedDuration;
+use portcullis_app::Error;
+use portcullis_domain::Terms;
+use portcullis_http::{Problem, Proxies};
 use portcullis_tests::{
     given::{self, HOUR},
     place::{Answered, Place},
@@ -119,6 +124,96 @@ async fn somebody_else_approves_what_was_shown() {
         200,
         "approving twice is approving once"
     );
+}
+
+#[tokio::test]
+async fn what_nobody_decides_lapses_after_eight_hours() {
+    let place = Place::new();
+    let (ann, bob) = (place.token("ann").await, place.token("bob").await);
+    let id = place.guard("web-1", &given::ssh_with_approval()).await;
+    let asked_at = place.now();
+    assert_eq!(*place.terms(), Terms::default(), "as it is where nobody says otherwise");
+    let asked = place.call(&ann, "POST", "/v1/requests", Some(wish(&id, 22, "PT1H"))).await;
+    let request = &asked.body["request"];
+    assert_eq!(request["until"], json!(asked_at + HOUR * 8), "{request}");
+    let shown = Some(json!({ "shown": request["shown"] }));
+    let request = format!("/v1/requests/{}", request["id"].as_str().expect("an id"));
+    for (time, state) in [(HOUR * 8 - SignedDuration::from_secs(1), "pending"), (HOUR * 8, "lapsed")] {
+        place.pass(asked_at + time - place.now());
+        place.expire().await;
+        assert_eq!(place.call(&bob, "GET", &request, None).await.body["state"], state, "after {time:#}");
+    }
+    let late = place.call(&bob, "POST", &format!("{request}/approve"), shown).await;
+    assert_eq!(
+        (late.status, &late.body["reasons"][0]["code"]),
+        (StatusCode::CONFLICT, &json!("not-pending"))
+    );
+    assert_eq!(place.target(&id).await.grants().len(), 0);
+}
+
+#[tokio::test]
+async fn my_ip_is_what_a_proxy_of_ours_saw_and_nobody_elses_word() {
+    // Callers of these tests come from 198.51.100.1.
+    let ours = || Proxies::of(vec!["198.51.100.0/24".parse().expect("valid")]);
+    let theirs = || Proxies::of(vec!["192.0.2.0/24".parse().expect("valid")]);
+    let cases = [
+        (Proxies::default(), "203.0.113.9", Some("198.51.100.1")),
+        (theirs(), "203.0.113.9", Some("198.51.100.1")),
+        (ours(), "203.0.113.9", Some("203.0.113.9")),
+        (ours(), "10.9.9.9, 203.0.113.9", Some("203.0.113.9")),
+        (ours(), "203.0.113.9, 198.51.100.7", Some("203.0.113.9")),
+        (ours(), "somebody", None),
+    ];
+    for (proxies, forwarded, address) in cases {
+        let place = Place::behind(proxies);
+        let token = place.token("ann").await;
+        let id = place.guard("web-1", &given::ssh()).await;
+        let request = Request::post("/v1/requests")
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("x-forwarded-for", forwarded)
+            .body(Body::from(wish(&id, 22, "PT1H").to_string()));
+        let answer = place.send(request.expect("a request")).await;
+        let wanted = address.map_or(json!(null), |it| json!([format!("{it}/32")]));
+        assert_eq!(answer.body["grants"][0]["sources"], wanted, "{forwarded}: {answer:?}");
+        assert_eq!(answer.status.is_success(), address.is_some(), "{forwarded}: {answer:?}");
+        place.expire().await;
+        for from in ["198.51.100.1", "203.0.113.9", "10.9.9.9"] {
+            assert_eq!(place.passes(&id, from).await, address == Some(from), "{forwarded}: {from}");
+        }
+    }
+}
+
+/// What the table's file tells is who has a token, and not the token.
+#[tokio::test]
+async fn no_token_is_ever_stored() {
+    const PART_BYTES: usize = 16;
+    let place = Place::new();
+    let token = place.token("somebody-with-a-long-name").await;
+    assert_eq!(place.call(&token, "GET", "/v1/whoami", None).await.status, 200);
+    let (folder, table) = place.stop();
+    let table = std::fs::read(table).expect("the table");
+    drop(folder);
+    let holds = |text: &[u8]| table.windows(text.len()).any(|it| it == text);
+    assert!(holds(b"somebody-with-a-long-name"), "who has one is there");
+    for part in token.as_bytes().chunks_exact(PART_BYTES) {
+        assert!(!holds(part), "`{}` of `{token}`", String::from_utf8_lossy(part));
+    }
+}
+
+#[test]
+fn what_did_not_answer_is_to_be_tried_again() {
+    let retry_after = |error: Error| {
+        let response = Problem::from(error).into_response();
+        let after = response.headers().get(header::RETRY_AFTER);
+        let secs: Option<u64> = after.map(|it| it.to_str().expect("text").parse().expect("seconds"));
+        (response.status(), secs)
+    };
+    let (doing, source) = ("reach it", || "nobody is there".into());
+    let unavailable = retry_after(Error::Unavailable { doing, source: source() });
+    assert_eq!(unavailable, (StatusCode::SERVICE_UNAVAILABLE, Some(1)));
+    let broken = retry_after(Error::Broken { doing, source: source() });
+    assert_eq!(broken, (StatusCode::INTERNAL_SERVER_ERROR, None), "trying again would not help");
 }
 
 #[tokio::test]
@@ -244,7 +339,7 @@ async fn a_policy_that_nobody_confirms_lapses() {
     assert!(enabled.body["confirm_by"].is_string(), "{enabled:?}");
     place.expire().await;
     assert!(!place.passes(&id, "192.0.2.1").await);
-    place.pass(jiff::SignedDuration::from_secs(60));
+    place.pass(SignedDuration::from_secs(60));
     place.expire().await;
     assert!(place.passes(&id, "192.0.2.1").await, "as it was before");
     assert_eq!(place.call(&token, "POST", &path(&id, "/confirm"), None).await.status, 409, "too late");
