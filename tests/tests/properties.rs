@@ -1,32 +1,47 @@
 //! What holds for every input: the evaluator and `rules` against a brute-force packet oracle, review is
 //! monotone, enable then disable is the identity, and everything that is printed reads back.
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Action, Bands, ChangeTo, Firewall, FirewallKind, Foreign, Gate, Grant, GrantId, Held, Lease, Owner,
-    Packet, Policy, PortRule, Protocol, Request, RequestState, Review, Rule, Snapshot, Sources, Target,
-    TargetId, Terms, What, Window, diff, review,
+    Action, AddressSet, Bands, ChangeTo, Firewall, FirewallKind, Foreign, Gate, Grant, GrantId, Held, Lease,
+    Owner, Packet, Policy, PortRule, Protocol, Request, RequestState, Review, Rule, Snapshot, Sources,
+    Target, TargetId, Terms, What, Window, diff, review,
 };
 use proptest::prelude::*;
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// A small world in which every packet can be tried: 32 addresses, 3 ports, 2 protocols.
-const NET: [u8; 4] = [10, 0, 0, 0];
-const PORTS: [u16; 3] = [22, 3389, 5985];
+/// A small world in which every packet can be tried: 32 addresses of IPv4, of which some also come in IPv6
+/// clothes, 16 of IPv6, one stranger of each; 4 ports, 2 protocols.
+const PORTS: [u16; 4] = [22, 53, 3389, 5985];
+const TRANSPORTS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 
-fn address(n: u8) -> IpAddr {
-    IpAddr::from([NET[0], NET[1], NET[2], n])
+fn v4(n: u8) -> Ipv4Addr {
+    Ipv4Addr::from([10, 0, 0, n])
+}
+
+fn v6(n: u8) -> Ipv6Addr {
+    Ipv6Addr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(n)])
+}
+
+/// As a socket that speaks both families shows an IPv4 address.
+fn mapped(address: Ipv4Addr) -> Ipv6Addr {
+    address.to_ipv6_mapped()
+}
+
+fn addresses() -> Vec<IpAddr> {
+    let strangers: [IpAddr; 2] = [[192, 0, 2, 1].into(), [0x2001, 0xdb9, 0, 0, 0, 0, 0, 1].into()];
+    let clothed = (0..32).step_by(5).map(|n| mapped(v4(n)).into());
+    let ours = (0..32).map(|n| v4(n).into()).chain((0..16).map(|n| v6(n).into()));
+    ours.chain(clothed).chain(strangers).collect()
 }
 
 fn packets() -> impl Iterator<Item = Packet> {
-    let outside: [IpAddr; 2] = [[192, 0, 2, 1].into(), "2001:db8::1".parse().expect("valid")];
-    let sources: Vec<IpAddr> = (0..32).map(address).chain(outside).collect();
-    let protocols = [Protocol::Tcp, Protocol::Udp];
-    sources.into_iter().flat_map(move |source| {
+    let protocols = TRANSPORTS;
+    addresses().into_iter().flat_map(move |source| {
         PORTS.into_iter().flat_map(move |port| {
             let port = port.try_into().expect("not zero");
             protocols.map(|protocol| Packet { source, protocol, port })
@@ -34,14 +49,30 @@ fn packets() -> impl Iterator<Item = Packet> {
     })
 }
 
+/// Ranges as somebody may write them: of either family, of IPv4 in IPv6 clothes, with bits behind the prefix.
+fn ranges() -> impl Strategy<Value = Vec<IpNet>> {
+    let range = |address: IpAddr, bits| IpNet::new(address, bits).expect("valid");
+    let range = prop_oneof![
+        4 => (0_u8..32, 27_u8..=32).prop_map(move |(n, bits)| range(v4(n).into(), bits)),
+        2 => (0_u8..16, 124_u8..=128).prop_map(move |(n, bits)| range(v6(n).into(), bits)),
+        1 => (0_u8..32, 123_u8..=128).prop_map(move |(n, bits)| range(mapped(v4(n)).into(), bits)),
+    ];
+    prop::collection::vec(range, 1..4)
+}
+
 fn sources() -> impl Strategy<Value = Sources> {
-    let range = (0_u8..32, 27_u8..=32).prop_map(|(n, bits)| {
-        IpNet::V4(Ipv4Net::new(Ipv4Addr::new(NET[0], NET[1], NET[2], n), bits).expect("valid").trunc())
-    });
-    prop_oneof![
-        8 => prop::collection::vec(range, 1..4).prop_map(Sources::of),
-        1 => Just(Sources::anywhere()),
-    ]
+    prop_oneof![8 => ranges().prop_map(Sources::of), 1 => Just(Sources::anywhere())]
+}
+
+/// Bit by bit: an IPv4 address is one in whichever clothes.
+fn is_in(range: &IpNet, address: IpAddr) -> bool {
+    let bits = |it: IpAddr| match it {
+        IpAddr::V4(it) => mapped(it).to_bits(),
+        IpAddr::V6(it) => it.to_bits(),
+    };
+    let len = u32::from(range.prefix_len() + if range.addr().is_ipv4() { 96 } else { 0 });
+    let differs = (bits(range.addr()) ^ bits(address)).checked_shr(128 - len).unwrap_or_default();
+    differs == 0
 }
 
 fn protocol() -> impl Strategy<Value = Protocol> {
@@ -49,7 +80,7 @@ fn protocol() -> impl Strategy<Value = Protocol> {
 }
 
 fn foreign() -> impl Strategy<Value = Foreign> {
-    let ports = prop_oneof![Just(vec![0..=u16::MAX]), Just(vec![22..=22]), Just(vec![1000..=6000])];
+    let ports = prop_oneof![Just(vec![0..=u16::MAX]), Just(vec![22..=22, 53..=100]), Just(vec![1000..=6000])];
     (300_u16..400, any::<bool>(), protocol(), sources(), ports, any::<bool>()).prop_map(
         |(priority, allows, protocol, sources, ports, reaches)| Foreign {
             name: format!("foreign-{priority}"),
@@ -77,11 +108,12 @@ fn firewall(kind: FirewallKind) -> impl Strategy<Value = Firewall> {
 fn snapshot() -> impl Strategy<Value = Snapshot> {
     let otherwise = prop_oneof![Just(Action::Allow), Just(Action::Deny)];
     let ordered = otherwise.prop_flat_map(|otherwise| firewall(FirewallKind::Ordered { otherwise }));
-    let any = prop_oneof![3 => ordered, 1 => firewall(FirewallKind::Union)];
-    prop::collection::vec(any, 1..4).prop_map(|firewalls| Snapshot {
-        read_at: at(0),
-        firewalls,
-        connected: vec![],
+    let any = prop_oneof![2 => ordered, 1 => firewall(FirewallKind::Union)];
+    prop::collection::vec(any, 1..4).prop_map(|mut firewalls| {
+        for (n, firewall) in firewalls.iter_mut().enumerate() {
+            firewall.id = format!("nsg-{n}").parse().expect("valid");
+        }
+        Snapshot { read_at: at(0), firewalls, connected: vec![] }
     })
 }
 
@@ -98,7 +130,7 @@ fn passes(snapshot: &Snapshot, owner: &Owner, packet: &Packet) -> bool {
             let speaks = it.reaches
                 && (it.protocol == Protocol::Any || it.protocol == packet.protocol)
                 && it.ports.iter().any(|ports| ports.contains(&packet.port.number()))
-                && it.sources.ranges().iter().any(|range| range.contains(&packet.source));
+                && it.sources.ranges().iter().any(|range| is_in(range, packet.source));
             if speaks {
                 verdicts.push((it.priority, it.action));
             }
@@ -115,7 +147,7 @@ fn passes(snapshot: &Snapshot, owner: &Owner, packet: &Packet) -> bool {
                 Some(Rule::Allow { gate, sources, .. })
                     if name.owner == *owner
                         && of(gate)
-                        && sources.ranges().iter().any(|it| it.contains(&packet.source)) =>
+                        && sources.ranges().iter().any(|range| is_in(range, packet.source)) =>
                 {
                     verdicts.push((held.priority, Action::Allow));
                 }
@@ -142,9 +174,23 @@ fn id() -> TargetId {
     "vm".parse().expect("valid")
 }
 
+/// Three ports are guarded, each for other packets; the fourth is not.
+const GATES: [(u16, Protocol); 3] = [(22, Protocol::Tcp), (53, Protocol::Any), (3389, Protocol::Udp)];
+
+fn gate((port, protocol): (u16, Protocol)) -> Gate {
+    Gate { port: port.try_into().expect("not zero"), protocol }
+}
+
+/// The gate of which a packet would have to be let in.
+fn guarding(packet: &Packet) -> Option<Gate> {
+    let speaks =
+        |it: &Gate| it.port == packet.port && [Protocol::Any, packet.protocol].contains(&it.protocol);
+    GATES.map(gate).into_iter().find(speaks)
+}
+
 fn policy() -> Policy {
-    let rule = |port: u16| PortRule::offered(port.try_into().expect("not zero"), Protocol::Tcp);
-    Policy::of(vec![rule(22), rule(3389)], &Terms::default()).expect("valid")
+    let rules = GATES.map(gate).map(|it| PortRule::offered(it.port, it.protocol));
+    Policy::of(rules.into(), &Terms::default()).expect("valid")
 }
 
 fn guarded() -> Target {
@@ -152,20 +198,19 @@ fn guarded() -> Target {
     Target::unguarded(id()).set_policy(Some(policy()), &by, None, at(0)).expect("allowed").target
 }
 
-/// Grants on the two guarded ports, each from a second on, for some seconds.
-fn leases() -> impl Strategy<Value = Vec<(u16, Sources, Lease)>> {
+/// Grants on the guarded ports, each from a second on, for some seconds.
+fn leases() -> impl Strategy<Value = Vec<(Gate, Sources, Lease)>> {
     let lease = (0_i64..50, 1_i64..50).prop_map(|(start, length)| {
         Lease::starting(at(start), SignedDuration::from_secs(length)).expect("short")
     });
-    let port = prop_oneof![Just(22_u16), Just(3389)];
-    prop::collection::vec((port, sources(), lease), 0..8)
+    let gate = prop::sample::select(GATES.map(gate).to_vec());
+    prop::collection::vec((gate, sources(), lease), 0..8)
 }
 
-fn granted(leases: &[(u16, Sources, Lease)]) -> Target {
+fn granted(leases: &[(Gate, Sources, Lease)]) -> Target {
     let request = request(vec![]);
-    let grant = |(n, (port, sources, lease)): (usize, &(u16, Sources, Lease))| {
-        let gate = Gate { port: (*port).try_into().expect("not zero"), protocol: Protocol::Tcp };
-        Grant::approved(GrantId::derived(&request.id, n), &request, (id(), gate), sources.clone(), *lease)
+    let grant = |(n, (gate, sources, lease)): (usize, &(Gate, Sources, Lease))| {
+        Grant::approved(GrantId::derived(&request.id, n), &request, (id(), *gate), sources.clone(), *lease)
     };
     guarded().grant(leases.iter().enumerate().map(grant).collect(), None, at(0)).target
 }
@@ -200,13 +245,12 @@ fn apply(snapshot: &mut Snapshot, changes: Vec<portcullis_domain::Change>) {
     }
 }
 
-fn ordered(snapshot: Snapshot) -> Snapshot {
-    let is_ordered = |it: &Firewall| it.kind != FirewallKind::Union;
-    let mut firewalls: Vec<_> = snapshot.firewalls.into_iter().filter(is_ordered).collect();
-    for (n, firewall) in firewalls.iter_mut().enumerate() {
-        firewall.id = format!("nsg-{n}").parse().expect("valid");
-    }
-    Snapshot { firewalls, ..snapshot }
+/// The same path without the firewalls that have an order, and whether there are any.
+fn groups(snapshot: &Snapshot) -> (Snapshot, bool) {
+    let mut groups = snapshot.clone();
+    groups.firewalls.retain(|it| it.kind == FirewallKind::Union);
+    let is_walled = groups.firewalls.len() < snapshot.firewalls.len();
+    (groups, is_walled)
 }
 
 proptest! {
@@ -222,12 +266,15 @@ proptest! {
             prop_assert_eq!(decision.passes, passes(&snapshot, &owner, &packet), "{:?}", packet);
             let gate = Gate { port: packet.port, protocol: packet.protocol };
             prop_assert_eq!(snapshot.admitted(&owner, gate).any.contains(packet.source), decision.passes);
+            let both = TRANSPORTS.map(|protocol| passes(&snapshot, &owner, &Packet { protocol, ..packet }));
+            let any = Packet { protocol: Protocol::Any, ..packet };
+            prop_assert_eq!(snapshot.decide(&owner, &any).passes, both == [true, true], "{:?}", any);
         }
         for port in PORTS {
             let port = port.try_into().expect("not zero");
             let admitted = snapshot.admitted(&owner, Gate { port, protocol: Protocol::Any });
-            for source in (0..32).map(address) {
-                let each = [Protocol::Tcp, Protocol::Udp].map(|protocol| passes(&snapshot, &owner, &Packet { source, protocol, port }));
+            for source in addresses() {
+                let each = TRANSPORTS.map(|protocol| passes(&snapshot, &owner, &Packet { source, protocol, port }));
                 prop_assert_eq!(admitted.any.contains(source), each[0] || each[1]);
                 prop_assert_eq!(admitted.all.contains(source), each[0] && each[1]);
             }
@@ -235,29 +282,49 @@ proptest! {
     }
 
     /// Once `rules` are written, a guarded port admits the sources of live leases and nobody else,
-    /// whatever foreign rules there are under ours; an unguarded one is as it was.
+    /// whatever foreign rules there are under ours; an unguarded one is as it was. Where there are only
+    /// security groups, which cannot deny, foreign rules go on admitting; none keeps out who has a lease.
     #[test]
-    fn rules_admit_the_live_and_nobody_else(leases in leases(), snapshot in snapshot(), now in 0_i64..100) {
-        let (before, target, now) = (ordered(snapshot), granted(&leases), at(now));
+    fn rules_admit_the_live_and_nobody_else(leases in leases(), before in snapshot(), now in 0_i64..100) {
+        let (target, now) = (granted(&leases), at(now));
         let mut after = before.clone();
         let owner = target.owner();
         let changes = diff(&after, &owner, &target.rules(now)).changes;
         apply(&mut after, changes);
         prop_assert!(diff(&after, &owner, &target.rules(now)).is_empty());
-        for packet in packets().filter(|_| !after.firewalls.is_empty()) {
-            let is_guarded = packet.protocol == Protocol::Tcp && packet.port.number() != 5985;
-            let is_live = leases.iter().any(|(port, sources, lease)| {
-                *port == packet.port.number() && sources.admit(packet.source) && lease.is_live(now)
+        let (groups, is_walled) = groups(&before);
+        for packet in packets() {
+            let is_live = |gate: Gate| leases.iter().any(|(of, sources, lease)| {
+                *of == gate && lease.is_live(now) && sources.ranges().iter().any(|it| is_in(it, packet.source))
             });
-            let wanted = if is_guarded { is_live } else { passes(&before, &owner, &packet) };
+            let wanted = match guarding(&packet) {
+                Some(gate) => is_live(gate) || !is_walled && passes(&groups, &owner, &packet),
+                None => passes(&before, &owner, &packet),
+            };
             prop_assert_eq!(passes(&after, &owner, &packet), wanted, "{:?}", packet);
+            prop_assert_eq!(after.decide(&owner, &packet).passes, wanted, "{:?}", packet);
         }
+    }
+
+    /// Whoever is in one of the ranges that were written is in the sources that are made of them, and
+    /// nobody else; what is contained is contained as addresses.
+    #[test]
+    fn sources_are_the_addresses_that_were_written(one in ranges(), two in ranges()) {
+        let (made, other) = (Sources::of(one.clone()), Sources::of(two.clone()));
+        for address in addresses() {
+            let is_meant = |ranges: &[IpNet]| ranges.iter().any(|it| is_in(it, address));
+            prop_assert_eq!(made.admit(address), is_meant(&one), "{}", address);
+            prop_assert_eq!(AddressSet::from(&made).contains(address), is_meant(&one), "{}", address);
+        }
+        prop_assert_eq!(AddressSet::from(&made).to_sources(), made.clone());
+        // Every range lies in the small world, so its addresses tell everything.
+        let all_of = |of: &Sources| addresses().into_iter().filter(|it| of.admit(*it)).collect::<Vec<_>>();
+        prop_assert_eq!(made.cover(&other), all_of(&other).iter().all(|it| made.admit(*it)));
     }
 
     /// Writing the rules at any times and then disabling leaves the firewalls as they were.
     #[test]
-    fn enable_then_disable_is_the_identity(leases in leases(), snapshot in snapshot(), times in prop::collection::vec(0_i64..100, 1..4)) {
-        let before = ordered(snapshot);
+    fn enable_then_disable_is_the_identity(leases in leases(), before in snapshot(), times in prop::collection::vec(0_i64..100, 1..4)) {
         let (mut after, target) = (before.clone(), granted(&leases));
         let owner = target.owner();
         for now in times {
