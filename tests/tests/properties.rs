@@ -293,6 +293,8 @@ proptest! {
         apply(&mut after, changes);
         prop_assert!(diff(&after, &owner, &target.rules(now)).is_empty());
         let (groups, is_walled) = groups(&before);
+        let held = after.firewalls.iter().filter(|it| it.kind == FirewallKind::Union).flat_map(|it| it.ours.values());
+        prop_assert!(!held.into_iter().any(|it| matches!(it.rule, Some(Rule::Deny { .. }))), "a group cannot deny");
         for packet in packets() {
             let is_live = |gate: Gate| leases.iter().any(|(of, sources, lease)| {
                 *of == gate && lease.is_live(now) && sources.ranges().iter().any(|it| is_in(it, packet.source))
