@@ -3,7 +3,10 @@
 use portcullis_app::ports::Inventory;
 use portcullis_domain::TargetId;
 use portcullis_local::{Fleet, RedbStore};
-use portcullis_tests::contracts::{firewalls, store};
+use portcullis_tests::{
+    contracts::{firewalls, store},
+    stories::{Outside, calmly},
+};
 use std::sync::Arc;
 
 macro_rules! every_contract {
@@ -25,17 +28,29 @@ macro_rules! every_contract {
     };
 }
 
-every_contract! { redb: store {
-    what_is_committed_is_loaded, a_conflict_leaves_no_trace, one_of_many_writers_wins, granted_once,
-    the_rest_is_one_chain, due_follows_every_commit, targets_are_listed_in_parts,
-    chains_are_listed_in_parts,
-    requests_are_listed_newest_first, grants_are_listed_newest_first,
-} }
+macro_rules! every_contract_of_a_store {
+    ($($on:ident),*) => {
+        $(every_contract! { $on: store {
+            what_is_committed_is_loaded, a_conflict_leaves_no_trace, one_of_many_writers_wins, granted_once,
+            the_rest_is_one_chain, due_follows_every_commit, targets_are_listed_in_parts,
+            chains_are_listed_in_parts,
+            requests_are_listed_newest_first, grants_are_listed_newest_first,
+        } })*
+    };
+}
 
-every_contract! { fleet: firewalls at a target {
-    what_is_written_is_read, writing_twice_is_once, deleting_the_absent_succeeds, what_is_not_ours_stays,
-    ours_lists_every_rule, an_unknown_target_is_not_found, a_stale_version_conflicts, a_priority_is_used_once,
-} }
+macro_rules! every_contract_of_firewalls {
+    ($($on:ident),*) => {
+        $(every_contract! { $on: firewalls at a target {
+            what_is_written_is_read, writing_twice_is_once, deleting_the_absent_succeeds,
+            what_is_not_ours_stays, ours_lists_every_rule, an_unknown_target_is_not_found,
+            a_stale_version_conflicts, a_priority_is_used_once,
+        } })*
+    };
+}
+
+every_contract_of_a_store! { redb, the_table_of_stories }
+every_contract_of_firewalls! { fleet, the_firewalls_of_stories }
 
 async fn redb(contract: impl AsyncFn(&RedbStore)) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -51,5 +66,18 @@ async fn fleet(contract: impl AsyncFn(&Fleet, &TargetId)) {
         let machines = fleet.machines(None, 100).await.expect("listed").items;
         let machine = machines.iter().find(|it| it.name == name).expect("in the fleet");
         contract(&fleet, &machine.id).await;
+    }
+}
+
+/// What stories prove is worth no more than the table and the firewalls that they are told on.
+async fn the_table_of_stories(contract: impl AsyncFn(&Outside)) {
+    calmly(contract).await;
+}
+
+/// On a machine behind two firewalls, and on one that shares one of them.
+async fn the_firewalls_of_stories(contract: impl AsyncFn(&Outside, &TargetId)) {
+    for name in ["vm0", "vm1"] {
+        let id = name.parse().expect("a target");
+        calmly(async |it| contract(it, &id).await).await;
     }
 }

@@ -35,12 +35,13 @@ pub async fn writing_twice_is_once(firewalls: &impl Firewalls, id: &TargetId, no
 
 /// Deleting what is not there succeeds, the first time and the second.
 pub async fn deleting_the_absent_succeeds(firewalls: &impl Firewalls, id: &TargetId, now: Timestamp) {
+    let before = held(&read(firewalls, id).await);
     make(firewalls, id, &shut(id, now)).await;
     let changes = diff(&read(firewalls, id).await, &id.into(), &RuleSet::new()).changes;
     assert!(!changes.is_empty());
     done(firewalls.write(Some(id), &changes).await);
     done(firewalls.write(Some(id), &changes).await);
-    assert!(held(&read(firewalls, id).await).1.is_empty());
+    assert_eq!(held(&read(firewalls, id).await), before);
 }
 
 /// After everything of ours is gone, the firewall is what it was.
@@ -59,7 +60,7 @@ pub async fn ours_lists_every_rule(firewalls: &impl Firewalls, id: &TargetId, no
     let snapshot = read(firewalls, id).await;
     let mut held: Vec<String> = vec![];
     for firewall in &snapshot.firewalls {
-        held.extend(firewall.ours.keys().map(|name| format!("{name} in {}", firewall.id)));
+        held.extend(firewall.of(&id.into()).map(|(name, _)| format!("{name} in {}", firewall.id)));
     }
     held.sort();
     assert_eq!(listed(firewalls, id).await, held);

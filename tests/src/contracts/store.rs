@@ -192,11 +192,13 @@ pub async fn requests_are_listed_newest_first(store: &impl Store) {
 /// Grants are listed newest first, a part at a time, each once, and only those that fit.
 pub async fn grants_are_listed_newest_first(store: &impl Store) {
     let mut ids = vec![];
+    for name in ["vm-0", "vm-1"] {
+        done(store.commit(Batch::of(guarded(name, at(0)), Seen::NEVER)).await);
+    }
     for n in 0..6 {
         let (name, by) = (format!("vm-{}", n % 2), if n < 3 { "ann" } else { "bob" });
         let id: TargetId = named(&name);
-        let (target, seen) =
-            none(store.target(&id).await).unwrap_or_else(|| (guarded(&name, at(0)).target, Seen::NEVER));
+        let (target, seen) = none(store.target(&id).await).expect("stored");
         let request = given::request(by, &n.to_string(), &name, at(n));
         let next = target.grant(vec![given::grant(&request, &id, at(n))], None, at(n));
         ids.push(next.grants[0].id.clone());

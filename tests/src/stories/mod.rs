@@ -7,6 +7,7 @@
 //!   calls be *unreached* (lost before they took effect), *unheard* (lost after), slow or fatal.
 //! - `store` is the table, with a due index that is kept at every commit; `cloud` is the ground truth of
 //!   the firewalls, and `firewalls` what workers see of it: late, stale, throttled, broken.
+//! - `calm` lets others than workers use both, so that they pass the suites of every table and firewall.
 //! - `actors` are the people: they guard, edit on trial, disable, ask, approve, extend and close.
 //! - `oracle` watches every moment by the world's own clock. Its checks have the names of the rules in the
 //!   design, and each kind of fault excuses a lateness that is bounded by that fault.
@@ -21,6 +22,7 @@
 //! ```
 
 mod actors;
+mod calm;
 mod clock;
 mod cloud;
 mod dice;
@@ -33,7 +35,9 @@ mod outside;
 mod store;
 mod world;
 
+pub use calm::calmly;
 pub use faults::Weather;
+pub use outside::Outside;
 use std::collections::BTreeMap;
 
 /// What decides a story.

@@ -11,7 +11,7 @@ use std::{
 
 /// One worker's way to the world, with the worker's own clock.
 #[derive(Debug, Clone)]
-pub(super) struct Outside {
+pub struct Outside {
     pub(super) world: Arc<Mutex<World>>,
     pub(super) worker: u64,
     /// How far its clock is ahead, in milliseconds.

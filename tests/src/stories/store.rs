@@ -4,7 +4,7 @@ use super::{outside::Outside, world::World};
 use jiff::Timestamp;
 use portcullis_app::{
     Error,
-    ports::{Batch, Due, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
+    ports::{Batch, Cursor, Due, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
 };
 use portcullis_domain::{
     Chain, Entry, Fact, Grant, GrantId, Head, Next, Owner, Request, RequestId, Target, TargetId, Told,
@@ -20,6 +20,9 @@ pub(super) struct Table {
     pub(super) targets: BTreeMap<TargetId, Row>,
     pub(super) requests: BTreeMap<RequestId, (Request, Seen)>,
     grants: BTreeMap<GrantId, Grant>,
+    /// In the order in which they came.
+    asked: Vec<RequestId>,
+    granted: Vec<GrantId>,
     rest: Vec<Entry>,
     rest_head: Head,
     due: BTreeSet<(Timestamp, Due)>,
@@ -66,7 +69,12 @@ impl Table {
 
     fn write(&mut self, next: Next, seen: Seen) -> Option<Target> {
         let Next { target, entries, grants } = next;
-        self.grants.extend(grants.into_iter().map(|it| (it.id.clone(), it)));
+        for grant in grants {
+            let id = grant.id.clone();
+            if self.grants.insert(id.clone(), grant).is_none() {
+                self.granted.push(id);
+            }
+        }
         let due = target.due_at().map(|at| (at, Due::Target(target.id.clone())));
         let row = self.targets.entry(target.id.clone());
         let mut before = None;
@@ -89,14 +97,31 @@ impl Table {
 
     fn write_request(&mut self, request: Request, seen: Seen) -> Option<Request> {
         let due = |it: &Request| it.due_at().map(|at| (at, Due::Request(it.id.clone())));
-        let new = due(&request);
-        let before = self.requests.insert(request.id.clone(), (request, seen.next()));
+        let (id, new) = (request.id.clone(), due(&request));
+        let before = self.requests.insert(id.clone(), (request, seen.next()));
         if let Some(old) = before.as_ref().and_then(|(it, _)| due(it)) {
             self.due.remove(&old);
         }
         self.due.extend(new);
+        if before.is_none() {
+            self.asked.push(id);
+        }
         before.map(|(it, _)| it)
     }
+}
+
+/// A part of a list, the newest first. A cursor is the number of those that came before.
+fn part<'a, T: Clone + 'a>(
+    all: impl DoubleEndedIterator<Item = &'a T> + ExactSizeIterator,
+    fits: impl Fn(&T) -> bool,
+    page: &PageAsked,
+) -> Page<T> {
+    let before = page.after.as_ref().map_or(all.len(), |it| it.0.parse().expect("made here"));
+    let mut wanted = all.enumerate().rev().filter(|(n, it)| *n < before && fits(it)).peekable();
+    let items: Vec<(usize, &T)> = wanted.by_ref().take(page.at_most).collect();
+    let last = items.last().filter(|_| wanted.peek().is_some());
+    let next = last.map(|(n, _)| Cursor(n.to_string()));
+    Page { items: items.into_iter().map(|(_, it)| it.clone()).collect(), next }
 }
 
 impl World {
@@ -217,25 +242,26 @@ impl Store for Outside {
 
     async fn requests(&self, of: &RequestFilter, page: &PageAsked) -> Result<Page<Request>, Error> {
         self.call(|world| {
-            let requests = world.table.requests.values().map(|(it, _)| it);
-            let wanted = requests.filter(|it| {
+            let Table { requests, asked, .. } = &world.table;
+            let fits = |it: &Request| {
                 of.by.as_ref().is_none_or(|by| it.by == *by)
                     && of.state.as_ref().is_none_or(|state| it.state.word() == state)
-            });
-            Ok(Page { items: wanted.take(page.at_most).cloned().collect(), next: None })
+            };
+            Ok(part(asked.iter().map(|id| &requests[id].0), fits, page))
         })
         .await
     }
 
     async fn grants(&self, of: &GrantFilter, page: &PageAsked) -> Result<Page<Grant>, Error> {
         self.call(|world| {
-            let wanted = world.table.grants.values().filter(|it| {
+            let Table { grants, granted, .. } = &world.table;
+            let fits = |it: &Grant| {
                 of.target.as_ref().is_none_or(|target| it.target == *target)
                     && of.request.as_ref().is_none_or(|request| it.request == *request)
                     && of.by.as_ref().is_none_or(|by| it.by == *by)
                     && !(of.unclosed && it.closed_at.is_some())
-            });
-            Ok(Page { items: wanted.take(page.at_most).cloned().collect(), next: None })
+            };
+            Ok(part(granted.iter().map(|id| &grants[id]), fits, page))
         })
         .await
     }
