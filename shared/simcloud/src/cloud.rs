@@ -1,0 +1,243 @@
+//! What there is: resources, the rules of security groups, and the writes that are under way.
+
+use crate::{
+    faults::Faults,
+    kind::Kind,
+    refused::Refused,
+    rule::{self, Provisioning, Rule, etag_text},
+};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+
+/// How long a token is good, in seconds.
+pub const TOKEN_LIFE_SECS: i64 = 3600;
+/// How many writes are remembered for those who ask how they got on.
+const OPERATIONS_MAX: usize = 10_000;
+/// How many calls are remembered.
+const CALLS_MAX: usize = 10_000;
+
+/// Everything in the cloud. The keys of what has an id are ids in lower case.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Cloud {
+    pub tenant: String,
+    pub subscription: String,
+    pub groups: BTreeMap<String, Value>,
+    pub resources: BTreeMap<String, Resource>,
+    pub rules: BTreeMap<String, Rules>,
+    pub operations: BTreeMap<u64, Operation>,
+    pub tokens: BTreeMap<String, Timestamp>,
+    pub calls: VecDeque<Call>,
+    pub faults: Faults,
+    /// What makes tokens of one seed look unlike those of another.
+    pub seed: u64,
+    /// The last number that was given: to an etag, a token, a write.
+    pub last: u64,
+}
+
+/// A resource as ARM shows it; the rules of a security group are kept apart.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Resource {
+    pub kind: Kind,
+    pub etag: u64,
+    pub body: Value,
+}
+
+/// The rules of a security group, by their names in lower case.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Rules {
+    /// What is read.
+    pub shown: BTreeMap<String, Rule>,
+    /// What decides packets: what is read, once it is done.
+    pub in_force: BTreeMap<String, Rule>,
+}
+
+/// A write that was accepted.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Operation {
+    /// The resource that it changes.
+    pub resource: String,
+    pub location: String,
+    pub change: Change,
+    /// When it says that it is done.
+    pub done_at: Timestamp,
+    /// When it is.
+    pub lands_at: Timestamp,
+    pub has_landed: bool,
+}
+
+/// What a write does when it lands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Change {
+    Put(Box<Rule>),
+    Delete(String),
+    Firewall(Value),
+}
+
+/// A call that was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// Such as `PUT`.
+    pub method: String,
+    /// Without the query.
+    pub path: String,
+    /// 0 where the answer was lost.
+    pub status: u16,
+}
+
+impl Operation {
+    pub fn is_late(&self) -> bool {
+        self.done_at < self.lands_at
+    }
+}
+
+impl Cloud {
+    /// A number that nothing else has.
+    pub fn next(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    /// A bearer token and its end. It can be guessed: it guards nothing but a simulator.
+    pub fn issue_token(&mut self, now: Timestamp) -> (String, Timestamp) {
+        let n = self.next();
+        let token = format!("simcloud.{:x}.{n:x}", self.seed);
+        let until = now.saturating_add(SignedDuration::from_secs(TOKEN_LIFE_SECS)).unwrap_or(Timestamp::MAX);
+        self.tokens.retain(|_, until| now < *until);
+        self.tokens.insert(token.clone(), until);
+        (token, until)
+    }
+
+    /// Lets happen what was due to happen by now, in its order.
+    pub fn advance(&mut self, now: Timestamp) {
+        let due = self.operations.iter().filter(|(_, it)| !it.has_landed && it.lands_at <= now);
+        let mut due: Vec<(Timestamp, u64)> = due.map(|(n, it)| (it.lands_at, *n)).collect();
+        due.sort_unstable();
+        for (_, n) in due {
+            let Some(operation) = self.operations.get_mut(&n) else { continue };
+            operation.has_landed = true;
+            let is_late = operation.is_late();
+            let (id, change) = (operation.resource.clone(), operation.change.clone());
+            match change {
+                Change::Put(rule) => self.rules.entry(id).or_default().put(*rule, is_late),
+                Change::Delete(name) => self.rules.entry(id).or_default().delete(&name, is_late),
+                Change::Firewall(body) => {
+                    if let Some(resource) = self.resources.get_mut(&id) {
+                        resource.body = body;
+                        resource.body["properties"]["provisioningState"] = json!("Succeeded");
+                    }
+                }
+            }
+        }
+        while OPERATIONS_MAX < self.operations.len() {
+            let Some(oldest) = self.operations.first_entry().filter(|it| it.get().has_landed) else { break };
+            oldest.remove();
+        }
+    }
+
+    /// A resource of a kind, by its id in any case.
+    pub fn resource(&self, kind: Kind, id: &str) -> Result<&Resource, Refused> {
+        let found = self.resources.get(&id.to_ascii_lowercase()).filter(|it| it.kind == kind);
+        found.ok_or_else(|| Refused::no_resource(id))
+    }
+
+    /// A resource as ARM shows it.
+    pub fn shown(&self, id: &str, resource: &Resource) -> Value {
+        let mut body = resource.body.clone();
+        body["etag"] = json!(etag_text(resource.etag));
+        match resource.kind {
+            Kind::SecurityGroup => {
+                body["properties"]["securityRules"] = json!(self.shown_rules(id));
+                let defaults = rule::shown_defaults(own_id(resource), resource.etag);
+                body["properties"]["defaultSecurityRules"] = json!(defaults);
+                body["properties"]["networkInterfaces"] = self.users(id, Kind::NetworkInterface);
+                body["properties"]["subnets"] = self.users(id, Kind::VirtualNetwork);
+            }
+            Kind::VirtualMachine => drop(body.as_object_mut().and_then(|it| it.remove("etag"))),
+            Kind::NetworkInterface | Kind::PublicIpAddress | Kind::VirtualNetwork | Kind::Firewall => {}
+        }
+        body
+    }
+
+    /// The rules of a security group as ARM shows them: by priority.
+    pub fn shown_rules(&self, id: &str) -> Vec<Value> {
+        let Some((group, rules)) = self.resources.get(id).zip(self.rules.get(id)) else { return vec![] };
+        let mut rules: Vec<&Rule> = rules.shown.values().collect();
+        rules
+            .sort_by_key(|it| (it.properties.direction == rule::Direction::Outbound, it.properties.priority));
+        rules.into_iter().map(|it| it.shown(own_id(group), self.etag_of(group, it))).collect()
+    }
+
+    /// The etag that a rule is shown with.
+    pub fn etag_of(&self, group: &Resource, rule: &Rule) -> u64 {
+        if self.faults.one_etag_per_group { group.etag } else { rule.etag }
+    }
+
+    /// Remembers a call that was answered.
+    pub fn remember(&mut self, call: Call) {
+        if CALLS_MAX <= self.calls.len() {
+            self.calls.pop_front();
+        }
+        self.calls.push_back(call);
+    }
+
+    /// Who is behind a security group: interfaces, or subnets of virtual networks.
+    fn users(&self, id: &str, kind: Kind) -> Value {
+        let mut users = vec![];
+        for resource in self.resources.values().filter(|it| it.kind == kind) {
+            let subnets = resource.body["properties"]["subnets"].as_array();
+            let parts = subnets.map_or(std::slice::from_ref(&resource.body), Vec::as_slice);
+            let are_behind = parts.iter().filter(|it| {
+                let group = it["properties"]["networkSecurityGroup"]["id"].as_str();
+                group.is_some_and(|it| it.eq_ignore_ascii_case(id))
+            });
+            users.extend(are_behind.map(|it| json!({ "id": it["id"] })));
+        }
+        json!(users)
+    }
+}
+
+/// An id as its resource writes it.
+pub fn own_id(resource: &Resource) -> &str {
+    resource.body["id"].as_str().unwrap_or_default()
+}
+
+impl Rules {
+    /// Lands a PUT. One that is late is seen only now, and overwrites whatever was written meanwhile; but
+    /// not even then do two rules have one priority: it is lost instead.
+    fn put(&mut self, rule: Rule, is_late: bool) {
+        let key = rule.name.to_ascii_lowercase();
+        let rule = Rule { state: Provisioning::Succeeded, ..rule };
+        if is_late {
+            if self.rival(&key, &rule).is_none() {
+                self.shown.insert(key.clone(), rule.clone());
+                self.in_force.insert(key, rule);
+            }
+            return;
+        }
+        if let Some(shown) = self.shown.get_mut(&key).filter(|it| it.etag == rule.etag) {
+            shown.state = match shown.state {
+                Provisioning::Updating | Provisioning::Succeeded => Provisioning::Succeeded,
+                Provisioning::Deleting => Provisioning::Deleting,
+            };
+        }
+        self.in_force.insert(key, rule);
+    }
+
+    fn delete(&mut self, name: &str, is_late: bool) {
+        self.in_force.remove(name);
+        if is_late || self.shown.get(name).is_some_and(|it| it.state == Provisioning::Deleting) {
+            self.shown.remove(name);
+        }
+    }
+
+    /// The other rule that has this one's priority in its direction.
+    pub fn rival(&self, key: &str, rule: &Rule) -> Option<&Rule> {
+        let (priority, direction) = (rule.properties.priority, rule.properties.direction);
+        let is_rival = |(name, it): &(&String, &Rule)| {
+            *name != key && it.properties.priority == priority && it.properties.direction == direction
+        };
+        self.shown.iter().find(is_rival).map(|(_, it)| it)
+    }
+}

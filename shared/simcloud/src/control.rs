@@ -1,0 +1,62 @@
+//! What only whoever runs the simulator may ask of it: over loopback, and no part of Azure.
+
+use crate::{Call, Faults, Packet, PacketProtocol, Passage, Refused, Simcloud, serve::Peer};
+use axum::{
+    Json,
+    extract::{ConnectInfo, Query, Request, State},
+    http::StatusCode,
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use std::{net::IpAddr, sync::Arc};
+
+/// The packet that is asked about.
+#[derive(Debug, Deserialize)]
+pub struct Asked {
+    vm: String,
+    from: IpAddr,
+    protocol: PacketProtocol,
+    port: u16,
+}
+
+/// GET `/_simcloud/packet?vm=&from=&protocol=&port=`
+pub async fn packet(
+    State(cloud): State<Arc<Simcloud>>,
+    Query(asked): Query<Asked>,
+) -> Result<Json<Passage>, Refused> {
+    let packet = Packet { from: asked.from, protocol: asked.protocol, port: asked.port };
+    cloud.passes(&asked.vm, packet).map(Json)
+}
+
+/// GET `/_simcloud/faults`: what is still planned.
+pub async fn faults(State(cloud): State<Arc<Simcloud>>) -> Json<Faults> {
+    Json(cloud.now().0.faults.clone())
+}
+
+/// POST `/_simcloud/faults`: in place of what was planned before.
+pub async fn plan(State(cloud): State<Arc<Simcloud>>, Json(faults): Json<Faults>) -> StatusCode {
+    cloud.plan(faults);
+    StatusCode::NO_CONTENT
+}
+
+/// GET `/_simcloud/calls`: the calls of ARM that were answered.
+pub async fn calls(State(cloud): State<Arc<Simcloud>>) -> Json<Vec<Call>> {
+    Json(cloud.calls())
+}
+
+/// GET `/_simcloud/snapshot`
+pub async fn snapshot(State(cloud): State<Arc<Simcloud>>) -> String {
+    cloud.snapshot()
+}
+
+/// Lets in who calls from this machine. Whose address is not known is not let in.
+pub async fn from_here(request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<Peer>>();
+    if peer.is_some_and(|it| it.0.0.ip().to_canonical().is_loopback()) {
+        next.run(request).await
+    } else {
+        let message = "This is for callers on the machine that the simulator runs on.";
+        Refused::new(StatusCode::FORBIDDEN, "AuthorizationFailed", message).into_response()
+    }
+}

@@ -1,0 +1,93 @@
+//! The rules that people, and Microsoft's own just-in-time access, left in the sample fleet.
+
+use super::Dice;
+use crate::rule::{Access, Direction, Ends, Properties, RuleProtocol};
+use serde_json::{Value, json};
+use std::net::Ipv4Addr;
+
+/// A rule that stands there from the beginning.
+pub struct Furnished {
+    pub name: String,
+    pub properties: Properties,
+}
+
+/// What stands in a security group, by its name.
+pub fn of(group: &str, address: Option<Ipv4Addr>, dice: &mut Dice) -> Vec<Furnished> {
+    let tcp = |name: &str, priority, port: &str, source: &str| {
+        rule(name, priority, Access::Allow, RuleProtocol::Tcp, &[port], source, "*")
+    };
+    let to = address.map_or_else(|| "*".to_owned(), |it| it.to_string());
+    match group {
+        "web-1-nsg" => vec![tcp("SSH", 300, "22", "*"), tcp("HTTPS", 320, "443", "Internet")],
+        "win-1-nsg" => vec![tcp("RDP", 300, "3389", "*")],
+        "app-subnet-nsg" => vec![tcp("SSH", 300, "22", "Internet"), tcp("HTTPS", 310, "443", "Internet")],
+        "app-1-nsg" => vec![tcp("SSH-from-office", 300, "22", "203.0.113.0/24")],
+        "farm-subnet-nsg" => vec![tcp("Management", 1000, "22-3389", "198.51.100.0/24")],
+        "duo-1-nsg" => vec![tcp("SSH", 300, "22", "*")],
+        "vault-subnet-nsg" => vec![tcp("From-firewall", 400, "3389", "10.2.1.0/24")],
+        "jit-1-nsg" => microsofts(&to, dice),
+        _ => vec![],
+    }
+}
+
+/// The classic NAT rules of the sample firewall: one that leads to `vault-1`, for one network.
+pub fn nat(address: &Value) -> Value {
+    json!([{
+        "name": "management", "properties": {
+            "priority": 200, "action": { "type": "Dnat" }, "provisioningState": "Succeeded",
+            "rules": [{
+                "name": "rdp-to-vault-1", "protocols": ["TCP"], "sourceAddresses": ["203.0.113.0/24"],
+                "destinationAddresses": [address], "destinationPorts": ["50001"],
+                "translatedAddress": "10.2.2.4", "translatedPort": "3389",
+            }],
+        },
+    }])
+}
+
+/// Rules as Microsoft Defender for Cloud writes them: a deny for all ports of the policy, and an allow
+/// that an initiation request made.
+fn microsofts(to: &str, dice: &mut Dice) -> Vec<Furnished> {
+    let number = dice.roll() % 0x7FFF_FFFF;
+    let hex = format!("{:016X}{:016X}", dice.roll(), dice.roll());
+    let deny = format!("MicrosoftDefenderForCloud-JITRule_{number}_{hex}");
+    let allow = format!("MicrosoftDefenderForCloud-JITRule-{number}-{hex}");
+    let described = |furnished: Furnished, text: &str| {
+        let description = Some(text.to_owned());
+        Furnished { properties: Properties { description, ..furnished.properties }, ..furnished }
+    };
+    let denied = rule(&deny, 4096, Access::Deny, RuleProtocol::Any, &["22", "3389"], "*", to);
+    let allowed = rule(&allow, 100, Access::Allow, RuleProtocol::Any, &["22"], "203.0.113.9", to);
+    vec![
+        described(denied, "MDC JIT Network Access rule for policy 'default' of VM 'jit-1'."),
+        described(
+            allowed,
+            "MDC JIT Network Access rule created by an initiation request for policy 'default' of VM 'jit-1'.",
+        ),
+    ]
+}
+
+fn rule(
+    name: &str,
+    priority: u16,
+    access: Access,
+    protocol: RuleProtocol,
+    ports: &[&str],
+    source: &str,
+    to: &str,
+) -> Furnished {
+    let (one, many) = match ports {
+        [one] => (Some((*one).to_owned()), vec![]),
+        many => (None, many.iter().map(|it| (*it).to_owned()).collect()),
+    };
+    let ends = Ends {
+        source_port_range: Some("*".to_owned()),
+        destination_port_range: one,
+        destination_port_ranges: many,
+        source_address_prefix: Some(source.to_owned()),
+        destination_address_prefix: Some(to.to_owned()),
+        ..Ends::default()
+    };
+    let properties =
+        Properties { description: None, protocol, ends, access, priority, direction: Direction::Inbound };
+    Furnished { name: name.to_owned(), properties }
+}

@@ -1,0 +1,52 @@
+//! The types of resources that there are.
+
+use serde::{Deserialize, Serialize};
+
+/// A type of resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    VirtualMachine,
+    NetworkInterface,
+    PublicIpAddress,
+    VirtualNetwork,
+    SecurityGroup,
+    Firewall,
+}
+
+impl Kind {
+    /// All there are.
+    pub const ALL: [Self; 6] = [
+        Self::VirtualMachine,
+        Self::NetworkInterface,
+        Self::PublicIpAddress,
+        Self::VirtualNetwork,
+        Self::SecurityGroup,
+        Self::Firewall,
+    ];
+
+    /// Its name in Azure, such as `Microsoft.Compute/virtualMachines`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::VirtualMachine => "Microsoft.Compute/virtualMachines",
+            Self::NetworkInterface => "Microsoft.Network/networkInterfaces",
+            Self::PublicIpAddress => "Microsoft.Network/publicIPAddresses",
+            Self::VirtualNetwork => "Microsoft.Network/virtualNetworks",
+            Self::SecurityGroup => "Microsoft.Network/networkSecurityGroups",
+            Self::Firewall => "Microsoft.Network/azureFirewalls",
+        }
+    }
+
+    /// By its name, in any case.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name().eq_ignore_ascii_case(name))
+    }
+
+    /// The name of its resources' children that can be asked for.
+    pub const fn children(self) -> Option<&'static str> {
+        match self {
+            Self::VirtualNetwork => Some("subnets"),
+            Self::SecurityGroup => Some("securityRules"),
+            Self::VirtualMachine | Self::NetworkInterface | Self::PublicIpAddress | Self::Firewall => None,
+        }
+    }
+}

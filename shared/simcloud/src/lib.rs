@@ -1,0 +1,113 @@
+//! An Azure Resource Manager to try Portcullis on, over HTTP: virtual machines, network interfaces,
+//! security groups and firewalls, with the behaviour that matters to whoever changes their rules.
+//!
+//! Its truth is its own: it sees none of our other crates, and [`Simcloud::passes`] decides packets by
+//! brute force, so that this and the evaluator check each other. Whatever goes wrong is planned
+//! ([`Faults`]); the same calls at the same times have the same answers.
+
+mod arm;
+mod cloud;
+mod control;
+mod faults;
+mod fleet;
+mod graph;
+mod kind;
+mod login;
+mod packet;
+mod path;
+mod refused;
+mod rule;
+mod serve;
+mod wanted;
+mod write;
+
+pub use cloud::Call;
+pub use faults::{Fault, Faults, On, Planned};
+pub use packet::{Packet, PacketProtocol, Passage};
+pub use refused::Refused;
+pub use serve::serve;
+
+use cloud::Cloud;
+use jiff::Timestamp;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// What time it is.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// A simulated cloud.
+pub struct Simcloud {
+    cloud: Mutex<Cloud>,
+    clock: Clock,
+}
+
+/// A text that is no snapshot of a simulated cloud.
+#[derive(Debug, thiserror::Error)]
+#[error("this is no snapshot of a simulated cloud")]
+pub struct NotASnapshot(#[source] serde_json::Error);
+
+impl Simcloud {
+    /// A cloud with the sample fleet of a seed.
+    pub fn new(seed: u64, clock: Clock) -> Self {
+        Self { cloud: Mutex::new(fleet::cloud(seed)), clock }
+    }
+
+    /// The cloud of a snapshot.
+    pub fn restore(snapshot: &str, clock: Clock) -> Result<Self, NotASnapshot> {
+        let cloud = serde_json::from_str(snapshot).map_err(NotASnapshot)?;
+        Ok(Self { cloud: Mutex::new(cloud), clock })
+    }
+
+    /// Everything there is, as JSON text: also what is still under way, and the tokens.
+    pub fn snapshot(&self) -> String {
+        let (cloud, _) = self.now();
+        serde_json::to_string_pretty(&*cloud).unwrap_or_else(|_| unreachable!("a cloud is JSON"))
+    }
+
+    /// What shall go wrong from now on, in place of what was planned before.
+    pub fn plan(&self, faults: Faults) {
+        self.now().0.faults = faults;
+    }
+
+    /// Does a packet get through, and what decides? `vm` is an id, or the name of a machine.
+    pub fn passes(&self, vm: &str, packet: Packet) -> Result<Passage, Refused> {
+        packet::passes(&self.now().0, vm, packet)
+    }
+
+    /// A bearer token, as the token endpoints issue them.
+    pub fn issue_token(&self) -> String {
+        let (mut cloud, now) = self.now();
+        cloud.issue_token(now).0
+    }
+
+    /// The tenant's id.
+    pub fn tenant(&self) -> String {
+        self.now().0.tenant.clone()
+    }
+
+    /// The subscription's id.
+    pub fn subscription(&self) -> String {
+        self.now().0.subscription.clone()
+    }
+
+    /// The calls of ARM that were answered, the oldest first.
+    pub fn calls(&self) -> Vec<Call> {
+        self.now().0.calls.iter().cloned().collect()
+    }
+
+    /// The cloud as it is now: whatever was due to happen has happened.
+    fn now(&self) -> (MutexGuard<'_, Cloud>, Timestamp) {
+        let mut cloud = self.cloud.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = (self.clock)();
+        cloud.advance(now);
+        (cloud, now)
+    }
+}
+
+impl fmt::Debug for Simcloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simcloud").finish_non_exhaustive()
+    }
+}

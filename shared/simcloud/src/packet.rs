@@ -1,0 +1,243 @@
+//! Who gets through: decided by trying every rule on one packet, and on nothing cleverer.
+//!
+//! Inbound: a way to the machine, then the security group of the subnet, then the one of the interface;
+//! both must let it pass. In each the first rule that matches decides, by ascending priority.
+
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    cloud::{Cloud, own_id},
+    kind::Kind,
+    refused::Refused,
+    rule::{self, Access, Direction, Properties, RuleProtocol},
+};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::net::IpAddr;
+
+/// The port that packets come from: any of those that nobody listens on.
+const SOURCE_PORT: u16 = 50_000;
+/// Where the probes of Azure's load balancers come from.
+const LOAD_BALANCER: &str = "168.63.129.16";
+/// What is not the Internet, though it may be outside of the virtual network.
+const PRIVATE: [&str; 6] =
+    ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7", "fe80::/10"];
+
+/// The first packet of a connection to a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packet {
+    /// Where it comes from.
+    pub from: IpAddr,
+    /// Its protocol.
+    pub protocol: PacketProtocol,
+    /// Where it goes: the machine's port, also where a firewall has another one in front.
+    pub port: u16,
+}
+
+/// The protocol of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PacketProtocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Passage {
+    /// Does it get through?
+    pub passes: bool,
+    /// The name of the rule that decides, or what decides in place of a rule.
+    pub by: String,
+}
+
+/// Decides about a packet to a machine, named by its id or its name: it passes if any way lets it.
+pub fn passes(cloud: &Cloud, vm: &str, packet: Packet) -> Result<Passage, Refused> {
+    let is_meant = |it: &str| it.eq_ignore_ascii_case(vm);
+    let mut machines = cloud.resources.values().filter(|it| it.kind == Kind::VirtualMachine);
+    let machine = machines.find(|it| is_meant(own_id(it)) || it.body["name"].as_str().is_some_and(is_meant));
+    let machine = machine.ok_or_else(|| Refused::no_resource(vm))?;
+    let mut refusal = Passage { passes: false, by: "no address".to_owned() };
+    for nic in list(&machine.body, "/properties/networkProfile/networkInterfaces") {
+        let Ok(nic) = cloud.resource(Kind::NetworkInterface, text(nic, "/id")) else { continue };
+        for address in list(&nic.body, "/properties/ipConfigurations") {
+            let Ok(to) = text(address, "/properties/privateIPAddress").parse::<IpAddr>() else { continue };
+            let subnet = text(address, "/properties/subnet/id");
+            let network = Network::of(cloud, subnet)?;
+            let is_public = !text(address, "/properties/publicIPAddress/id").is_empty();
+            let is_near = network.holds(packet.from) || is_private(packet.from);
+            let direct =
+                (packet.from.is_ipv4() == to.is_ipv4() && (is_public || is_near)).then_some(packet.from);
+            for from in direct.into_iter().chain(network.behind_firewall(cloud, packet, to)) {
+                let groups =
+                    [network.group_of(subnet), text(&nic.body, "/properties/networkSecurityGroup/id")];
+                let seen = Packet { from, ..packet };
+                let decided = groups.map(|it| decide(cloud, it, &network, seen, to));
+                let shut = decided.iter().flatten().find(|it| !it.passes);
+                let open = decided.iter().flatten().next_back();
+                match (shut, open) {
+                    (Some(shut), _) => refusal = shut.clone(),
+                    (None, Some(open)) => return Ok(open.clone()),
+                    (None, None) => return Ok(Passage { passes: true, by: "no security group".to_owned() }),
+                }
+            }
+        }
+    }
+    Ok(refusal)
+}
+
+/// What a security group does with a packet; nothing, where there is none.
+fn decide(cloud: &Cloud, group: &str, network: &Network, packet: Packet, to: IpAddr) -> Option<Passage> {
+    let rules = cloud.rules.get(&group.to_ascii_lowercase())?;
+    let own = rules.in_force.values().map(|it| (it.name.clone(), it.properties.clone()));
+    let defaults = rule::defaults().map(|(name, it)| (name.to_owned(), it));
+    let mut all: Vec<(String, Properties)> = own.chain(defaults).collect();
+    all.retain(|(_, it)| it.direction == Direction::Inbound);
+    all.sort_by_key(|(_, it)| it.priority);
+    let (by, rule) = all.into_iter().find(|(_, it)| matches(it, network, packet, to))?;
+    Some(Passage { passes: rule.access == Access::Allow, by })
+}
+
+fn matches(rule: &Properties, network: &Network, packet: Packet, to: IpAddr) -> bool {
+    let ends = &rule.ends;
+    let any = |one: &Option<String>, many: &[String], fits: &dyn Fn(&str) -> bool| {
+        one.iter().chain(many).any(|it| fits(it))
+    };
+    let protocol = match rule.protocol {
+        RuleProtocol::Any => true,
+        RuleProtocol::Tcp => packet.protocol == PacketProtocol::Tcp,
+        RuleProtocol::Udp => packet.protocol == PacketProtocol::Udp,
+        RuleProtocol::Icmp | RuleProtocol::Esp | RuleProtocol::Ah => false,
+    };
+    protocol
+        && any(&ends.source_port_range, &ends.source_port_ranges, &|it| has_port(it, SOURCE_PORT))
+        && any(&ends.destination_port_range, &ends.destination_port_ranges, &|it| has_port(it, packet.port))
+        && any(&ends.source_address_prefix, &ends.source_address_prefixes, &|it| {
+            network.is_in(it, packet.from)
+        })
+        && any(&ends.destination_address_prefix, &ends.destination_address_prefixes, &|it| {
+            network.is_in(it, to)
+        })
+}
+
+/// A virtual network.
+struct Network<'a> {
+    body: &'a Value,
+}
+
+impl<'a> Network<'a> {
+    fn of(cloud: &'a Cloud, subnet: &str) -> Result<Self, Refused> {
+        let id = subnet.to_ascii_lowercase();
+        let id = id.split("/subnets/").next().unwrap_or_default();
+        Ok(Self { body: &cloud.resource(Kind::VirtualNetwork, id)?.body })
+    }
+
+    fn holds(&self, address: IpAddr) -> bool {
+        let space = list(self.body, "/properties/addressSpace/addressPrefixes");
+        space.iter().filter_map(Value::as_str).any(|it| covers(it, address))
+    }
+
+    /// Is an address in what a rule names: everything, a tag, a network, an address?
+    fn is_in(&self, prefix: &str, address: IpAddr) -> bool {
+        let is_probe = covers(LOAD_BALANCER, address);
+        match prefix.to_ascii_lowercase().as_str() {
+            "*" => true,
+            "virtualnetwork" => self.holds(address),
+            "azureloadbalancer" => is_probe,
+            "internet" => !self.holds(address) && !is_private(address) && !is_probe,
+            prefix => covers(prefix, address),
+        }
+    }
+
+    fn group_of(&self, subnet: &str) -> &'a str {
+        let subnets = list(self.body, "/properties/subnets");
+        let found = subnets.iter().find(|it| text(it, "/id").eq_ignore_ascii_case(subnet));
+        found.map_or("", |it| text(it, "/properties/networkSecurityGroup/id"))
+    }
+
+    /// Where a packet comes from once a firewall of this network has sent it on to `to` and its port; by
+    /// each of the firewall's public sockets the first rule that matches decides.
+    fn behind_firewall(&self, cloud: &Cloud, packet: Packet, to: IpAddr) -> Vec<IpAddr> {
+        let mut sources = vec![];
+        for firewall in cloud.resources.values().filter(|it| it.kind == Kind::Firewall) {
+            let home = list(&firewall.body, "/properties/ipConfigurations").first();
+            let home = home.map_or("", |it| text(it, "/properties/subnet/id"));
+            let subnet = list(self.body, "/properties/subnets")
+                .iter()
+                .find(|it| text(it, "/id").eq_ignore_ascii_case(home));
+            let inside = subnet.and_then(|it| text(it, "/properties/addressPrefix").parse::<IpNet>().ok());
+            let Some(inside) = inside.and_then(|it| it.hosts().nth(3)) else { continue };
+            let mut collections: Vec<&Value> =
+                list(&firewall.body, "/properties/natRuleCollections").iter().collect();
+            collections.sort_by_key(|it| it["properties"]["priority"].as_u64());
+            let rules = collections.into_iter().flat_map(|it| list(it, "/properties/rules"));
+            let rules: Vec<&Value> = rules.filter(|it| takes(it, packet)).collect();
+            let all_sockets = rules.iter().flat_map(|it| sockets(it));
+            for socket in all_sockets {
+                let first = rules.iter().find(|it| sockets(it).contains(&socket));
+                let leads_here = first.is_some_and(|it| {
+                    text(it, "/translatedAddress").parse() == Ok(to)
+                        && has_port(text(it, "/translatedPort"), packet.port)
+                });
+                if leads_here {
+                    sources.push(inside);
+                }
+            }
+        }
+        sources
+    }
+}
+
+/// Does a NAT rule take packets of this protocol, from there?
+fn takes(rule: &Value, packet: Packet) -> bool {
+    let protocol = match packet.protocol {
+        PacketProtocol::Tcp => "TCP",
+        PacketProtocol::Udp => "UDP",
+    };
+    let words = |path| list(rule, path).iter().filter_map(Value::as_str);
+    words("/protocols").any(|it| it.eq_ignore_ascii_case(protocol) || it.eq_ignore_ascii_case("any"))
+        && words("/sourceAddresses").any(|it| it == "*" || covers(it, packet.from))
+}
+
+/// The public sockets of a NAT rule.
+fn sockets(rule: &Value) -> Vec<(String, String)> {
+    let words = |path| list(rule, path).iter().filter_map(Value::as_str);
+    let ports = || words("/destinationPorts").map(str::to_owned);
+    words("/destinationAddresses").flat_map(|it| ports().map(move |port| (it.to_owned(), port))).collect()
+}
+
+fn is_private(address: IpAddr) -> bool {
+    PRIVATE.iter().any(|it| covers(it, address))
+}
+
+fn covers(prefix: &str, address: IpAddr) -> bool {
+    match prefix.split_once('-') {
+        Some((first, last)) => {
+            let in_range = |first: IpAddr, last: IpAddr| first <= address && address <= last;
+            first.parse().ok().zip(last.parse().ok()).is_some_and(|(first, last)| in_range(first, last))
+        }
+        None => match prefix.parse::<IpNet>() {
+            Ok(network) => network.contains(&address),
+            Err(_) => prefix.parse() == Ok(address),
+        },
+    }
+}
+
+fn has_port(range: &str, port: u16) -> bool {
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let in_range = |first: u16, last: u16| first <= port && port <= last;
+    range == "*"
+        || first.parse().ok().zip(last.parse().ok()).is_some_and(|(first, last)| in_range(first, last))
+}
+
+fn list<'a>(value: &'a Value, path: &str) -> &'a [Value] {
+    value.pointer(path).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn text<'a>(value: &'a Value, path: &str) -> &'a str {
+    value.pointer(path).and_then(Value::as_str).unwrap_or_default()
+}

@@ -1,0 +1,66 @@
+//! How it is heard: one router, on a socket.
+
+use crate::{Simcloud, arm, control, login};
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, FromRequestParts, connect_info::Connected},
+    http::{header, request::Parts},
+    middleware,
+    routing::{get, post},
+    serve::IncomingStream,
+};
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc};
+use tokio::net::TcpListener;
+
+/// How long a body may be, in bytes: a rule with 4,000 long prefixes has a fifth of it.
+pub const BODY_MAX: usize = 1024 * 1024;
+
+/// Serves a cloud until it is told to stop.
+pub async fn serve(
+    cloud: Arc<Simcloud>,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let app = router(cloud).into_make_service_with_connect_info::<Peer>();
+    axum::serve(listener, app).with_graceful_shutdown(stop).await
+}
+
+fn router(cloud: Arc<Simcloud>) -> Router {
+    let control = Router::new()
+        .route("/packet", get(control::packet))
+        .route("/faults", get(control::faults).post(control::plan))
+        .route("/calls", get(control::calls))
+        .route("/snapshot", get(control::snapshot))
+        .layer(middleware::from_fn(control::from_here));
+    Router::new()
+        .nest("/_simcloud", control)
+        .route("/{tenant}/oauth2/v2.0/token", post(login::token))
+        .route("/{tenant}/v2.0/.well-known/openid-configuration", get(login::configuration))
+        .route("/metadata/identity/oauth2/token", get(login::metadata))
+        .fallback(arm::answer)
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .with_state(cloud)
+}
+
+/// Who calls.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+impl Connected<IncomingStream<'_, TcpListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+/// Where the caller found us, such as `http://127.0.0.1:7423`: links lead there again.
+#[derive(Debug)]
+pub struct Base(pub String);
+
+impl<S: Sync> FromRequestParts<S> for Base {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let host = parts.headers.get(header::HOST).and_then(|it| it.to_str().ok());
+        Ok(Self(format!("http://{}", host.unwrap_or("localhost"))))
+    }
+}

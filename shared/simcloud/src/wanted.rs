@@ -1,0 +1,339 @@
+//! Security rules as callers want them: what Azure takes, and what it refuses with which code.
+
+use crate::{
+    refused::Refused,
+    rule::{Access, Direction, Ends, Properties, RuleProtocol},
+};
+use ipnet::IpNet;
+use serde::Deserialize;
+use serde_json::Value;
+use std::{net::IpAddr, ops::RangeInclusive};
+
+/// Which priorities a rule may have.
+pub const PRIORITIES: RangeInclusive<i64> = 100..=4096;
+/// How long a rule's name may be, in characters.
+const NAME_MAX: usize = 80;
+/// How long a description may be, in characters.
+const DESCRIPTION_MAX: usize = 140;
+/// The service tags that are simulated.
+const TAGS: [&str; 3] = ["Internet", "VirtualNetwork", "AzureLoadBalancer"];
+
+/// The body of a PUT; what only Azure writes is taken and dropped.
+#[derive(Deserialize)]
+struct Body {
+    properties: Option<Wanted>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Wanted {
+    description: Option<String>,
+    protocol: Option<String>,
+    source_port_range: Option<String>,
+    source_port_ranges: Option<Vec<String>>,
+    destination_port_range: Option<String>,
+    destination_port_ranges: Option<Vec<String>>,
+    source_address_prefix: Option<String>,
+    source_address_prefixes: Option<Vec<String>>,
+    source_application_security_groups: Option<Vec<Value>>,
+    destination_address_prefix: Option<String>,
+    destination_address_prefixes: Option<Vec<String>>,
+    destination_application_security_groups: Option<Vec<Value>>,
+    access: Option<String>,
+    priority: Option<i64>,
+    direction: Option<String>,
+    #[serde(rename = "provisioningState")]
+    _provisioning_state: Option<Value>,
+}
+
+/// What a rule's body says, if Azure would take it; `id` is for messages.
+pub fn properties(id: &str, body: &[u8]) -> Result<Properties, Refused> {
+    let unreadable = |error: serde_json::Error| {
+        Refused::bad("InvalidRequestFormat", format!("Cannot parse the request: {error}"))
+    };
+    let body: Body = serde_json::from_slice(body).map_err(unreadable)?;
+    let wanted = body.properties.ok_or_else(|| missing(id, "properties"))?;
+    let groups =
+        [&wanted.source_application_security_groups, &wanted.destination_application_security_groups];
+    if groups.into_iter().flatten().any(|it| !it.is_empty()) {
+        let message = "Application security groups are not simulated.";
+        return Err(Refused::bad("SecurityRuleParameterContainsUnsupportedValue", message));
+    }
+    if wanted.description.as_ref().is_some_and(|it| DESCRIPTION_MAX < it.chars().count()) {
+        let message = format!(
+            "Security rule {id} has invalid description. The description can have at most {DESCRIPTION_MAX} characters."
+        );
+        return Err(Refused::bad("SecurityRuleInvalidDescription", message));
+    }
+    let priority = wanted.priority.ok_or_else(|| missing(id, "priority"))?;
+    let bounded = u16::try_from(priority).ok().filter(|_| PRIORITIES.contains(&priority)).ok_or_else(|| {
+        let (least, most) = (PRIORITIES.start(), PRIORITIES.end());
+        let message = format!(
+            "Security rule {id} has invalid Priority. Value provided: {priority}. Allowed values {least}-{most}."
+        );
+        Refused::bad("SecurityRuleInvalidPriority", message)
+    });
+    Ok(Properties {
+        priority: bounded?,
+        protocol: protocol(id, wanted.protocol.as_deref())?,
+        access: one_of(
+            id,
+            "access",
+            wanted.access.as_deref(),
+            &[("Allow", Access::Allow), ("Deny", Access::Deny)],
+        )?,
+        direction: one_of(
+            id,
+            "direction",
+            wanted.direction.as_deref(),
+            &[("Inbound", Direction::Inbound), ("Outbound", Direction::Outbound)],
+        )?,
+        ends: ends(id, &wanted)?,
+        description: wanted.description,
+    })
+}
+
+/// A name that Azure takes for a rule.
+pub fn check_name(name: &str) -> Result<(), Refused> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let is_good = name.chars().count() <= NAME_MAX
+        && name.starts_with(is_word)
+        && name.ends_with(is_word)
+        && name.chars().all(|c| is_word(c) || c == '.' || c == '-');
+    let refused = || {
+        let message = format!(
+            "Resource name {name} is invalid. The name can be up to {NAME_MAX} characters long. It must begin with a word \
+             character, and it must end with a word character or with '_'. The name may contain word characters or '.', '-', '_'."
+        );
+        Refused::bad("InvalidResourceName", message)
+    };
+    is_good.then_some(()).ok_or_else(refused)
+}
+
+fn ends(id: &str, wanted: &Wanted) -> Result<Ends, Refused> {
+    let (source_port_range, source_port_ranges) = either(
+        id,
+        "SourcePortRange",
+        wanted.source_port_range.as_ref(),
+        wanted.source_port_ranges.as_ref(),
+        check_ports,
+    )?;
+    let (destination_port_range, destination_port_ranges) = either(
+        id,
+        "DestinationPortRange",
+        wanted.destination_port_range.as_ref(),
+        wanted.destination_port_ranges.as_ref(),
+        check_ports,
+    )?;
+    let (source_address_prefix, source_address_prefixes) = either(
+        id,
+        "SourceAddressPrefix",
+        wanted.source_address_prefix.as_ref(),
+        wanted.source_address_prefixes.as_ref(),
+        check_prefix,
+    )?;
+    let (destination_address_prefix, destination_address_prefixes) = either(
+        id,
+        "DestinationAddressPrefix",
+        wanted.destination_address_prefix.as_ref(),
+        wanted.destination_address_prefixes.as_ref(),
+        check_prefix,
+    )?;
+    Ok(Ends {
+        source_port_range,
+        source_port_ranges,
+        destination_port_range,
+        destination_port_ranges,
+        source_address_prefix,
+        source_address_prefixes,
+        destination_address_prefix,
+        destination_address_prefixes,
+    })
+}
+
+type Check = fn(&str, &str, Among) -> Result<(), Refused>;
+
+/// Where a value stands: `*` and tags stand alone.
+#[derive(Clone, Copy, PartialEq)]
+enum Among {
+    None,
+    Others,
+}
+
+/// A field or its plural: one of them, not both.
+fn either(
+    id: &str,
+    field: &str,
+    one: Option<&String>,
+    many: Option<&Vec<String>>,
+    check: Check,
+) -> Result<(Option<String>, Vec<String>), Refused> {
+    // What Azure shows has an empty list, or an empty text, in place of the one that was not given.
+    let one = one.cloned().filter(|it| !it.is_empty());
+    let many = many.cloned().unwrap_or_default();
+    match (&one, many.is_empty()) {
+        (Some(_), false) => {
+            let message = format!("Security rule {id} has both {field} and its plural. Specify one of them.");
+            Err(Refused::bad("SecurityRuleParametersConflict", message))
+        }
+        (None, true) => Err(missing(id, field)),
+        (Some(value), true) => check(id, value, Among::None).map(|()| (one, many)),
+        (None, false) => {
+            many.iter().try_for_each(|it| check(id, it, Among::Others))?;
+            Ok((one, many))
+        }
+    }
+}
+
+fn check_ports(id: &str, value: &str, among: Among) -> Result<(), Refused> {
+    let is_range = match value.split_once('-') {
+        Some((first, last)) => {
+            matches!((port(first), port(last)), (Some(first), Some(last)) if first <= last)
+        }
+        None => port(value).is_some() || value == "*" && among == Among::None,
+    };
+    let refused = || {
+        let message = format!(
+            "Security rule {id} has invalid Port range. Value provided: {value}. Value should be an integer OR integer range \
+             with '-' delimiter. Valid range 0-65535."
+        );
+        Refused::bad("SecurityRuleInvalidPortRange", message)
+    };
+    is_range.then_some(()).ok_or_else(refused)
+}
+
+/// A number as Azure takes it: digits alone.
+pub fn port(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|_| text.bytes().all(|it| it.is_ascii_digit()))
+}
+
+/// An address, or a network without a host's bits: Azure refuses `10.0.0.1/8`.
+fn check_prefix(id: &str, value: &str, among: Among) -> Result<(), Refused> {
+    let is_network = value.parse::<IpNet>().is_ok_and(|it| it.trunc() == it);
+    let is_address = value.parse::<IpAddr>().is_ok();
+    let is_word = value == "*" || TAGS.iter().any(|it| it.eq_ignore_ascii_case(value));
+    let refused = || {
+        let message = format!("Security rule {id} has invalid Address prefix. Value provided: {value}");
+        Refused::bad("SecurityRuleInvalidAddressPrefix", message)
+    };
+    (is_network || is_address || is_word && among == Among::None).then_some(()).ok_or_else(refused)
+}
+
+fn protocol(id: &str, text: Option<&str>) -> Result<RuleProtocol, Refused> {
+    let known = [
+        ("*", RuleProtocol::Any),
+        ("Tcp", RuleProtocol::Tcp),
+        ("Udp", RuleProtocol::Udp),
+        ("Icmp", RuleProtocol::Icmp),
+        ("Esp", RuleProtocol::Esp),
+        ("Ah", RuleProtocol::Ah),
+    ];
+    one_of(id, "protocol", text, &known)
+}
+
+/// A word in any case, as Azure takes them.
+fn one_of<T: Copy>(id: &str, field: &str, text: Option<&str>, known: &[(&str, T)]) -> Result<T, Refused> {
+    let text = text.ok_or_else(|| missing(id, field))?;
+    let found = known.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
+    found.map(|(_, it)| *it).ok_or_else(|| {
+        let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
+        let words = words.join(", ");
+        let message = format!(
+            "Security rule {id} has invalid {field}. Value provided: {text}. Allowed values: {words}."
+        );
+        Refused::bad("SecurityRuleParameterContainsUnsupportedValue", message)
+    })
+}
+
+fn missing(id: &str, field: &str) -> Refused {
+    let message = format!(
+        "Required security rule parameters are missing for security rule with Id: {id}. Security rule must specify {field}."
+    );
+    Refused::bad("SecurityRuleParameterNotSpecified", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn ssh() -> Value {
+        json!({
+            "description": "d", "protocol": "tcp", "sourcePortRange": "*", "destinationPortRange": "22",
+            "sourceAddressPrefix": "203.0.113.9", "destinationAddressPrefix": "*", "access": "allow", "priority": 100,
+            "direction": "Inbound", "provisioningState": "Succeeded",
+        })
+    }
+
+    fn code_with(field: &str, value: Value) -> &'static str {
+        let mut wanted = ssh();
+        wanted[field] = value;
+        let body = json!({ "properties": wanted }).to_string();
+        properties("/r", body.as_bytes()).err().map_or("taken", |it| it.code)
+    }
+
+    #[test]
+    fn each_field_is_held_to_azures_bounds() {
+        assert_eq!(code_with("priority", json!(4096)), "taken");
+        for priority in [0, 99, 4097, -1, 70_000] {
+            assert_eq!(code_with("priority", json!(priority)), "SecurityRuleInvalidPriority");
+        }
+        assert_eq!(code_with("priority", Value::Null), "SecurityRuleParameterNotSpecified");
+        assert_eq!(code_with("description", json!("ä".repeat(140))), "taken");
+        assert_eq!(code_with("description", json!("a".repeat(141))), "SecurityRuleInvalidDescription");
+        assert_eq!(code_with("protocol", json!("sctp")), "SecurityRuleParameterContainsUnsupportedValue");
+        assert_eq!(code_with("sourcePrefix", json!("*")), "InvalidRequestFormat");
+    }
+
+    #[test]
+    fn prefixes_are_networks_addresses_or_one_tag() {
+        for good in ["*", "internet", "VirtualNetwork", "10.0.0.0/8", "2001:db8::/32", "2001:db8::1"] {
+            assert_eq!(code_with("sourceAddressPrefix", json!(good)), "taken", "{good}");
+        }
+        for bad in ["10.0.0.1/8", "10.0.0.0/33", "10.0.0/8", "Sql", "web-1"] {
+            assert_eq!(
+                code_with("sourceAddressPrefix", json!(bad)),
+                "SecurityRuleInvalidAddressPrefix",
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_field_and_its_plural_exclude_each_other() {
+        let conflict = code_with("sourceAddressPrefixes", json!(["10.0.0.0/8"]));
+        assert_eq!(conflict, "SecurityRuleParametersConflict");
+        assert_eq!(code_with("sourceAddressPrefixes", json!([])), "taken");
+        assert_eq!(code_with("sourceAddressPrefix", Value::Null), "SecurityRuleParameterNotSpecified");
+        let mut wanted = ssh();
+        wanted["sourceAddressPrefix"] = Value::Null;
+        wanted["sourceAddressPrefixes"] = json!(["10.0.0.0/8", "Internet"]);
+        let refused =
+            properties("/r", json!({ "properties": wanted }).to_string().as_bytes()).expect_err("a tag");
+        assert_eq!(refused.code, "SecurityRuleInvalidAddressPrefix");
+    }
+
+    #[test]
+    fn ports_are_numbers_and_ranges() {
+        for good in ["*", "0", "22", "20-22", "0-65535"] {
+            assert_eq!(code_with("destinationPortRange", json!(good)), "taken", "{good}");
+        }
+        for bad in ["65536", "22-20", "+22", "22,23", "ssh"] {
+            assert_eq!(
+                code_with("destinationPortRange", json!(bad)),
+                "SecurityRuleInvalidPortRange",
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_words() {
+        for good in ["SSH", "_", "Portcullis-abc.d_", &"a".repeat(80)] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "a-", "a b", "a/b", &"a".repeat(81)] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Writes: conditions, limits, what is accepted, and how it gets on.
+
+use crate::{
+    cloud::{Change, Cloud, Operation, own_id},
+    faults::Fault,
+    kind::Kind,
+    refused::Refused,
+    rule::{Provisioning, Rule, etag_text},
+    wanted,
+};
+use axum::http::{HeaderMap, StatusCode, header};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+/// How many rules a security group may have.
+const RULES_MAX: usize = 1000;
+/// How many prefixes or port ranges all rules of a security group may have in any of their lists: so it
+/// is also what one rule may have.
+const PREFIXES_MAX: usize = 4000;
+/// When to come again while another write is under way, in seconds.
+const BUSY_SECS: u32 = 10;
+
+/// A write that was accepted.
+#[derive(Debug)]
+pub struct Accepted {
+    pub status: StatusCode,
+    pub body: Option<Value>,
+    pub etag: Option<String>,
+    /// Its number and location; none where there was nothing to do.
+    pub operation: Option<(u64, String)>,
+}
+
+/// What was planned to go wrong with a write that is done all the same.
+fn lateness(fault: Option<Fault>) -> SignedDuration {
+    match fault {
+        Some(Fault::Late { millis }) => SignedDuration::from_millis(millis.into()),
+        None
+        | Some(
+            Fault::Throttled { .. } | Fault::AnotherOperation | Fault::Broken | Fault::Unanswered { .. },
+        ) => SignedDuration::ZERO,
+    }
+}
+
+/// What a caller demands of what is there.
+#[derive(Debug)]
+pub struct Conditions {
+    if_match: Option<String>,
+    if_none_match: Option<String>,
+}
+
+impl Conditions {
+    pub fn of(headers: &HeaderMap) -> Self {
+        let text = |name| headers.get(name).and_then(|it| it.to_str().ok()).map(str::to_owned);
+        Self { if_match: text(header::IF_MATCH), if_none_match: text(header::IF_NONE_MATCH) }
+    }
+
+    /// Holds what the caller demands of a resource with this etag, or of none?
+    fn check(&self, id: &str, there: Option<u64>) -> Result<(), Refused> {
+        let there = there.map(etag_text);
+        match (&self.if_match, &there) {
+            (Some(_), None) => {
+                let message = format!("The resource {id} does not exist.");
+                Err(Refused::precondition("PreconditionFailedResourceNotFound", message))
+            }
+            (Some(wanted), Some(etag)) if wanted != "*" && wanted != etag => {
+                let message = format!(
+                    "Etag provided in if-match header {wanted} does not match etag {etag} of resource {id}."
+                );
+                Err(Refused::precondition("PreconditionFailedEtagMismatch", message))
+            }
+            (Some(_), Some(_)) | (None, _) => match (&self.if_none_match, &there) {
+                (Some(wanted), Some(etag)) if wanted == "*" || wanted == etag => {
+                    let message = format!("The resource {id} exists with etag {etag}.");
+                    Err(Refused::precondition("PreconditionFailedResourceExists", message))
+                }
+                (Some(_), Some(_) | None) | (None, _) => Ok(()),
+            },
+        }
+    }
+}
+
+impl Cloud {
+    /// Writes a rule of a security group.
+    pub fn put_rule(
+        &mut self,
+        group: &str,
+        name: &str,
+        body: &[u8],
+        conditions: &Conditions,
+        fault: Option<Fault>,
+        now: Timestamp,
+    ) -> Result<Accepted, Refused> {
+        let own = own_id(self.resource(Kind::SecurityGroup, group)?).to_owned();
+        let id = format!("{own}/securityRules/{name}");
+        wanted::check_name(name)?;
+        let properties = wanted::properties(&id, body)?;
+        let key = name.to_ascii_lowercase();
+        let there = self.rule_there(group, &key)?;
+        conditions.check(&id, there.as_ref().map(|(_, etag)| *etag))?;
+        self.free(group, now)?;
+        let (is_new, name) = match there {
+            Some((rule, _)) => (rule.state == Provisioning::Deleting, rule.name),
+            None => (true, name.to_owned()),
+        };
+        let rule = Rule { name, etag: self.next(), state: Provisioning::Updating, properties };
+        let rules = self.rules.entry(group.to_owned()).or_default();
+        if let Some(rival) = rules.rival(&key, &rule) {
+            let message = format!(
+                "Security rule {} conflicts with rule {}. Rules cannot have the same Priority and Direction.",
+                rule.name, rival.name
+            );
+            return Err(Refused::bad("SecurityRuleConflict", message));
+        }
+        if RULES_MAX <= rules.shown.keys().filter(|it| **it != key).count() {
+            let message = format!("A security group cannot have more than {RULES_MAX} security rules.");
+            return Err(Refused::bad("SecurityRuleCountLimitReached", message));
+        }
+        let others = rules.shown.iter().filter(|(it, _)| **it != key).map(|(_, it)| it);
+        check_lists(&own, &others.chain([&rule]).collect::<Vec<_>>())?;
+        let late = lateness(fault);
+        if late.is_zero() {
+            rules.shown.insert(key, rule.clone());
+        }
+        let (etag, operation) = self.accept(group, Change::Put(rule.clone().into()), late, now);
+        let etag = if self.faults.one_etag_per_group { etag } else { rule.etag };
+        Ok(Accepted {
+            status: if is_new { StatusCode::CREATED } else { StatusCode::OK },
+            body: Some(rule.shown(&own, etag)),
+            etag: Some(etag_text(etag)),
+            operation: Some(operation),
+        })
+    }
+
+    /// Deletes a rule of a security group; the absent is deleted already.
+    pub fn delete_rule(
+        &mut self,
+        group: &str,
+        name: &str,
+        conditions: &Conditions,
+        fault: Option<Fault>,
+        now: Timestamp,
+    ) -> Result<Accepted, Refused> {
+        let id = format!("{}/securityRules/{name}", own_id(self.resource(Kind::SecurityGroup, group)?));
+        let key = name.to_ascii_lowercase();
+        let Some((_, etag)) = self.rule_there(group, &key)? else {
+            return Ok(Accepted { status: StatusCode::NO_CONTENT, body: None, etag: None, operation: None });
+        };
+        conditions.check(&id, Some(etag))?;
+        self.free(group, now)?;
+        let late = lateness(fault);
+        let rules = self.rules.entry(group.to_owned()).or_default();
+        if let Some(rule) = rules.shown.get_mut(&key).filter(|_| late.is_zero()) {
+            rule.state = Provisioning::Deleting;
+        }
+        let (_, operation) = self.accept(group, Change::Delete(key), late, now);
+        Ok(Accepted { status: StatusCode::ACCEPTED, body: None, etag: None, operation: Some(operation) })
+    }
+
+    /// Writes an Azure Firewall that is there.
+    pub fn put_firewall(
+        &mut self,
+        id: &str,
+        body: &[u8],
+        conditions: &Conditions,
+        fault: Option<Fault>,
+        now: Timestamp,
+    ) -> Result<Accepted, Refused> {
+        let there = self.resource(Kind::Firewall, id)?;
+        let wanted: Value = serde_json::from_slice(body).map_err(|error| {
+            Refused::bad("InvalidRequestFormat", format!("Cannot parse the request: {error}"))
+        })?;
+        conditions.check(own_id(there), Some(there.etag))?;
+        let has_rules = ["natRuleCollections", "networkRuleCollections", "applicationRuleCollections"]
+            .into_iter()
+            .any(|it| wanted["properties"][it].as_array().is_some_and(|it| !it.is_empty()));
+        if wanted["properties"]["firewallPolicy"]["id"].is_string() && has_rules {
+            let message =
+                "A firewall with a Firewall Policy takes its rules from there: it can have none of its own.";
+            return Err(Refused::bad("AzureFirewallPolicyAndRuleCollectionsConflict", message));
+        }
+        self.free(id, now)?;
+        let mut new = self.resource(Kind::Firewall, id)?.body.clone();
+        for (field, value) in wanted.as_object().into_iter().flatten() {
+            let is_azures = ["id", "name", "type", "etag", "location"].contains(&field.as_str());
+            if !is_azures {
+                new[field.as_str()] = value.clone();
+            }
+        }
+        new["properties"]["provisioningState"] = json!("Updating");
+        let (etag, operation) = self.accept(id, Change::Firewall(new.clone()), lateness(fault), now);
+        new["etag"] = json!(etag_text(etag));
+        let (body, etag) = (Some(new), Some(etag_text(etag)));
+        Ok(Accepted { status: StatusCode::OK, body, etag, operation: Some(operation) })
+    }
+
+    /// The rule that a caller sees, with the etag that they see.
+    fn rule_there(&self, group: &str, key: &str) -> Result<Option<(Rule, u64)>, Refused> {
+        let resource = self.resource(Kind::SecurityGroup, group)?;
+        let rule = self.rules.get(group).and_then(|it| it.shown.get(key));
+        Ok(rule.map(|it| (it.clone(), self.etag_of(resource, it))))
+    }
+
+    /// Is nothing under way that this has to wait for?
+    fn free(&self, resource: &str, now: Timestamp) -> Result<(), Refused> {
+        let is_under_way = |it: &&Operation| it.resource == resource && now < it.done_at;
+        match self.operations.values().find(is_under_way) {
+            Some(_) if self.faults.one_operation_at_a_time => Err(another_operation()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Takes up a write: it is done when its time has passed, after those before it.
+    fn accept(
+        &mut self,
+        id: &str,
+        change: Change,
+        late: SignedDuration,
+        now: Timestamp,
+    ) -> (u64, (u64, String)) {
+        let takes = SignedDuration::from_millis(self.faults.operation_millis.into());
+        let before = self.operations.values().filter(|it| it.resource == id && !it.is_late());
+        let before = before.map(|it| it.done_at).max().unwrap_or(now);
+        let done_at = now.saturating_add(takes).unwrap_or(Timestamp::MAX).max(before);
+        let lands_at = done_at.saturating_add(late).unwrap_or(Timestamp::MAX);
+        let (n, etag) = (self.next(), self.next());
+        let mut location = String::new();
+        if let Some(resource) = self.resources.get_mut(id) {
+            resource.etag = etag;
+            resource.body["location"].as_str().unwrap_or_default().clone_into(&mut location);
+        }
+        let (resource, has_landed) = (id.to_owned(), false);
+        let operation =
+            Operation { resource, location: location.clone(), change, done_at, lands_at, has_landed };
+        self.operations.insert(n, operation);
+        (etag, (n, location))
+    }
+}
+
+/// 409: somebody else is at it.
+pub fn another_operation() -> Refused {
+    let message = "Another operation on this or dependent resource is in progress.";
+    Refused::new(StatusCode::CONFLICT, "AnotherOperationInProgress", message).after(BUSY_SECS)
+}
+
+/// Azure counts what stands in the lists of all rules of a group.
+fn check_lists(group: &str, rules: &[&Rule]) -> Result<(), Refused> {
+    let count = |of: fn(&Rule) -> &Vec<String>| rules.iter().map(|it| of(it).len()).sum::<usize>();
+    let counts = [
+        ("SourceAddressPrefixes", count(|it| &it.properties.ends.source_address_prefixes)),
+        ("DestinationAddressPrefixes", count(|it| &it.properties.ends.destination_address_prefixes)),
+        ("SourcePortRanges", count(|it| &it.properties.ends.source_port_ranges)),
+        ("DestinationPortRanges", count(|it| &it.properties.ends.destination_port_ranges)),
+    ];
+    let Some((field, count)) = counts.into_iter().find(|(_, count)| PREFIXES_MAX < *count) else {
+        return Ok(());
+    };
+    let message = format!(
+        "Network security group {group} has {count} {field}. A security group cannot have more than {PREFIXES_MAX} {field} as \
+         per the limit MaxSecurityRuleAddressesOrPortsPerSecurityGroup."
+    );
+    Err(Refused::bad("SecurityRuleAddressesOrPortsPerSecurityGroupLimitReached", message))
+}
