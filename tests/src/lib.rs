@@ -2,6 +2,7 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a proof that does not hold panics")]
 
+pub mod azure;
 pub mod binary;
 pub mod contracts;
 pub mod given;
