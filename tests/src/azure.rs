@@ -69,7 +69,7 @@ impl Azure {
                 let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
                 heard.send(listener.local_addr().expect("an address")).expect("somebody waits");
                 let stop = async { drop(stopped.await) };
-                serve(serves, listener, stop).await.expect("serves");
+                serve(serves, listener, None, stop).await.expect("serves");
             });
         });
         let url = format!("http://{}", address.recv().expect("it listens"));

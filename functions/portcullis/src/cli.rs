@@ -2,7 +2,7 @@
 
 use crate::{
     client::{decide, grants, guard, journal, look, request, tokens},
-    up,
+    simcloud, up,
 };
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -60,6 +60,8 @@ pub enum Command {
     Up(up::Args),
     /// Play the whole story on a simulated fleet, in a quarter of a minute
     Demo,
+    /// Serve a simulated Azure alone, for clients of Azure
+    Simcloud(simcloud::Args),
     /// List machines, guarded or not
     Targets(look::Targets),
     /// Show what guarding would write, and which rules of others it would shadow

@@ -10,6 +10,7 @@ mod log;
 mod output;
 mod outside;
 mod serve;
+mod simcloud;
 mod site;
 mod table;
 mod up;

@@ -306,7 +306,7 @@ fn write_secret(path: &Path, secret: &str) -> std::io::Result<()> {
 }
 
 /// Only its owner reads the journal and the token, also in a folder that others may enter.
-fn make_private_folder(data: &Path) -> Result<(), Failure> {
+pub fn make_private_folder(data: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::DirBuilderExt;
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
@@ -343,7 +343,8 @@ async fn tell(site: Arc<LocalSite>) {
     }
 }
 
-async fn told_to_stop() {
+/// Waits for SIGINT or SIGTERM.
+pub async fn told_to_stop() {
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
@@ -351,7 +352,8 @@ async fn told_to_stop() {
     }
 }
 
-fn broken(doing: &str, error: impl std::fmt::Display) -> Failure {
+/// It is ours to fix.
+pub fn broken(doing: &str, error: impl std::fmt::Display) -> Failure {
     Failure::broken(format!("cannot {doing}: {error}"))
 }
 

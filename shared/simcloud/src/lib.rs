@@ -18,6 +18,7 @@ mod path;
 mod refused;
 mod rule;
 mod serve;
+mod tls;
 mod wanted;
 mod write;
 
@@ -26,6 +27,7 @@ pub use faults::{Fault, Faults, On, Planned};
 pub use packet::{Packet, PacketProtocol, Passage};
 pub use refused::Refused;
 pub use serve::serve;
+pub use tls::{NoTls, Tls};
 
 use cloud::Cloud;
 use jiff::Timestamp;

@@ -1,8 +1,11 @@
 //! How it is heard: one router, on a socket.
 
-use crate::{Simcloud, arm, control, login};
+use crate::{
+    Simcloud, arm, control, login,
+    tls::{Tls, TlsListener},
+};
 use axum::{
-    Router,
+    Extension, Router,
     extract::{DefaultBodyLimit, FromRequestParts, connect_info::Connected},
     http::{header, request::Parts},
     middleware,
@@ -15,14 +18,19 @@ use tokio::net::TcpListener;
 /// How long a body may be, in bytes: a rule with 4,000 long prefixes has a fifth of it.
 pub const BODY_MAX: usize = 1024 * 1024;
 
-/// Serves a cloud until it is told to stop.
+/// Serves a cloud until it is told to stop; over HTTPS with a certificate, over HTTP without.
 pub async fn serve(
     cloud: Arc<Simcloud>,
     listener: TcpListener,
+    tls: Option<Tls>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let app = router(cloud).into_make_service_with_connect_info::<Peer>();
-    axum::serve(listener, app).with_graceful_shutdown(stop).await
+    let scheme = if tls.is_some() { Scheme("https") } else { Scheme("http") };
+    let app = router(cloud).layer(Extension(scheme)).into_make_service_with_connect_info::<Peer>();
+    match tls {
+        Some(tls) => axum::serve(tls.listen(listener), app).with_graceful_shutdown(stop).await,
+        None => axum::serve(listener, app).with_graceful_shutdown(stop).await,
+    }
 }
 
 fn router(cloud: Arc<Simcloud>) -> Router {
@@ -52,6 +60,16 @@ impl Connected<IncomingStream<'_, TcpListener>> for Peer {
     }
 }
 
+impl Connected<IncomingStream<'_, TlsListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+/// `http` or `https`.
+#[derive(Debug, Clone, Copy)]
+struct Scheme(&'static str);
+
 /// Where the caller found us, such as `http://127.0.0.1:7423`: links lead there again.
 #[derive(Debug)]
 pub struct Base(pub String);
@@ -61,6 +79,7 @@ impl<S: Sync> FromRequestParts<S> for Base {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let host = parts.headers.get(header::HOST).and_then(|it| it.to_str().ok());
-        Ok(Self(format!("http://{}", host.unwrap_or("localhost"))))
+        let scheme = parts.extensions.get::<Scheme>().map_or("http", |it| it.0);
+        Ok(Self(format!("{scheme}://{}", host.unwrap_or("localhost"))))
     }
 }

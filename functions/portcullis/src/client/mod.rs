@@ -22,7 +22,7 @@ use crate::{
     failure::{Exit, Failure},
     log,
     output::{self, Output},
-    up,
+    simcloud, up,
 };
 use clap::CommandFactory as _;
 use portcullis_http::wire::{PageQuery, TargetView};
@@ -37,6 +37,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
             up::run(&globals.data_dir(), &it).map(|()| Exit::Done)
         }
         Command::Demo => demo::run().map(|()| Exit::Done),
+        Command::Simcloud(it) => simcloud::run(&globals.data_dir(), &it),
         Command::Targets(it) => it.run(&client()?),
         Command::Plan(it) => it.run(&client()?),
         Command::Enable(it) => it.run(&client()?),
