@@ -83,3 +83,32 @@ impl<S: Sync> FromRequestParts<S> for Base {
         Ok(Self(format!("{scheme}://{}", host.unwrap_or("localhost"))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::{
+        body::Body,
+        extract::ConnectInfo,
+        http::{Request, StatusCode},
+    };
+    use jiff::Timestamp;
+    use tower::ServiceExt as _;
+
+    #[tokio::test]
+    async fn only_who_is_on_this_machine_controls_it() {
+        let cloud = Arc::new(Simcloud::new(1, Arc::new(|| Timestamp::UNIX_EPOCH)));
+        let status = async |peer: Option<&str>| {
+            let mut request = Request::get("/_simcloud/faults").body(Body::empty()).expect("a request");
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(ConnectInfo(Peer(peer.parse().expect("an address"))));
+            }
+            router(Arc::clone(&cloud)).oneshot(request).await.expect("an answer").status()
+        };
+        assert_eq!(status(Some("127.0.0.1:9")).await, StatusCode::OK);
+        assert_eq!(status(Some("[::ffff:127.0.0.1]:9")).await, StatusCode::OK);
+        for peer in [None, Some("192.0.2.1:9"), Some("[2001:db8::1]:9")] {
+            assert_eq!(status(peer).await, StatusCode::FORBIDDEN, "{peer:?}");
+        }
+    }
+}
