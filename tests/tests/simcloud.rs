@@ -307,10 +307,17 @@ fn a_firewall_is_written_whole() {
     let put = || azure.try_call("PUT", &path, &[("If-Match", &seen)], Some(&firewall)).expect("an answer");
     assert_eq!(put().status, 200);
     assert_eq!(put().status, 412);
-    assert!(!passes(&azure, "vault-1").0);
+    let shown = azure.call("GET", &path, None).body;
+    assert_eq!(shown["properties"]["provisioningState"], "Updating", "who reads it sees what was written");
+    assert_eq!(shown["properties"]["natRuleCollections"], firewall["properties"]["natRuleCollections"]);
+    assert!(!passes(&azure, "vault-1").0, "it is not in force yet");
     azure.pass(SECOND);
-    // The firewall sends it on now; the security group behind it admits 3389 alone.
-    assert_eq!(passes(&azure, "vault-1").1, "AllowVnetInBound", "the firewall is in the same network");
+    assert_eq!(azure.call("GET", &path, None).body["properties"]["provisioningState"], "Succeeded");
+    assert_eq!(
+        passes(&azure, "vault-1"),
+        (true, "AllowVnetInBound".to_owned()),
+        "it comes from the firewall"
+    );
     let hub = azure.path("Microsoft.Network/azureFirewalls", "/hub-fw");
     let mut managed = azure.call("GET", &hub, None).body;
     managed["properties"]["natRuleCollections"] = firewall["properties"]["natRuleCollections"].clone();

@@ -42,6 +42,8 @@ pub struct Resource {
     pub kind: Kind,
     pub etag: u64,
     pub body: Value,
+    /// What decides packets, where that is not what is shown: a firewall before its write is done.
+    pub in_force: Option<Value>,
 }
 
 /// The rules of a security group, by their names in lower case.
@@ -119,20 +121,34 @@ impl Cloud {
             operation.has_landed = true;
             let is_late = operation.is_late();
             let (id, change) = (operation.resource.clone(), operation.change.clone());
+            let operation_of = id.clone();
             match change {
                 Change::Put(rule) => self.rules.entry(id).or_default().put(*rule, is_late),
                 Change::Delete(name) => self.rules.entry(id).or_default().delete(&name, is_late),
-                Change::Firewall(body) => {
-                    if let Some(resource) = self.resources.get_mut(&id) {
-                        resource.body = body;
-                        resource.body["properties"]["provisioningState"] = json!("Succeeded");
-                    }
-                }
+                Change::Firewall(body) => self.land_firewall(&id, body, is_late),
+            }
+            if is_late {
+                // Who read it before has not seen this.
+                let etag = self.next();
+                self.resources.entry(operation_of).and_modify(|it| it.etag = etag);
             }
         }
         while OPERATIONS_MAX < self.operations.len() {
             let Some(oldest) = self.operations.first_entry().filter(|it| it.get().has_landed) else { break };
             oldest.remove();
+        }
+    }
+
+    fn land_firewall(&mut self, id: &str, mut body: Value, is_late: bool) {
+        let is_last =
+            !self.operations.values().any(|it| it.resource == id && !it.has_landed && !it.is_late());
+        let Some(resource) = self.resources.get_mut(id) else { return };
+        body["properties"]["provisioningState"] = json!("Succeeded");
+        if is_late || is_last {
+            resource.body = body;
+            resource.in_force = None;
+        } else {
+            resource.in_force = Some(body);
         }
     }
 

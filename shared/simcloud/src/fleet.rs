@@ -259,7 +259,7 @@ impl Builder {
             "id": id, "name": name, "type": kind.name(), "location": LOCATION, "tags": {}, "properties": properties,
         });
         let etag = self.cloud.next();
-        self.cloud.resources.insert(id.to_ascii_lowercase(), Resource { kind, etag, body });
+        self.cloud.resources.insert(id.to_ascii_lowercase(), Resource { kind, etag, body, in_force: None });
         id
     }
 

@@ -164,7 +164,8 @@ impl<'a> Network<'a> {
     fn behind_firewall(&self, cloud: &Cloud, packet: Packet, to: IpAddr) -> Vec<IpAddr> {
         let mut sources = vec![];
         for firewall in cloud.resources.values().filter(|it| it.kind == Kind::Firewall) {
-            let home = list(&firewall.body, "/properties/ipConfigurations").first();
+            let in_force = firewall.in_force.as_ref().unwrap_or(&firewall.body);
+            let home = list(in_force, "/properties/ipConfigurations").first();
             let home = home.map_or("", |it| text(it, "/properties/subnet/id"));
             let subnet = list(self.body, "/properties/subnets")
                 .iter()
@@ -172,7 +173,7 @@ impl<'a> Network<'a> {
             let inside = subnet.and_then(|it| text(it, "/properties/addressPrefix").parse::<IpNet>().ok());
             let Some(inside) = inside.and_then(|it| it.hosts().nth(3)) else { continue };
             let mut collections: Vec<&Value> =
-                list(&firewall.body, "/properties/natRuleCollections").iter().collect();
+                list(in_force, "/properties/natRuleCollections").iter().collect();
             collections.sort_by_key(|it| it["properties"]["priority"].as_u64());
             let rules = collections.into_iter().flat_map(|it| list(it, "/properties/rules"));
             let rules: Vec<&Value> = rules.filter(|it| takes(it, packet)).collect();

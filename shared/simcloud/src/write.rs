@@ -187,7 +187,12 @@ impl Cloud {
             }
         }
         new["properties"]["provisioningState"] = json!("Updating");
-        let (etag, operation) = self.accept(id, Change::Firewall(new.clone()), lateness(fault), now);
+        let late = lateness(fault);
+        if let Some(resource) = self.resources.get_mut(id).filter(|_| late.is_zero()) {
+            let before = std::mem::replace(&mut resource.body, new.clone());
+            resource.in_force.get_or_insert(before);
+        }
+        let (etag, operation) = self.accept(id, Change::Firewall(new.clone()), late, now);
         new["etag"] = json!(etag_text(etag));
         let (body, etag) = (Some(new), Some(etag_text(etag)));
         Ok(Accepted { status: StatusCode::OK, body, etag, operation: Some(operation) })
