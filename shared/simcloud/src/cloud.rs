@@ -28,6 +28,8 @@ pub struct Cloud {
     pub rules: BTreeMap<String, Rules>,
     pub operations: BTreeMap<u64, Operation>,
     pub tokens: BTreeMap<String, Timestamp>,
+    /// What was asked is no part of what there is: snapshots go without.
+    #[serde(skip)]
     pub calls: VecDeque<Call>,
     pub faults: Faults,
     /// What makes tokens of one seed look unlike those of another.
@@ -61,12 +63,12 @@ pub struct Operation {
     /// The resource that it changes.
     pub resource: String,
     pub location: String,
-    pub change: Change,
+    /// Nothing once it has landed: thousands of prefixes are not kept for who asks how it got on.
+    pub change: Option<Change>,
     /// When it says that it is done.
     pub done_at: Timestamp,
     /// When it is.
     pub lands_at: Timestamp,
-    pub has_landed: bool,
 }
 
 /// What a write does when it lands.
@@ -113,35 +115,35 @@ impl Cloud {
 
     /// Lets happen what was due to happen by now, in its order.
     pub fn advance(&mut self, now: Timestamp) {
-        let due = self.operations.iter().filter(|(_, it)| !it.has_landed && it.lands_at <= now);
+        let due = self.operations.iter().filter(|(_, it)| it.change.is_some() && it.lands_at <= now);
         let mut due: Vec<(Timestamp, u64)> = due.map(|(n, it)| (it.lands_at, *n)).collect();
         due.sort_unstable();
         for (_, n) in due {
             let Some(operation) = self.operations.get_mut(&n) else { continue };
-            operation.has_landed = true;
-            let is_late = operation.is_late();
-            let (id, change) = (operation.resource.clone(), operation.change.clone());
-            let operation_of = id.clone();
+            let Some(change) = operation.change.take() else { continue };
+            let (is_late, id) = (operation.is_late(), operation.resource.clone());
             match change {
-                Change::Put(rule) => self.rules.entry(id).or_default().put(*rule, is_late),
-                Change::Delete(name) => self.rules.entry(id).or_default().delete(&name, is_late),
+                Change::Put(rule) => self.rules.entry(id.clone()).or_default().put(*rule, is_late),
+                Change::Delete(name) => self.rules.entry(id.clone()).or_default().delete(&name, is_late),
                 Change::Firewall(body) => self.land_firewall(&id, body, is_late),
             }
             if is_late {
                 // Who read it before has not seen this.
                 let etag = self.next();
-                self.resources.entry(operation_of).and_modify(|it| it.etag = etag);
+                self.resources.entry(id).and_modify(|it| it.etag = etag);
             }
         }
         while OPERATIONS_MAX < self.operations.len() {
-            let Some(oldest) = self.operations.first_entry().filter(|it| it.get().has_landed) else { break };
+            let Some(oldest) = self.operations.first_entry().filter(|it| it.get().change.is_none()) else {
+                break;
+            };
             oldest.remove();
         }
     }
 
     fn land_firewall(&mut self, id: &str, mut body: Value, is_late: bool) {
         let is_last =
-            !self.operations.values().any(|it| it.resource == id && !it.has_landed && !it.is_late());
+            !self.operations.values().any(|it| it.resource == id && it.change.is_some() && !it.is_late());
         let Some(resource) = self.resources.get_mut(id) else { return };
         body["properties"]["provisioningState"] = json!("Succeeded");
         if is_late || is_last {

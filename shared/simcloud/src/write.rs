@@ -233,9 +233,8 @@ impl Cloud {
             resource.etag = etag;
             resource.body["location"].as_str().unwrap_or_default().clone_into(&mut location);
         }
-        let (resource, has_landed) = (id.to_owned(), false);
-        let operation =
-            Operation { resource, location: location.clone(), change, done_at, lands_at, has_landed };
+        let (resource, change) = (id.to_owned(), Some(change));
+        let operation = Operation { resource, location: location.clone(), change, done_at, lands_at };
         self.operations.insert(n, operation);
         (etag, (n, location))
     }
