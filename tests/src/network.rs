@@ -158,7 +158,7 @@ fn play(test: &str, within: &str, role: &str) -> Child {
 }
 
 /// Says so aloud: what a test that passes prints through the macros, nobody sees.
-fn skipped(why: &str) {
+pub fn skipped(why: &str) {
     let test = thread::current().name().unwrap_or("a test").to_owned();
     writeln!(stderr(), "skipped: {test}: {why}").expect("somebody hears");
 }

@@ -1,7 +1,10 @@
 //! Microsoft's own clients, pinned and unmodified, on `portcullis simcloud --tls`. They are installed
 //! into the target folder; where that is not possible, the test says `skipped` and why.
 
-use portcullis_tests::binary::{program, text};
+use portcullis_tests::{
+    binary::{program, text},
+    network::skipped,
+};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -17,7 +20,7 @@ const GREETING_LINES: usize = 5;
 fn microsofts_clients_list_machines_and_change_rules() {
     let python = match python() {
         Ok(python) => python,
-        Err(why) => return println!("skipped: {why}"),
+        Err(why) => return skipped(&why),
     };
     let data = tempfile::tempdir().expect("a folder");
     let cloud = Simcloud::start(data.path());

@@ -9,14 +9,14 @@ use portcullis_app::{
     self as app, Error, Guarding,
     ports::{Inventory, Store},
 };
-use portcullis_domain::{LEASE_MIN, Person, Policy, PortRule, Target, TargetId, Terms};
+use portcullis_domain::{LEASE_DEFAULT, LEASE_MIN, Person, Policy, PortRule, Target, TargetId, Terms};
 use portcullis_http::{Proxies, router};
 use portcullis_local::{Established, Fleet, Host, LocalBus, RedbStore, TokenBook};
 use rustix::fs::Mode;
 use std::{
     fs,
     io::Write,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -57,6 +57,7 @@ pub struct Args {
     pub reconcile_every: SignedDuration,
     /// A proxy whose X-Forwarded-For is believed; may be given several times
     #[arg(long, env = "PORTCULLIS_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    #[arg(value_parser = range)]
     pub trusted_proxy: Vec<IpNet>,
 }
 
@@ -76,6 +77,12 @@ pub enum EstablishedArg {
     Survive,
     /// They are cut as well
     Cut,
+}
+
+/// A range, or one address.
+fn range(text: &str) -> Result<IpNet, String> {
+    let range = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    range.map_err(|_| "not an address or a range such as `10.0.0.1` or `10.0.0.0/8`".to_owned())
 }
 
 /// The operator's name, and the file with its token.
@@ -100,7 +107,7 @@ pub fn verify_offline(data: &Path) -> Result<app::Verified, Failure> {
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().build().map_err(|error| broken("start", error))?;
-    let store = RedbStore::open(&file)?;
+    let store = open(data)?;
     Ok(runtime.block_on(app::verify(&store))?)
 }
 
@@ -126,8 +133,12 @@ impl Up {
         {
             return Err(Failure::usage(format!("`{option} {time:#}` is too short: at least 1s")));
         }
+        if LEASE_DEFAULT < args.lease_min {
+            let (asked, max) = (args.lease_min, LEASE_DEFAULT);
+            return Err(Failure::usage(format!("`--lease-min {asked:#}` is too long: at most {max:#}")));
+        }
         make_private_folder(data)?;
-        let store = Arc::new(RedbStore::open(&store_file(data))?);
+        let store = Arc::new(open(data)?);
         let tokens = TokenBook::of(&store);
         let is_new_fleet = !fleet_file(data).exists();
         let guarded = guarded(&store).await?;
@@ -221,6 +232,15 @@ impl Guard {
             Self::Host => "this machine, through nftables",
         }
     }
+}
+
+fn open(data: &Path) -> Result<RedbStore, Failure> {
+    RedbStore::open(&store_file(data)).map_err(|error| match error {
+        Error::Unavailable { .. } => Failure::unavailable(error.full()),
+        error @ (Error::Refused(_) | Error::NotFound { .. } | Error::Conflict | Error::Broken { .. }) => {
+            error.into()
+        }
+    })
 }
 
 /// The table's file in a data folder.

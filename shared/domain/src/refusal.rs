@@ -29,9 +29,9 @@ pub enum Refusal {
     SourceNotAllowed { target: TargetId, gate: Gate, asked: Sources, allowed: Sources },
     #[error("port `{gate}` of `{target}` would have `{count}` ranges in its leases: at most {max}")]
     TooManySources { target: TargetId, gate: Gate, count: usize, max: usize },
-    #[error("`{asked:#}` is too long: at most {max:#}")]
+    #[error("`{:#}` is too long: at most {max:#}", whole(asked))]
     TooLong { asked: SignedDuration, max: SignedDuration },
-    #[error("`{asked:#}` is too short: at least {min:#}")]
+    #[error("`{:#}` is too short: at least {min:#}", SignedDuration::from_secs(asked.as_secs()))]
     TooShort { asked: SignedDuration, min: SignedDuration },
     #[error("`{start}` is too far ahead: a lease starts within {within:#}")]
     StartsTooLate { start: Timestamp, within: SignedDuration },
@@ -90,6 +90,11 @@ pub enum Refusal {
     ConfirmWithin { asked: SignedDuration, min: SignedDuration, max: SignedDuration },
     #[error("`{target}` has no port `{port}` in its policy: {} are", listed(guarded))]
     NoSuchPort { target: TargetId, port: Port, guarded: Vec<Gate> },
+}
+
+/// In whole seconds, and never less.
+fn whole(length: &SignedDuration) -> SignedDuration {
+    SignedDuration::from_secs(length.as_secs().saturating_add(i64::from(0 < length.subsec_nanos())))
 }
 
 /// What the caller has to change.

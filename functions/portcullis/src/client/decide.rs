@@ -8,10 +8,10 @@ use crate::{
 };
 use clap::{Args, ValueEnum};
 use jiff::ZonedDateTime;
-use portcullis_domain::Sources;
 use portcullis_http::wire::{
     AnswerView, ApproveBody, AskView, RejectBody, RequestView, RequestsQuery, WhoamiView,
 };
+use std::num::NonZeroUsize;
 
 /// Which requests.
 #[derive(Debug, Args)]
@@ -24,7 +24,7 @@ pub struct Requests {
     mine: bool,
     /// At most this many, the newest
     #[arg(long, value_name = "COUNT")]
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -80,7 +80,8 @@ impl Requests {
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
         let state = self.state.map(|it| it.word().to_owned());
         let query = RequestsQuery { state, by: mine(client, self.mine)?, ..RequestsQuery::default() };
-        let found: Vec<RequestView> = client.http.list("/v1/requests", &query, self.limit)?;
+        let found: Vec<RequestView> =
+            client.http.list("/v1/requests", &query, self.limit.map(NonZeroUsize::get))?;
         let empty = match self.state {
             Some(State::Pending) => "Nothing waits for a yes.",
             Some(State::Approved | State::Rejected | State::Lapsed) => {
@@ -176,14 +177,14 @@ fn undecided() -> Exit {
 fn shown(request: &RequestView) -> String {
     let why = request.justification.as_deref().unwrap_or("(no reason given)");
     let mut lines = vec![format!("{} asks: {why}", request.by)];
-    lines.extend(request.asks.iter().map(|it| format!("  {}", ask(it, &it.target))));
+    lines.extend(
+        request.asks.iter().map(|it| format!("  {}", ask(it, &it.target, &words::sources(&it.sources)))),
+    );
     lines.push(format!("  digest {}", request.shown));
     lines.join("\n")
 }
 
-fn ask(ask: &AskView, target: &str) -> String {
-    let sources = Sources::try_from(ask.sources.clone());
-    let sources = sources.map_or_else(|_| ask.sources.join(", "), |it| it.to_string());
+fn ask(ask: &AskView, target: &str, sources: &str) -> String {
     let from = if ask.sources.is_empty() { String::new() } else { format!(" from {sources}") };
     format!("{target} {}{from} {}", ask.what, ask.window)
 }
@@ -196,7 +197,9 @@ fn table(found: &[RequestView], now: &ZonedDateTime) -> Table {
             ("approved", _) => (Mark::Good, it.state.clone()),
             (_, _) => (Mark::Plain, it.state.clone()),
         };
-        let what = it.asks.iter().map(|it| ask(it, names::short(&it.target))).collect::<Vec<_>>().join("; ");
+        let what = it.asks.iter();
+        let what = what.map(|it| ask(it, names::short(&it.target), &words::few_sources(&it.sources)));
+        let what = what.collect::<Vec<_>>().join("; ");
         let why = it.justification.clone().unwrap_or_else(|| "-".to_owned());
         let asked = moments::ago(it.asked_at, now);
         table.row(mark, [it.id.clone(), state, it.by.clone(), asked, words::plain(&what, now), why]);

@@ -1,14 +1,15 @@
 //! Leases: list, close early, extend.
 
-use super::{Client, connection, decide, moments, names, names::Named as _, new_key, request};
+use super::{Client, connection, decide, moments, names, names::Named as _, new_key, request, words};
 use crate::{
     failure::{Exit, Failure},
     table::{Mark, Table},
 };
 use clap::Args;
 use jiff::{SignedDuration, Timestamp, ZonedDateTime};
-use portcullis_domain::{GrantState, Sources};
+use portcullis_domain::GrantState;
 use portcullis_http::wire::{AnswerView, ExtendBody, GrantView, GrantsQuery};
+use std::num::NonZeroUsize;
 
 /// Which grants.
 #[derive(Debug, Args)]
@@ -24,7 +25,7 @@ pub struct Grants {
     all: bool,
     /// At most this many, the newest
     #[arg(long, value_name = "COUNT")]
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
 }
 
 /// To end leases.
@@ -64,7 +65,8 @@ impl Grants {
         };
         let by = decide::mine(client, self.mine)?;
         let query = GrantsQuery { target, by, unclosed: Some(!self.all), ..GrantsQuery::default() };
-        let found: Vec<GrantView> = client.http.list("/v1/grants", &query, self.limit)?;
+        let found: Vec<GrantView> =
+            client.http.list("/v1/grants", &query, self.limit.map(NonZeroUsize::get))?;
         let empty = if self.all {
             "Nothing was ever granted here. Ask with `portcullis request TARGET --for 1h`."
         } else {
@@ -126,7 +128,7 @@ pub fn table(grants: &[GrantView], now: &ZonedDateTime) -> Table {
             GrantState::Closing => (Mark::Look, "closing".to_owned()),
             GrantState::Closed => (Mark::Plain, "closed".to_owned()),
         };
-        let (sources, time) = (sources(it), time(it, now));
+        let (sources, time) = (words::few_sources(&it.sources), time(it, now));
         let target = names::short(&it.target).to_owned();
         let port = format!("{}/{}", it.port, it.protocol);
         table.row(mark, [it.id.clone(), target, port, state, sources, it.by.clone(), time]);
@@ -136,12 +138,7 @@ pub fn table(grants: &[GrantView], now: &ZonedDateTime) -> Table {
 
 /// One of them in a line: `web-1:22/tcp from 10.0.0.1 until 14:05:30, 59 min left`.
 pub fn words(grant: &GrantView, now: &ZonedDateTime) -> String {
-    format!("{} from {} {}", grant.name(), sources(grant), time(grant, now))
-}
-
-fn sources(grant: &GrantView) -> String {
-    let sources = Sources::try_from(grant.sources.clone());
-    sources.map_or_else(|_| grant.sources.join(", "), |it| it.to_string())
+    format!("{} from {} {}", grant.name(), words::few_sources(&grant.sources), time(grant, now))
 }
 
 fn time(grant: &GrantView, now: &ZonedDateTime) -> String {

@@ -11,7 +11,7 @@ use clap::Args;
 use jiff::ZonedDateTime;
 use portcullis_domain::{EndReason, Fact, Person, Policy, PortRule};
 use portcullis_http::wire::{EntryView, PageQuery, PortRuleView, VerifyView};
-use std::path::Path;
+use std::{num::NonZeroUsize, path::Path};
 
 /// Whose activity.
 #[derive(Debug, Args)]
@@ -24,7 +24,7 @@ pub struct Activity {
     csv: bool,
     /// At most this many, the oldest
     #[arg(long, value_name = "COUNT")]
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
 }
 
 const ACTIVITY: &str = "\
@@ -42,7 +42,8 @@ impl Activity {
             name => names::find(&client.targets()?, name)?.id.clone(),
         };
         let path = target_path(&chain, "/activity");
-        let found: Vec<EntryView> = client.http.list(&path, &PageQuery::default(), self.limit)?;
+        let found: Vec<EntryView> =
+            client.http.list(&path, &PageQuery::default(), self.limit.map(NonZeroUsize::get))?;
         if self.csv {
             output::line(csv(&found).trim_end())?;
             return Ok(Exit::Done);
@@ -91,7 +92,10 @@ fn table(found: &[EntryView], now: &ZonedDateTime) -> Table {
         // A newer server may tell what this client has no words for.
         let what = fact.as_ref().map_or_else(|| it.fact.to_string(), told);
         let by = fact.as_ref().and_then(by).unwrap_or_else(|| "-".to_owned());
-        table.row(mark, [it.n.to_string(), moments::clock(it.at, now), by, words::plain(&what, now)]);
+        table.row(
+            mark,
+            [it.n.to_string(), moments::clock(it.at, now), by, words::short(&words::plain(&what, now))],
+        );
     }
     table
 }

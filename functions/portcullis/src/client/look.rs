@@ -11,6 +11,7 @@ use jiff::ZonedDateTime;
 use portcullis_app::TargetState;
 use portcullis_domain::GrantState;
 use portcullis_http::wire::{CheckQuery, CheckView, PageQuery, TargetView, WhoamiView};
+use std::num::NonZeroUsize;
 
 /// Which machines.
 #[derive(Debug, Args)]
@@ -20,7 +21,7 @@ pub struct Targets {
     state: Option<State>,
     /// At most this many
     #[arg(long, value_name = "COUNT")]
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
 }
 
 /// The three lists of discovery, spelled as on the wire.
@@ -50,7 +51,8 @@ pub struct Check {
 }
 
 const CHECK: &str = "\
-The firewalls are asked, not the table. Exit code 0: it gets through; 3: it does not.
+The firewalls are asked, not the table; of this machine's own, the table that is ours: what another
+table of it drops stays dropped, and is not seen here. Exit code 0: it gets through; 3: it does not.
 
 Examples:
   portcullis check web-1 22 --from 203.0.113.7
@@ -60,12 +62,12 @@ Examples:
 impl Targets {
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
         // What is left out here is not counted by the server.
-        let limit = self.limit.filter(|_| self.state.is_none());
+        let limit = self.limit.filter(|_| self.state.is_none()).map(NonZeroUsize::get);
         let mut found: Vec<TargetView> = client.http.list("/v1/targets", &PageQuery::default(), limit)?;
         if let Some(state) = self.state {
             found.retain(|it| it.state == TargetState::from(state));
         }
-        found.truncate(self.limit.unwrap_or(usize::MAX));
+        found.truncate(self.limit.map_or(usize::MAX, NonZeroUsize::get));
         let empty = match self.state {
             None => "There are no machines here. `portcullis up --guard fleet` simulates some.",
             Some(State::Configured) => "No machine is guarded. Guard one with `portcullis enable TARGET`.",

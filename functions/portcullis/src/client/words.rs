@@ -2,6 +2,7 @@
 
 use super::{moments, names};
 use jiff::{Timestamp, ZonedDateTime};
+use portcullis_domain::Sources;
 
 /// How long names begin that are shortened: those of ARM.
 const LONG: &str = "/subscriptions/";
@@ -23,9 +24,47 @@ pub fn plain(text: &str, now: &ZonedDateTime) -> String {
     plain
 }
 
+/// How long a text in a line may be, in characters.
+const TEXT_MAX: usize = 600;
+
+/// The beginning of a long text, for a line of a table; scripts and exports have all of it.
+pub fn short(text: &str) -> String {
+    match text.char_indices().nth(TEXT_MAX) {
+        Some((end, _)) => format!("{}… ({} characters)", &text[..end], text.chars().count()),
+        None => text.to_owned(),
+    }
+}
+
+/// How many ranges a line names.
+const RANGES_MAX: usize = 4;
+
+/// Sources as a line of a table has room for.
+pub fn few_sources(ranges: &[String]) -> String {
+    match ranges.get(RANGES_MAX..) {
+        Some(more @ [_, ..]) => format!("{} and {} more", sources(&ranges[..RANGES_MAX]), more.len()),
+        Some([]) | None => sources(ranges),
+    }
+}
+
+/// All of the sources.
+pub fn sources(ranges: &[String]) -> String {
+    Sources::try_from(ranges.to_vec()).map_or_else(|_| ranges.join(", "), |it| it.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_sources_do_not_fill_the_screen() {
+        let ranges: Vec<String> = (0..3_000).map(|n| format!("10.{}.{}.0/32", n / 256, n % 256)).collect();
+        let few = few_sources(&ranges);
+        assert_eq!(few, "10.0.0.0, 10.0.1.0, 10.0.2.0, 10.0.3.0 and 2996 more");
+        assert_eq!(few_sources(&ranges[..4]), "10.0.0.0, 10.0.1.0, 10.0.2.0, 10.0.3.0");
+        assert_eq!(short(&"é".repeat(700)).chars().count(), TEXT_MAX + "… (700 characters)".chars().count());
+        assert_eq!(short("brief"), "brief");
+        assert_eq!(few_sources(&["0.0.0.0/0".to_owned(), "::/0".to_owned()]), "anywhere");
+    }
 
     #[test]
     fn long_ids_and_times_become_what_people_say() {
