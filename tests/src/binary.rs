@@ -10,8 +10,9 @@ use std::{
     sync::OnceLock,
 };
 
-/// Runs what follows so that a limit on its files is an error to it, and not its end.
-pub const WITHOUT_SIGXFSZ: [&str; 4] = ["sh", "-c", "trap '' XFSZ && exec \"$@\"", "sh"];
+/// Runs what follows so that a limit on its files is an error to it, and not its end; its log is such a
+/// file too, the one that comes next.
+pub const WITHOUT_SIGXFSZ: [&str; 3] = ["sh", "-c", "trap '' XFSZ && exec \"$@\" 2>>\"$0\""];
 
 /// How many lines of its greeting are read for the address that it serves.
 const GREETING_LINES_MAX: usize = 50;

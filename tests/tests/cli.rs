@@ -319,7 +319,9 @@ fn claim(table: &std::path::Path, target: &str) {
 #[test]
 fn a_full_disk_is_told_and_survived() {
     let data = tempfile::tempdir().expect("a folder");
-    let it = Place { up: Up::start(data.path(), &["--lease-min", "1s"], &WITHOUT_SIGXFSZ), data };
+    let log = data.path().join("log").display().to_string();
+    let within = [WITHOUT_SIGXFSZ.as_slice(), &[&log]].concat();
+    let it = Place { up: Up::start(data.path(), &["--lease-min", "1s"], &within), data };
     let health = || it.up.health();
     it.json(&["enable", "web-1"]);
     let ask = ["request", "web-1", "--from", ANN, "--for", "3s", "--wait"];
@@ -336,6 +338,8 @@ fn a_full_disk_is_told_and_survived() {
     it.json(&ask);
     assert!(it.passes("web-1", ANN));
     assert_eq!(code(&it.up.ask(&["verify"])), DONE);
+    let log = fs::read_to_string(log).expect("reads");
+    assert!(log.contains("grant.closed") && !log.contains("panicked"), "{log}");
 }
 
 /// Nobody needs a token to connect and say nothing.

@@ -13,5 +13,8 @@ pub fn begin() {
         .with_writer(io::stderr)
         .with_ansi(paint.has_colours())
         .with_target(false)
+        // A line that cannot be written, as on a full disk, is lost; a complaint about it on the same
+        // standard error would be a panic, in whatever was at work.
+        .log_internal_errors(false)
         .init();
 }
