@@ -3,9 +3,10 @@
 use super::{Client, grants, moments, names, new_key, ports, wait, words};
 use crate::{
     failure::{Exit, Failure},
-    output::printable,
+    output::{self, printable},
 };
 use clap::Args;
+use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{LEASE_DEFAULT, Sources, TargetId};
 use portcullis_http::wire::{AnswerView, AskBody, InitiateBody, RequestView, ReviewView, TargetView};
@@ -79,8 +80,18 @@ impl Request {
             }
             text
         })?;
+        if answer.grants.iter().flat_map(|it| &it.sources).any(|it| is_loopback(it)) {
+            output::note(
+                "warning: Portcullis is on this machine and sees you at a loopback address, from which no other \
+                 machine is reached; say where you come from with --from",
+            );
+        }
         Ok(Exit::Done)
     }
+}
+
+fn is_loopback(range: &str) -> bool {
+    range.parse::<IpNet>().is_ok_and(|it| it.addr().is_loopback())
 }
 
 impl Asking {
