@@ -69,6 +69,9 @@ async fn round(
         Standing::Mine => (target, seen),
         Standing::Free => {
             // INVARIANT (a-claim-outlives-its-worker): cited here, because from here on we write.
+            // INVARIANT (a-write-is-looked-at-again): a claim that is found standing is a dead worker's, and
+            // what it wrote may land yet. It is counted from our read-back: we may have slept since `now`.
+            *wrote |= target.is_claimed();
             let next = target.claim(token, now);
             let target = next.target.clone();
             store.commit(Batch::of(next, seen)).await?;

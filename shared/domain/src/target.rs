@@ -244,6 +244,11 @@ impl Target {
 
     // What a worker does with its firewalls.
 
+    /// Is somebody at it, or did somebody die at it?
+    pub fn is_claimed(&self) -> bool {
+        self.claim.is_some()
+    }
+
     /// Whose turn it is.
     pub fn standing(&self, token: &ClaimToken, now: Timestamp) -> Standing {
         match &self.claim {
@@ -254,15 +259,11 @@ impl Target {
     }
 
     /// Takes the turn, and lets what is over by now lapse.
-    ///
-    /// INVARIANT (a-write-is-looked-at-again): a claim that is found standing is a dead worker's,
-    /// and what it wrote may land yet.
     #[must_use]
     pub fn claim(mut self, token: &ClaimToken, now: Timestamp) -> Next {
         let until = after(now, CLAIM);
         let mut facts = vec![];
         if let Some(dead) = self.claim.replace(Claim { token: token.clone(), until }) {
-            self.look_again(now);
             self.agreed = None;
             facts.push(Fact::TakenOver { from: dead.token });
         }
@@ -308,7 +309,7 @@ impl Target {
     /// INVARIANT (closed-means-read-back): a grant is closed once its gate was seen to admit nobody
     /// but the live leases' sources. INVARIANT (a-write-is-looked-at-again), also when we lived.
     ///
-    /// `decided` is what the worker was after. What is wanted instead since then is no miss of its: that
+    /// `wrote` also where a dead worker may have. `decided` is what the worker was after. What is wanted instead since then is no miss of its: that
     /// is due at once.
     #[must_use]
     pub fn confirm(mut self, seen: &Snapshot, wrote: bool, decided: &RuleSet, now: Timestamp) -> Next {
