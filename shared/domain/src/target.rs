@@ -394,11 +394,6 @@ impl Target {
         View::of(self, seen, now).defeats(self)
     }
 
-    /// Gates whose lock another rule was last seen to defeat, and which.
-    pub fn defeated(&self) -> &BTreeMap<Gate, String> {
-        &self.defeated
-    }
-
     /// How often in a row its firewalls could not be brought to what they must hold.
     pub fn misses(&self) -> u32 {
         self.misses
