@@ -6,8 +6,8 @@ use axum::Router;
 use jiff::SignedDuration;
 use portcullis_app::ports::{Batch, Seen, Store};
 use portcullis_domain::{
-    Action, Bands, Firewall, FirewallKind, Grant, GrantId, Held, Lease, Next, Request, RequestId, Review,
-    RuleSet, Snapshot, Sources, Target, TargetId, Terms, diff, review,
+    Action, AddressSet, Bands, Existing, Families, Firewall, FirewallKind, Grant, GrantId, Held, Lease, Next,
+    Request, RequestId, Review, RuleSet, Snapshot, Sources, Target, TargetId, Terms, diff, review,
 };
 use portcullis_local::RedbStore;
 use portcullis_tests::{
@@ -77,11 +77,13 @@ fn rules_and_diff() {
         let firewall = Firewall {
             id: named("nsg"),
             kind: FirewallKind::Ordered { otherwise: Action::Deny },
-            bands: Bands { allows: 100..200, denies: 200..300 },
+            bands: Bands { allows: 100..200, denies: 200..300, existing: Existing::Override },
+            inside: AddressSet::default(),
+            families: Families::BOTH,
             ours: rules.into_iter().map(held).collect(),
             foreign: vec![],
         };
-        Snapshot { read_at: at(0), firewalls: vec![firewall], connected: vec![] }
+        Snapshot::of(at(0), vec![firewall])
     };
     let actual = held(target.rules(at(-1)));
     let each = best(10, 20, || drop(black_box(diff(&actual, &target.owner(), &target.rules(at(1))))));

@@ -1,8 +1,8 @@
 //! The rules that every Azure network security group ends with, packet by packet.
 
 use portcullis_domain::{
-    Action, Bands, Decision, Firewall, FirewallKind, Foreign, Gate, Owner, Packet, Protocol, Snapshot,
-    Sources, TargetId, azure_default_rules,
+    Action, AddressSet, Bands, Decision, Existing, Families, Firewall, FirewallKind, Foreign, Gate, Owner,
+    Packet, Protocol, Snapshot, Sources, TargetId, azure_default_rules,
 };
 use portcullis_tests::given::{at, guarded, named};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -26,7 +26,9 @@ fn group(id: &str, above: Vec<Foreign>) -> Firewall {
         id: named(id),
         // If no default rule spoke of a packet, it would pass: so every denial here is a rule's.
         kind: FirewallKind::Ordered { otherwise: Action::Allow },
-        bands: Bands { allows: 100..200, denies: 200..300 },
+        bands: Bands { allows: 100..200, denies: 200..300, existing: Existing::Override },
+        inside: AddressSet::default(),
+        families: Families::BOTH,
         ours: BTreeMap::new(),
         foreign: above.into_iter().chain(azure_default_rules(&network)).collect(),
     }
@@ -34,11 +36,11 @@ fn group(id: &str, above: Vec<Foreign>) -> Firewall {
 
 fn foreign(name: &str, priority: u16, action: Action, from: &str) -> Foreign {
     let (protocol, sources, ports) = (Protocol::Tcp, named(from), vec![22..=22]);
-    Foreign { name: name.to_owned(), priority, action, protocol, sources, ports, reaches: true }
+    Foreign { name: name.to_owned(), priority, action, protocol, sources, ports, to: Sources::anywhere() }
 }
 
 fn snapshot(firewalls: Vec<Firewall>) -> Snapshot {
-    Snapshot { read_at: at(0), firewalls, connected: vec![] }
+    Snapshot::of(at(0), firewalls)
 }
 
 fn decide(snapshot: &Snapshot, from: &str, gate: &str) -> Decision {

@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Action, Bands, Fact, Firewall, FirewallKind, Foreign, Held, LOOK_AGAIN, Protocol, RETRY_OVERDUE_MAX,
-    Request, Review, Snapshot, Sources, Standing, Target, Terms, What, review,
+    Action, AddressSet, Bands, Existing, Fact, Families, Firewall, FirewallKind, Foreign, Held, LOOK_AGAIN,
+    Protocol, RETRY_OVERDUE_MAX, Request, Review, Snapshot, Sources, Standing, Target, Terms, What, review,
 };
 use portcullis_tests::given::{self, at, guarded, named, person};
 
@@ -22,12 +22,14 @@ fn defeated(target: &Target, now: Timestamp) -> Firewall {
         protocol: Protocol::Any,
         sources: Sources::anywhere(),
         ports: vec![22..=22],
-        reaches: true,
+        to: Sources::anywhere(),
     };
     Firewall {
         id: named("nsg"),
         kind: FirewallKind::Ordered { otherwise: Action::Deny },
-        bands: Bands { allows: 200..300, denies: 200..300 },
+        bands: Bands { allows: 200..300, denies: 200..300, existing: Existing::Override },
+        inside: AddressSet::default(),
+        families: Families::BOTH,
         ours: target.rules(now).into_iter().enumerate().map(held).collect(),
         foreign: vec![anybody],
     }
@@ -37,7 +39,7 @@ fn defeated(target: &Target, now: Timestamp) -> Firewall {
 fn settled(target: Target, now: Timestamp, read_at: Timestamp) -> Target {
     let firewall = defeated(&target, now);
     let claimed = target.claim(&named("worker"), now).target;
-    let seen = Snapshot { read_at, firewalls: vec![firewall], connected: vec![] };
+    let seen = Snapshot::of(read_at, vec![firewall]);
     let decided = claimed.rules(now);
     claimed.confirm(&seen, false, &decided, now).target
 }
@@ -103,7 +105,7 @@ fn whoever_buries_the_dead_looks_at_what_they_left() {
     assert!(due.is_some_and(|it| it <= at(1)), "what it left is looked at, at once: {due:?}");
     // What it wrote may land yet.
     let firewall = Firewall { foreign: vec![], ..defeated(&next.target, at(1)) };
-    let seen = Snapshot { read_at: at(1), firewalls: vec![firewall], connected: vec![] };
+    let seen = Snapshot::of(at(1), vec![firewall]);
     let decided = next.target.rules(at(1));
     let claimed = next.target.claim(&named("another"), at(1)).target;
     let looked = claimed.confirm(&seen, false, &decided, at(1)).target;
@@ -136,7 +138,7 @@ fn what_is_wanted_anew_while_a_worker_writes_does_not_wait_for_its_miss() {
     let grant = given::grant(&request, &claimed.id, now - MILLIS);
     let asked = claimed.grant(vec![grant], None, now - MILLIS).target;
     let misses = asked.misses();
-    let seen = Snapshot { read_at: now + MILLIS, firewalls: vec![firewall], connected: vec![] };
+    let seen = Snapshot::of(now + MILLIS, vec![firewall]);
     let confirmed = asked.confirm(&seen, true, &decided, now).target;
     assert!(confirmed.due_at().is_some_and(|it| it <= now), "{:?}", confirmed.due_at());
     assert_eq!(confirmed.misses(), misses, "nobody missed anything");
@@ -147,7 +149,7 @@ fn what_was_written_is_looked_at_again() {
     let target = guarded("vm", at(0)).target.claim(&named("worker"), at(0)).target;
     let mut firewall = defeated(&target, at(0));
     firewall.foreign.clear();
-    let seen = Snapshot { read_at: at(1), firewalls: vec![firewall], connected: vec![] };
+    let seen = Snapshot::of(at(1), vec![firewall]);
     let decided = target.rules(at(0));
     let written = target.confirm(&seen, true, &decided, at(0)).target;
     assert_eq!(written.due_at(), Some(at(1) + LOOK_AGAIN[0]));

@@ -4,9 +4,9 @@
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Action, AddressSet, Bands, ChangeTo, Firewall, FirewallKind, Foreign, Gate, Grant, GrantId, Held, Lease,
-    Owner, Packet, Policy, PortRule, Protocol, Request, RequestState, Review, Rule, Snapshot, Sources,
-    Target, TargetId, Terms, What, Window, diff, review,
+    Action, AddressSet, Bands, ChangeTo, Existing, Families, Firewall, FirewallKind, Foreign, Gate, Grant,
+    GrantId, Held, Lease, Owner, Packet, Policy, PortRule, Protocol, Request, RequestState, Review, Rule,
+    Snapshot, Sources, Target, TargetId, Terms, What, Window, diff, review,
 };
 use proptest::prelude::*;
 use std::{
@@ -89,7 +89,7 @@ fn foreign() -> impl Strategy<Value = Foreign> {
             protocol,
             sources,
             ports,
-            reaches,
+            to: if reaches { Sources::anywhere() } else { Sources::default() },
         },
     )
 }
@@ -98,7 +98,9 @@ fn firewall(kind: FirewallKind) -> impl Strategy<Value = Firewall> {
     prop::collection::btree_map(300_u16..400, foreign(), 0..6).prop_map(move |foreign| Firewall {
         id: "nsg".parse().expect("valid"),
         kind,
-        bands: Bands { allows: 100..200, denies: 200..300 },
+        bands: Bands { allows: 100..200, denies: 200..300, existing: Existing::Override },
+        inside: AddressSet::default(),
+        families: Families::BOTH,
         ours: BTreeMap::new(),
         // One rule a priority, as in an NSG.
         foreign: foreign.into_iter().map(|(priority, it)| Foreign { priority, ..it }).collect(),
@@ -113,7 +115,7 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
         for (n, firewall) in firewalls.iter_mut().enumerate() {
             firewall.id = format!("nsg-{n}").parse().expect("valid");
         }
-        Snapshot { read_at: at(0), firewalls, connected: vec![] }
+        Snapshot::of(at(0), firewalls)
     })
 }
 
@@ -127,7 +129,7 @@ fn passes(snapshot: &Snapshot, owner: &Owner, packet: &Packet) -> bool {
     for firewall in &snapshot.firewalls {
         let mut verdicts: Vec<(u16, Action)> = vec![];
         for it in &firewall.foreign {
-            let speaks = it.reaches
+            let speaks = !it.to.is_empty()
                 && (it.protocol == Protocol::Any || it.protocol == packet.protocol)
                 && it.ports.iter().any(|ports| ports.contains(&packet.port.number()))
                 && it.sources.ranges().iter().any(|range| is_in(range, packet.source));
@@ -161,7 +163,7 @@ fn passes(snapshot: &Snapshot, owner: &Owner, packet: &Packet) -> bool {
                     return false;
                 }
             }
-            FirewallKind::Union => {
+            FirewallKind::Union | FirewallKind::Translating => {
                 groups += 1;
                 admitted += usize::from(verdicts.iter().any(|it| it.1 == Action::Allow));
             }

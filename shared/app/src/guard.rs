@@ -234,10 +234,7 @@ pub(crate) async fn supported(
 /// Foreign rules that let somebody through a gate.
 fn admitting(snapshot: &Snapshot, gate: Gate) -> Vec<String> {
     let admits = |it: &&portcullis_domain::Foreign| {
-        it.reaches
-            && it.action == portcullis_domain::Action::Allow
-            && it.protocol.meets(gate.protocol)
-            && it.ports.iter().any(|range| range.contains(&gate.port.number()))
+        it.action == portcullis_domain::Action::Allow && !it.to.is_empty() && it.speaks_of(gate)
     };
     let of = |firewall: &portcullis_domain::Firewall| {
         let id = firewall.id.clone();

@@ -8,7 +8,7 @@ use portcullis_domain::{
     RuleName, Snapshot, Target, TargetId,
 };
 use serde::{Deserialize, Serialize};
-use std::{fmt, future::Future, net::IpAddr, str::FromStr};
+use std::{collections::BTreeMap, fmt, future::Future, net::IpAddr, str::FromStr};
 
 /// The table. Every call may fail before or after it took effect.
 pub trait Store: Send + Sync {
@@ -211,8 +211,28 @@ pub struct Machine {
     pub addresses: Vec<IpAddr>,
     /// What guards it: `nsg`, `firewall`, `nftables`.
     pub guarded_by: Option<String>,
+    /// Its network interfaces, where the cloud tells.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<Interface>,
+    /// What its owners wrote on it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
     /// Why it cannot be guarded.
     pub unsupported: Option<Unsupported>,
+}
+
+/// A network interface of a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interface {
+    /// What the cloud calls it.
+    pub name: String,
+    /// Its addresses in its own network.
+    pub private: Vec<IpAddr>,
+    /// Its addresses on the Internet.
+    pub public: Vec<IpAddr>,
+    /// Every firewall on the way to it, in the order in which a packet meets them.
+    pub firewalls: Vec<FirewallId>,
 }
 
 /// What runs on a machine.

@@ -5,7 +5,7 @@ use crate::{
     ports::{Batch, Firewalls, Seen, Store},
 };
 use jiff::Timestamp;
-use portcullis_domain::{ClaimToken, Next, Standing, Target, TargetId, diff};
+use portcullis_domain::{ClaimToken, Next, Snapshot, Standing, Target, TargetId, diff};
 
 /// How often one worker goes round before the next one has to.
 const ROUNDS_MAX: usize = 6;
@@ -86,11 +86,16 @@ async fn round(
         let intended = |target: Target| target.intend(&actual, &diff);
         (target, seen) = commit_mine(store, (target, seen), token, now, intended).await?;
         *wrote = true;
-        // INVARIANT (the-read-back-decides): what the write answers is only logged.
-        if let Err(error) = firewalls.write(Some(id), &diff.changes).await {
-            tracing::debug!(target.id = %id, error = %error.full(), "A write went unanswered");
-        }
-        actual = firewalls.read(id).await?;
+        // INVARIANT (the-read-back-decides): what the write answers decides nothing.
+        let refused = match firewalls.write(Some(id), &diff.changes).await {
+            Ok(()) => None,
+            Err(error @ (Error::Refused(_) | Error::Broken { .. })) => Some(error.full()),
+            Err(error @ (Error::NotFound { .. } | Error::Conflict | Error::Unavailable { .. })) => {
+                tracing::debug!(target.id = %id, error = %error.full(), "A write went unanswered");
+                None
+            }
+        };
+        actual = Snapshot { refused, ..firewalls.read(id).await? };
     }
     let confirmed = |target: Target| target.confirm(&actual, *wrote, &decided, now);
     let (target, _) = commit_mine(store, (target, seen), token, now, confirmed).await?;

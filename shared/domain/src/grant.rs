@@ -3,6 +3,7 @@
 use crate::{EndReason, Gate, GrantId, Justification, Lease, Person, Request, RequestId, Sources, TargetId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 
 /// The life of one asked port on one target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,9 @@ pub struct Grant {
     /// When a read-back first showed that the sources get in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opened_at: Option<Timestamp>,
+    /// Where it is reached, if that is not at the target's own address and port: a firewall's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub door: Option<SocketAddr>,
     /// The rule that keeps the sources out although everything is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_failed: Option<String>,
@@ -87,6 +91,7 @@ impl Grant {
             lease,
             justification: request.justification.clone(),
             opened_at: None,
+            door: None,
             open_failed: None,
             end_reason: None,
             closed_at: None,

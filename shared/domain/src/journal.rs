@@ -8,7 +8,7 @@ use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
 /// One thing that happened. Its hash covers everything before it in its chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +79,12 @@ pub enum Fact {
     /// A lease was ended before its end.
     Ended { grant: GrantId, lease: Lease, reason: EndReason, by: Person },
     /// A read-back showed that the sources get in.
-    Opened { grant: GrantId },
+    Opened {
+        grant: GrantId,
+        /// Where it is reached, if that is not at the target's own address and port.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        door: Option<SocketAddr>,
+    },
     /// Everything was written, and the sources still do not get in: this rule keeps them out.
     OpenFailed { grant: GrantId, decided_by: String },
     /// A read-back showed that nobody gets in but whom live leases admit. `late_ms` after the end.
@@ -195,7 +200,7 @@ impl Fact {
             Self::Approved { grant, .. } => Some(&grant.id),
             Self::Extended { grant, .. }
             | Self::Ended { grant, .. }
-            | Self::Opened { grant }
+            | Self::Opened { grant, .. }
             | Self::OpenFailed { grant, .. }
             | Self::Closed { grant, .. } => Some(grant),
             Self::PolicySet { .. }
@@ -286,7 +291,8 @@ impl Told {
                 it.lease = *lease;
                 it.end_reason = Some(*reason);
             }),
-            Fact::Opened { grant } => self.change(grant, |it| {
+            Fact::Opened { grant, door } => self.change(grant, |it| {
+                it.door = *door;
                 it.opened_at = Some(entry.at);
                 it.open_failed = None;
             }),

@@ -39,8 +39,8 @@ pub use refusal::{Refusal, RefusalKind, Refusals};
 pub use request::{Ask, Request, RequestState, What};
 pub use review::{GATES_MAX, Outcome, Review, SOURCES_MAX, TARGETS_MAX, review};
 pub use rules::{
-    Action, Bands, Change, ChangeTo, Diff, Etag, Firewall, FirewallKind, Foreign, Held, Rule, RuleSet,
-    Snapshot, diff,
+    Action, Bands, Change, ChangeTo, Diff, Etag, Existing, Families, Firewall, FirewallKind, Foreign, Held,
+    Rule, RuleSet, Snapshot, Way, diff,
 };
 pub use space::AddressSet;
 pub use target::{

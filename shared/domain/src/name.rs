@@ -169,6 +169,15 @@ pub struct RuleName {
     pub gate: Option<Gate>,
 }
 
+impl RuleName {
+    /// A number below `of` that follows from the name, spread evenly; 0 where there is none below.
+    pub fn seat(&self, of: u16) -> u16 {
+        let digest = Sha256::digest(self.to_string());
+        let number = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
+        number.checked_rem(u32::from(of)).and_then(|it| u16::try_from(it).ok()).unwrap_or(0)
+    }
+}
+
 const PREFIX: &str = "Portcullis-";
 const LOCKDOWN: &str = "lockdown";
 

@@ -5,7 +5,7 @@
 
 use crate::{
     Action, AddressSet, Firewall, FirewallId, FirewallKind, Foreign, Gate, Owner, Port, Protocol, Rule,
-    Snapshot, Sources,
+    Snapshot, Sources, Way,
 };
 use serde::Serialize;
 use std::{fmt, net::IpAddr};
@@ -54,22 +54,38 @@ impl Snapshot {
         last
     }
 
+    /// The first way that lets it through, else what stops it on the last one.
     fn decide_transport(&self, owner: &Owner, packet: &Packet) -> Decision {
-        let mut passed = Decision { passes: true, firewall: None, rule: NO_RULE.to_owned() };
-        for firewall in self.firewalls.iter().filter(|it| matches!(it.kind, FirewallKind::Ordered { .. })) {
-            let decision = firewall.first_match(owner, packet);
-            if !decision.passes {
+        let mut stopped = Decision { passes: false, firewall: None, rule: NO_WAY.to_owned() };
+        for way in self.ways.iter().filter(|it| it.from.contains(packet.source)) {
+            let decision = self.follow(way, owner, *packet);
+            if decision.passes {
                 return decision;
+            }
+            stopped = decision;
+        }
+        stopped
+    }
+
+    fn follow(&self, way: &Way, owner: &Owner, mut packet: Packet) -> Decision {
+        let mut passed = Decision { passes: true, firewall: None, rule: NO_RULE.to_owned() };
+        for firewall in self.on(way) {
+            let decision = firewall.first_match(owner, &packet, way.to);
+            match firewall.kind {
+                FirewallKind::Union => continue,
+                FirewallKind::Ordered { .. } | FirewallKind::Translating if !decision.passes => {
+                    return decision;
+                }
+                FirewallKind::Ordered { .. } => {}
+                FirewallKind::Translating => {
+                    packet.source = firewall.inside.first().unwrap_or(packet.source);
+                }
             }
             passed = decision;
         }
-        let groups = || self.firewalls.iter().filter(|it| it.kind == FirewallKind::Union);
-        if groups().next().is_none() {
-            return passed;
-        }
-        let admits = |it: &Firewall| Some(it.first_match(owner, packet)).filter(|it| it.passes);
-        let denied = |it: &Firewall| it.first_match(owner, packet);
-        let union = groups().find_map(admits).or_else(|| groups().next().map(denied));
+        let groups = || self.on(way).filter(|it| it.kind == FirewallKind::Union);
+        let decisions = || groups().map(|it| it.first_match(owner, &packet, way.to));
+        let union = decisions().find(|it| it.passes).or_else(|| decisions().next());
         union.unwrap_or(passed)
     }
 
@@ -77,68 +93,103 @@ impl Snapshot {
     pub fn admitted(&self, owner: &Owner, gate: Gate) -> Admitted {
         let mut admitted = Admitted { any: AddressSet::default(), all: AddressSet::all() };
         for protocol in gate.protocol.transports() {
-            let one = self.admitted_transport(owner, *protocol, gate.port);
+            let ways = self.ways.iter().map(|way| self.admitted_on(way, owner, *protocol, gate.port));
+            let one = ways.fold(AddressSet::default(), |all, one| all.union(&one));
             admitted = Admitted { any: admitted.any.union(&one), all: admitted.all.intersection(&one) };
         }
         admitted
     }
 
-    fn admitted_transport(&self, owner: &Owner, protocol: Protocol, port: Port) -> AddressSet {
-        let mut through = AddressSet::all();
+    /// From the target backwards: who passes what is left of the way.
+    fn admitted_on(&self, way: &Way, owner: &Owner, protocol: Protocol, port: Port) -> AddressSet {
         let mut union: Option<AddressSet> = None;
-        for firewall in &self.firewalls {
-            let admitted = firewall.admitted(owner, protocol, port);
+        for firewall in self.on(way).filter(|it| it.kind == FirewallKind::Union) {
+            let admitted = firewall.admitted(owner, protocol, port, way.to);
+            union = Some(union.unwrap_or_default().union(&admitted));
+        }
+        let mut through = union.unwrap_or_else(AddressSet::all);
+        for firewall in self.on(way).rev() {
+            let admitted = firewall.admitted(owner, protocol, port, way.to);
             match firewall.kind {
                 FirewallKind::Ordered { .. } => through = through.intersection(&admitted),
-                FirewallKind::Union => union = Some(union.unwrap_or_default().union(&admitted)),
+                FirewallKind::Union => {}
+                FirewallKind::Translating if through.intersection(&firewall.inside).is_empty() => {
+                    return AddressSet::default();
+                }
+                FirewallKind::Translating => through = admitted,
             }
         }
-        union.map_or(through.clone(), |it| through.intersection(&it))
+        through.intersection(&way.from)
+    }
+
+    /// Everybody who has any way to the target, whatever the rules on it say.
+    pub fn near(&self) -> AddressSet {
+        self.ways.iter().fold(AddressSet::default(), |all, way| all.union(&way.from))
+    }
+
+    fn on(&self, way: &Way) -> impl DoubleEndedIterator<Item = &Firewall> {
+        way.through.iter().filter_map(|at| self.firewalls.get(*at))
     }
 }
 
 const NO_RULE: &str = "(no rule)";
+const NO_WAY: &str = "(no way to it from there)";
 
 /// One rule, ours or not, that speaks of some packets.
 struct Speaks<'a> {
     priority: u16,
     name: &'a dyn fmt::Display,
     action: Action,
+    /// Nothing stands for everybody.
     sources: Option<&'a Sources>,
+    /// And whom else.
+    also: Option<&'a AddressSet>,
+}
+
+impl Speaks<'_> {
+    fn of(&self, source: IpAddr) -> bool {
+        self.sources.is_none_or(|it| it.admit(source)) || self.also.is_some_and(|it| it.contains(source))
+    }
+
+    fn spoken_of(&self) -> AddressSet {
+        let sources = self.sources.map_or_else(AddressSet::all, AddressSet::from);
+        self.also.map_or(sources.clone(), |also| sources.union(also))
+    }
 }
 
 impl Firewall {
-    /// The rules that speak of a protocol and port, in the order in which they decide.
-    fn speaking(&self, owner: &Owner, protocol: Protocol, port: Port) -> Vec<Speaks<'_>> {
+    /// The rules that speak of a protocol and port at an address, in the order in which they decide.
+    fn speaking(&self, owner: &Owner, protocol: Protocol, port: Port, to: Option<IpAddr>) -> Vec<Speaks<'_>> {
         let of_gate = |gate: &Gate| gate.port == port && gate.protocol.meets(protocol);
+        // A translating firewall never sees what it sends.
+        let also = Some(&self.inside).filter(|_| self.kind != FirewallKind::Translating);
         let ours = self.of(owner).filter_map(|(name, held)| {
-            let (action, sources) = match held.rule.as_ref()? {
-                Rule::Deny { gates } if gates.iter().any(of_gate) => (Action::Deny, None),
-                Rule::Allow { gate, sources, .. } if of_gate(gate) => (Action::Allow, Some(sources)),
+            let (action, sources, also) = match held.rule.as_ref()? {
+                Rule::Deny { gates } if gates.iter().any(of_gate) => (Action::Deny, None, None),
+                Rule::Allow { gate, sources, .. } if of_gate(gate) => (Action::Allow, Some(sources), also),
                 Rule::Deny { .. } | Rule::Allow { .. } => return None,
             };
-            Some(Speaks { priority: held.priority, name, action, sources })
+            Some(Speaks { priority: held.priority, name, action, sources, also })
         });
         let speaks = |it: &&Foreign| {
-            it.reaches
-                && it.protocol.meets(protocol)
-                && it.ports.iter().any(|range| range.contains(&port.number()))
+            let reaches = to.map_or(!it.to.is_empty(), |to| it.to.admit(to));
+            reaches && it.speaks_of(Gate { port, protocol })
         };
         let foreign = self.foreign.iter().filter(speaks).map(|it| Speaks {
             priority: it.priority,
             name: &it.name,
             action: it.action,
             sources: Some(&it.sources),
+            also: None,
         });
         let mut speaking: Vec<_> = ours.chain(foreign).collect();
         speaking.sort_by_key(|it| it.priority);
         speaking
     }
 
-    fn first_match(&self, owner: &Owner, packet: &Packet) -> Decision {
-        let of_source = |it: &Speaks<'_>| it.sources.is_none_or(|sources| sources.admit(packet.source));
-        let speaking = self.speaking(owner, packet.protocol, packet.port);
-        let first = speaking.iter().find(|it| of_source(it) && self.kind.heeds(it.action));
+    fn first_match(&self, owner: &Owner, packet: &Packet, to: Option<IpAddr>) -> Decision {
+        let speaking = self.speaking(owner, packet.protocol, packet.port, to);
+        let first = speaking.iter().find(|it| it.of(packet.source) && self.kind.heeds(it.action));
         let (action, rule) = match first {
             Some(it) => (it.action, it.name.to_string()),
             None => (self.kind.otherwise(), NO_RULE.to_owned()),
@@ -146,11 +197,12 @@ impl Firewall {
         Decision { passes: action == Action::Allow, firewall: Some(self.id.clone()), rule }
     }
 
-    fn admitted(&self, owner: &Owner, protocol: Protocol, port: Port) -> AddressSet {
+    fn admitted(&self, owner: &Owner, protocol: Protocol, port: Port, to: Option<IpAddr>) -> AddressSet {
         let mut undecided = AddressSet::all();
         let mut admitted = AddressSet::default();
-        for it in self.speaking(owner, protocol, port).iter().filter(|it| self.kind.heeds(it.action)) {
-            let spoken_of = it.sources.map_or_else(AddressSet::all, AddressSet::from);
+        let speaking = self.speaking(owner, protocol, port, to);
+        for it in speaking.iter().filter(|it| self.kind.heeds(it.action)) {
+            let spoken_of = it.spoken_of();
             match it.action {
                 Action::Allow => admitted = admitted.union(&undecided.intersection(&spoken_of)),
                 Action::Deny => {}
@@ -168,14 +220,14 @@ impl FirewallKind {
     fn otherwise(self) -> Action {
         match self {
             Self::Ordered { otherwise } => otherwise,
-            Self::Union => Action::Deny,
+            Self::Union | Self::Translating => Action::Deny,
         }
     }
 
     fn heeds(self, action: Action) -> bool {
         match self {
             Self::Ordered { .. } => true,
-            Self::Union => action == Action::Allow,
+            Self::Union | Self::Translating => action == Action::Allow,
         }
     }
 }
@@ -192,7 +244,7 @@ pub fn azure_default_rules(virtual_network: &Sources) -> [Foreign; 3] {
         protocol: Protocol::Any,
         sources,
         ports: vec![0..=u16::MAX],
-        reaches: true,
+        to: Sources::anywhere(),
     };
     [
         rule("AllowVnetInBound", 65000, Action::Allow, virtual_network.clone()),

@@ -1,12 +1,13 @@
 //! What a firewall must hold, what it does hold, and the way from one to the other.
 
-use crate::{FirewallId, Gate, Owner, Protocol, RuleName, Sources};
+use crate::{AddressSet, FirewallId, Gate, Owner, Protocol, RuleName, Sources};
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     ops::{Range, RangeInclusive},
 };
 
@@ -38,10 +39,27 @@ pub enum Rule {
 pub struct Snapshot {
     /// When the reader asked, by its own clock: what is not here was absent after that.
     pub read_at: Timestamp,
-    /// Every firewall on the path, in the order in which a packet meets them; at least one.
+    /// Every firewall on any of the ways; at least one.
     pub firewalls: Vec<Firewall>,
+    /// The ways to the target: a packet gets there if any of them lets it through.
+    pub ways: Vec<Way>,
+    /// Where a gate is reached, if that is not at the target's own address and port.
+    pub doors: BTreeMap<Gate, SocketAddr>,
     /// Who was seen to be connected to which port; empty where the firewall cannot tell.
     pub connected: Vec<(Gate, IpAddr)>,
+    /// Why the write before this was refused, if it was and will be again: a limit, a permission.
+    pub refused: Option<String>,
+}
+
+/// One way by which packets come to a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Way {
+    /// Who can come this way at all.
+    pub from: AddressSet,
+    /// The firewalls that they meet, in their order: places in [`Snapshot::firewalls`].
+    pub through: Vec<usize>,
+    /// The target's address at its end; none where every rule of its firewalls is about this target.
+    pub to: Option<IpAddr>,
 }
 
 /// One firewall, as far as it concerns one target.
@@ -53,10 +71,24 @@ pub struct Firewall {
     pub kind: FirewallKind,
     /// Where our rules stand.
     pub bands: Bands,
+    /// From where a translating firewall sends packets on: its own addresses if this is one, else those of
+    /// the one in front of this. Our allows here admit them too.
+    pub inside: AddressSet,
+    /// Of which families the target has addresses behind it: rules for others are not written.
+    pub families: Families,
     /// Rules with our names, for whichever target.
     pub ours: BTreeMap<RuleName, Held>,
     /// Everybody else's rules.
     pub foreign: Vec<Foreign>,
+}
+
+/// Families of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Families {
+    /// IPv4.
+    pub v4: bool,
+    /// IPv6.
+    pub v6: bool,
 }
 
 /// How a firewall decides.
@@ -69,6 +101,9 @@ pub enum FirewallKind {
     },
     /// Any rule that admits the packet decides, in any of the groups; there is no deny (security groups).
     Union,
+    /// Any rule that admits the packet decides; it goes on from an address of [`Firewall::inside`]
+    /// (destination NAT in Azure Firewall).
+    Translating,
 }
 
 /// Priorities that are reserved for us. Lower wins.
@@ -76,8 +111,21 @@ pub enum FirewallKind {
 pub struct Bands {
     /// For our allows.
     pub allows: Range<u16>,
-    /// For our denies: under our allows, above every foreign allow.
+    /// For our denies, under our allows.
     pub denies: Range<u16>,
+    /// What is made of foreign rules that stand there too.
+    pub existing: Existing,
+}
+
+/// What is made of rules that were there before us.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Existing {
+    /// Ours stand above them: a lock holds whatever they say.
+    #[default]
+    Override,
+    /// A lock stands under them: whom they admit passes without a lease.
+    Respect,
 }
 
 /// A rule that has a name of ours.
@@ -108,8 +156,8 @@ pub struct Foreign {
     pub sources: Sources,
     /// Of which ports it speaks.
     pub ports: Vec<RangeInclusive<u16>>,
-    /// Does it speak of packets to this target?
-    pub reaches: bool,
+    /// Of packets to which addresses it speaks.
+    pub to: Sources,
 }
 
 /// What becomes of a packet.
@@ -189,31 +237,56 @@ pub fn diff(actual: &Snapshot, owner: &Owner, desired: &RuleSet) -> Diff {
 
 impl Firewall {
     fn diff(&self, owner: &Owner, desired: &RuleSet, diff: &mut Diff) {
-        let theirs = self.foreign.iter().map(|it| it.priority);
-        let mut taken: BTreeSet<u16> = theirs.chain(self.ours.values().map(|it| it.priority)).collect();
+        let mut taken: BTreeSet<u16> = self.foreign.iter().map(|it| it.priority).collect();
+        taken.extend(self.ours.values().map(|it| it.priority));
         let change = |name: &RuleName, held: Option<&Held>, to| Change {
             firewall: self.id.clone(),
             name: name.clone(),
             if_match: held.and_then(|it| it.etag.clone()),
             to,
         };
-        let stale = self.of(owner).filter(|(name, _)| !desired.contains_key(name));
+        let is_wanted = |name: &RuleName| desired.get(name).is_some_and(|it| self.holding(it).is_some());
+        let stale = self.of(owner).filter(|(name, _)| !is_wanted(name));
         diff.changes.extend(stale.map(|(name, held)| change(name, Some(held), ChangeTo::Delete)));
-        for (name, rule) in desired.iter().filter(|(_, rule)| self.can_hold(rule)) {
+        for (name, rule) in desired.iter().filter_map(|(name, rule)| Some((name, self.holding(rule)?))) {
             let held = self.ours.get(name);
-            let band = self.bands.of(rule);
-            let placed = held.filter(|it| band.contains(&it.priority));
-            if placed.is_some_and(|it| it.rule.as_ref() == Some(rule)) {
-                continue;
-            }
-            let free = || band.clone().find(|priority| !taken.contains(priority));
-            let Some(priority) = placed.map(|it| it.priority).or_else(free) else {
+            let Some(priority) = self.place(name, &rule, held.map(|it| it.priority), &taken) else {
                 diff.unplaced.push((self.id.clone(), name.clone()));
                 continue;
             };
+            if held.is_some_and(|it| it.rule.as_ref() == Some(&rule) && it.priority == priority) {
+                continue;
+            }
             taken.insert(priority);
-            diff.changes.push(change(name, held, ChangeTo::Put { rule: rule.clone(), priority }));
+            diff.changes.push(change(name, held, ChangeTo::Put { rule, priority }));
         }
+    }
+
+    /// Where a rule shall stand: on the right side of the foreign rules that contradict it if there is room,
+    /// else anywhere in its band; where it stands already, if that is as good.
+    fn place(&self, name: &RuleName, rule: &Rule, held: Option<u16>, taken: &BTreeSet<u16>) -> Option<u16> {
+        let band = self.bands.of(rule);
+        let best = self.bands.beyond(rule, self.contradicting(rule));
+        // Not the first that is free: many who look at the same time would all want that one.
+        let seat = |among: &Range<u16>| {
+            let skipped = name.seat(u16::try_from(among.len()).unwrap_or(u16::MAX));
+            let from = among.start.saturating_add(skipped);
+            (from..among.end).chain(among.start..from).find(|it| !taken.contains(it))
+        };
+        let stays = |among: &Range<u16>| held.filter(|it| among.contains(it));
+        stays(&best).or_else(|| seat(&best)).or_else(|| stays(&band)).or_else(|| seat(&band))
+    }
+
+    /// The priorities of foreign rules that say the opposite of some of the same packets.
+    fn contradicting(&self, rule: &Rule) -> impl Iterator<Item = u16> {
+        let (opposite, gates) = match rule {
+            Rule::Deny { gates } => (Action::Allow, gates.clone()),
+            Rule::Allow { gate, .. } => (Action::Deny, BTreeSet::from([*gate])),
+        };
+        let speaks = move |it: &&Foreign| {
+            it.action == opposite && !it.to.is_empty() && gates.iter().any(|gate| it.speaks_of(*gate))
+        };
+        self.foreign.iter().filter(speaks).map(|it| it.priority)
     }
 
     /// The rules of ours for one target.
@@ -221,11 +294,31 @@ impl Firewall {
         self.ours.iter().filter(move |(name, _)| name.owner == *owner)
     }
 
-    fn can_hold(&self, rule: &Rule) -> bool {
+    /// What it shall hold of a rule: nothing of one that it cannot express, or that nobody would meet here.
+    fn holding(&self, rule: &Rule) -> Option<Rule> {
         match (self.kind, rule) {
-            (FirewallKind::Union, Rule::Deny { .. }) => false,
-            (FirewallKind::Union, Rule::Allow { .. }) | (FirewallKind::Ordered { .. }, _) => true,
+            (FirewallKind::Union | FirewallKind::Translating, Rule::Deny { .. }) => None,
+            (FirewallKind::Ordered { .. }, Rule::Deny { .. }) => Some(rule.clone()),
+            (
+                FirewallKind::Ordered { .. } | FirewallKind::Union | FirewallKind::Translating,
+                Rule::Allow { gate, sources, until },
+            ) => {
+                let sources = self.families.of(sources);
+                let is_met = !sources.is_empty();
+                is_met.then_some(Rule::Allow { gate: *gate, sources, until: *until })
+            }
         }
+    }
+}
+
+impl Families {
+    /// Both.
+    pub const BOTH: Self = Self { v4: true, v6: true };
+
+    /// The ranges of these families.
+    fn of(self, sources: &Sources) -> Sources {
+        let is_one = |range: &&IpNet| if range.addr().is_ipv4() { self.v4 } else { self.v6 };
+        Sources::of(sources.ranges().iter().filter(is_one).copied())
     }
 }
 
@@ -258,9 +351,53 @@ impl Bands {
             Rule::Allow { .. } => self.allows.clone(),
         }
     }
+
+    /// The part of a rule's band in which it does to the rules that contradict it what is wanted.
+    fn beyond(&self, rule: &Rule, contradicting: impl Iterator<Item = u16>) -> Range<u16> {
+        let band = self.of(rule);
+        let inside = contradicting.filter(|it| *it < band.end);
+        match (self.existing, rule) {
+            (Existing::Override, _) | (Existing::Respect, Rule::Allow { .. }) => {
+                let first = inside.min().unwrap_or(band.end);
+                band.start..first.max(band.start)
+            }
+            (Existing::Respect, Rule::Deny { .. }) => {
+                let after = inside.max().map_or(band.start, |it| it.saturating_add(1));
+                after.max(band.start)..band.end
+            }
+        }
+    }
+}
+
+impl Foreign {
+    /// Does it speak of packets to this gate, to whichever address?
+    pub fn speaks_of(&self, gate: Gate) -> bool {
+        self.protocol.meets(gate.protocol) && self.ports.iter().any(|it| it.contains(&gate.port.number()))
+    }
 }
 
 impl Snapshot {
+    /// Firewalls that everybody meets one after the other.
+    pub fn of(read_at: Timestamp, firewalls: Vec<Firewall>) -> Self {
+        let way = Way { from: AddressSet::all(), through: (0..firewalls.len()).collect(), to: None };
+        Self { read_at, firewalls, ways: vec![way], doors: BTreeMap::new(), connected: vec![], refused: None }
+    }
+
+    /// Does any of the firewalls stand under foreign rules on purpose?
+    pub(crate) fn respects(&self) -> bool {
+        self.firewalls.iter().any(|it| it.bands.existing == Existing::Respect)
+    }
+
+    /// As it would be if nobody had a lease.
+    pub(crate) fn without_allows(&self, owner: &Owner) -> Self {
+        let is_ours_and_opens = |name: &RuleName| name.owner == *owner && name.gate.is_some();
+        let mut without = self.clone();
+        for firewall in &mut without.firewalls {
+            firewall.ours.retain(|name, _| !is_ours_and_opens(name));
+        }
+        without
+    }
+
     /// Is a rule of this name in any of the firewalls?
     pub fn holds(&self, name: &RuleName) -> bool {
         self.firewalls.iter().any(|it| it.ours.contains_key(name))

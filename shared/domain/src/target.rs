@@ -1,8 +1,8 @@
 //! The one aggregate: a machine, who may reach it until when, and who is at work on its firewalls.
 
 use crate::{
-    Admitted, Chain, ClaimToken, Decision, Diff, Digest, EndReason, Entry, Fact, Firewall, Gate, Grant,
-    GrantId, Head, Lease, Owner, Packet, Person, Policy, Refusal, RequestId, Rule, RuleName, RuleSet,
+    Admitted, Chain, ClaimToken, Decision, Diff, Digest, EndReason, Entry, Fact, Firewall, FirewallId, Gate,
+    Grant, GrantId, Head, Lease, Owner, Packet, Person, Policy, Refusal, RequestId, Rule, RuleName, RuleSet,
     Snapshot, Sources, TargetId, diff, space::AddressSet,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -442,7 +442,10 @@ impl Target {
             facts.push(Fact::LockDefeated { gate: *gate, by: defeated.get(gate).cloned() });
         }
         self.defeated = defeated;
-        self.defeated.is_empty()
+        // What we were told to respect is no miss: no write of ours changes it.
+        view.admitted
+            .iter()
+            .all(|(gate, it)| !self.is_guarded(*gate) || it.any.is_within(&view.tolerated(*gate)))
     }
 
     /// Opens and closes what the read-back proves; gives what is closed.
@@ -453,7 +456,7 @@ impl Target {
         for it in self.grants.values_mut() {
             let Some(admitted) = view.admitted.get(&it.gate) else { continue };
             let is_shut = if guarded.contains(&it.gate) {
-                admitted.any.is_within(&view.wanted(it.gate))
+                admitted.any.is_within(&view.tolerated(it.gate))
             } else {
                 !view.seen.holds(&view.name(it.gate))
             };
@@ -467,16 +470,17 @@ impl Target {
                     facts.push(Fact::Closed { grant, reason, late_ms });
                 }
             } else if it.lease.is_live(now) && it.opened_at.is_none() {
-                if AddressSet::from(&it.sources).is_within(&admitted.all) {
+                if view.lets_in(&it.sources, admitted) {
                     it.opened_at = Some(read_at);
+                    it.door = view.seen.doors.get(&it.gate).copied();
+                    let door = it.door;
                     it.open_failed = None;
-                    facts.push(Fact::Opened { grant });
-                } else if view.agrees {
-                    let decided_by = view.kept_out(it.gate, &it.sources, admitted);
-                    if it.open_failed.as_ref() != Some(&decided_by) {
-                        it.open_failed = Some(decided_by.clone());
-                        facts.push(Fact::OpenFailed { grant, decided_by });
-                    }
+                    facts.push(Fact::Opened { grant, door });
+                } else if let Some(decided_by) = view.why_not(it.gate, &it.sources, admitted)
+                    && it.open_failed.as_ref() != Some(&decided_by)
+                {
+                    it.open_failed = Some(decided_by.clone());
+                    facts.push(Fact::OpenFailed { grant, decided_by });
                 }
             }
         }
@@ -552,6 +556,10 @@ struct View<'a> {
     owner: Owner,
     desired: RuleSet,
     admitted: BTreeMap<Gate, Admitted>,
+    /// Whom foreign rules admit that we were told to respect.
+    spared: BTreeMap<Gate, AddressSet>,
+    /// Rules for which there is no room.
+    unplaced: Vec<(FirewallId, RuleName)>,
     agrees: bool,
 }
 
@@ -559,9 +567,17 @@ impl<'a> View<'a> {
     fn of(target: &Target, seen: &'a Snapshot, now: Timestamp) -> Self {
         let owner = target.owner();
         let desired = target.rules(now);
-        let agrees = diff(seen, &owner, &desired).is_empty();
-        let gates = target.gates().into_iter().map(|gate| (gate, seen.admitted(&owner, gate)));
-        Self { seen, admitted: gates.collect(), owner, desired, agrees }
+        let diff = diff(seen, &owner, &desired);
+        let (agrees, unplaced) = (diff.is_empty(), diff.unplaced);
+        let gates = target.gates();
+        let admitted = gates.iter().map(|gate| (*gate, seen.admitted(&owner, *gate))).collect();
+        let spared = if seen.respects() {
+            let unopened = seen.without_allows(&owner);
+            gates.iter().map(|gate| (*gate, unopened.admitted(&owner, *gate).any)).collect()
+        } else {
+            BTreeMap::new()
+        };
+        Self { seen, owner, desired, admitted, spared, unplaced, agrees }
     }
 
     fn name(&self, gate: Gate) -> RuleName {
@@ -576,6 +592,21 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Who may pass a gate: those who should, and those whom a rule admits that we were told to respect.
+    fn tolerated(&self, gate: Gate) -> AddressSet {
+        self.spared.get(&gate).map_or_else(|| self.wanted(gate), |it| it.union(&self.wanted(gate)))
+    }
+
+    /// Do all these sources get through that have a way to the target at all?
+    fn lets_in(&self, sources: &Sources, admitted: &Admitted) -> bool {
+        let near = self.near(sources);
+        !near.is_empty() && near.is_within(&admitted.all)
+    }
+
+    fn near(&self, sources: &Sources) -> AddressSet {
+        AddressSet::from(sources).intersection(&self.seen.near())
+    }
+
     /// Locks that another rule defeats, and which.
     fn defeats(&self, target: &Target) -> BTreeMap<Gate, String> {
         let guarded = self.admitted.iter().filter(|(gate, _)| target.is_guarded(**gate));
@@ -588,9 +619,22 @@ impl<'a> View<'a> {
         self.decided(gate, &who, true)
     }
 
+    /// Why somebody is kept out who has a lease, if it is not that the write has yet to land.
+    fn why_not(&self, gate: Gate, sources: &Sources, admitted: &Admitted) -> Option<String> {
+        if self.agrees {
+            return Some(self.kept_out(gate, sources, admitted));
+        }
+        let unplaced = || {
+            let (firewall, _) = self.unplaced.iter().find(|(_, name)| *name == self.name(gate))?;
+            Some(format!("(no priority is left in our band in {firewall})"))
+        };
+        unplaced().or_else(|| self.seen.refused.clone())
+    }
+
     /// The rule that keeps somebody out who has a lease.
     fn kept_out(&self, gate: Gate, sources: &Sources, admitted: &Admitted) -> String {
-        let who = AddressSet::from(sources).without(&admitted.all);
+        let near = self.near(sources);
+        let who = if near.is_empty() { sources.into() } else { near.without(&admitted.all) };
         self.decided(gate, &who, false).unwrap_or_else(|| "(unknown)".to_owned())
     }
 

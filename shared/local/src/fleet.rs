@@ -11,8 +11,8 @@ use portcullis_app::{
     ports::{Firewalls, Inventory, Machine, Machines, OurRule},
 };
 use portcullis_domain::{
-    Action, Bands, Change, ChangeTo, Etag, Firewall, FirewallId, FirewallKind, Foreign, Held, Rule, RuleName,
-    Snapshot, TargetId,
+    Action, AddressSet, Bands, Change, ChangeTo, Etag, Existing, Families, Firewall, FirewallId,
+    FirewallKind, Foreign, Held, Rule, RuleName, Snapshot, TargetId,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -116,7 +116,7 @@ impl Firewalls for Fleet {
             let group = group.ok_or_else(|| self.broken("read the simulated fleet", &missing(id)))?;
             firewalls.push(group.seen_as(id.clone()));
         }
-        Ok(Snapshot { read_at, firewalls, connected: vec![] })
+        Ok(Snapshot::of(read_at, firewalls))
     }
 
     async fn ours(&self) -> Result<Vec<OurRule>, Error> {
@@ -163,7 +163,9 @@ impl Group {
         Firewall {
             id,
             kind: FirewallKind::Ordered { otherwise: Action::Deny },
-            bands: Bands { allows: ALLOWS, denies: DENIES },
+            bands: Bands { allows: ALLOWS, denies: DENIES, existing: Existing::Override },
+            inside: AddressSet::default(),
+            families: Families::BOTH,
             ours: self.ours.into_iter().map(held).collect(),
             foreign: self.foreign,
         }

@@ -78,7 +78,7 @@ pub async fn granted_once(store: &impl Store) {
     let over = at(10_000);
     let claimed = next.target.claim(&named("w"), over);
     done(store.commit(Batch::of(claimed.clone(), Seen(1))).await);
-    let seen = Snapshot { read_at: over, firewalls: vec![shut(&claimed.target)], connected: vec![] };
+    let seen = Snapshot::of(over, vec![shut(&claimed.target)]);
     let decided = claimed.target.rules(over);
     let closed = claimed.target.confirm(&seen, false, &decided, over);
     assert_eq!(closed.grants.len(), 1, "the grant is closed: {:?}", closed.entries);
@@ -256,13 +256,15 @@ fn decided(n: i32) -> Request {
 
 /// A firewall that holds exactly what a target wants after all its leases.
 fn shut(target: &Target) -> portcullis_domain::Firewall {
-    use portcullis_domain::{Action, Bands, Firewall, FirewallKind, Held};
+    use portcullis_domain::{Action, AddressSet, Bands, Existing, Families, Firewall, FirewallKind, Held};
     let rules = target.rules(at(1_000_000));
     let held = |(name, rule)| (name, Held { rule: Some(rule), priority: 200, etag: None });
     Firewall {
         id: named("nsg"),
         kind: FirewallKind::Ordered { otherwise: Action::Deny },
-        bands: Bands { allows: 100..200, denies: 200..300 },
+        bands: Bands { allows: 100..200, denies: 200..300, existing: Existing::Override },
+        inside: AddressSet::default(),
+        families: Families::BOTH,
         ours: rules.into_iter().map(held).collect(),
         foreign: vec![],
     }

@@ -3,8 +3,8 @@
 
 use super::{clock::Outage, dice::Dice, faults::STALE_MS};
 use portcullis_domain::{
-    Action, Bands, Change, ChangeTo, Etag, Firewall, FirewallId, FirewallKind, Foreign, Gate, Held, Owner,
-    Protocol, Rule, RuleName, Sources, TargetId,
+    Action, AddressSet, Bands, Change, ChangeTo, Etag, Existing, Families, Firewall, FirewallId,
+    FirewallKind, Foreign, Gate, Held, Owner, Protocol, Rule, RuleName, Sources, TargetId,
 };
 use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive, sync::Arc};
 
@@ -15,7 +15,7 @@ const GHOST: &str = "ghost";
 /// Above both our bands, where only a foreign hand writes.
 const INTRUDERS: u16 = 50;
 
-const BANDS: Bands = Bands { allows: 100..130, denies: 130..150 };
+const BANDS: Bands = Bands { allows: 100..108, denies: 108..111, existing: Existing::Override };
 
 /// Every firewall, and who is behind which.
 #[derive(Debug)]
@@ -136,6 +136,8 @@ impl Cloud {
             id: id.clone(),
             kind: wall.kind,
             bands: BANDS,
+            inside: AddressSet::default(),
+            families: Families::BOTH,
             ours: ours.iter().map(|(name, held)| (name.clone(), bare(held))).collect(),
             foreign: foreign.values().chain(twins.values()).cloned().collect(),
         }
@@ -262,7 +264,7 @@ impl Wall {
         let all = rule("all".to_owned(), 4000, Action::Allow, &[0..=u16::MAX]);
         let foreign: Vec<Foreign> = match kind {
             FirewallKind::Ordered { .. } => vec![https, all],
-            FirewallKind::Union => vec![https],
+            FirewallKind::Union | FirewallKind::Translating => vec![https],
         };
         let foreign = foreign.into_iter().map(|it| (it.name.clone(), it)).collect();
         let face = Face { ours: BTreeMap::new(), twins: BTreeMap::new(), foreign };
@@ -310,7 +312,7 @@ impl Face {
 
 fn rule(name: String, priority: u16, action: Action, ports: &[RangeInclusive<u16>]) -> Foreign {
     let (protocol, sources) = (Protocol::Any, Sources::anywhere());
-    Foreign { name, priority, action, protocol, sources, ports: ports.to_vec(), reaches: true }
+    Foreign { name, priority, action, protocol, sources, ports: ports.to_vec(), to: Sources::anywhere() }
 }
 
 pub(super) fn target(id: &str) -> TargetId {

@@ -98,7 +98,7 @@ impl Firewalls for Outside {
         let mut world = self.world();
         let now = world.time.now;
         world.oracle.looked(id, now);
-        Ok(Snapshot { read_at, firewalls, connected: vec![] })
+        Ok(Snapshot::of(read_at, firewalls))
     }
 
     async fn ours(&self) -> Result<Vec<OurRule>, Error> {
@@ -146,6 +146,8 @@ fn machine(id: TargetId) -> Machine {
         os: Os::Linux,
         addresses: vec![],
         guarded_by: Some("nsg".to_owned()),
+        interfaces: vec![],
+        tags: std::collections::BTreeMap::new(),
         unsupported: None,
     }
 }

@@ -160,7 +160,8 @@ fn told(fact: &Fact) -> String {
         }
         Fact::Extended { grant, lease, .. } => format!("grant {grant} runs until {}", lease.end()),
         Fact::Ended { grant, reason, .. } => format!("grant {grant} was ended: {}", reason_words(*reason)),
-        Fact::Opened { grant } => format!("grant {grant} is open"),
+        Fact::Opened { grant, door: None } => format!("grant {grant} is open"),
+        Fact::Opened { grant, door: Some(door) } => format!("grant {grant} is open at {door}"),
         Fact::OpenFailed { grant, decided_by } => format!("grant {grant} is kept shut by {decided_by}"),
         Fact::Closed { grant, reason, late_ms } => {
             format!("grant {grant} is shut: {}, {late_ms} ms after its end", reason_words(*reason))

@@ -64,6 +64,8 @@ pub(super) fn fleet() -> Result<State, Error> {
             os,
             addresses: is_connected.then(|| Ipv4Addr::new(10, 0, 0, n).into()).into_iter().collect(),
             guarded_by: unsupported.is_none().then(|| "nsg".to_owned()),
+            interfaces: vec![],
+            tags: BTreeMap::new(),
             unsupported,
         };
         machines.push(Simulated { machine, path });
@@ -89,7 +91,7 @@ fn open_to_the_world(os: Os) -> Foreign {
         protocol: Protocol::Tcp,
         sources: Sources::anywhere(),
         ports: vec![port..=port],
-        reaches: true,
+        to: Sources::anywhere(),
     }
 }
 

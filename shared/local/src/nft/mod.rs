@@ -13,8 +13,8 @@ use portcullis_app::{
     ports::{Firewalls, Inventory, Machine, Machines, Os, OurRule},
 };
 use portcullis_domain::{
-    Action, Bands, Change, ChangeTo, Firewall, FirewallId, FirewallKind, Foreign, Held, Owner, Protocol,
-    Rule, RuleName, Snapshot, Sources, TargetId,
+    Action, AddressSet, Bands, Change, ChangeTo, Existing, Families, Firewall, FirewallId, FirewallKind,
+    Foreign, Held, Owner, Protocol, Rule, RuleName, Snapshot, Sources, TargetId,
 };
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt, fs, ops::Range, process::Stdio, time::Duration};
@@ -134,6 +134,8 @@ impl Host {
             os: Os::Linux,
             addresses: vec![],
             guarded_by: Some("nftables".to_owned()),
+            interfaces: vec![],
+            tags: BTreeMap::new(),
             unsupported: None,
         }
     }
@@ -150,14 +152,16 @@ impl Firewalls for Host {
         let firewall = Firewall {
             id: self.firewall.clone(),
             kind: FirewallKind::Ordered { otherwise: Action::Allow },
-            bands: Bands { allows: ALLOWS, denies: DENIES },
+            bands: Bands { allows: ALLOWS, denies: DENIES, existing: Existing::Override },
+            inside: AddressSet::default(),
+            families: Families::BOTH,
             ours: table.rules.into_iter().map(held).collect(),
             foreign: if table.is_as_written { vec![] } else { vec![changed_by_hand()] },
         };
         let files =
             ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
         let connected = files.iter().flat_map(|text| connected::parse(text)).collect();
-        Ok(Snapshot { read_at: table.read_at, firewalls: vec![firewall], connected })
+        Ok(Snapshot { connected, ..Snapshot::of(table.read_at, vec![firewall]) })
     }
 
     async fn ours(&self) -> Result<Vec<OurRule>, Error> {
@@ -222,7 +226,7 @@ fn changed_by_hand() -> Foreign {
         protocol: Protocol::Any,
         sources: Sources::anywhere(),
         ports: vec![0..=u16::MAX],
-        reaches: true,
+        to: Sources::anywhere(),
     }
 }
 

@@ -94,7 +94,7 @@ impl Oracle {
                     self.excuse(Some(target.id.clone()), now, until, Excuses::WorkAndCuts);
                 }
             }
-            Fact::Opened { grant } => {
+            Fact::Opened { grant, .. } => {
                 self.count("opened");
                 if let Some(it) = was(grant) {
                     self.opened(it, now, now);

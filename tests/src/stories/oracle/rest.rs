@@ -41,7 +41,8 @@ impl Oracle {
             let can_hold = |rule: &Rule| {
                 matches!(
                     (seen.kind, rule),
-                    (FirewallKind::Ordered { .. }, _) | (FirewallKind::Union, Rule::Allow { .. })
+                    (FirewallKind::Ordered { .. }, _)
+                        | (FirewallKind::Union | FirewallKind::Translating, Rule::Allow { .. })
                 )
             };
             let wanted: BTreeMap<_, _> = wanted
