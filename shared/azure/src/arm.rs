@@ -1,16 +1,66 @@
 //! Azure Resource Manager, asked through the pipeline of `azure_core`.
+//!
+//! The pipeline brings tokens and ids of requests. It tries nothing twice: its own policy
+//! sleeps for whatever `Retry-After` says, without an end, so the tries are made here, within [`BUDGET`].
 
-use crate::Settings;
+use crate::{
+    BUDGET, Credentials, Settings,
+    answer::Answer,
+    endpoint::Endpoint,
+    login,
+    operation::{Goal, Progress, Watched},
+    refused::{Failure, OutOfTime, Said, UnderWay},
+    retry::{next_poll, next_try},
+    transport::Transport,
+    turns::{Turns, changed},
+};
+use azure_core::{
+    cloud::{CloudConfiguration, CustomConfiguration},
+    http::{
+        ClientOptions, Context, HttpClient, Method, Pipeline, PipelineSendOptions, Request, RetryOptions,
+        Url,
+        headers::{ACCEPT, CONTENT_TYPE, IF_MATCH},
+        policies::auth::BearerTokenAuthorizationPolicy,
+    },
+};
 use jiff::{SignedDuration, Timestamp};
-use portcullis_app::Error;
-use serde_json::Value;
-use std::time::Duration;
+use portcullis_app::{BoxError, Error};
+use serde_json::{Value, json};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep, timeout_at};
 
-/// Asks Azure Resource Manager. Cheap to clone; clones share connections, tokens and turns.
-#[derive(Debug, Clone)]
-pub struct Arm {}
+/// What of Azure Resource Graph is asked. <https://learn.microsoft.com/rest/api/azureresourcegraph>
+const GRAPH: (&str, &str) = ("/providers/Microsoft.ResourceGraph/resources", "2022-10-01");
+/// How many rows a page of Azure Resource Graph has at most.
+/// <https://learn.microsoft.com/azure/governance/resource-graph/concepts/paging-results>
+const GRAPH_PAGE: usize = 1000;
+/// How many pages a list may have. The time is over before most lists are this long.
+const PAGES_MAX: usize = 500;
+const READ: &str = "read from Azure";
+const LIST: &str = "list in Azure";
+const QUERY: &str = "query Azure Resource Graph";
+const WRITE: &str = "write to Azure";
+const DELETE: &str = "delete from Azure";
+
+/// Asks Azure Resource Manager. Clones are cheap, and share connections, tokens and turns.
+#[derive(Clone)]
+pub struct Arm(Arc<Inner>);
+
+struct Inner {
+    pipeline: Pipeline,
+    endpoint: Endpoint,
+    turns: Turns,
+    heard: Mutex<Heard>,
+}
 
 /// What a write demands of what is there.
+///
+/// A try whose answer was lost may have been done. It is made again all the same, and where it was
+/// conditional, it may then meet what it did itself: [`Error::Conflict`], and whoever looks again sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
     /// Nothing.
@@ -21,64 +71,318 @@ pub enum Condition {
     Absent,
 }
 
+impl Arm {
+    /// A client. Nothing is asked yet.
+    pub fn new(settings: &Settings) -> Result<Self, Error> {
+        let endpoint = |text: &str| Endpoint::of(text).map_err(unusable);
+        let metadata = match &settings.credentials {
+            Credentials::ManagedIdentity { metadata: Some(metadata), .. } => Some(endpoint(metadata)?),
+            Credentials::ManagedIdentity { metadata: None, .. }
+            | Credentials::Assertion { .. }
+            | Credentials::WorkloadIdentity { .. }
+            | Credentials::ClientSecret { .. }
+            | Credentials::DeveloperTools => None,
+        };
+        let (arm, authority) = (endpoint(&settings.endpoints.arm)?, endpoint(&settings.endpoints.authority)?);
+        let clear = [&arm, &authority].into_iter().filter_map(Endpoint::clear).collect();
+        let metadata = metadata
+            .map(|it| it.clear().ok_or_else(|| unusable("tokens of machines are asked for over `http://`")));
+        let transport = Transport::new(clear, metadata.transpose()?, settings.extra_root.as_deref());
+        Self::over(settings, Arc::new(transport.map_err(unusable)?))
+    }
+
+    fn over(settings: &Settings, http: Arc<dyn HttpClient>) -> Result<Self, Error> {
+        let endpoint = Endpoint::of(&settings.endpoints.arm).map_err(unusable)?;
+        let authority = Endpoint::of(&settings.endpoints.authority).map_err(unusable)?;
+        let mut cloud = CustomConfiguration::default();
+        authority.shown().as_str().clone_into(&mut cloud.authority_host);
+        let options = ClientOptions {
+            retry: RetryOptions::none(),
+            transport: Some(azure_core::http::Transport::new(http)),
+            cloud: Some(Arc::new(CloudConfiguration::Custom(cloud))),
+            ..ClientOptions::default()
+        };
+        let credential = login::credential(&settings.credentials, options.clone());
+        let credential = credential.map_err(|it| Failure::unanswered(&it).into_error("log in to Azure"))?;
+        let bearer = BearerTokenAuthorizationPolicy::new(credential, [settings.endpoints.scope()]);
+        let (name, version) = (Some(env!("CARGO_PKG_NAME")), Some(env!("CARGO_PKG_VERSION")));
+        let pipeline = Pipeline::new(name, version, options, vec![], vec![Arc::new(bearer)], None);
+        let (turns, heard) = (Turns::default(), Mutex::default());
+        Ok(Self(Arc::new(Inner { pipeline, endpoint, turns, heard })))
+    }
+
+    /// GET; none for 404. `path` is absolute below the endpoint, such as `/subscriptions/…`.
+    pub async fn get(&self, path: &str, api: &'static str) -> Result<Option<Value>, Error> {
+        let request = self.request(Method::Get, path, api);
+        let answer = self.ask(&request, in_budget()).await.map_err(|it| it.into_error(READ))?;
+        if answer.status == 404 { Ok(None) } else { body(answer, READ).map(Some) }
+    }
+
+    /// All pages of a list.
+    pub async fn list(&self, path: &str, api: &'static str) -> Result<Vec<Value>, Error> {
+        let until = in_budget();
+        let mut request = self.request(Method::Get, path, api);
+        let mut all = vec![];
+        for _ in 0..PAGES_MAX {
+            let answer = self.ask(&request, until).await.map_err(|it| it.into_error(LIST))?;
+            if answer.status == 404 {
+                return Err(Error::NotFound { what: "resource in Azure", name: path.to_owned() });
+            }
+            let mut page = body(answer, LIST)?;
+            let Value::Array(items) = page["value"].take() else { return Err(odd(LIST, "`value`")) };
+            all.extend(items);
+            match page["nextLink"].as_str().filter(|it| !it.is_empty()) {
+                Some(next) => request = asking(Method::Get, self.link(next, LIST)?),
+                None => return Ok(all),
+            }
+        }
+        Err(too_long(LIST))
+    }
+
+    /// All rows of a query of Azure Resource Graph, as objects; no subscription means every one that the
+    /// identity sees. The query orders by `id`, so that no row is missed between pages.
+    pub async fn graph(&self, subscriptions: &[String], query: &str) -> Result<Vec<Value>, Error> {
+        let until = in_budget();
+        let (path, api) = GRAPH;
+        let mut asked = json!({
+            "query": query, "options": { "resultFormat": "objectArray", "$top": GRAPH_PAGE },
+        });
+        if !subscriptions.is_empty() {
+            asked["subscriptions"] = json!(subscriptions);
+        }
+        let mut all = vec![];
+        for _ in 0..PAGES_MAX {
+            let mut request = self.request(Method::Post, path, api);
+            set_body(&mut request, &asked);
+            let answer = self.ask(&request, until).await.map_err(|it| it.into_error(QUERY))?;
+            let mut page = body(answer, QUERY)?;
+            let Value::Array(rows) = page["data"].take() else { return Err(odd(QUERY, "`data`")) };
+            all.extend(rows);
+            match page["$skipToken"].as_str().filter(|it| !it.is_empty()) {
+                Some(token) => asked["options"]["$skipToken"] = json!(token),
+                // Rows are missing that cannot be asked for: the query has a limit, or no `id`.
+                None if page["resultTruncated"] == "true" => return Err(too_long(QUERY)),
+                None => return Ok(all),
+            }
+        }
+        Err(too_long(QUERY))
+    }
+
+    /// PUT, and waits until it is done. Writes to one and the same resource, or to its children, are sent
+    /// one after another; how they get on is watched side by side.
+    pub async fn put(
+        &self,
+        path: &str,
+        api: &'static str,
+        body: &Value,
+        condition: &Condition,
+    ) -> Result<(), Error> {
+        let mut request = self.request(Method::Put, path, api);
+        set_body(&mut request, body);
+        self.write(path, request, condition, Goal::There).await
+    }
+
+    /// DELETE, and waits until it is done; the absent is deleted already.
+    pub async fn delete(&self, path: &str, api: &'static str, condition: &Condition) -> Result<(), Error> {
+        self.write(path, self.request(Method::Delete, path, api), condition, Goal::Gone).await
+    }
+
+    /// What the last answers said.
+    pub fn vitals(&self) -> Vitals {
+        let heard = self.0.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let date = heard.date.map(|(date, at)| (date, at.elapsed()));
+        Vitals { date, reads_left: heard.reads_left, writes_left: heard.writes_left }
+    }
+
+    async fn write(
+        &self,
+        path: &str,
+        mut request: Request,
+        condition: &Condition,
+        goal: Goal,
+    ) -> Result<(), Error> {
+        let until = in_budget();
+        let doing = match goal {
+            Goal::There => WRITE,
+            Goal::Gone => DELETE,
+        };
+        match condition {
+            Condition::None => {}
+            Condition::Match(etag) => request.insert_header(IF_MATCH, etag.clone()),
+            Condition::Absent => request.insert_header("if-none-match", "*"),
+        }
+        let answer = {
+            let turn = timeout_at(until, self.0.turns.take(&changed(path))).await;
+            let _turn = turn.map_err(|_| Error::Unavailable { doing, source: OutOfTime.into() })?;
+            self.ask(&request, until).await.map_err(|it| it.into_error(doing))?
+        };
+        match (answer.status, goal) {
+            (404, Goal::Gone) => return Ok(()),
+            (404, Goal::There) => {
+                return Err(Error::NotFound { what: "resource in Azure", name: changed(path) });
+            }
+            _ if !answer.is_success() => return Err(Said::of(&answer).into_error(doing)),
+            _ => {}
+        }
+        self.watch(request.url(), Progress::accepted(&answer), goal, until, doing).await
+    }
+
+    /// Looks until it is done, or the time is over.
+    async fn watch(
+        &self,
+        resource: &Url,
+        mut progress: Progress,
+        goal: Goal,
+        until: Instant,
+        doing: &'static str,
+    ) -> Result<(), Error> {
+        let under_way = || Error::Unavailable { doing, source: UnderWay.into() };
+        let mut polls = 0;
+        loop {
+            let (watched, after) = match progress {
+                Progress::Done => return Ok(()),
+                Progress::Failed(said) => return Err(said.into_failed(doing)),
+                Progress::UnderWay { watched, after } => (watched, after),
+            };
+            let wait = next_poll(after, polls, left(until)).ok_or_else(under_way)?;
+            sleep(wait).await;
+            let url = match &watched {
+                Watched::Operation(link) | Watched::Location(link) => self.link(link, doing)?,
+                Watched::Resource => resource.clone(),
+            };
+            let answer =
+                self.ask(&asking(Method::Get, url), until).await.map_err(|failure| match failure {
+                    Failure::Passing { .. } => under_way(),
+                    Failure::Lasting(source) => Error::Broken { doing, source },
+                })?;
+            progress = Progress::seen(watched, &answer, goal);
+            polls += 1;
+        }
+    }
+
+    /// Asks until there is an answer that another try would not change.
+    async fn ask(&self, request: &Request, until: Instant) -> Result<Answer, Failure> {
+        let mut failed = 0;
+        let mut last = Failure::Passing { source: OutOfTime.into(), after: None };
+        loop {
+            let Ok(tried) = timeout_at(until, self.once(request)).await else { return Err(last) };
+            last = match tried {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            failed += 1;
+            let wait = match &last {
+                Failure::Passing { after, .. } => next_try(*after, failed, left(until)),
+                Failure::Lasting(_) => None,
+            };
+            match wait {
+                Some(wait) => sleep(wait).await,
+                None => return Err(last),
+            }
+        }
+    }
+
+    async fn once(&self, request: &Request) -> Result<Answer, Failure> {
+        let at = Instant::now();
+        let options = PipelineSendOptions { skip_checks: true, ..PipelineSendOptions::default() };
+        let sent = self.0.pipeline.send(&Context::new(), &mut request.clone(), Some(options)).await;
+        let answer = sent.map(|it| Answer::of(&it));
+        let status = answer.as_ref().map_or(0, |it| it.status);
+        let (method, path, millis) = (request.method(), request.url().path(), at.elapsed().as_millis());
+        tracing::debug!(%method, path, status, millis, "asked Azure Resource Manager");
+        let answer = answer.map_err(|it| Failure::unanswered(&it))?;
+        self.hear(&answer);
+        Failure::answered(&answer).map_or(Ok(answer), Err)
+    }
+
+    fn hear(&self, answer: &Answer) {
+        let mut heard = self.0.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.date = answer.date.map(|it| (it, Instant::now())).or(heard.date);
+        heard.reads_left = answer.reads_left.or(heard.reads_left);
+        heard.writes_left = answer.writes_left.or(heard.writes_left);
+    }
+
+    fn request(&self, method: Method, path: &str, api: &str) -> Request {
+        asking(method, self.0.endpoint.path(path, api))
+    }
+
+    fn link(&self, link: &str, doing: &'static str) -> Result<Url, Error> {
+        self.0.endpoint.link(link).map_err(|it| Error::Broken { doing, source: it.into() })
+    }
+}
+
+impl fmt::Debug for Arm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arm").field("endpoint", &self.0.endpoint).finish_non_exhaustive()
+    }
+}
+
+/// What answers said, the newest of each.
+#[derive(Default)]
+struct Heard {
+    date: Option<(Timestamp, Instant)>,
+    reads_left: Option<u64>,
+    writes_left: Option<u64>,
+}
+
 /// What the last answers said about Azure and us.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Vitals {
     /// What time it was at Azure, and how long ago it said so.
     pub date: Option<(Timestamp, Duration)>,
-    /// How many reads of the subscription are left.
+    /// How many reads are left to us, in the subscription that was asked about last.
     pub reads_left: Option<u64>,
-    /// How many writes of the subscription are left.
+    /// How many writes are left to us, in the subscription that was asked about last.
     pub writes_left: Option<u64>,
 }
 
 impl Vitals {
-    /// How far our clock is ahead of Azure's, to a second.
-    pub fn skew(&self, _now: Timestamp) -> Option<SignedDuration> {
-        todo!()
+    /// How far our clock is ahead of Azure's, to about a second: `Date` has no fractions.
+    pub fn skew(&self, now: Timestamp) -> Option<SignedDuration> {
+        let (date, ago) = self.date?;
+        let there = date.saturating_add(SignedDuration::try_from(ago).ok()?).ok()?;
+        Some(now.duration_since(there))
     }
 }
 
-impl Arm {
-    /// A client. Nothing is asked yet.
-    pub fn new(_settings: &Settings) -> Result<Self, Error> {
-        todo!()
-    }
-
-    /// GET; none for 404. `path` is absolute below the endpoint, such as `/subscriptions/…`.
-    pub async fn get(&self, _path: &str, _api: &'static str) -> Result<Option<Value>, Error> {
-        todo!()
-    }
-
-    /// All pages of a list.
-    pub async fn list(&self, _path: &str, _api: &'static str) -> Result<Vec<Value>, Error> {
-        todo!()
-    }
-
-    /// All rows of a query of Azure Resource Graph, as objects; no subscription means every one that the
-    /// identity sees.
-    pub async fn graph(&self, _subscriptions: &[String], _query: &str) -> Result<Vec<Value>, Error> {
-        todo!()
-    }
-
-    /// PUT, and waits until it is done.
-    pub async fn put(
-        &self,
-        _path: &str,
-        _api: &'static str,
-        _body: &Value,
-        _condition: &Condition,
-    ) -> Result<(), Error> {
-        todo!()
-    }
-
-    /// DELETE, and waits until it is done; the absent is deleted already.
-    pub async fn delete(&self, _path: &str, _api: &'static str, _condition: &Condition) -> Result<(), Error> {
-        todo!()
-    }
-
-    /// What the last answers said.
-    pub fn vitals(&self) -> Vitals {
-        todo!()
-    }
+fn in_budget() -> Instant {
+    Instant::now() + BUDGET
 }
+
+fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now())
+}
+
+fn asking(method: Method, url: Url) -> Request {
+    let mut request = Request::new(url, method);
+    request.insert_header(ACCEPT, "application/json");
+    request
+}
+
+fn set_body(request: &mut Request, body: &Value) {
+    request.insert_header(CONTENT_TYPE, "application/json");
+    request.set_body(body.to_string());
+}
+
+/// The JSON of an answer that is a yes.
+fn body(answer: Answer, doing: &'static str) -> Result<Value, Error> {
+    if !answer.is_success() {
+        return Err(Said::of(&answer).into_error(doing));
+    }
+    if answer.body.is_null() { Err(odd(doing, "JSON")) } else { Ok(answer.body) }
+}
+
+fn unusable(source: impl Into<BoxError>) -> Error {
+    Error::Broken { doing: "use these settings for Azure", source: source.into() }
+}
+
+fn odd(doing: &'static str, what: &str) -> Error {
+    Error::Broken { doing, source: format!("the answer has no {what}").into() }
+}
+
+fn too_long(doing: &'static str) -> Error {
+    Error::Broken { doing, source: "there is more than can be asked for".into() }
+}
+
+#[cfg(test)]
+mod tests;
