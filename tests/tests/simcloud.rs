@@ -236,6 +236,22 @@ fn limits_are_azures() {
 }
 
 #[test]
+fn a_rule_has_addresses_of_one_family() {
+    let azure = Azure::new(1);
+    let put = |prefixes: &[&str]| {
+        let mut body = allow(100);
+        body["properties"]["sourceAddressPrefixes"] = json!(prefixes);
+        azure.call("PUT", &azure.rule("app-1-nsg", "Ours"), Some(&body))
+    };
+    let refused = put(&[ANN, "2001:db8::1"]);
+    let code = "ResourceCannotContainAddressPrefixesFromDifferentAddressFamilies";
+    assert_eq!((refused.status, refused.code()), (400, code));
+    let tagged = put(&["Internet", "*"]);
+    assert_eq!((tagged.status, tagged.code()), (400, "SecurityRuleParameterContainsUnsupportedValue"));
+    assert_eq!(put(&["2001:db8::1", "2001:db8:9::/48"]).status, 201, "to `*`");
+}
+
+#[test]
 fn two_writes_at_once_are_refused_where_that_is_planned() {
     let azure = Azure::new(1);
     azure.cloud.plan(Faults { one_operation_at_a_time: true, ..Faults::default() });

@@ -139,7 +139,7 @@ fn ends(id: &str, wanted: &Wanted) -> Result<Ends, Refused> {
         wanted.destination_address_prefixes.as_ref(),
         check_prefix,
     )?;
-    Ok(Ends {
+    let ends = Ends {
         source_port_range,
         source_port_ranges,
         destination_port_range,
@@ -148,10 +148,32 @@ fn ends(id: &str, wanted: &Wanted) -> Result<Ends, Refused> {
         source_address_prefixes,
         destination_address_prefix,
         destination_address_prefixes,
-    })
+    };
+    check_families(id, &ends)?;
+    Ok(ends)
 }
 
-type Check = fn(&str, &str, Among) -> Result<(), Refused>;
+/// All addresses of a rule are of one family, those on both sides together; `*` and tags go with either.
+fn check_families(id: &str, ends: &Ends) -> Result<(), Refused> {
+    let singles = ends.source_address_prefix.iter().chain(&ends.destination_address_prefix);
+    let mut prefixes = singles.chain(&ends.source_address_prefixes).chain(&ends.destination_address_prefixes);
+    // No tag and no port has a colon.
+    let (has_v6, has_v4) = (
+        prefixes.clone().any(|it| it.contains(':')),
+        prefixes.any(|it| it.starts_with(|c: char| c.is_ascii_digit()) && !it.contains(':')),
+    );
+    let refused = || {
+        let message = format!(
+            "Resource {id} contains IP addresses or prefixes that belong to different address families. All IP addresses or \
+             prefixes in the resource should belong to the same address family."
+        );
+        Refused::bad("ResourceCannotContainAddressPrefixesFromDifferentAddressFamilies", message)
+    };
+    (!(has_v6 && has_v4)).then_some(()).ok_or_else(refused)
+}
+
+/// Checks a value of a field, for the rule with an id.
+type Check = fn(&str, &str, &str, Among) -> Result<(), Refused>;
 
 /// Where a value stands: `*` and tags stand alone.
 #[derive(Clone, Copy, PartialEq)]
@@ -177,15 +199,15 @@ fn either(
             Err(Refused::bad("SecurityRuleParametersConflict", message))
         }
         (None, true) => Err(missing(id, field)),
-        (Some(value), true) => check(id, value, Among::None).map(|()| (one, many)),
+        (Some(value), true) => check(id, field, value, Among::None).map(|()| (one, many)),
         (None, false) => {
-            many.iter().try_for_each(|it| check(id, it, Among::Others))?;
+            many.iter().try_for_each(|it| check(id, field, it, Among::Others))?;
             Ok((one, many))
         }
     }
 }
 
-fn check_ports(id: &str, value: &str, among: Among) -> Result<(), Refused> {
+fn check_ports(id: &str, _: &str, value: &str, among: Among) -> Result<(), Refused> {
     let is_range = match value.split_once('-') {
         Some((first, last)) => {
             matches!((port(first), port(last)), (Some(first), Some(last)) if first <= last)
@@ -208,15 +230,21 @@ pub fn port(text: &str) -> Option<u16> {
 }
 
 /// An address, or a network without a host's bits: Azure refuses `10.0.0.1/8`.
-fn check_prefix(id: &str, value: &str, among: Among) -> Result<(), Refused> {
+fn check_prefix(id: &str, field: &str, value: &str, among: Among) -> Result<(), Refused> {
     let is_network = value.parse::<IpNet>().is_ok_and(|it| it.trunc() == it);
-    let is_address = value.parse::<IpAddr>().is_ok();
     let is_word = value == "*" || TAGS.iter().any(|it| it.eq_ignore_ascii_case(value));
-    let refused = || {
-        let message = format!("Security rule {id} has invalid Address prefix. Value provided: {value}");
-        Refused::bad("SecurityRuleInvalidAddressPrefix", message)
-    };
-    (is_network || is_address || is_word && among == Among::None).then_some(()).ok_or_else(refused)
+    if is_network || value.parse::<IpAddr>().is_ok() || is_word && among == Among::None {
+        return Ok(());
+    }
+    if is_word {
+        let message = format!(
+            "Security rule parameter {field} for rule with Id {id} cannot specify existing VIRTUALNETWORK, INTERNET, \
+             AZURELOADBALANCER, '*' or system tags. Unsupported value used: {value}."
+        );
+        return Err(Refused::bad("SecurityRuleParameterContainsUnsupportedValue", message));
+    }
+    let message = format!("Security rule {id} has invalid Address prefix. Value provided: {value}");
+    Err(Refused::bad("SecurityRuleInvalidAddressPrefix", message))
 }
 
 fn protocol(id: &str, text: Option<&str>) -> Result<RuleProtocol, Refused> {
@@ -272,6 +300,19 @@ mod tests {
         properties("/r", body.as_bytes()).err().map_or("taken", |it| it.code)
     }
 
+    /// With these prefixes in place of all others; everywhere, where a side is not named.
+    fn code_between(ends: &Value) -> &'static str {
+        let mut wanted = ssh();
+        for side in ["source", "destination"] {
+            let (one, many) = (format!("{side}AddressPrefix"), format!("{side}AddressPrefixes"));
+            let is_named = !ends[&one].is_null() || !ends[&many].is_null();
+            wanted[&one] = if is_named { ends[&one].clone() } else { json!("*") };
+            wanted[many.as_str()] = ends[&many].clone();
+        }
+        let body = json!({ "properties": wanted }).to_string();
+        properties("/r", body.as_bytes()).err().map_or("taken", |it| it.code)
+    }
+
     #[test]
     fn each_field_is_held_to_azures_bounds() {
         assert_eq!(code_with("priority", json!(4096)), "taken");
@@ -305,12 +346,32 @@ mod tests {
         assert_eq!(conflict, "SecurityRuleParametersConflict");
         assert_eq!(code_with("sourceAddressPrefixes", json!([])), "taken");
         assert_eq!(code_with("sourceAddressPrefix", Value::Null), "SecurityRuleParameterNotSpecified");
-        let mut wanted = ssh();
-        wanted["sourceAddressPrefix"] = Value::Null;
-        wanted["sourceAddressPrefixes"] = json!(["10.0.0.0/8", "Internet"]);
-        let refused =
-            properties("/r", json!({ "properties": wanted }).to_string().as_bytes()).expect_err("a tag");
-        assert_eq!(refused.code, "SecurityRuleInvalidAddressPrefix");
+        for many in [&["10.0.0.0/8", "Internet"][..], &["Internet"], &["*", "*"], &["VirtualNetwork", "*"]] {
+            let code = code_between(&json!({ "sourceAddressPrefixes": many }));
+            assert_eq!(code, "SecurityRuleParameterContainsUnsupportedValue", "{many:?}");
+        }
+    }
+
+    #[test]
+    fn all_addresses_of_a_rule_are_of_one_family() {
+        let mixed = "ResourceCannotContainAddressPrefixesFromDifferentAddressFamilies";
+        let (v4, v6) = ("192.0.2.0/24", "2001:db8::1");
+        for (from, to, code) in [
+            (&[v4, v6][..], &["*"][..], mixed),
+            (&["*"], &[v6, v4], mixed),
+            (&[v4], &[v6], mixed),
+            (&[v6, "fd00::/8"], &["10.0.0.1", "10.0.0.2"], mixed),
+            (&[v6, "::/0"], &["VirtualNetwork"], "taken"),
+            (&["Internet"], &[v4, "10.0.0.1"], "taken"),
+            (&["*"], &["::1"], "taken"),
+        ] {
+            let field = |side: &str, prefixes: &[&str]| match prefixes {
+                [one] => (format!("{side}AddressPrefix"), json!(one)),
+                many => (format!("{side}AddressPrefixes"), json!(many)),
+            };
+            let ends = Value::from_iter([field("source", from), field("destination", to)]);
+            assert_eq!(code_between(&ends), code, "{ends}");
+        }
     }
 
     #[test]
