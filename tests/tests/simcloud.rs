@@ -291,6 +291,32 @@ fn what_is_planned_goes_wrong_once() {
 }
 
 #[test]
+fn an_answer_is_dated_and_says_what_is_left_of_the_limits() {
+    let azure = Azure::new(1);
+    let (reads, writes) =
+        ("x-ms-ratelimit-remaining-subscription-reads", "x-ms-ratelimit-remaining-subscription-writes");
+    let get = || azure.call("GET", &azure.rule("web-1-nsg", ""), None);
+    let put = || azure.call("PUT", &azure.rule("web-1-nsg", "Ours"), Some(&allow(100)));
+    let first = get();
+    assert_eq!(first.header("date"), "Thu, 01 Jan 2026 00:00:00 GMT");
+    assert_eq!((first.header(reads), first.header(writes)), ("11999", ""));
+    assert_eq!((put().header(writes), get().header(reads)), ("1199", "11998"));
+    azure.pass(90 * SECOND);
+    let without_token = azure.send("GET", &format!("/subscriptions?{VERSION}"), &[], None);
+    assert_eq!(without_token.expect("an answer").header("date"), "Thu, 01 Jan 2026 00:01:30 GMT");
+
+    // Whoever plans so sees them near their end, and all there again in the next hour.
+    azure.cloud.plan(Faults { reads_remaining: 2, writes_remaining: 1, ..Faults::default() });
+    let left: Vec<String> = (0..3).map(|_| get().header(reads).to_owned()).collect();
+    assert_eq!((left, put().header(writes)), (["1", "0", "0"].map(str::to_owned).to_vec(), "0"));
+    azure.pass(3510 * SECOND);
+    let bearer = format!("Bearer {}", azure.cloud.issue_token());
+    let path = format!("/subscriptions?{VERSION}");
+    let later = azure.send("GET", &path, &[("authorization", &bearer)], None).expect("an answer");
+    assert_eq!(later.header(reads), "1");
+}
+
+#[test]
 fn a_late_write_says_that_it_is_done_and_lands_over_what_came_after() {
     let azure = Azure::new(1);
     let path = azure.rule("build-1-nsg", "Ours");

@@ -69,8 +69,16 @@ impl Asked {
             Err(refused) => return (refused.into_response(), false),
         };
         let is_write = self.method == Method::PUT || self.method == Method::DELETE;
-        let fault = cloud.faults.strike(if is_write { On::Write } else { On::Read });
-        let done = |cloud: &mut Cloud| match self.dispatch(cloud, &place, fault) {
+        let on = if is_write { On::Write } else { On::Read };
+        let (header, left) = cloud.spent.count(on, &cloud.faults, self.now);
+        let (mut response, is_cut) = self.answer_admitted(cloud, &place, on);
+        response.headers_mut().insert(header, left.into());
+        (response, is_cut)
+    }
+
+    fn answer_admitted(&self, cloud: &mut Cloud, place: &Place, on: On) -> (Response, bool) {
+        let fault = cloud.faults.strike(on);
+        let done = |cloud: &mut Cloud| match self.dispatch(cloud, place, fault) {
             Ok(response) => response,
             Err(refused) => refused.into_response(),
         };

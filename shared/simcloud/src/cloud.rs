@@ -3,6 +3,7 @@
 use crate::{
     faults::Faults,
     kind::Kind,
+    quota::Spent,
     refused::Refused,
     rule::{self, Provisioning, Rule, etag_text},
 };
@@ -32,6 +33,8 @@ pub struct Cloud {
     #[serde(skip)]
     pub calls: VecDeque<Call>,
     pub faults: Faults,
+    #[serde(skip)]
+    pub spent: Spent,
     /// What makes tokens of one seed look unlike those of another.
     pub seed: u64,
     /// The last number that was given: to an etag, a token, a write.

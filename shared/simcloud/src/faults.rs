@@ -14,6 +14,11 @@ pub struct Faults {
     pub one_etag_per_group: bool,
     /// How many items a page of a list has.
     pub page_size: u16,
+    /// How many reads are left when an hour begins, or now. Each answer says how many are left after it;
+    /// nobody is refused for there being none: that is planned as [`Fault::Throttled`].
+    pub reads_remaining: u32,
+    /// The same for writes.
+    pub writes_remaining: u32,
     /// What else goes wrong: each call takes the first that is for it.
     pub planned: Vec<Planned>,
 }
@@ -77,6 +82,8 @@ impl Default for Faults {
             one_operation_at_a_time: false,
             one_etag_per_group: false,
             page_size: 100,
+            reads_remaining: 12_000,
+            writes_remaining: 1_200,
             planned: vec![],
         }
     }

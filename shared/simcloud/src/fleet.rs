@@ -8,6 +8,7 @@ use crate::{
     cloud::{Cloud, Resource, Rules},
     faults::Faults,
     kind::Kind,
+    quota::Spent,
     rule::{Provisioning, Rule},
 };
 use rules::Furnished;
@@ -81,6 +82,7 @@ pub fn cloud(seed: u64) -> Cloud {
             tokens: BTreeMap::new(),
             calls: VecDeque::new(),
             faults: Faults::default(),
+            spent: Spent::default(),
             seed,
             last: 0,
         },

@@ -15,6 +15,7 @@ mod kind;
 mod login;
 mod packet;
 mod path;
+mod quota;
 mod refused;
 mod rule;
 mod serve;
@@ -31,6 +32,7 @@ pub use tls::{NoTls, Tls};
 
 use cloud::Cloud;
 use jiff::Timestamp;
+use quota::Spent;
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -70,7 +72,9 @@ impl Simcloud {
 
     /// What shall go wrong from now on, in place of what was planned before.
     pub fn plan(&self, faults: Faults) {
-        self.now().0.faults = faults;
+        let (mut cloud, _) = self.now();
+        cloud.faults = faults;
+        cloud.spent = Spent::default();
     }
 
     /// Does a packet get through, and what decides? `vm` is an id, or the name of a machine.

@@ -6,12 +6,14 @@ use crate::{
 };
 use axum::{
     Extension, Router,
-    extract::{DefaultBodyLimit, FromRequestParts, connect_info::Connected},
-    http::{header, request::Parts},
-    middleware,
+    extract::{DefaultBodyLimit, FromRequestParts, Request, State, connect_info::Connected},
+    http::{HeaderValue, header, request::Parts},
+    middleware::{self, Next},
+    response::Response,
     routing::{get, post},
     serve::IncomingStream,
 };
+use jiff::fmt::rfc2822::DateTimePrinter;
 use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc};
 use tokio::net::TcpListener;
 
@@ -47,7 +49,18 @@ fn router(cloud: Arc<Simcloud>) -> Router {
         .route("/metadata/identity/oauth2/token", get(login::metadata))
         .fallback(arm::answer)
         .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn_with_state(Arc::clone(&cloud), date))
         .with_state(cloud)
+}
+
+/// Dates an answer by the simulator's clock, from which callers learn how wrong their own is.
+async fn date(State(cloud): State<Arc<Simcloud>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&(cloud.clock)()).ok();
+    if let Some(date) = date.and_then(|it| HeaderValue::try_from(it).ok()) {
+        response.headers_mut().insert(header::DATE, date);
+    }
+    response
 }
 
 /// Who calls.
