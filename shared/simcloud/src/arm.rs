@@ -1,8 +1,8 @@
 //! Azure Resource Manager: who may call, what is planned to go wrong, and what is answered.
 
 use crate::{
-    Simcloud,
-    cloud::{Call, Cloud},
+    Call, Simcloud,
+    cloud::Cloud,
     faults::{Fault, On},
     graph,
     kind::Kind,
@@ -33,6 +33,8 @@ const POLL_SECS: u32 = 1;
 struct Asked {
     method: Method,
     path: String,
+    /// What the path names, if anything.
+    place: Option<Place>,
     query: BTreeMap<String, String>,
     headers: HeaderMap,
     body: Bytes,
@@ -51,10 +53,12 @@ pub async fn answer(State(simcloud): State<Arc<Simcloud>>, Base(base): Base, req
     let query = Query::try_from_uri(&parts.uri).map_or_else(|_| BTreeMap::new(), |Query(it)| it);
     let (mut cloud, now) = simcloud.now();
     let path = parts.uri.path().to_owned();
-    let asked = Asked { method: parts.method, path, query, headers: parts.headers, body, base, now };
+    let (method, place, headers) = (parts.method, Place::of(&path), parts.headers);
+    let asked = Asked { method, path, place, query, headers, body, base, now };
     let (response, is_cut) = asked.answer(&mut cloud);
     let status = if is_cut { 0 } else { response.status().as_u16() };
-    cloud.remember(Call { method: asked.method.to_string(), path: asked.path, status });
+    let action = asked.place.map(|it| it.action(&asked.method));
+    simcloud.remember(Call { method: asked.method.to_string(), path: asked.path, action, status });
     let mut response = if is_cut { cut() } else { response };
     if let Ok(n) = HeaderValue::try_from(format!("00000000-0000-4000-9000-{:012x}", cloud.next())) {
         response.headers_mut().insert("x-ms-request-id", n);
@@ -71,12 +75,15 @@ impl Asked {
         let is_write = self.method == Method::PUT || self.method == Method::DELETE;
         let on = if is_write { On::Write } else { On::Read };
         let (header, left) = cloud.spent.count(on, &cloud.faults, self.now);
-        let (mut response, is_cut) = self.answer_admitted(cloud, &place, on);
+        let (mut response, is_cut) = self.answer_admitted(cloud, place, on);
         response.headers_mut().insert(header, left.into());
         (response, is_cut)
     }
 
     fn answer_admitted(&self, cloud: &mut Cloud, place: &Place, on: On) -> (Response, bool) {
+        if let Err(refused) = cloud.permit(place, &self.method, &self.path) {
+            return (refused.into_response(), false);
+        }
         let fault = cloud.faults.strike(on);
         let done = |cloud: &mut Cloud| match self.dispatch(cloud, place, fault) {
             Ok(response) => response,
@@ -101,7 +108,7 @@ impl Asked {
     }
 
     /// What is asked for, if the call may be made at all.
-    fn admit(&self, cloud: &Cloud) -> Result<Place, Refused> {
+    fn admit(&self, cloud: &Cloud) -> Result<&Place, Refused> {
         let Some(version) = self.query.get("api-version") else {
             let message = "The api-version query parameter (?api-version=) is required for all requests.";
             return Err(Refused::bad("MissingApiVersionParameter", message));
@@ -134,7 +141,7 @@ impl Asked {
             let message = format!("There is no resource type at '{}' in this simulator.", self.path);
             Refused::new(StatusCode::NOT_FOUND, "InvalidResourceType", message)
         };
-        Place::of(&self.path).ok_or_else(nothing)
+        self.place.as_ref().ok_or_else(nothing)
     }
 
     fn dispatch(&self, cloud: &mut Cloud, place: &Place, fault: Option<Fault>) -> Result<Response, Refused> {
@@ -210,6 +217,11 @@ impl Asked {
                 found.map(tagged).ok_or_else(|| Refused::no_resource(&self.path))
             }
             Place::Operation { id, is_result } => self.operation(cloud, id, *is_result),
+            Place::Permissions { subscription: of, group: within } => {
+                subscription(of)?;
+                within.as_deref().map(group).transpose()?;
+                self.page(cloud, vec![cloud.permissions.shown()])
+            }
             Place::Graph => {
                 let message = "`GET` is not simulated for Azure Resource Graph.";
                 Err(Refused::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message))

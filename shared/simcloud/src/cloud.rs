@@ -3,6 +3,7 @@
 use crate::{
     faults::Faults,
     kind::Kind,
+    permissions::Permissions,
     quota::Spent,
     refused::Refused,
     rule::{self, Provisioning, Rule, etag_text},
@@ -10,14 +11,12 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 /// How long a token is good, in seconds.
 pub const TOKEN_LIFE_SECS: i64 = 3600;
 /// How many writes are remembered for those who ask how they got on.
 const OPERATIONS_MAX: usize = 10_000;
-/// How many calls are remembered.
-const CALLS_MAX: usize = 10_000;
 
 /// Everything in the cloud. The keys of what has an id are ids in lower case.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,10 +28,9 @@ pub struct Cloud {
     pub rules: BTreeMap<String, Rules>,
     pub operations: BTreeMap<u64, Operation>,
     pub tokens: BTreeMap<String, Timestamp>,
-    /// What was asked is no part of what there is: snapshots go without.
-    #[serde(skip)]
-    pub calls: VecDeque<Call>,
     pub faults: Faults,
+    #[serde(default)]
+    pub permissions: Permissions,
     #[serde(skip)]
     pub spent: Spent,
     /// What makes tokens of one seed look unlike those of another.
@@ -89,6 +87,9 @@ pub struct Call {
     pub method: String,
     /// Without the query.
     pub path: String,
+    /// The action that it needed, such as `Microsoft.Network/networkSecurityGroups/read`; none, where its
+    /// path names nothing.
+    pub action: Option<String>,
     /// 0 where the answer was lost.
     pub status: u16,
 }
@@ -193,14 +194,6 @@ impl Cloud {
     /// The etag that a rule is shown with.
     pub fn etag_of(&self, group: &Resource, rule: &Rule) -> u64 {
         if self.faults.one_etag_per_group { group.etag } else { rule.etag }
-    }
-
-    /// Remembers a call that was answered.
-    pub fn remember(&mut self, call: Call) {
-        if CALLS_MAX <= self.calls.len() {
-            self.calls.pop_front();
-        }
-        self.calls.push_back(call);
     }
 
     /// Who is behind a security group: interfaces, or subnets of virtual networks.

@@ -1,6 +1,6 @@
 //! What only whoever runs the simulator may ask of it: over loopback, and no part of Azure.
 
-use crate::{Call, Faults, Packet, PacketProtocol, Passage, Refused, Simcloud, serve::Peer};
+use crate::{Call, Faults, Packet, PacketProtocol, Passage, Permissions, Refused, Simcloud, serve::Peer};
 use axum::{
     Json,
     extract::{ConnectInfo, Query, Request, State},
@@ -37,6 +37,17 @@ pub async fn faults(State(cloud): State<Arc<Simcloud>>) -> Json<Faults> {
 /// POST `/_simcloud/faults`: in place of what was planned before.
 pub async fn plan(State(cloud): State<Arc<Simcloud>>, Json(faults): Json<Faults>) -> StatusCode {
     cloud.plan(faults);
+    StatusCode::NO_CONTENT
+}
+
+/// GET `/_simcloud/permissions`: what callers may do.
+pub async fn permissions(State(cloud): State<Arc<Simcloud>>) -> Json<Permissions> {
+    Json(cloud.now().0.permissions.clone())
+}
+
+/// POST `/_simcloud/permissions`: in place of what they were allowed before.
+pub async fn permit(State(cloud): State<Arc<Simcloud>>, Json(permissions): Json<Permissions>) -> StatusCode {
+    cloud.permit(permissions);
     StatusCode::NO_CONTENT
 }
 

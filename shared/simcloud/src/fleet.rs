@@ -8,15 +8,13 @@ use crate::{
     cloud::{Cloud, Resource, Rules},
     faults::Faults,
     kind::Kind,
+    permissions::Permissions,
     quota::Spent,
     rule::{Provisioning, Rule},
 };
 use rules::Furnished;
 use serde_json::{Value, json};
-use std::{
-    collections::{BTreeMap, VecDeque},
-    net::Ipv4Addr,
-};
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 const LOCATION: &str = "westeurope";
 const GROUP: &str = "demo";
@@ -80,8 +78,8 @@ pub fn cloud(seed: u64) -> Cloud {
             rules: BTreeMap::new(),
             operations: BTreeMap::new(),
             tokens: BTreeMap::new(),
-            calls: VecDeque::new(),
             faults: Faults::default(),
+            permissions: Permissions::default(),
             spent: Spent::default(),
             seed,
             last: 0,

@@ -15,6 +15,7 @@ mod kind;
 mod login;
 mod packet;
 mod path;
+mod permissions;
 mod quota;
 mod refused;
 mod rule;
@@ -26,6 +27,7 @@ mod write;
 pub use cloud::Call;
 pub use faults::{Fault, Faults, On, Planned};
 pub use packet::{Packet, PacketProtocol, Passage};
+pub use permissions::Permissions;
 pub use refused::Refused;
 pub use serve::serve;
 pub use tls::{NoTls, Tls};
@@ -34,9 +36,13 @@ use cloud::Cloud;
 use jiff::Timestamp;
 use quota::Spent;
 use std::{
+    collections::VecDeque,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+/// How many calls are remembered.
+const CALLS_MAX: usize = 100_000;
 
 /// What time it is.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -44,6 +50,9 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// A simulated cloud.
 pub struct Simcloud {
     cloud: Mutex<Cloud>,
+    /// The calls that were answered. What was asked is no part of what there is: nobody who saves that
+    /// passes by them.
+    calls: Mutex<VecDeque<Call>>,
     clock: Clock,
 }
 
@@ -55,13 +64,13 @@ pub struct NotASnapshot(#[source] serde_json::Error);
 impl Simcloud {
     /// A cloud with the sample fleet of a seed.
     pub fn new(seed: u64, clock: Clock) -> Self {
-        Self { cloud: Mutex::new(fleet::cloud(seed)), clock }
+        Self::of(fleet::cloud(seed), clock)
     }
 
     /// The cloud of a snapshot.
     pub fn restore(snapshot: &str, clock: Clock) -> Result<Self, NotASnapshot> {
         let cloud = serde_json::from_str(snapshot).map_err(NotASnapshot)?;
-        Ok(Self { cloud: Mutex::new(cloud), clock })
+        Ok(Self::of(cloud, clock))
     }
 
     /// Everything there is, as JSON text: also what is still under way, and the tokens.
@@ -75,6 +84,11 @@ impl Simcloud {
         let (mut cloud, _) = self.now();
         cloud.faults = faults;
         cloud.spent = Spent::default();
+    }
+
+    /// What callers may do from now on.
+    pub fn permit(&self, permissions: Permissions) {
+        self.now().0.permissions = permissions;
     }
 
     /// Does a packet get through, and what decides? `vm` is an id, or the name of a machine.
@@ -98,9 +112,22 @@ impl Simcloud {
         self.now().0.subscription.clone()
     }
 
-    /// The calls of ARM that were answered, the oldest first.
+    /// The last 100,000 calls of ARM that were answered, the oldest first.
     pub fn calls(&self) -> Vec<Call> {
-        self.now().0.calls.iter().cloned().collect()
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    fn of(cloud: Cloud, clock: Clock) -> Self {
+        Self { cloud: Mutex::new(cloud), calls: Mutex::default(), clock }
+    }
+
+    /// Remembers a call that was answered.
+    fn remember(&self, call: Call) {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        if CALLS_MAX <= calls.len() {
+            calls.pop_front();
+        }
+        calls.push_back(call);
     }
 
     /// The cloud as it is now: whatever was due to happen has happened.

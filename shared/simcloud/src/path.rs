@@ -25,6 +25,8 @@ pub enum Place {
     Child { of: Kind, id: String, name: String },
     /// How a write is getting on; as `Azure-AsyncOperation` says it, or as `Location` does.
     Operation { id: String, is_result: bool },
+    /// What the caller may do in a subscription or in one of its groups.
+    Permissions { subscription: String, group: Option<String> },
     /// Azure Resource Graph.
     Graph,
 }
@@ -65,6 +67,18 @@ impl Place {
                 "operationresults",
                 it,
             ] => Self::Operation { id: own(it), is_result: true },
+            ["subscriptions", it, "providers", "microsoft.authorization", "permissions"] => {
+                Self::Permissions { subscription: own(it), group: None }
+            }
+            [
+                "subscriptions",
+                it,
+                "resourcegroups",
+                _,
+                "providers",
+                "microsoft.authorization",
+                "permissions",
+            ] => Self::Permissions { subscription: own(it), group: Some(id(4)) },
             ["subscriptions", it, "providers", space, name] => {
                 Self::Resources { subscription: own(it), group: None, kind: kind(space, name)? }
             }

@@ -39,6 +39,7 @@ fn router(cloud: Arc<Simcloud>) -> Router {
     let control = Router::new()
         .route("/packet", get(control::packet))
         .route("/faults", get(control::faults).post(control::plan))
+        .route("/permissions", get(control::permissions).post(control::permit))
         .route("/calls", get(control::calls))
         .route("/snapshot", get(control::snapshot))
         .layer(middleware::from_fn(control::from_here));

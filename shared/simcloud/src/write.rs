@@ -169,6 +169,7 @@ impl Cloud {
         let wanted: Value = serde_json::from_slice(body).map_err(|error| {
             Refused::bad("InvalidRequestFormat", format!("Cannot parse the request: {error}"))
         })?;
+        self.permit_links(own_id(there), &wanted)?;
         conditions.check(own_id(there), Some(there.etag))?;
         let has_rules = ["natRuleCollections", "networkRuleCollections", "applicationRuleCollections"]
             .into_iter()
