@@ -439,6 +439,61 @@ fn what_a_caller_may_do_is_listed() {
 }
 
 #[test]
+fn microsofts_policies_are_listed_written_and_deleted() {
+    let azure = Azure::new(1);
+    let subscription = format!("/subscriptions/{}", azure.cloud.subscription());
+    let below = |scope: &str, rest: &str| {
+        format!("{subscription}{scope}/providers/Microsoft.Security{rest}?api-version=2020-01-01")
+    };
+    let (all, here) = ("/jitNetworkAccessPolicies", "/locations/westeurope/jitNetworkAccessPolicies");
+    let group = "/resourceGroups/demo";
+    let names = |path: &str| {
+        let list = azure.call("GET", path, None).body;
+        let names = list["value"].as_array().expect("a list").iter().map(|it| it["name"].clone());
+        names.collect::<Value>()
+    };
+    for path in [below("", all), below("", here), below(group, all), below(group, &here.to_uppercase())] {
+        assert_eq!(names(&path), json!(["default"]), "{path}");
+    }
+    assert_eq!(names(&below("", "/locations/eastus/jitNetworkAccessPolicies")), json!([]));
+    assert_eq!(azure.call("GET", &below("/resourceGroups/x", all), None).code(), "ResourceGroupNotFound");
+
+    // It says what stands in the security group: a deny for its ports.
+    let one = below(group, &format!("{here}/default"));
+    let policy = azure.call("GET", &one, None).body;
+    let machine = &policy["properties"]["virtualMachines"][0];
+    assert!(machine["id"].as_str().is_some_and(|it| it.ends_with("/jit-1")), "{machine}");
+    let ports = machine["ports"].as_array().expect("ports").iter().map(|it| it["number"].to_string());
+    let rules = azure.call("GET", &azure.rule("jit-1-nsg", ""), None).body;
+    let deny = &rules["value"][1]["properties"];
+    assert_eq!((&deny["access"], &deny["priority"]), (&json!("Deny"), &json!(4096)));
+    assert_eq!(deny["destinationPortRanges"], ports.collect::<Value>());
+
+    // A PUT is of the whole policy: what it leaves out is gone.
+    let port = json!({
+        "number": 22, "protocol": "TCP", "allowedSourceAddressPrefixes": ["203.0.113.0/24"], "maxRequestAccessDuration": "PT1H",
+    });
+    let body = |port: &Value| json!({ "kind": "Basic", "properties": { "virtualMachines": [{ "id": machine["id"], "ports": [port] }] } });
+    let other = below(group, &format!("{here}/Other"));
+    let put = azure.call("PUT", &other, Some(&body(&port)));
+    assert_eq!((put.status, &put.body["location"]), (200, &json!("westeurope")));
+    assert_eq!(put.body["properties"]["virtualMachines"][0]["ports"], json!([port]));
+    assert_eq!(azure.call("GET", &other.replace("Other", "OTHER"), None).body, put.body);
+    assert_eq!(names(&below(group, all)), json!(["default", "Other"]));
+    assert_eq!(azure.call("PUT", &one, Some(&body(&port))).body["properties"]["requests"], json!([]));
+    let mut both = port.clone();
+    both["allowedSourceAddressPrefix"] = json!("*");
+    assert_eq!(azure.call("PUT", &other, Some(&body(&both))).status, 400, "they exclude each other");
+
+    permit(&azure, &["Microsoft.Security/locations/jitNetworkAccessPolicies/read"]);
+    assert_eq!(azure.call("DELETE", &other, None).status, 403);
+    permit(&azure, &["Microsoft.Security/locations/jitNetworkAccessPolicies/*"]);
+    assert_eq!(azure.call("DELETE", &other, None).status, 200);
+    assert_eq!(azure.call("DELETE", &other, None).status, 204, "the absent is deleted already");
+    assert_eq!(azure.call("GET", &other, None).status, 404);
+}
+
+#[test]
 fn a_late_write_says_that_it_is_done_and_lands_over_what_came_after() {
     let azure = Azure::new(1);
     let path = azure.rule("build-1-nsg", "Ours");

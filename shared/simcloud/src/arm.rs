@@ -161,6 +161,15 @@ impl Asked {
                 let accepted = cloud.put_firewall(id, &self.body, &conditions, fault, self.now)?;
                 Ok(self.accepted(cloud, accepted))
             }
+            ("PUT", Place::JitPolicy { subscription: of, group, location, id, name }) => {
+                subscription(cloud, of)?;
+                let group = own_group(cloud, group)?["id"].as_str().unwrap_or_default().to_owned();
+                cloud.put_jit_policy(id, (&group, location, name), &self.body).map(json_response)
+            }
+            ("DELETE", Place::JitPolicy { id, .. }) => {
+                let is_gone = cloud.delete_jit_policy(id);
+                Ok(if is_gone { StatusCode::OK } else { StatusCode::NO_CONTENT }.into_response())
+            }
             (method, _) => {
                 let message = format!("`{method}` is not simulated for '{}'.", self.path);
                 Err(Refused::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message))
@@ -169,22 +178,8 @@ impl Asked {
     }
 
     fn get(&self, cloud: &Cloud, place: &Place) -> Result<Response, Refused> {
-        let subscription = |id: &str| {
-            if id == cloud.subscription {
-                return Ok(json!({
-                    "id": format!("/subscriptions/{id}"), "subscriptionId": id, "tenantId": cloud.tenant,
-                    "displayName": "Simulated", "state": "Enabled",
-                }));
-            }
-            let message = format!("The subscription '{id}' could not be found.");
-            Err(Refused::new(StatusCode::NOT_FOUND, "SubscriptionNotFound", message))
-        };
-        let group = |id: &str| {
-            cloud.groups.get(id).ok_or_else(|| {
-                let message = format!("Resource group '{id}' could not be found.");
-                Refused::new(StatusCode::NOT_FOUND, "ResourceGroupNotFound", message)
-            })
-        };
+        let subscription = |id: &str| subscription(cloud, id);
+        let group = |id: &str| own_group(cloud, id);
         match place {
             Place::Subscriptions => self.page(cloud, vec![subscription(&cloud.subscription)?]),
             Place::Subscription { subscription: id } => subscription(id).map(json_response),
@@ -222,6 +217,12 @@ impl Asked {
                 within.as_deref().map(group).transpose()?;
                 self.page(cloud, vec![cloud.permissions.shown()])
             }
+            Place::JitPolicies { subscription: of, group: within, location } => {
+                subscription(of)?;
+                within.as_deref().map(group).transpose()?;
+                self.page(cloud, cloud.jit_policies(within.as_deref(), location.as_deref()))
+            }
+            Place::JitPolicy { id, .. } => cloud.jit_policy(id).cloned().map(json_response),
             Place::Graph => {
                 let message = "`GET` is not simulated for Azure Resource Graph.";
                 Err(Refused::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message))
@@ -299,6 +300,26 @@ impl Asked {
         }
         Ok(json_response(body))
     }
+}
+
+/// A subscription as ARM shows it: there is one.
+fn subscription(cloud: &Cloud, id: &str) -> Result<Value, Refused> {
+    if id == cloud.subscription {
+        return Ok(json!({
+            "id": format!("/subscriptions/{id}"), "subscriptionId": id, "tenantId": cloud.tenant,
+            "displayName": "Simulated", "state": "Enabled",
+        }));
+    }
+    let message = format!("The subscription '{id}' could not be found.");
+    Err(Refused::new(StatusCode::NOT_FOUND, "SubscriptionNotFound", message))
+}
+
+/// A resource group as it writes itself.
+fn own_group<'a>(cloud: &'a Cloud, id: &str) -> Result<&'a Value, Refused> {
+    cloud.groups.get(id).ok_or_else(|| {
+        let message = format!("Resource group '{id}' could not be found.");
+        Refused::new(StatusCode::NOT_FOUND, "ResourceGroupNotFound", message)
+    })
 }
 
 fn children(cloud: &Cloud, of: Kind, id: &str) -> Result<Vec<Value>, Refused> {

@@ -26,6 +26,9 @@ pub struct Cloud {
     pub groups: BTreeMap<String, Value>,
     pub resources: BTreeMap<String, Resource>,
     pub rules: BTreeMap<String, Rules>,
+    /// What Microsoft's own just-in-time access is told to guard.
+    #[serde(default)]
+    pub jit_policies: BTreeMap<String, Value>,
     pub operations: BTreeMap<u64, Operation>,
     pub tokens: BTreeMap<String, Timestamp>,
     pub faults: Faults,

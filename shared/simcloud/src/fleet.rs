@@ -76,6 +76,7 @@ pub fn cloud(seed: u64) -> Cloud {
             groups: BTreeMap::new(),
             resources: BTreeMap::new(),
             rules: BTreeMap::new(),
+            jit_policies: BTreeMap::new(),
             operations: BTreeMap::new(),
             tokens: BTreeMap::new(),
             faults: Faults::default(),
@@ -122,6 +123,9 @@ impl Builder {
         self.firewall("edge-fw", 1, None);
         let policy = format!("{group}/providers/Microsoft.Network/firewallPolicies/hub-policy");
         self.firewall("hub-fw", 2, Some(&policy));
+        let policy = rules::jit_policy(&group, LOCATION, &self.id(Kind::VirtualMachine, "jit-1"));
+        let id = policy["id"].as_str().unwrap_or_default().to_ascii_lowercase();
+        self.cloud.jit_policies.insert(id, policy);
     }
 
     fn network(&mut self, name: &str, octet: u8, subnets: &[Subnet]) {

@@ -11,6 +11,7 @@ mod control;
 mod faults;
 mod fleet;
 mod graph;
+mod jit;
 mod kind;
 mod login;
 mod packet;

@@ -27,6 +27,11 @@ pub enum Place {
     Operation { id: String, is_result: bool },
     /// What the caller may do in a subscription or in one of its groups.
     Permissions { subscription: String, group: Option<String> },
+    /// The policies of Microsoft's own just-in-time access: of a subscription, or of a group, a location,
+    /// or both.
+    JitPolicies { subscription: String, group: Option<String>, location: Option<String> },
+    /// One of them.
+    JitPolicy { subscription: String, group: String, location: String, id: String, name: String },
     /// Azure Resource Graph.
     Graph,
 }
@@ -67,6 +72,33 @@ impl Place {
                 "operationresults",
                 it,
             ] => Self::Operation { id: own(it), is_result: true },
+            ["subscriptions", it, "providers", "microsoft.security", ref below @ ..] => match *below {
+                ["jitnetworkaccesspolicies"] => {
+                    Self::JitPolicies { subscription: own(it), group: None, location: None }
+                }
+                ["locations", location, "jitnetworkaccesspolicies"] => {
+                    Self::JitPolicies { subscription: own(it), group: None, location: Some(own(location)) }
+                }
+                _ => return None,
+            },
+            ["subscriptions", it, "resourcegroups", _, "providers", "microsoft.security", ref below @ ..] => {
+                let (subscription, group) = (own(it), id(4));
+                match *below {
+                    ["jitnetworkaccesspolicies"] => {
+                        Self::JitPolicies { subscription, group: Some(group), location: None }
+                    }
+                    ["locations", location, "jitnetworkaccesspolicies"] => {
+                        let location = Some(own(location));
+                        Self::JitPolicies { subscription, group: Some(group), location }
+                    }
+                    ["locations", location, "jitnetworkaccesspolicies", _] => {
+                        let name = decoded.iter().rfind(|it| !it.is_empty())?.clone();
+                        let id = id(words.len());
+                        Self::JitPolicy { subscription, group, location: own(location), id, name }
+                    }
+                    _ => return None,
+                }
+            }
             ["subscriptions", it, "providers", "microsoft.authorization", "permissions"] => {
                 Self::Permissions { subscription: own(it), group: None }
             }

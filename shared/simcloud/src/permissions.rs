@@ -1,6 +1,6 @@
 //! What the caller may do: which action a call needs, and who may not be given it.
 
-use crate::{cloud::Cloud, kind::Kind, path::Place, refused::Refused};
+use crate::{cloud::Cloud, jit, kind::Kind, path::Place, refused::Refused};
 use axum::http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -48,6 +48,7 @@ impl Place {
             Self::Operation { is_result: false, .. } => "Microsoft.Network/locations/operations",
             Self::Operation { is_result: true, .. } => "Microsoft.Network/locations/operationResults",
             Self::Permissions { .. } => "Microsoft.Authorization/permissions",
+            Self::JitPolicies { .. } | Self::JitPolicy { .. } => jit::TYPE,
             Self::Graph => "Microsoft.ResourceGraph/resources",
         };
         format!("{what}/{verb}")
@@ -62,14 +63,16 @@ impl Place {
         match self {
             Self::Subscriptions | Self::Graph => "/",
             Self::Groups { .. } => above("/resourcegroups"),
-            Self::Resources { .. } | Self::Operation { .. } | Self::Permissions { .. } => {
-                above("/providers/")
-            }
+            Self::Resources { .. }
+            | Self::Operation { .. }
+            | Self::Permissions { .. }
+            | Self::JitPolicies { .. } => above("/providers/"),
             Self::Subscription { .. }
             | Self::Group { .. }
             | Self::Resource { .. }
             | Self::Children { .. }
-            | Self::Child { .. } => path,
+            | Self::Child { .. }
+            | Self::JitPolicy { .. } => path,
         }
     }
 }

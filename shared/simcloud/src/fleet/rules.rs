@@ -1,7 +1,10 @@
 //! The rules that people, and Microsoft's own just-in-time access, left in the sample fleet.
 
 use super::Dice;
-use crate::rule::{Access, Direction, Ends, Properties, RuleProtocol};
+use crate::{
+    jit,
+    rule::{Access, Direction, Ends, Properties, RuleProtocol},
+};
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 
@@ -42,6 +45,32 @@ pub fn nat(address: &Value) -> Value {
             }],
         },
     }])
+}
+
+/// The policy that Microsoft's own just-in-time access has for a machine, and the request that it
+/// answered: what [`microsofts`] writes follows from them.
+pub fn jit_policy(group: &str, location: &str, machine: &str) -> Value {
+    let port = |number: u16| {
+        json!({
+            "number": number, "protocol": "*", "allowedSourceAddressPrefix": "*", "maxRequestAccessDuration": "PT3H",
+        })
+    };
+    let opened = json!({
+        "number": 22, "allowedSourceAddressPrefix": "203.0.113.9", "endTimeUtc": "2026-01-01T03:00:00.0000000Z",
+        "status": "Initiated", "statusReason": "UserRequested",
+    });
+    json!({
+        "id": format!("{group}/providers/Microsoft.Security/locations/{location}/jitNetworkAccessPolicies/default"),
+        "name": "default", "type": jit::TYPE, "location": location, "kind": "Basic",
+        "properties": {
+            "virtualMachines": [{ "id": machine, "ports": [port(22), port(3389)] }],
+            "requests": [{
+                "virtualMachines": [{ "id": machine, "ports": [opened] }],
+                "startTimeUtc": "2026-01-01T00:00:00.0000000Z", "requestor": "ann@example.com",
+            }],
+            "provisioningState": "Succeeded",
+        },
+    })
 }
 
 /// Rules as Microsoft Defender for Cloud writes them: a deny for all ports of the policy, and an allow
