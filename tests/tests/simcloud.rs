@@ -94,7 +94,7 @@ fn the_fleet_is_listed_page_by_page() {
             pages += 1;
         }
         names.dedup();
-        assert_eq!((names.len(), pages), (14, 3), "{names:?}");
+        assert_eq!((names.len(), pages), (15, 3), "{names:?}");
     }
     for (kind, at_least) in
         [("networkInterfaces", 14), ("publicIPAddresses", 12), ("virtualNetworks", 3), ("azureFirewalls", 2)]
@@ -113,6 +113,38 @@ fn the_fleet_is_listed_page_by_page() {
     let subnets =
         azure.call("GET", &azure.path("Microsoft.Network/virtualNetworks", "/main-vnet/subnets"), None);
     assert_eq!(subnets.body["value"].as_array().expect("a list").len(), 4);
+}
+
+#[test]
+fn there_is_a_machine_for_each_reason_not_to_guard_it() {
+    let azure = Azure::new(1);
+    let get = |kind: &str, rest: &str| azure.call("GET", &azure.path(kind, rest), None).body;
+    let (compute, classic) =
+        ("Microsoft.Compute/virtualMachines", "Microsoft.ClassicCompute/virtualMachines");
+    let quiet = get(compute, "/quiet-1");
+    assert_eq!(quiet["tags"], json!({ "portcullis": "disabled" }));
+    assert_eq!(passes(&azure, "quiet-1"), (true, "SSH".to_owned()), "it has a security group");
+    let old = get(classic, "");
+    let (old, more) = (&old["value"][0], &old["value"][1]);
+    assert_eq!((&old["name"], &old["type"], more), (&json!("old-1"), &json!(classic), &Value::Null));
+    assert_eq!(&get(classic, "/OLD-1"), old);
+    let names: Vec<String> = get(compute, "")["value"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|it| it["name"].to_string())
+        .collect();
+    assert!(!names.contains(&"\"old-1\"".to_owned()), "{names:?}");
+    assert_eq!(get(compute, "/spare-1")["properties"]["networkProfile"]["networkInterfaces"], json!([]));
+
+    let path = format!("/providers/Microsoft.ResourceGraph/resources?{VERSION}");
+    let query = format!("Resources | where type in~ ('{compute}', '{classic}') | project name, type, tags");
+    let rows = azure.call("POST", &path, Some(&json!({ "query": query }))).body;
+    let rows = rows["data"].as_array().expect("rows");
+    let old = json!({ "name": "old-1", "type": "microsoft.classiccompute/virtualmachines", "tags": {} });
+    assert!(rows.contains(&old), "{rows:?}");
+    let quiet = json!({ "name": "quiet-1", "type": "microsoft.compute/virtualmachines", "tags": { "portcullis": "disabled" } });
+    assert!(rows.contains(&quiet), "{rows:?}");
 }
 
 #[test]
@@ -557,11 +589,11 @@ fn resource_graph_lists_by_type() {
     let query = "Resources | where type in~ ('Microsoft.Compute/virtualMachines', 'microsoft.network/networkinterfaces') \
                  | project id, os = properties.storageProfile.osDisk.osType | order by id asc";
     let first = ask(query, None).body;
-    assert_eq!((&first["count"], &first["totalRecords"]), (&json!(20), &json!(28)));
+    assert_eq!((&first["count"], &first["totalRecords"]), (&json!(20), &json!(30)));
     let second = ask(query, first["$skipToken"].as_str()).body;
-    assert_eq!((&second["count"], &second["$skipToken"]), (&json!(8), &Value::Null));
+    assert_eq!((&second["count"], &second["$skipToken"]), (&json!(10), &Value::Null));
     assert_eq!(first["data"][0].as_object().map(|it| it.keys().len()), Some(2));
-    assert_eq!((&first["data"][0]["os"], &second["data"][7]["os"]), (&json!("Linux"), &Value::Null));
+    assert_eq!((&first["data"][0]["os"], &second["data"][9]["os"]), (&json!("Linux"), &Value::Null));
     let groups = ask("resources | where type =~ 'microsoft.network/networksecuritygroups'", None).body;
     assert_eq!(groups["data"][0]["type"], "microsoft.network/networksecuritygroups");
     assert_eq!(groups["data"][0]["resourceGroup"], "demo");

@@ -334,7 +334,11 @@ fn children(cloud: &Cloud, of: Kind, id: &str) -> Result<Vec<Value>, Refused> {
             };
             subnets.into_iter().map(tag).collect()
         }
-        Kind::VirtualMachine | Kind::NetworkInterface | Kind::PublicIpAddress | Kind::Firewall => vec![],
+        Kind::VirtualMachine
+        | Kind::ClassicMachine
+        | Kind::NetworkInterface
+        | Kind::PublicIpAddress
+        | Kind::Firewall => vec![],
     })
 }
 

@@ -179,7 +179,9 @@ impl Cloud {
                 body["properties"]["networkInterfaces"] = self.users(id, Kind::NetworkInterface);
                 body["properties"]["subnets"] = self.users(id, Kind::VirtualNetwork);
             }
-            Kind::VirtualMachine => drop(body.as_object_mut().and_then(|it| it.remove("etag"))),
+            Kind::VirtualMachine | Kind::ClassicMachine => {
+                drop(body.as_object_mut().and_then(|it| it.remove("etag")))
+            }
             Kind::NetworkInterface | Kind::PublicIpAddress | Kind::VirtualNetwork | Kind::Firewall => {}
         }
         body

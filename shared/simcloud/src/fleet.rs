@@ -42,7 +42,7 @@ const NETWORKS: [(&str, u8, &[Subnet]); 3] = [
 ];
 
 /// The machines, and their interfaces.
-const MACHINES: [(&str, Os, &[Interface]); 14] = [
+const MACHINES: [(&str, Os, &[Interface]); 15] = [
     ("web-1", Os::Linux, &[(0, 1, Some("web-1-nsg"))]),
     ("build-1", Os::Linux, &[(0, 1, Some("build-1-nsg"))]),
     ("win-1", Os::Windows, &[(0, 1, Some("win-1-nsg"))]),
@@ -57,7 +57,13 @@ const MACHINES: [(&str, Os, &[Interface]); 14] = [
     ("hub-1", Os::Linux, &[(2, 2, None)]),
     ("lab-1", Os::Linux, &[(0, 1, None)]),
     ("spare-1", Os::Linux, &[]),
+    ("quiet-1", Os::Linux, &[(0, 1, Some("quiet-1-nsg"))]),
 ];
+
+/// The machines whose owners forbid that anybody but them opens and shuts their ports.
+const FORBIDDEN: [&str; 1] = ["quiet-1"];
+/// A machine from before there was ARM: with no interface and no security group that anybody could write.
+const CLASSIC: &str = "old-1";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Os {
@@ -120,6 +126,7 @@ impl Builder {
             }
             self.machine(machine, os, interfaces.len());
         }
+        self.classic_machine(CLASSIC);
         self.firewall("edge-fw", 1, None);
         let policy = format!("{group}/providers/Microsoft.Network/firewallPolicies/hub-policy");
         self.firewall("hub-fw", 2, Some(&policy));
@@ -206,7 +213,24 @@ impl Builder {
             "osProfile": { "computerName": name, "adminUsername": "azureuser" },
             "networkProfile": { "networkInterfaces": nics },
         });
-        self.add(Kind::VirtualMachine, name, properties);
+        let id = self.add(Kind::VirtualMachine, name, properties);
+        if let Some(machine) =
+            self.cloud.resources.get_mut(&id.to_ascii_lowercase()).filter(|_| FORBIDDEN.contains(&name))
+        {
+            machine.body["tags"] = json!({ "portcullis": "disabled" });
+        }
+    }
+
+    fn classic_machine(&mut self, name: &str) {
+        let properties = json!({
+            "hardwareProfile": { "size": "Standard_D1", "platformGuestAgent": true, "deploymentName": name },
+            "storageProfile": { "operatingSystemDisk": { "operatingSystem": "Linux", "diskName": format!("{name}-disk") } },
+            "networkProfile": { "inputEndpoints": [{
+                "endpointName": "SSH", "protocol": "tcp", "publicPort": 22, "privatePort": 22, "enableDirectServerReturn": false,
+            }] },
+            "instanceView": { "status": "ReadyRole", "powerState": "Started", "computerName": name },
+        });
+        self.add(Kind::ClassicMachine, name, properties);
     }
 
     fn firewall(&mut self, name: &str, network: usize, policy: Option<&str>) {

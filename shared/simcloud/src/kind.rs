@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     VirtualMachine,
+    ClassicMachine,
     NetworkInterface,
     PublicIpAddress,
     VirtualNetwork,
@@ -15,8 +16,9 @@ pub enum Kind {
 
 impl Kind {
     /// All there are.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::VirtualMachine,
+        Self::ClassicMachine,
         Self::NetworkInterface,
         Self::PublicIpAddress,
         Self::VirtualNetwork,
@@ -28,6 +30,7 @@ impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::VirtualMachine => "Microsoft.Compute/virtualMachines",
+            Self::ClassicMachine => "Microsoft.ClassicCompute/virtualMachines",
             Self::NetworkInterface => "Microsoft.Network/networkInterfaces",
             Self::PublicIpAddress => "Microsoft.Network/publicIPAddresses",
             Self::VirtualNetwork => "Microsoft.Network/virtualNetworks",
@@ -46,7 +49,11 @@ impl Kind {
         match self {
             Self::VirtualNetwork => Some("subnets"),
             Self::SecurityGroup => Some("securityRules"),
-            Self::VirtualMachine | Self::NetworkInterface | Self::PublicIpAddress | Self::Firewall => None,
+            Self::VirtualMachine
+            | Self::ClassicMachine
+            | Self::NetworkInterface
+            | Self::PublicIpAddress
+            | Self::Firewall => None,
         }
     }
 }

@@ -28,6 +28,7 @@ pub fn of(group: &str, address: Option<Ipv4Addr>, dice: &mut Dice) -> Vec<Furnis
         "farm-subnet-nsg" => vec![tcp("Management", 1000, "22-3389", "198.51.100.0/24")],
         "duo-1-nsg" => vec![tcp("SSH", 300, "22", "*")],
         "vault-subnet-nsg" => vec![tcp("From-firewall", 400, "3389", "10.2.1.0/24")],
+        "quiet-1-nsg" => vec![tcp("SSH", 300, "22", "203.0.113.0/24")],
         "jit-1-nsg" => microsofts(&to, dice),
         _ => vec![],
     }
