@@ -598,6 +598,15 @@ fn resource_graph_lists_by_type() {
     assert_eq!(groups["data"][0]["type"], "microsoft.network/networksecuritygroups");
     assert_eq!(groups["data"][0]["resourceGroup"], "demo");
     assert!(groups["data"][0]["properties"]["securityRules"].is_array());
+    let either = "Resources | where type =~ 'microsoft.network/azurefirewalls' or type == 'microsoft.network/virtualnetworks' \
+                  | order by id asc";
+    let rows = ask(either, None).body;
+    let names = rows["data"].as_array().expect("rows").iter().map(|it| it["name"].clone());
+    assert_eq!(names.collect::<Value>(), json!(["edge-fw", "hub-fw", "edge-vnet", "hub-vnet", "main-vnet"]));
+    for column in ["id", "name", "type", "location", "resourceGroup", "subscriptionId", "tags", "properties"]
+    {
+        assert!(!rows["data"][0][column].is_null(), "{column}");
+    }
     for query in ["Resources", "Resources | where name == 'x'", "Resources | where type =~ 'x' | take 5"] {
         let refused = ask(query, None);
         assert_eq!(refused.status, 400);

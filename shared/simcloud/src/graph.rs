@@ -29,7 +29,8 @@ struct Options {
 
 /// A query that was understood.
 struct Query {
-    types: Vec<String>,
+    /// Of these types; none, where nothing was said of them yet.
+    types: Option<Vec<String>>,
     /// The columns, each with the path of its value; all of them where none is named.
     columns: Vec<(String, Vec<String>)>,
     is_descending: bool,
@@ -46,7 +47,7 @@ pub fn answer(cloud: &Cloud, body: &[u8]) -> Result<Value, Refused> {
     let is_asked = |it: &String| it.eq_ignore_ascii_case(&cloud.subscription);
     let sees_us = body.subscriptions.as_ref().is_none_or(|it| it.iter().any(is_asked));
     let resources = cloud.resources.iter().filter(|(_, it)| {
-        sees_us && query.types.iter().any(|name| name.eq_ignore_ascii_case(it.kind.name()))
+        sees_us && query.types.iter().flatten().any(|name| name.eq_ignore_ascii_case(it.kind.name()))
     });
     let mut rows: Vec<Value> = resources.map(|(id, it)| row(cloud, cloud.shown(id, it))).collect();
     if query.is_descending {
@@ -79,7 +80,8 @@ fn row(cloud: &Cloud, mut body: Value) -> Value {
 }
 
 impl Query {
-    /// `Resources | where type =~ '…'`, or `type in~ ('…', '…')`; then `project` or `order by id`.
+    /// `Resources | where type =~ '…'`, or `type in~ ('…', '…')`, or several such joined by `or`; then
+    /// `project` or `order by id`.
     fn of(text: &str) -> Result<Self, Refused> {
         let refused = || Refused::bad("BadRequest", format!("This query is not simulated: `{text}`"));
         let mut stages = text.split('|').map(str::trim);
@@ -87,12 +89,12 @@ impl Query {
         if !table.eq_ignore_ascii_case("resources") {
             return Err(refused());
         }
-        let mut query = Self { types: vec![], columns: vec![], is_descending: false };
+        let mut query = Self { types: None, columns: vec![], is_descending: false };
         for stage in stages {
             let (verb, rest) = stage.split_once(char::is_whitespace).ok_or_else(refused)?;
             let rest = rest.trim();
             match verb.to_ascii_lowercase().as_str() {
-                "where" if query.types.is_empty() => query.types = types(rest).ok_or_else(refused)?,
+                "where" if query.types.is_none() => query.types = Some(types(rest).ok_or_else(refused)?),
                 "project" if query.columns.is_empty() => query.columns = columns(rest).ok_or_else(refused)?,
                 "order" | "sort" => {
                     let words: Vec<String> = rest.split_whitespace().map(str::to_ascii_lowercase).collect();
@@ -106,7 +108,7 @@ impl Query {
                 _ => return Err(refused()),
             }
         }
-        if query.types.is_empty() { Err(refused()) } else { Ok(query) }
+        if query.types.is_none() { Err(refused()) } else { Ok(query) }
     }
 
     fn project(&self, row: Value) -> Value {
@@ -119,14 +121,44 @@ impl Query {
     }
 }
 
-/// The types of a condition such as `type =~ 'a'` or `type in~ ('a', 'b')`.
-fn types(condition: &str) -> Option<Vec<String>> {
-    let rest = condition.strip_prefix("type")?.trim_start();
-    if let Some(one) = rest.strip_prefix("=~") {
-        return Some(vec![quoted(one)?]);
+/// The types of conditions such as `type =~ 'a'` or `type in~ ('a', 'b')`, joined by `or`.
+fn types(conditions: &str) -> Option<Vec<String>> {
+    let conditions = match conditions.strip_prefix('(').and_then(|it| it.strip_suffix(')')) {
+        Some(inner) => inner.trim(),
+        None => conditions,
+    };
+    // What is quoted is the name of a type: ` or ` cannot be in one.
+    let mut types = vec![];
+    let mut rest = conditions;
+    while let Some(at) = rest.to_ascii_lowercase().find(" or ") {
+        types.extend(types_of_one(rest[..at].trim())?);
+        rest = &rest[at + " or ".len()..];
     }
-    let list = rest.strip_prefix("in~")?.trim().strip_prefix('(')?.strip_suffix(')')?;
-    list.split(',').map(quoted).collect()
+    types.extend(types_of_one(rest.trim())?);
+    Some(types)
+}
+
+/// The types of one condition.
+fn types_of_one(condition: &str) -> Option<Vec<String>> {
+    let rest = condition.strip_prefix("type")?.trim_start();
+    let listed = |it: &str| -> Option<Vec<String>> {
+        let list = it.trim().strip_prefix('(')?.strip_suffix(')')?;
+        list.split(',').map(quoted).collect()
+    };
+    // Without a tilde case counts, and types are kept in lower case.
+    let exact = |mut it: Vec<String>| {
+        it.retain(|name| !name.contains(|c: char| c.is_ascii_uppercase()));
+        it
+    };
+    if let Some(one) = rest.strip_prefix("=~") {
+        Some(vec![quoted(one)?])
+    } else if let Some(one) = rest.strip_prefix("==") {
+        Some(exact(vec![quoted(one)?]))
+    } else if let Some(many) = rest.strip_prefix("in~") {
+        listed(many)
+    } else {
+        listed(rest.strip_prefix("in")?).map(exact)
+    }
 }
 
 fn quoted(text: &str) -> Option<String> {
@@ -148,4 +180,30 @@ fn columns(list: &str) -> Option<Vec<(String, Vec<String>)>> {
         (is_word(&name) && path.iter().all(|it| is_word(it))).then_some((name, path))
     };
     list.split(',').map(column).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_name_types() {
+        let names = |text: &str| types(text).map(|it| it.join(" "));
+        for (text, wanted) in [
+            ("type =~ 'A/b'", Some("A/b")),
+            ("type == 'a/b'", Some("a/b")),
+            ("type == 'A/b'", Some("")),
+            ("type in~ ('A/b', \"c/d\")", Some("A/b c/d")),
+            ("type in ('A/b', 'c/d')", Some("c/d")),
+            ("type =~ 'a/b' or type in~ ('c/d','e/f') OR type == 'g/h'", Some("a/b c/d e/f g/h")),
+            ("(type =~ 'a/b' or type =~ 'c/d')", Some("a/b c/d")),
+            ("type =~ 'a/b' or name =~ 'c'", None),
+            ("type =~ 'a/b' and type =~ 'c/d'", None),
+            ("type =~ a/b", None),
+            ("types =~ 'a/b'", None),
+            ("type != 'a/b'", None),
+        ] {
+            assert_eq!(names(text).as_deref(), wanted, "{text}");
+        }
+    }
 }
