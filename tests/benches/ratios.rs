@@ -73,7 +73,8 @@ fn rules_and_diff() {
         target = target.grant(vec![grant], None, at(0)).target;
     }
     let held = |rules: RuleSet| {
-        let held = |(name, rule)| (name, Held { rule: Some(rule), priority: 200, etag: None });
+        let held =
+            |(name, rule)| (name, Held { rule: Some(rule), priority: 200, beside: vec![], etag: None });
         let firewall = Firewall {
             id: named("nsg"),
             kind: FirewallKind::Ordered { otherwise: Action::Deny },

@@ -1,7 +1,9 @@
 //! A simulated cloud on a socket of its own, whose time stands still until a test lets it pass.
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_simcloud::{Clock, Simcloud, serve};
+use portcullis_azure::{Arm, Bounds, Settings};
+use portcullis_domain::{Existing, TargetId};
+use portcullis_simcloud::{Clock, Faults, Simcloud, serve};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -75,6 +77,30 @@ impl Azure {
         let url = format!("http://{}", address.recv().expect("it listens"));
         let token = cloud.issue_token();
         Self { cloud, url, now, token, _stop: stop }
+    }
+
+    /// What Portcullis makes of it; writes are done at once, since time stands still.
+    pub fn guarded(&self, existing: Existing) -> portcullis_azure::Azure {
+        self.cloud.plan(Faults { operation_millis: 0, ..Faults::default() });
+        self.guarded_as_it_is(existing)
+    }
+
+    /// What Portcullis makes of it, with whatever is planned to go wrong.
+    pub fn guarded_as_it_is(&self, existing: Existing) -> portcullis_azure::Azure {
+        let settings = Settings::of_simulator(&self.url, &self.cloud.tenant());
+        let arm = Arm::new(&settings).expect("the settings are good");
+        let now = Arc::clone(&self.now);
+        let clock = Arc::new(move || *now.lock().expect("not poisoned"));
+        portcullis_azure::Azure::new(arm, Bounds::with(existing), clock)
+    }
+
+    /// The id of a machine of the fleet, as Portcullis has it.
+    pub fn machine(&self, name: &str) -> TargetId {
+        let subscription = self.cloud.subscription();
+        let id = format!(
+            "/subscriptions/{subscription}/resourcegroups/demo/providers/microsoft.compute/virtualmachines/{name}"
+        );
+        id.parse().expect("an id")
     }
 
     /// Lets time pass.

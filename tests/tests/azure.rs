@@ -125,7 +125,7 @@ fn a_lock_of_ours_keeps_the_network_out() {
     let mut locked = group("nic", vec![]);
     let target = guarded("vm", at(0)).target;
     for (name, rule) in target.rules(at(0)) {
-        let held = portcullis_domain::Held { rule: Some(rule), priority: 200, etag: None };
+        let held = portcullis_domain::Held { rule: Some(rule), priority: 200, beside: vec![], etag: None };
         locked.ours.insert(name, held);
     }
     let locked = snapshot(vec![locked]);

@@ -1,8 +1,10 @@
 //! Every implementation of a port passes the suite of that port.
 
 use portcullis_app::ports::Inventory;
-use portcullis_domain::TargetId;
+use portcullis_azure::Azure;
+use portcullis_domain::{Existing, TargetId};
 use portcullis_local::{Fleet, RedbStore};
+use portcullis_simcloud::Faults;
 use portcullis_tests::{
     contracts::{firewalls, store},
     stories::{Outside, calmly},
@@ -50,7 +52,7 @@ macro_rules! every_contract_of_firewalls {
 }
 
 every_contract_of_a_store! { redb, the_table_of_stories }
-every_contract_of_firewalls! { fleet, the_firewalls_of_stories }
+every_contract_of_firewalls! { fleet, azure, the_firewalls_of_stories }
 
 async fn redb(contract: impl AsyncFn(&RedbStore)) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -66,6 +68,20 @@ async fn fleet(contract: impl AsyncFn(&Fleet, &TargetId)) {
         let machines = fleet.machines(None, 100).await.expect("listed").items;
         let machine = machines.iter().find(|it| it.name == name).expect("in the fleet");
         contract(&fleet, &machine.id).await;
+    }
+}
+
+/// On machines with one security group, with two, with two families, with two interfaces, behind a firewall;
+/// where rules have etags of their own, and where they have their group's.
+async fn azure(contract: impl AsyncFn(&Azure, &TargetId)) {
+    for one_etag_per_group in [false, true] {
+        for name in ["web-1", "app-1", "duo-1", "farm-1", "vault-1"] {
+            let cloud = portcullis_tests::azure::Azure::new(1);
+            let azure = cloud.guarded(Existing::Override);
+            let faults = Faults { operation_millis: 0, one_etag_per_group, ..Faults::default() };
+            cloud.cloud.plan(faults);
+            contract(&azure, &cloud.machine(name)).await;
+        }
     }
 }
 

@@ -13,7 +13,7 @@ const MILLIS: SignedDuration = SignedDuration::from_millis(100);
 fn defeated(target: &Target, now: Timestamp) -> Firewall {
     let held = |(n, (name, rule)): (usize, (_, _))| {
         let priority = 200 + u16::try_from(n).expect("few");
-        (name, Held { rule: Some(rule), priority, etag: None })
+        (name, Held { rule: Some(rule), priority, beside: vec![], etag: None })
     };
     let anybody = Foreign {
         name: "anybody".to_owned(),

@@ -240,7 +240,9 @@ fn apply(snapshot: &mut Snapshot, changes: Vec<portcullis_domain::Change>) {
                     .any(|(name, held)| *name != change.name && held.priority == priority)
                     || firewall.foreign.iter().any(|it| it.priority == priority);
                 assert!(!clash, "a priority is used twice");
-                firewall.ours.insert(change.name, Held { rule: Some(rule), priority, etag: None });
+                firewall
+                    .ours
+                    .insert(change.name, Held { rule: Some(rule), priority, beside: vec![], etag: None });
             }
             ChangeTo::Delete => drop(firewall.ours.remove(&change.name)),
         }

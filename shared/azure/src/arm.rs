@@ -40,6 +40,8 @@ const GRAPH: (&str, &str) = ("/providers/Microsoft.ResourceGraph/resources", "20
 const GRAPH_PAGE: usize = 1000;
 /// How many pages a list may have. The time is over before most lists are this long.
 const PAGES_MAX: usize = 500;
+/// How often a write is sent over an etag that has changed without what it stands for.
+const RENEWALS_MAX: usize = 3;
 const READ: &str = "read from Azure";
 const LIST: &str = "list in Azure";
 const QUERY: &str = "query Azure Resource Graph";
@@ -70,6 +72,20 @@ pub enum Condition {
     /// That it is not there.
     Absent,
 }
+
+/// What a write finds whose condition does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// What it was to make.
+    Done,
+    /// What was read before it, by another etag: where rules share their group's, any write changes it.
+    AsRead(Option<String>),
+    /// Something else: somebody was there.
+    Other,
+}
+
+/// Says what is made of what is there; nothing where there is nothing.
+pub type Judge<'a> = &'a (dyn Fn(Option<&Value>) -> Found + Sync);
 
 impl Arm {
     /// A client. Nothing is asked yet.
@@ -179,12 +195,39 @@ impl Arm {
     ) -> Result<(), Error> {
         let mut request = self.request(Method::Put, path, api);
         set_body(&mut request, body);
-        self.write(path, request, condition, Goal::There).await
+        self.write(path, request, condition, Goal::There, None).await
+    }
+
+    /// PUT as [`Arm::put`] does it. Where the condition does not hold, `judge` says what to make of what is
+    /// there instead; nobody else of ours writes there meanwhile.
+    pub async fn put_unless_changed(
+        &self,
+        path: &str,
+        api: &'static str,
+        body: &Value,
+        condition: &Condition,
+        judge: Judge<'_>,
+    ) -> Result<(), Error> {
+        let mut request = self.request(Method::Put, path, api);
+        set_body(&mut request, body);
+        self.write(path, request, condition, Goal::There, Some(judge)).await
+    }
+
+    /// DELETE as [`Arm::delete`] does it, with a `judge` as [`Arm::put_unless_changed`] has one.
+    pub async fn delete_unless_changed(
+        &self,
+        path: &str,
+        api: &'static str,
+        condition: &Condition,
+        judge: Judge<'_>,
+    ) -> Result<(), Error> {
+        let request = self.request(Method::Delete, path, api);
+        self.write(path, request, condition, Goal::Gone, Some(judge)).await
     }
 
     /// DELETE, and waits until it is done; the absent is deleted already.
     pub async fn delete(&self, path: &str, api: &'static str, condition: &Condition) -> Result<(), Error> {
-        self.write(path, self.request(Method::Delete, path, api), condition, Goal::Gone).await
+        self.write(path, self.request(Method::Delete, path, api), condition, Goal::Gone, None).await
     }
 
     /// What the last answers said.
@@ -200,6 +243,7 @@ impl Arm {
         mut request: Request,
         condition: &Condition,
         goal: Goal,
+        judge: Option<Judge<'_>>,
     ) -> Result<(), Error> {
         let until = in_budget();
         let doing = match goal {
@@ -214,7 +258,10 @@ impl Arm {
         let answer = {
             let turn = timeout_at(until, self.0.turns.take(&changed(path))).await;
             let _turn = turn.map_err(|_| Error::Unavailable { doing, source: OutOfTime.into() })?;
-            self.ask(&request, until).await.map_err(|it| it.into_error(doing))?
+            match self.send(request.clone(), judge, until).await.map_err(|it| it.into_error(doing))? {
+                Some(answer) => answer,
+                None => return Ok(()),
+            }
         };
         match (answer.status, goal) {
             (404, Goal::Gone) => return Ok(()),
@@ -225,6 +272,28 @@ impl Arm {
             _ => {}
         }
         self.watch(request.url(), Progress::accepted(&answer), goal, until, doing).await
+    }
+
+    /// Sends a write until its condition holds or is seen not to; no answer where it was done before.
+    async fn send(
+        &self,
+        mut request: Request,
+        judge: Option<Judge<'_>>,
+        until: Instant,
+    ) -> Result<Option<Answer>, Failure> {
+        for _ in 0..RENEWALS_MAX {
+            let answer = self.ask(&request, until).await?;
+            let Some(judge) = judge.filter(|_| answer.status == 412) else { return Ok(Some(answer)) };
+            let there = self.ask(&asking(Method::Get, request.url().clone()), until).await?;
+            match judge(Some(&there.body).filter(|_| there.is_success())) {
+                Found::Done => return Ok(None),
+                Found::AsRead(etag) => {
+                    request.insert_header(IF_MATCH, etag.unwrap_or_else(|| "*".to_owned()));
+                }
+                Found::Other => return Ok(Some(answer)),
+            }
+        }
+        self.ask(&request, until).await.map(Some)
     }
 
     /// Looks until it is done, or the time is over.

@@ -1,17 +1,30 @@
 //! Azure: who asks, how Resource Manager is asked, and what its answers mean.
+//!
+//! Machines are found through Resource Graph, and guarded by rules in every network security group on the ways
+//! to them and, where an Azure Firewall with classic rules stands in front, by its NAT rules.
 
 mod answer;
 mod arm;
+mod azure;
 mod endpoint;
 mod login;
+mod nat;
+mod network;
 mod operation;
+mod parts;
+mod reads;
 mod refused;
 mod retry;
+mod rule;
 mod settings;
+mod topology;
 mod transport;
 mod turns;
+mod write;
 
-pub use arm::{Arm, Condition, Vitals};
+pub use arm::{Arm, Condition, Found, Judge, Vitals};
+pub use azure::{Azure, Bounds, Clock};
+pub use azure_core::credentials::Secret;
 pub use endpoint::{ForeignLink, NotAnEndpoint};
 pub use refused::{Busy, Forbidden, NoToken, OutOfTime, Refused, UnderWay};
 pub use retry::BUDGET;

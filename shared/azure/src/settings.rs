@@ -20,6 +20,18 @@ pub struct Settings {
     pub extra_root: Option<Vec<u8>>,
 }
 
+impl Settings {
+    /// A simulated cloud on this machine, which takes any application with any password.
+    pub fn of_simulator(url: &str, tenant: &str) -> Self {
+        let (client, secret) = ("portcullis".to_owned(), Secret::new("simulated"));
+        Self {
+            endpoints: Endpoints::at(url),
+            credentials: Credentials::ClientSecret { tenant: tenant.to_owned(), client, secret },
+            extra_root: None,
+        }
+    }
+}
+
 /// Where an Azure cloud is. Each is `https://` and a host; `http://` only on a loopback address, as the
 /// simulator has it.
 #[derive(Debug, Clone, PartialEq, Eq)]

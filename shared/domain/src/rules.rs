@@ -136,6 +136,8 @@ pub struct Held {
     pub rule: Option<Rule>,
     /// Where it stands.
     pub priority: u16,
+    /// Where it stands besides, if the firewall cannot say it in one rule.
+    pub beside: Vec<u16>,
     /// Its version; absent where the cloud has none.
     pub etag: Option<Etag>,
 }
@@ -238,7 +240,7 @@ pub fn diff(actual: &Snapshot, owner: &Owner, desired: &RuleSet) -> Diff {
 impl Firewall {
     fn diff(&self, owner: &Owner, desired: &RuleSet, diff: &mut Diff) {
         let mut taken: BTreeSet<u16> = self.foreign.iter().map(|it| it.priority).collect();
-        taken.extend(self.ours.values().map(|it| it.priority));
+        taken.extend(self.ours.values().flat_map(Held::priorities));
         let change = |name: &RuleName, held: Option<&Held>, to| Change {
             firewall: self.id.clone(),
             name: name.clone(),
@@ -298,7 +300,10 @@ impl Firewall {
     fn holding(&self, rule: &Rule) -> Option<Rule> {
         match (self.kind, rule) {
             (FirewallKind::Union | FirewallKind::Translating, Rule::Deny { .. }) => None,
-            (FirewallKind::Ordered { .. }, Rule::Deny { .. }) => Some(rule.clone()),
+            (FirewallKind::Ordered { .. }, Rule::Deny { .. }) => {
+                let is_met = self.families.v4 || self.families.v6;
+                is_met.then(|| rule.clone())
+            }
             (
                 FirewallKind::Ordered { .. } | FirewallKind::Union | FirewallKind::Translating,
                 Rule::Allow { gate, sources, until },
@@ -308,6 +313,12 @@ impl Firewall {
                 is_met.then_some(Rule::Allow { gate: *gate, sources, until: *until })
             }
         }
+    }
+}
+
+impl Held {
+    fn priorities(&self) -> impl Iterator<Item = u16> {
+        std::iter::once(self.priority).chain(self.beside.iter().copied())
     }
 }
 

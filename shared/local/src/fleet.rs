@@ -158,7 +158,7 @@ impl Inventory for Fleet {
 impl Group {
     fn seen_as(self, id: FirewallId) -> Firewall {
         let held = |(name, it): (RuleName, Written)| {
-            (name, Held { rule: Some(it.rule), priority: it.priority, etag: Some(it.etag) })
+            (name, Held { rule: Some(it.rule), priority: it.priority, beside: vec![], etag: Some(it.etag) })
         };
         Firewall {
             id,

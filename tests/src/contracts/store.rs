@@ -258,7 +258,7 @@ fn decided(n: i32) -> Request {
 fn shut(target: &Target) -> portcullis_domain::Firewall {
     use portcullis_domain::{Action, AddressSet, Bands, Existing, Families, Firewall, FirewallKind, Held};
     let rules = target.rules(at(1_000_000));
-    let held = |(name, rule)| (name, Held { rule: Some(rule), priority: 200, etag: None });
+    let held = |(name, rule)| (name, Held { rule: Some(rule), priority: 200, beside: vec![], etag: None });
     Firewall {
         id: named("nsg"),
         kind: FirewallKind::Ordered { otherwise: Action::Deny },

@@ -167,7 +167,12 @@ impl Cloud {
                 {
                     return Err(Refused::Clash);
                 }
-                let held = Held { rule: Some(rule.clone()), priority: *priority, etag: etag.clone() };
+                let held = Held {
+                    rule: Some(rule.clone()),
+                    priority: *priority,
+                    beside: vec![],
+                    etag: etag.clone(),
+                };
                 wall.change(now, |face| {
                     face.twins.remove(&change.name);
                     face.ours.insert(change.name.clone(), held);

@@ -147,7 +147,7 @@ impl Firewalls for Host {
         let table = self.load().await?;
         let held = |(name, it): (RuleName, Placed)| {
             let rule = table.is_as_written.then_some(it.rule);
-            (name, Held { rule, priority: it.priority, etag: None })
+            (name, Held { rule, priority: it.priority, beside: vec![], etag: None })
         };
         let firewall = Firewall {
             id: self.firewall.clone(),

@@ -1,0 +1,473 @@
+//! Azure as what the use cases need: firewalls and an inventory.
+
+use crate::{
+    Arm, nat,
+    parts::{Part, Subject, held},
+    reads::{Read, Reads},
+    rule::Shown,
+    topology::{Front, TYPES, Topology, Vm},
+    turns::Turns,
+};
+use futures_util::future::try_join_all;
+use jiff::{SignedDuration, Timestamp};
+use portcullis_app::{
+    BoxError, Error,
+    ports::{Firewalls, Inventory, Machine, Machines, OurRule},
+};
+use portcullis_domain::{
+    Action, AddressSet, Bands, Change, Existing, Families, Firewall, FirewallId, FirewallKind, Foreign, Held,
+    Owner, RuleName, Snapshot, Sources, TargetId, Way,
+};
+use serde::Deserialize;
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+    sync::Arc,
+};
+
+/// The versions of the parts of ARM that are asked.
+pub const NETWORK_API: &str = "2024-05-01";
+pub const COMPUTE_API: &str = "2024-07-01";
+pub const CLASSIC_API: &str = "2017-04-01";
+pub const SUBSCRIPTIONS_API: &str = "2022-12-01";
+/// How long it is taken for true where machines are. Resource Graph itself is seconds behind; every rule is
+/// read anew each time.
+const TOPOLOGY_MAX_AGE: SignedDuration = SignedDuration::from_secs(15);
+
+/// What time it is.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What may be seen and where our rules stand.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// Which subscriptions; none means every one that the identity sees.
+    pub subscriptions: Vec<String>,
+    /// Where our rules stand in security groups.
+    pub bands: Bands,
+}
+
+impl Bounds {
+    /// Every subscription, and the first priorities that there are: above what a portal makes of itself, which
+    /// begins at 300. With [`Existing::Respect`] the last ones, above the rules that everybody has.
+    pub fn with(existing: Existing) -> Self {
+        let (allows, denies) = match existing {
+            Existing::Override => (100..200, 200..300),
+            Existing::Respect => (3700..3900, 3900..4096),
+        };
+        Self { subscriptions: vec![], bands: Bands { allows, denies, existing } }
+    }
+}
+
+/// The machines of Azure, and the firewalls on the ways to them.
+pub struct Azure {
+    pub(crate) arm: Arm,
+    pub(crate) bounds: Bounds,
+    pub(crate) turns: Turns,
+    clock: Clock,
+    topology: tokio::sync::Mutex<Option<(Timestamp, Arc<Topology>)>>,
+    groups: Reads<Group>,
+    fronts: Reads<Value>,
+}
+
+/// A network security group, as ARM shows it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Group {
+    id: String,
+    pub(crate) properties: GroupProperties,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct GroupProperties {
+    #[serde(default)]
+    pub(crate) security_rules: Vec<Shown>,
+    #[serde(default)]
+    default_security_rules: Vec<Shown>,
+}
+
+impl Azure {
+    /// Asks nothing yet.
+    pub fn new(arm: Arm, bounds: Bounds, clock: Clock) -> Self {
+        Self {
+            arm,
+            bounds,
+            turns: Turns::default(),
+            topology: tokio::sync::Mutex::new(None),
+            groups: Reads::new(Arc::clone(&clock)),
+            fronts: Reads::new(Arc::clone(&clock)),
+            clock,
+        }
+    }
+
+    /// How ARM is asked.
+    pub fn arm(&self) -> &Arm {
+        &self.arm
+    }
+
+    /// Where machines are, as it was a few seconds ago at most.
+    pub(crate) async fn topology(&self) -> Result<Arc<Topology>, Error> {
+        let mut known = self.topology.lock().await;
+        let now = (self.clock)();
+        if let Some((at, topology)) = known.as_ref()
+            && now.duration_since(*at) < TOPOLOGY_MAX_AGE
+        {
+            return Ok(Arc::clone(topology));
+        }
+        let (rows, unseen) = self.rows().await?;
+        let topology = Arc::new(Topology::of(rows, unseen));
+        *known = Some((now, Arc::clone(&topology)));
+        Ok(topology)
+    }
+
+    /// The next one who asks is told anew.
+    async fn forget(&self) {
+        *self.topology.lock().await = None;
+    }
+
+    /// Everything that says where machines are, with what could not be seen.
+    async fn rows(&self) -> Result<(Vec<Value>, Vec<String>), Error> {
+        let types: Vec<String> = TYPES.iter().map(|it| format!("'{it}'")).collect();
+        let query = format!(
+            "Resources | where type in~ ({}) | project id, name, type, location, tags, properties | order by id asc",
+            types.join(", ")
+        );
+        match self.arm.graph(&self.bounds.subscriptions, &query).await {
+            Ok(rows) => Ok((rows, vec![])),
+            Err(error) => {
+                tracing::warn!(
+                    error = error.full(),
+                    "Resource Graph does not answer; resources are listed instead"
+                );
+                self.listed().await
+            }
+        }
+    }
+
+    /// The same from plain lists.
+    async fn listed(&self) -> Result<(Vec<Value>, Vec<String>), Error> {
+        let (mut rows, mut unseen) = (vec![], vec![]);
+        for subscription in self.subscriptions().await? {
+            for kind in TYPES {
+                let path = format!("/subscriptions/{subscription}/providers/{kind}");
+                match self.arm.list(&path, api_of(kind)).await {
+                    Ok(page) => rows.extend(page.into_iter().map(|mut row| {
+                        row["type"] = Value::from(kind);
+                        row
+                    })),
+                    // Who has no classic machines often may not list them.
+                    Err(error) => unseen.push(format!("{kind} of `{subscription}`: {}", error.full())),
+                }
+            }
+        }
+        Ok((rows, unseen))
+    }
+
+    async fn subscriptions(&self) -> Result<Vec<String>, Error> {
+        if !self.bounds.subscriptions.is_empty() {
+            return Ok(self.bounds.subscriptions.clone());
+        }
+        let all = self.arm.list("/subscriptions", SUBSCRIPTIONS_API).await?;
+        Ok(all.iter().filter_map(|it| it["subscriptionId"].as_str().map(str::to_owned)).collect())
+    }
+
+    async fn group(&self, id: &FirewallId) -> Result<Read<Group>, Error> {
+        let read = async {
+            let shown = self.arm.get(id.as_str(), NETWORK_API).await?;
+            let shown = shown.ok_or_else(|| gone(id))?;
+            serde_json::from_value(shown).map_err(|error| unreadable(id, error.into()))
+        };
+        let read = self.groups.read(id, read).await;
+        if matches!(read, Err(Error::Unavailable { .. })) {
+            self.forget().await;
+        }
+        read
+    }
+
+    /// A security group as it was last read.
+    pub(crate) fn last(&self, id: &FirewallId) -> Option<Arc<Group>> {
+        self.groups.last(id)
+    }
+
+    async fn front(&self, id: &FirewallId) -> Result<Read<Value>, Error> {
+        let read = async { self.arm.get(id.as_str(), NETWORK_API).await?.ok_or_else(|| gone(id)) };
+        let read = self.fronts.read(id, read).await;
+        if matches!(read, Err(Error::Unavailable { .. })) {
+            self.forget().await;
+        }
+        read
+    }
+
+    async fn snapshot(&self, vm: &Vm) -> Result<Snapshot, Error> {
+        let owner = Owner::from(&vm.machine.id);
+        let mut ids: Vec<&FirewallId> = vec![];
+        for group in vm.ways.iter().flat_map(|it| &it.groups) {
+            if !ids.contains(&group) {
+                ids.push(group);
+            }
+        }
+        let groups = try_join_all(ids.iter().map(|id| self.group(id)));
+        let fronts = try_join_all(vm.front.iter().map(|it| self.front(&it.id)));
+        let (groups, fronts) = tokio::try_join!(groups, fronts)?;
+        let times = groups.iter().map(|it| it.at).chain(fronts.iter().map(|it| it.at));
+        let read_at = times.min().unwrap_or_else(|| (self.clock)());
+        let mut firewalls = vec![];
+        for (id, group) in ids.iter().zip(&groups) {
+            firewalls.push(self.seen(id, &group.what, &owner, vm)?);
+        }
+        let mut snapshot = Snapshot::of(read_at, firewalls);
+        let place = |id: &FirewallId| ids.iter().position(|it| *it == id);
+        let through = |groups: &[FirewallId]| groups.iter().filter_map(place).collect::<Vec<_>>();
+        let direct = |it: &crate::topology::WayTo| Way {
+            from: it.direct.clone(),
+            through: through(&it.groups),
+            to: Some(it.address),
+        };
+        snapshot.ways = vm.ways.iter().map(direct).collect();
+        if let (Some(front), Some(read)) = (&vm.front, fronts.first()) {
+            let at = snapshot.firewalls.len();
+            let seen = front_seen(front, &read.what, &owner, vm)?;
+            snapshot.firewalls.push(seen.0);
+            snapshot.doors = seen.1;
+            let ends = vm.ways.iter().filter(|it| it.address.is_ipv4());
+            let from = crate::network::addresses(["0.0.0.0/0"]).without(&(&front.inside).into());
+            snapshot.ways.extend(ends.map(|it| Way {
+                from: from.clone(),
+                through: [vec![at], through(&it.groups)].concat(),
+                to: Some(it.address),
+            }));
+        }
+        Ok(snapshot)
+    }
+
+    /// A security group as it concerns one machine.
+    fn seen(&self, id: &FirewallId, group: &Group, owner: &Owner, vm: &Vm) -> Result<Firewall, Error> {
+        let behind = vm.behind(id);
+        let inside = vm.front.as_ref().map(|it| it.inside.clone()).unwrap_or_default();
+        let subject = Subject { name: &vm.machine.name, addresses: &behind, inside: &inside };
+        let here: AddressSet = behind.iter().fold(AddressSet::default(), |all, address| {
+            all.union(&AddressSet::from(&Sources::from(*address)))
+        });
+        let foreign = |it: &Shown| {
+            let mut foreign = it.properties.foreign(&it.name, &vm.network);
+            // Only what it does to this machine.
+            foreign.to = AddressSet::from(&foreign.to).intersection(&here).to_sources();
+            foreign
+        };
+        let rules = group.properties.security_rules.iter().filter(|it| it.properties.is_inbound());
+        let mut found: BTreeMap<RuleName, BTreeMap<Part, Shown>> = BTreeMap::new();
+        let mut others: Vec<Foreign> = vec![];
+        for it in rules {
+            match Part::of(&it.name) {
+                Some((name, _)) if name.owner == *owner && it.properties.is_under_way() => {
+                    return Err(under_way(id, &it.name));
+                }
+                Some((name, part)) => drop(found.entry(name).or_default().insert(part, it.clone())),
+                None => others.push(foreign(it)),
+            }
+        }
+        let defaults = group.properties.default_security_rules.iter();
+        others.extend(defaults.filter(|it| it.properties.is_inbound()).map(foreign));
+        let mut ours = BTreeMap::new();
+        for (name, parts) in found {
+            if name.owner == *owner {
+                let (it, twins) = held(&name, &parts, &subject, foreign);
+                others.extend(twins);
+                ours.insert(name, it);
+            } else {
+                others.extend(parts.values().map(foreign));
+                let mut priorities = parts.values().map(|it| it.properties.priority);
+                let priority = priorities.next().unwrap_or(0);
+                ours.insert(name, Held { rule: None, priority, beside: priorities.collect(), etag: None });
+            }
+        }
+        Ok(Firewall {
+            id: id.clone(),
+            kind: FirewallKind::Ordered { otherwise: Action::Deny },
+            bands: self.bounds.bands.clone(),
+            inside: AddressSet::from(&inside),
+            families: families(&behind),
+            ours,
+            foreign: others,
+        })
+    }
+
+    /// What is left of a machine that is gone: rules with its name, which nobody needs any more.
+    ///
+    /// It is asked for by itself: Resource Graph may be behind, or not see it, and the lock of a machine that
+    /// is there must stay.
+    async fn remains(&self, target: &TargetId) -> Result<Snapshot, Error> {
+        let not_found = || Error::NotFound { what: "target", name: target.to_string() };
+        let is_machine = target.as_str().contains("/providers/microsoft.compute/virtualmachines/");
+        if !is_machine || self.arm.get(target.as_str(), COMPUTE_API).await?.is_some() {
+            self.forget().await;
+            return Err(not_found());
+        }
+        let (read_at, owner) = ((self.clock)(), Owner::from(target));
+        let mut left: BTreeMap<FirewallId, Firewall> = BTreeMap::new();
+        for OurRule { firewall, name, etag } in
+            self.ours().await?.into_iter().filter(|it| it.name.owner == owner)
+        {
+            let bands = self.bounds.bands.clone();
+            let held = Held { rule: None, priority: 0, beside: vec![], etag };
+            let entry = left.entry(firewall.clone()).or_insert_with(|| Firewall {
+                id: firewall,
+                kind: FirewallKind::Ordered { otherwise: Action::Deny },
+                bands,
+                inside: AddressSet::default(),
+                families: Families { v4: false, v6: false },
+                ours: BTreeMap::new(),
+                foreign: vec![],
+            });
+            entry.ours.insert(name, held);
+        }
+        if left.is_empty() {
+            return Err(not_found());
+        }
+        Ok(Snapshot { ways: vec![], ..Snapshot::of(read_at, left.into_values().collect()) })
+    }
+}
+
+impl Vm {
+    /// The machine's addresses behind a security group.
+    pub(crate) fn behind(&self, group: &FirewallId) -> Vec<IpAddr> {
+        let ways = self.ways.iter().filter(|it| it.groups.contains(group));
+        ways.map(|it| it.address).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+}
+
+impl Firewalls for Azure {
+    async fn read(&self, target: &TargetId) -> Result<Snapshot, Error> {
+        let topology = self.topology().await?;
+        let Some(vm) = topology.machines.get(target) else { return self.remains(target).await };
+        match &vm.machine.unsupported {
+            Some(reason) => {
+                Err(Error::Broken { doing: "guard this target", source: reason.to_string().into() })
+            }
+            None => self.snapshot(vm).await,
+        }
+    }
+
+    async fn ours(&self) -> Result<Vec<OurRule>, Error> {
+        let topology = self.topology().await?;
+        let mut ours = vec![];
+        for subscription in topology.subscriptions() {
+            let path =
+                format!("/subscriptions/{subscription}/providers/Microsoft.Network/networkSecurityGroups");
+            for shown in self.arm.list(&path, NETWORK_API).await? {
+                let group: Group = serde_json::from_value(shown).map_err(|error| Error::Broken {
+                    doing: "read the security groups",
+                    source: error.into(),
+                })?;
+                ours.extend(group.ours());
+            }
+        }
+        for id in &topology.firewalls {
+            let read = self.front(id).await?;
+            let names = nat::names(&read.what).into_iter();
+            ours.extend(names.map(|name| OurRule { firewall: id.clone(), name, etag: None }));
+        }
+        Ok(ours)
+    }
+
+    async fn write(&self, target: Option<&TargetId>, changes: &[Change]) -> Result<(), Error> {
+        self.make(target, changes).await
+    }
+}
+
+impl Inventory for Azure {
+    async fn machines(&self, after: Option<&TargetId>, at_most: usize) -> Result<Machines, Error> {
+        let topology = self.topology().await?;
+        let all = topology.machines.values().map(|it| &it.machine);
+        let rest = all.filter(|it| after.is_none_or(|after| *after < it.id));
+        Ok(Machines { items: rest.take(at_most).cloned().collect(), unseen: topology.unseen.clone() })
+    }
+
+    async fn machine(&self, id: &TargetId) -> Result<Option<Machine>, Error> {
+        Ok(self.topology().await?.machines.get(id).map(|it| it.machine.clone()))
+    }
+}
+
+impl Group {
+    /// Its rules of ours, each with all its parts.
+    fn ours(&self) -> Vec<OurRule> {
+        let Ok(firewall) = self.id.to_ascii_lowercase().parse::<FirewallId>() else { return vec![] };
+        let mut found: BTreeMap<RuleName, BTreeMap<Part, Shown>> = BTreeMap::new();
+        for it in &self.properties.security_rules {
+            if let Some((name, part)) = Part::of(&it.name) {
+                found.entry(name).or_default().insert(part, it.clone());
+            }
+        }
+        let rule = |(name, parts): (RuleName, BTreeMap<Part, Shown>)| {
+            let etag = Some(crate::parts::etag(&parts));
+            OurRule { firewall: firewall.clone(), name, etag }
+        };
+        found.into_iter().map(rule).collect()
+    }
+}
+
+impl Topology {
+    /// Every subscription that something of it is in.
+    fn subscriptions(&self) -> BTreeSet<String> {
+        let ids = self.groups.iter().map(FirewallId::as_str);
+        ids.filter_map(|it| it.split('/').nth(2).map(str::to_owned)).collect()
+    }
+}
+
+fn front_seen(
+    front: &Front,
+    body: &Value,
+    owner: &Owner,
+    vm: &Vm,
+) -> Result<(Firewall, BTreeMap<portcullis_domain::Gate, std::net::SocketAddr>), Error> {
+    let state = crate::topology::text(body, "/properties/provisioningState");
+    if !["", "Succeeded", "Failed", "Canceled"].iter().any(|it| it.eq_ignore_ascii_case(state)) {
+        return Err(under_way(&front.id, "it"));
+    }
+    let seen = nat::seen(body, owner, &vm.machine.name, front);
+    let bands = Bands { allows: nat::SEATS, denies: 0..0, existing: Existing::Override };
+    let firewall = Firewall {
+        id: front.id.clone(),
+        kind: FirewallKind::Translating,
+        bands,
+        inside: AddressSet::from(&front.inside),
+        families: Families { v4: true, v6: false },
+        ours: seen.ours,
+        foreign: seen.foreign,
+    };
+    Ok((firewall, seen.doors))
+}
+
+fn families(addresses: &[IpAddr]) -> Families {
+    Families { v4: addresses.iter().any(IpAddr::is_ipv4), v6: addresses.iter().any(IpAddr::is_ipv6) }
+}
+
+fn api_of(kind: &str) -> &'static str {
+    match kind.split('/').next() {
+        Some("Microsoft.Compute") => COMPUTE_API,
+        Some("Microsoft.ClassicCompute") => CLASSIC_API,
+        Some(_) | None => NETWORK_API,
+    }
+}
+
+/// It was there when machines were last listed.
+fn gone(id: &FirewallId) -> Error {
+    Error::Unavailable { doing: "read a firewall", source: format!("`{id}` is not there any more").into() }
+}
+
+fn under_way(id: &FirewallId, what: &str) -> Error {
+    let source = format!("`{what}` in `{id}` is still being written").into();
+    Error::Unavailable { doing: "read a firewall", source }
+}
+
+fn unreadable(id: &FirewallId, error: BoxError) -> Error {
+    let source = format!("`{id}`: {error}").into();
+    Error::Broken { doing: "read a firewall", source }
+}
+
+impl fmt::Debug for Azure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Azure").field("bounds", &self.bounds).finish_non_exhaustive()
+    }
+}

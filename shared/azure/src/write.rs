@@ -1,0 +1,243 @@
+//! How changes are made: what shuts before what opens; side by side otherwise.
+
+use crate::{
+    Azure,
+    arm::{Condition, Found},
+    azure::{Group, NETWORK_API},
+    nat,
+    parts::{Part, Subject, Version, digest, parts, same_rule, versions},
+    rule::{Properties, Shown},
+    topology::Vm,
+};
+use futures_util::future::join_all;
+use portcullis_app::Error;
+use portcullis_domain::{Change, ChangeTo, FirewallId, Rule, RuleName, Sources, TargetId};
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
+
+/// How many rules a security group takes, and how many prefixes all of them together have on either side.
+/// Source: learn.microsoft.com, "Azure subscription and service limits"; that prefixes are counted together:
+/// `SecurityRuleAddressesOrPortsPerSecurityGroupLimitReached`, kubernetes-sigs/cloud-provider-azure#2725.
+pub const RULES_MAX: usize = 1000;
+pub const PREFIXES_MAX: usize = 4000;
+
+const WRITE: &str = "write the rules of a target";
+
+impl Azure {
+    /// Makes changes in phases: deletions and denies, then allows. In a phase all are made side by side; one
+    /// that fails keeps the next phase from being begun.
+    pub(crate) async fn make(&self, target: Option<&TargetId>, changes: &[Change]) -> Result<(), Error> {
+        let topology = self.topology().await?;
+        let vm = target.and_then(|it| topology.machines.get(it));
+        let opens = |it: &&Change| matches!(&it.to, ChangeTo::Put { rule: Rule::Allow { .. }, .. });
+        let (open, shut): (Vec<&Change>, Vec<&Change>) = changes.iter().partition(opens);
+        for phase in [shut, open] {
+            let mut fronts: BTreeMap<&FirewallId, Vec<&Change>> = BTreeMap::new();
+            let mut groups = vec![];
+            for change in phase {
+                if is_front(&change.firewall) {
+                    fronts.entry(&change.firewall).or_default().push(change);
+                } else {
+                    groups.push(change);
+                }
+            }
+            let groups = join_all(groups.into_iter().map(|it| self.change_group(vm, it)));
+            let fronts = join_all(fronts.into_iter().map(|(id, it)| self.change_front(vm, id, it)));
+            let (groups, fronts) = tokio::join!(groups, fronts);
+            groups.into_iter().chain(fronts).collect::<Result<(), Error>>()?;
+        }
+        Ok(())
+    }
+
+    /// One rule of ours in a security group: all its parts.
+    async fn change_group(&self, vm: Option<&Vm>, change: &Change) -> Result<(), Error> {
+        let (id, name) = (&change.firewall, &change.name);
+        let known: BTreeMap<Part, Version> =
+            versions(change.if_match.as_ref()).into_iter().map(|it| (it.part, it)).collect();
+        let wanted = match &change.to {
+            ChangeTo::Delete => BTreeMap::new(),
+            ChangeTo::Put { rule, priority } => self.placed(vm, change, rule, *priority, &known)?,
+        };
+        if let Some(group) = self.last(id) {
+            group.bear(id, name, &wanted)?;
+        }
+        let put = |(part, said): (&Part, &Properties)| {
+            let (path, version) = (rule_path(id, &part.name(name)), known.get(part).cloned());
+            let said = said.clone();
+            async move { self.put_rule(&path, &said, version.as_ref()).await }
+        };
+        for written in join_all(wanted.iter().map(put)).await {
+            written?;
+        }
+        let stale = known.values().filter(|it| !wanted.contains_key(&it.part));
+        let delete = stale.map(|it| (rule_path(id, &it.part.name(name)), Some(it)));
+        let unread =
+            (known.is_empty() && wanted.is_empty()).then(|| (rule_path(id, &name.to_string()), None));
+        for (path, version) in delete.chain(unread) {
+            self.delete_rule(&path, version).await?;
+        }
+        Ok(())
+    }
+
+    /// The parts of a rule of ours, each with its priority.
+    fn placed(
+        &self,
+        vm: Option<&Vm>,
+        change: &Change,
+        rule: &Rule,
+        priority: u16,
+        known: &BTreeMap<Part, Version>,
+    ) -> Result<BTreeMap<Part, Properties>, Error> {
+        let vm =
+            vm.ok_or_else(|| Error::NotFound { what: "machine of the rule", name: change.name.to_string() })?;
+        let behind = vm.behind(&change.firewall);
+        let inside = vm.front.as_ref().map_or_else(Sources::default, |it| it.inside.clone());
+        let subject = Subject { name: &vm.machine.name, addresses: &behind, inside: &inside };
+        let bands = &self.bounds.bands;
+        let band = match rule {
+            Rule::Deny { .. } => bands.denies.clone(),
+            Rule::Allow { .. } => bands.allows.clone(),
+        };
+        let last = self.last(&change.firewall);
+        let mut taken = last.as_ref().map(|it| it.taken()).unwrap_or_default();
+        taken.insert(priority);
+        let mut parts = parts(rule, &subject);
+        for (n, (part, said)) in parts.iter_mut().enumerate() {
+            let there = || last.as_ref().and_then(|it| it.priority_of(&part.name(&change.name)));
+            let kept = known.get(part).map(|it| it.priority).or_else(there).filter(|it| band.contains(it));
+            said.priority = match (n, kept) {
+                (0, _) => priority,
+                (_, Some(kept)) if kept != priority => kept,
+                (_, Some(_) | None) => {
+                    free(&band, priority, &taken).ok_or_else(|| no_room(&change.firewall))?
+                }
+            };
+            taken.insert(said.priority);
+        }
+        Ok(parts)
+    }
+
+    async fn put_rule(&self, path: &str, said: &Properties, version: Option<&Version>) -> Result<(), Error> {
+        let condition = match version {
+            Some(Version { etag: Some(etag), .. }) => Condition::Match(etag.clone()),
+            Some(Version { etag: None, .. }) => Condition::None,
+            None => Condition::Absent,
+        };
+        let judge = |found: Option<&Value>| match (found.and_then(shown), version) {
+            (Some(found), _) if found.properties.is_done() && same_rule(&found.properties, said) => {
+                Found::Done
+            }
+            (Some(found), Some(version)) => found.unless_changed(version),
+            (Some(_), None) | (None, _) => Found::Other,
+        };
+        self.arm
+            .put_unless_changed(path, NETWORK_API, &json!({ "properties": said }), &condition, &judge)
+            .await
+    }
+
+    async fn delete_rule(&self, path: &str, version: Option<&Version>) -> Result<(), Error> {
+        let condition = match version.and_then(|it| it.etag.clone()) {
+            Some(etag) => Condition::Match(etag),
+            None => Condition::None,
+        };
+        let judge = |found: Option<&Value>| match (found.and_then(shown), version) {
+            (None, _) => Found::Done,
+            (Some(found), Some(version)) => found.unless_changed(version),
+            (Some(_), None) => Found::Other,
+        };
+        self.arm.delete_unless_changed(path, NETWORK_API, &condition, &judge).await
+    }
+
+    /// The rules of ours in an Azure Firewall: it is written as a whole, so all of them at once, over what is
+    /// there when it is our turn.
+    async fn change_front(
+        &self,
+        vm: Option<&Vm>,
+        id: &FirewallId,
+        changes: Vec<&Change>,
+    ) -> Result<(), Error> {
+        let _turn = self.turns.take(id.as_str()).await;
+        let machine = vm.map_or("", |it| it.machine.name.as_str());
+        let front = vm.and_then(|it| it.front.as_ref()).filter(|it| it.id == *id);
+        let body = self.arm.get(id.as_str(), NETWORK_API).await?;
+        let body = body.ok_or_else(|| Error::NotFound { what: "firewall", name: id.to_string() })?;
+        let changes: Vec<_> = changes.into_iter().map(|it| (&it.name, &it.to)).collect();
+        let Some(wanted) = nat::changed(&body, &changes, machine, front) else { return Ok(()) };
+        let etag = body["etag"].as_str().map(|it| Condition::Match(it.to_owned()));
+        self.arm.put(id.as_str(), NETWORK_API, &wanted, &etag.unwrap_or(Condition::None)).await
+    }
+}
+
+impl Group {
+    /// Every priority that is taken inbound.
+    fn taken(&self) -> BTreeSet<u16> {
+        let rules = self.properties.security_rules.iter().filter(|it| it.properties.is_inbound());
+        rules.map(|it| it.properties.priority).collect()
+    }
+
+    fn priority_of(&self, name: &str) -> Option<u16> {
+        let mut rules = self.properties.security_rules.iter();
+        rules.find(|it| it.name.eq_ignore_ascii_case(name)).map(|it| it.properties.priority)
+    }
+
+    /// Whether it takes these parts of a rule besides everything else; otherwise why not.
+    fn bear(
+        &self,
+        id: &FirewallId,
+        name: &RuleName,
+        wanted: &BTreeMap<Part, Properties>,
+    ) -> Result<(), Error> {
+        let mine: BTreeSet<String> = wanted.keys().map(|it| it.name(name).to_ascii_lowercase()).collect();
+        let others: Vec<&Properties> = self
+            .properties
+            .security_rules
+            .iter()
+            .filter(|it| !mine.contains(&it.name.to_ascii_lowercase()))
+            .map(|it| &it.properties)
+            .collect();
+        let all = || others.iter().copied().chain(wanted.values());
+        let counted = [
+            ("rules", all().count(), RULES_MAX),
+            ("source prefixes", all().map(|it| it.sources().len()).sum(), PREFIXES_MAX),
+            ("destination prefixes", all().map(|it| it.destinations().len()).sum(), PREFIXES_MAX),
+        ];
+        // What only shuts or shrinks is not held up by a group that is full already.
+        match counted.into_iter().find(|(_, count, max)| max < count) {
+            Some((what, count, max)) if !wanted.is_empty() => {
+                let source = format!("`{id}` would have `{count}` {what}: at most {max}").into();
+                Err(Error::Broken { doing: WRITE, source })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl Shown {
+    fn unless_changed(self, version: &Version) -> Found {
+        if digest(&self.properties) == version.digest { Found::AsRead(self.etag) } else { Found::Other }
+    }
+}
+
+fn shown(value: &Value) -> Option<Shown> {
+    serde_json::from_value(value.clone()).ok()
+}
+
+pub fn is_front(id: &FirewallId) -> bool {
+    id.as_str().to_ascii_lowercase().contains("/azurefirewalls/")
+}
+
+fn rule_path(group: &FirewallId, name: &str) -> String {
+    format!("{group}/securityRules/{name}")
+}
+
+/// The free priority of a band that is nearest.
+fn free(band: &Range<u16>, near: u16, taken: &BTreeSet<u16>) -> Option<u16> {
+    band.clone().filter(|it| !taken.contains(it)).min_by_key(|it| it.abs_diff(near))
+}
+
+fn no_room(id: &FirewallId) -> Error {
+    Error::Broken { doing: WRITE, source: format!("no priority is left in our band of `{id}`").into() }
+}
