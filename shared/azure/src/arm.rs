@@ -263,13 +263,14 @@ impl Arm {
                 None => return Ok(()),
             }
         };
-        match (answer.status, goal) {
-            (404, Goal::Gone) => return Ok(()),
-            (404, Goal::There) => {
-                return Err(Error::NotFound { what: "resource in Azure", name: changed(path) });
-            }
-            _ if !answer.is_success() => return Err(Said::of(&answer).into_error(doing)),
-            _ => {}
+        if answer.status == 404 {
+            return match goal {
+                Goal::There => Err(Error::NotFound { what: "resource in Azure", name: changed(path) }),
+                Goal::Gone => Ok(()),
+            };
+        }
+        if !answer.is_success() {
+            return Err(Said::of(&answer).into_error(doing));
         }
         self.watch(request.url(), Progress::accepted(&answer), goal, until, doing).await
     }

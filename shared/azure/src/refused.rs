@@ -11,16 +11,30 @@ use std::{
 };
 
 /// What Azure says of a call that it does not do, or of a write that came to nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{status} `{code}`: {message}")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// The HTTP status.
+    /// The HTTP status; that of a success where a write was accepted first.
     pub status: u16,
     /// What programs go by.
     pub code: String,
     /// What people read.
     pub message: String,
 }
+
+impl Display for Refused {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { status, code, message } = self;
+        match (code.as_str(), (200..300).contains(status)) {
+            ("", true) => f.write_str("it came to nothing")?,
+            ("", false) => write!(f, "{status}")?,
+            (code, true) => write!(f, "`{code}`")?,
+            (code, false) => write!(f, "{status} `{code}`")?,
+        }
+        if message.is_empty() { Ok(()) } else { write!(f, ": {message}") }
+    }
+}
+
+impl std::error::Error for Refused {}
 
 /// A call that the identity may not make: a person has to grant it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -311,6 +325,17 @@ mod tests {
             assert!(matches!(kind(code), Error::Conflict), "{code}");
         }
         assert!(matches!(kind("QuotaExceeded"), Error::Broken { .. }));
+    }
+
+    #[test]
+    fn a_no_is_one_line() {
+        let line = |status, code: &str, message: &str| {
+            Refused { status, code: code.to_owned(), message: message.to_owned() }.to_string()
+        };
+        assert_eq!(line(409, "ScopeLocked", "It is locked."), "409 `ScopeLocked`: It is locked.");
+        assert_eq!(line(503, "", ""), "503");
+        assert_eq!(line(200, "QuotaExceeded", "No."), "`QuotaExceeded`: No.");
+        assert_eq!(line(200, "", ""), "it came to nothing");
     }
 
     #[test]

@@ -215,3 +215,47 @@ impl ClientAssertion for FileAssertion {
         Ok(text.trim().to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cloud_has_its_places() {
+        let places = |name: &str| {
+            let it = name.parse::<CloudName>().map(CloudName::endpoints);
+            it.map(|it| (it.scope(), it.arm, it.authority))
+        };
+        let expected = |arm: &str, authority: &str| {
+            Ok((format!("{arm}/.default"), arm.to_owned(), authority.to_owned()))
+        };
+        let login = "https://login.microsoftonline.com";
+        assert_eq!(places("public"), expected("https://management.azure.com", login));
+        let login = "https://login.microsoftonline.us";
+        assert_eq!(places("usgovernment"), expected("https://management.usgovcloudapi.net", login));
+        let login = "https://login.chinacloudapi.cn";
+        assert_eq!(places("China"), expected("https://management.chinacloudapi.cn", login));
+        let nowhere = places("germany").expect_err("it was closed in 2021").to_string();
+        assert!(nowhere.contains("`germany`") && nowhere.contains("`usgovernment`"), "{nowhere}");
+        for cloud in CloudName::ALL {
+            assert_eq!(cloud.to_string().parse(), Ok(cloud));
+        }
+    }
+
+    #[test]
+    fn a_slash_at_the_end_of_an_audience_is_no_part_of_its_scope() {
+        let audience = "https://management.core.windows.net/".to_owned();
+        let endpoints = Endpoints { audience, ..Endpoints::public() };
+        assert_eq!(endpoints.scope(), "https://management.core.windows.net/.default");
+    }
+
+    #[tokio::test]
+    async fn an_assertion_is_read_each_time() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let assertion = FileAssertion::new(file.path());
+        for text in ["first", "second"] {
+            std::fs::write(file.path(), format!("{text}\n")).expect("writes");
+            assert_eq!(assertion.secret(None).await.expect("reads"), text);
+        }
+    }
+}

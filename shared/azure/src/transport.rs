@@ -13,7 +13,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, io, sync::Arc, time::Duration};
 
 /// How long it may take to reach a host.
 pub const CONNECT_MAX: Duration = Duration::from_secs(3);
@@ -54,6 +54,8 @@ struct InClear(String);
 enum Lost {
     #[error("`{0}` cannot be reached")]
     Unreachable(String, #[source] hyper_util::client::legacy::Error),
+    #[error("`{0}` has no certificate that is trusted here")]
+    Untrusted(String, #[source] hyper_util::client::legacy::Error),
     #[error("`{0}` did not answer")]
     Unanswered(String, #[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("`{0}` did not answer within {secs} s", secs = REQUEST_MAX.as_secs())]
@@ -132,7 +134,10 @@ impl HttpClient for Transport {
         let sent = sent.body(Full::new(body)).map_err(|it| other(it.into()))?;
         let answer = async {
             let answer = self.client.request(sent).await.map_err(|error| {
-                if error.is_connect() {
+                if is_untrusted(&error) {
+                    // Waiting does not help: a person has to see to it.
+                    Error::new(ErrorKind::Other, Lost::Untrusted(host.clone(), error))
+                } else if error.is_connect() {
                     Error::new(ErrorKind::Connection, Lost::Unreachable(host.clone(), error))
                 } else {
                     Error::new(ErrorKind::Io, Lost::Unanswered(host.clone(), error.into()))
@@ -152,6 +157,21 @@ impl HttpClient for Transport {
         let too_late = |_| Error::new(ErrorKind::Io, Lost::TooLate(host.clone()));
         tokio::time::timeout(REQUEST_MAX, answer).await.map_err(too_late)?
     }
+}
+
+/// Is a certificate what is wrong? `io::Error` does not say what it holds as its source.
+fn is_untrusted(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
+            return true;
+        }
+        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(held) => Some(held),
+            None => error.source(),
+        };
+    }
+    false
 }
 
 fn host(url: &Url) -> String {

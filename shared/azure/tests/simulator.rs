@@ -256,6 +256,11 @@ async fn tls_is_trusted_by_its_root_only() {
     let written = Arm::new(&trusting).expect("a root").put(&path, API, &allow(100), &Condition::None).await;
     written.expect("links are followed over TLS");
 
+    let start = Instant::now();
+    let error = azure.arm().list("/subscriptions", API).await.expect_err("not trusted");
+    assert!(matches!(error, Error::Broken { .. }) && start.elapsed().as_secs() < 5, "{}", error.full());
+    assert!(error.full().contains("`localhost` has no certificate"), "{}", error.full());
+
     let rubbish = Settings { extra_root: Some(vec![1, 2, 3]), ..azure.settings() };
     assert!(matches!(Arm::new(&rubbish), Err(Error::Broken { .. })));
 }
