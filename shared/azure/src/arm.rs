@@ -129,7 +129,7 @@ impl Arm {
 
     /// GET; none for 404. `path` is absolute below the endpoint, such as `/subscriptions/…`.
     pub async fn get(&self, path: &str, api: &'static str) -> Result<Option<Value>, Error> {
-        let request = self.request(Method::Get, path, api);
+        let request = self.request(Method::Get, path, api, READ)?;
         let answer = self.ask(&request, in_budget()).await.map_err(|it| it.into_error(READ))?;
         if answer.status == 404 { Ok(None) } else { body(answer, READ).map(Some) }
     }
@@ -137,7 +137,7 @@ impl Arm {
     /// All pages of a list.
     pub async fn list(&self, path: &str, api: &'static str) -> Result<Vec<Value>, Error> {
         let until = in_budget();
-        let mut request = self.request(Method::Get, path, api);
+        let mut request = self.request(Method::Get, path, api, LIST)?;
         let mut all = vec![];
         for _ in 0..PAGES_MAX {
             let answer = self.ask(&request, until).await.map_err(|it| it.into_error(LIST))?;
@@ -145,8 +145,7 @@ impl Arm {
                 return Err(Error::NotFound { what: "resource in Azure", name: path.to_owned() });
             }
             let mut page = body(answer, LIST)?;
-            let Value::Array(items) = page["value"].take() else { return Err(odd(LIST, "`value`")) };
-            all.extend(items);
+            all.extend(items(&mut page, "value").ok_or_else(|| odd(LIST, "`value`"))?);
             match page["nextLink"].as_str().filter(|it| !it.is_empty()) {
                 Some(next) => request = asking(Method::Get, self.link(next, LIST)?),
                 None => return Ok(all),
@@ -168,12 +167,11 @@ impl Arm {
         }
         let mut all = vec![];
         for _ in 0..PAGES_MAX {
-            let mut request = self.request(Method::Post, path, api);
+            let mut request = self.request(Method::Post, path, api, QUERY)?;
             set_body(&mut request, &asked);
             let answer = self.ask(&request, until).await.map_err(|it| it.into_error(QUERY))?;
             let mut page = body(answer, QUERY)?;
-            let Value::Array(rows) = page["data"].take() else { return Err(odd(QUERY, "`data`")) };
-            all.extend(rows);
+            all.extend(items(&mut page, "data").ok_or_else(|| odd(QUERY, "`data`"))?);
             match page["$skipToken"].as_str().filter(|it| !it.is_empty()) {
                 Some(token) => asked["options"]["$skipToken"] = json!(token),
                 // Rows are missing that cannot be asked for: the query has a limit, or no `id`.
@@ -193,7 +191,7 @@ impl Arm {
         body: &Value,
         condition: &Condition,
     ) -> Result<(), Error> {
-        let mut request = self.request(Method::Put, path, api);
+        let mut request = self.request(Method::Put, path, api, WRITE)?;
         set_body(&mut request, body);
         self.write(path, request, condition, Goal::There, None).await
     }
@@ -208,7 +206,7 @@ impl Arm {
         condition: &Condition,
         judge: Judge<'_>,
     ) -> Result<(), Error> {
-        let mut request = self.request(Method::Put, path, api);
+        let mut request = self.request(Method::Put, path, api, WRITE)?;
         set_body(&mut request, body);
         self.write(path, request, condition, Goal::There, Some(judge)).await
     }
@@ -221,13 +219,14 @@ impl Arm {
         condition: &Condition,
         judge: Judge<'_>,
     ) -> Result<(), Error> {
-        let request = self.request(Method::Delete, path, api);
+        let request = self.request(Method::Delete, path, api, DELETE)?;
         self.write(path, request, condition, Goal::Gone, Some(judge)).await
     }
 
     /// DELETE, and waits until it is done; the absent is deleted already.
     pub async fn delete(&self, path: &str, api: &'static str, condition: &Condition) -> Result<(), Error> {
-        self.write(path, self.request(Method::Delete, path, api), condition, Goal::Gone, None).await
+        let request = self.request(Method::Delete, path, api, DELETE)?;
+        self.write(path, request, condition, Goal::Gone, None).await
     }
 
     /// What the last answers said.
@@ -372,8 +371,10 @@ impl Arm {
         heard.writes_left = answer.writes_left.or(heard.writes_left);
     }
 
-    fn request(&self, method: Method, path: &str, api: &str) -> Request {
-        asking(method, self.0.endpoint.path(path, api))
+    fn request(&self, method: Method, path: &str, api: &str, doing: &'static str) -> Result<Request, Error> {
+        let url = self.0.endpoint.path(path, api);
+        let url = url.map_err(|it| Error::Broken { doing, source: it.into() })?;
+        Ok(asking(method, url))
     }
 
     fn link(&self, link: &str, doing: &'static str) -> Result<Url, Error> {
@@ -440,6 +441,11 @@ fn body(answer: Answer, doing: &'static str) -> Result<Value, Error> {
         return Err(Said::of(&answer).into_error(doing));
     }
     if answer.body.is_null() { Err(odd(doing, "JSON")) } else { Ok(answer.body) }
+}
+
+/// Takes the items out of a page.
+fn items(page: &mut Value, name: &str) -> Option<Vec<Value>> {
+    page.get_mut(name)?.as_array_mut().map(std::mem::take)
 }
 
 fn unusable(source: impl Into<BoxError>) -> Error {

@@ -40,6 +40,11 @@ pub struct Endpoint {
 #[error("`{0}` is no endpoint: it is `https://` and a host, or `http://` and a loopback address")]
 pub struct NotAnEndpoint(pub String);
 
+/// A text that is no path of a resource.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no path of a resource: names between slashes, none of them `.` or `..`")]
+pub struct NotAPath(pub String);
+
 /// A link in an answer that leads elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the answer links to `{link}`, which is not at `{endpoint}`: no token goes there")]
@@ -79,12 +84,17 @@ impl Endpoint {
         (self.real.scheme() == "http").then(|| self.origin.clone())
     }
 
-    /// A path below it.
-    pub fn path(&self, path: &str, api: &str) -> Url {
+    /// A path below it. Ids come from callers: none may lead from what was checked to another resource.
+    pub fn path(&self, path: &str, api: &str) -> Result<Url, NotAPath> {
         let mut url = self.shown.clone();
         url.set_path(path);
+        let is_kept = url.path().split('/').count() == path.split('/').count();
+        let is_plain = !path.contains(|it: char| it == '\\' || it.is_control());
+        if !(path.starts_with('/') && is_kept && is_plain) {
+            return Err(NotAPath(path.to_owned()));
+        }
         url.query_pairs_mut().append_pair("api-version", api);
-        url
+        Ok(url)
     }
 
     /// A link of an answer, as `azure_core` is told it.
@@ -141,16 +151,24 @@ mod tests {
 
     #[test]
     fn what_goes_in_clear_is_shown_as_https_on_the_same_port() {
-        let shown = |text| Endpoint::of(text).map(|it| it.path("/a b", "v").to_string());
-        assert_eq!(
-            shown("http://127.0.0.1:7423").as_deref(),
-            Ok("https://127.0.0.1:7423/a%20b?api-version=v")
-        );
-        assert_eq!(shown("http://localhost").as_deref(), Ok("https://localhost:80/a%20b?api-version=v"));
-        assert_eq!(shown("https://example.com").as_deref(), Ok("https://example.com/a%20b?api-version=v"));
+        let shown = |text| Endpoint::of(text).map(|it| it.shown().join("/x").expect("a URL").to_string());
+        assert_eq!(shown("http://127.0.0.1:7423").as_deref(), Ok("https://127.0.0.1:7423/x"));
+        assert_eq!(shown("http://localhost").as_deref(), Ok("https://localhost:80/x"));
+        assert_eq!(shown("https://example.com").as_deref(), Ok("https://example.com/x"));
         let clear = |text| Endpoint::of(text).ok().and_then(|it| it.clear());
         assert_eq!(clear("https://127.0.0.1:7423"), None);
         assert_eq!(clear("http://localhost"), Some(Origin { host: "localhost".to_owned(), port: 80 }));
+    }
+
+    #[test]
+    fn a_path_leads_where_it_says() {
+        let endpoint = Endpoint::of("https://example.com").expect("an endpoint");
+        let path = |path: &str| endpoint.path(path, "v").map(|it| it.to_string());
+        assert_eq!(path("/a b/(c)").as_deref(), Ok("https://example.com/a%20b/(c)?api-version=v"));
+        assert_eq!(path("/a?b#c").as_deref(), Ok("https://example.com/a%3Fb%23c?api-version=v"));
+        for bad in ["/a/../b", "/a/%2e%2E/b", "/a/./b", "/a/..", "/a\\..\\b", "/a\tb", "a", "", "//../a"] {
+            assert_eq!(path(bad), Err(NotAPath(bad.to_owned())));
+        }
     }
 
     #[test]

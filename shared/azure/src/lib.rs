@@ -25,7 +25,7 @@ mod write;
 pub use arm::{Arm, Condition, Found, Judge, Vitals};
 pub use azure::{Azure, Bounds, Clock};
 pub use azure_core::credentials::Secret;
-pub use endpoint::{ForeignLink, NotAnEndpoint};
+pub use endpoint::{ForeignLink, NotAPath, NotAnEndpoint};
 pub use refused::{Busy, Forbidden, NoToken, OutOfTime, Refused, UnderWay};
 pub use retry::BUDGET;
 pub use settings::{CloudName, Credentials, Endpoints, FileAssertion, NoCloud, Settings};

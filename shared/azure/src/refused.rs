@@ -226,22 +226,25 @@ fn forbidden(message: String) -> Forbidden {
     Forbidden { action, scope, message }
 }
 
-/// Is it the network, or somebody who is busy? A token that is refused stays refused.
+/// Is it the network, or somebody who is busy? A token that is refused stays refused. 410 is what a machine's
+/// metadata service says while it is renewed
+/// (<https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#error-handling>).
 fn is_passing_error(error: &azure_core::Error) -> bool {
     let is_passing = |error: &azure_core::Error| match error.kind() {
         ErrorKind::Io | ErrorKind::Connection => true,
         ErrorKind::HttpResponse { status, .. } => {
-            matches!(u16::from(*status), 408 | 429 | 500 | 502 | 503 | 504)
+            matches!(u16::from(*status), 408 | 410 | 429 | 500 | 502 | 503 | 504)
         }
         ErrorKind::DataConversion | ErrorKind::Credential | ErrorKind::Other => false,
     };
-    let mut inner = error.source();
-    let mut is_one = is_passing(error);
-    while let Some(it) = inner {
-        is_one |= it.downcast_ref::<azure_core::Error>().is_some_and(is_passing);
-        inner = it.source();
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref::<azure_core::Error>().is_some_and(is_passing) {
+            return true;
+        }
+        next = error.source();
     }
-    is_one
+    false
 }
 
 /// The whole chain of sources, each said once.

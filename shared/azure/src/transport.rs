@@ -187,7 +187,7 @@ impl fmt::Debug for Transport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endpoint::Endpoint;
+    use crate::{endpoint::Endpoint, refused::Failure};
 
     #[test]
     fn tokens_stay_private() {
@@ -219,5 +219,20 @@ mod tests {
         assert_eq!(goes(&transport, "http://10.0.0.4/x", false), None);
         let there = "http://127.0.0.1:7423/metadata/identity/oauth2/token";
         assert_eq!(goes(&at(Some("http://127.0.0.1:7423")), metadata, false), own(there));
+    }
+
+    #[tokio::test]
+    async fn who_cannot_be_reached_is_named_once() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+        let url = format!("http://{}/x", listener.local_addr().expect("an address"));
+        drop(listener);
+        let transport = Transport::new(BTreeSet::new(), None, None).expect("no root to go wrong");
+        let request = Request::new(url.parse().expect("a URL"), azure_core::http::Method::Get);
+        let error = transport.execute_request(&request).await.expect_err("nobody listens");
+        assert_eq!(*error.kind(), ErrorKind::Connection);
+        let Failure::Passing { source, after: None } = Failure::unanswered(&error) else { panic!("{error}") };
+        let line = source.to_string();
+        assert!(line.starts_with("`127.0.0.1` cannot be reached: "), "{line}");
+        assert_eq!(line.matches("refused").count(), 1, "{line}");
     }
 }

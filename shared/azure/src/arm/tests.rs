@@ -359,6 +359,10 @@ async fn what_is_odd_is_said() {
     ] {
         assert!(error.full().contains("has no JSON"), "{}", error.full());
     }
+    let (arm, _) = scripted(|_, _| says(200, json!([1])));
+    assert!(matches!(arm.list(GROUP, API).await, Err(Error::Broken { .. })), "no object");
+    assert!(matches!(arm.graph(&[], "Resources").await, Err(Error::Broken { .. })), "no object");
+    assert!(matches!(arm.get("/a/../b", API).await, Err(Error::Broken { .. })), "no path");
     let (arm, _) = scripted(|_, _| refuses(404, "ResourceNotFound"));
     assert_eq!(arm.get(GROUP, API).await.expect("nothing"), None);
     assert!(matches!(arm.list(GROUP, API).await, Err(Error::NotFound { .. })));
