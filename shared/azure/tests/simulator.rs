@@ -3,8 +3,8 @@
 use azure_core::credentials::Secret;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::Error;
-use portcullis_azure::{Arm, Condition, Credentials, Endpoints, FileAssertion, Settings};
-use portcullis_simcloud::{Fault, Faults, On, Planned, Simcloud, Tls, serve};
+use portcullis_azure::{Arm, Condition, Credentials, Endpoints, FileAssertion, Forbidden, Settings};
+use portcullis_simcloud::{Fault, Faults, On, Permissions, Planned, Simcloud, Tls, serve};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, io::Write as _, sync::Arc};
 use tokio::{net::TcpListener, sync::oneshot, time::Instant};
@@ -115,8 +115,10 @@ async fn reads_pages_and_queries() {
     assert!(arm.graph(&["other".to_owned()], query).await.expect("no rows").is_empty());
     assert!(matches!(arm.graph(&own, "drop all").await, Err(Error::Broken { .. })));
 
-    let skew = arm.vitals().skew(now(azure.start));
-    assert!(skew.is_some(), "its answers have a date");
+    let vitals = arm.vitals();
+    let skew = vitals.skew(now(azure.start)).expect("answers have a date");
+    assert!(skew.abs() < SignedDuration::from_secs(2), "{skew}");
+    assert!(vitals.reads_left.is_some() && vitals.writes_left.is_none(), "{vitals:?}");
 }
 
 #[tokio::test]
@@ -225,6 +227,20 @@ async fn a_token_of_somebody_else_needs_a_person() {
     let forgets = Arm::new(&settings).expect("good settings").list("/subscriptions", API).await;
     let error = forgets.expect_err("its tokens are not known here");
     assert!(matches!(&error, Error::Broken { .. }) && error.full().contains("401"), "{}", error.full());
+}
+
+#[tokio::test]
+async fn a_missing_right_is_named() {
+    let azure = Azure::new().await;
+    let (arm, path) = (azure.arm(), azure.rule("Ours"));
+    azure.cloud.permit(Permissions { actions: Some(vec!["Microsoft.Network/*/read".to_owned()]) });
+    let error = arm.put(&path, API, &allow(100), &Condition::None).await.expect_err("only reads");
+    let Error::Broken { source, .. } = error else { panic!("{error:?}") };
+    let forbidden = source.downcast::<Forbidden>().expect("typed");
+    let write = "Microsoft.Network/networkSecurityGroups/securityRules/write";
+    assert_eq!(forbidden.action.as_deref(), Some(write));
+    let scope = forbidden.scope.as_deref().expect("a scope");
+    assert!(scope.eq_ignore_ascii_case(&path), "{scope}");
 }
 
 #[tokio::test]
