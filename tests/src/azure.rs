@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use portcullis_azure::{Arm, Bounds, Settings};
 use portcullis_domain::{Existing, TargetId};
-use portcullis_simcloud::{Clock, Faults, Simcloud, serve};
-use serde_json::Value;
+use portcullis_simcloud::{Clock, Faults, Permissions, Simcloud, serve};
+use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -14,6 +14,17 @@ use tokio::{net::TcpListener, sync::oneshot};
 
 /// What callers of the network's part of ARM send.
 pub const VERSION: &str = "api-version=2024-05-01";
+
+/// A caller on the Internet.
+pub const ANN: &str = "203.0.113.9";
+
+/// A rule that lets [`ANN`] in.
+pub fn allow(priority: u16) -> Value {
+    json!({ "properties": {
+        "protocol": "Tcp", "sourcePortRange": "*", "destinationPortRange": "22", "sourceAddressPrefixes": [ANN],
+        "destinationAddressPrefix": "*", "access": "Allow", "priority": priority, "direction": "Inbound",
+    }})
+}
 
 /// The cloud, and how it is called.
 #[derive(Debug)]
@@ -162,6 +173,11 @@ impl Azure {
     pub fn path(&self, kind: &str, rest: &str) -> String {
         let subscription = self.cloud.subscription();
         format!("/subscriptions/{subscription}/resourceGroups/demo/providers/{kind}{rest}?{VERSION}")
+    }
+
+    /// Lets callers do these, and nothing else.
+    pub fn permit(&self, actions: &[&str]) {
+        self.cloud.permit(Permissions { actions: Some(actions.iter().map(|it| (*it).to_owned()).collect()) });
     }
 
     /// A rule of a security group.

@@ -1,19 +1,10 @@
 //! The simulated Azure, over real HTTP: what it answers, when it is in force, and what can go wrong.
 
 use portcullis_simcloud::{Fault, Faults, On, Packet, PacketProtocol, Permissions, Planned, Simcloud};
-use portcullis_tests::azure::{Azure, VERSION};
+use portcullis_tests::azure::{ANN, Azure, VERSION, allow};
 use serde_json::{Value, json};
 
 const SECOND: i64 = 1000;
-/// A caller on the Internet.
-const ANN: &str = "203.0.113.9";
-
-fn allow(priority: u16) -> Value {
-    json!({ "properties": {
-        "protocol": "Tcp", "sourcePortRange": "*", "destinationPortRange": "22", "sourceAddressPrefixes": [ANN],
-        "destinationAddressPrefix": "*", "access": "Allow", "priority": priority, "direction": "Inbound",
-    }})
-}
 
 fn passes(azure: &Azure, vm: &str) -> (bool, String) {
     let packet = Packet { from: ANN.parse().expect("valid"), protocol: PacketProtocol::Tcp, port: 22 };
@@ -348,128 +339,6 @@ fn an_answer_is_dated_and_says_what_is_left_of_the_limits() {
     assert_eq!(later.header(reads), "1");
 }
 
-fn permit(azure: &Azure, actions: &[&str]) {
-    azure.cloud.permit(Permissions { actions: Some(actions.iter().map(|it| (*it).to_owned()).collect()) });
-}
-
-#[test]
-fn who_may_not_is_told_which_action_is_missing() {
-    let azure = Azure::new(1);
-    let (subscription, network) = (azure.cloud.subscription(), "Microsoft.Network");
-    permit(&azure, &["*/read", "Microsoft.Network/networkSecurityGroups/securityRules/delete"]);
-    let rule = azure.rule("web-1-nsg", "Ours");
-    let put = azure.call("PUT", &rule, Some(&allow(100)));
-    assert_eq!((put.status, put.code()), (403, "AuthorizationFailed"));
-    let said = put.body["error"]["message"].as_str().expect("a message").to_owned();
-    let scope = rule.split('?').next().expect("a path");
-    for part in [
-        "The client '",
-        "' with object id '",
-        &format!(
-            "' does not have authorization to perform action '{network}/networkSecurityGroups/securityRules/write' over scope '{scope}' or the scope is invalid. If access was recently granted, please refresh your credentials."
-        ),
-    ] {
-        assert!(said.contains(part), "{said}");
-    }
-    assert_eq!(azure.call("DELETE", &rule, None).status, 204);
-    assert_eq!(azure.call("GET", &rule, None).status, 404, "who may read is told that it is not there");
-
-    // Reading needs an action as well: also Resource Graph, without which clients go by lists.
-    permit(&azure, &["Microsoft.Network/*/read", "Microsoft.Resources/subscriptions/read"]);
-    let groups = azure.path("Microsoft.Network/networkSecurityGroups", "");
-    assert_eq!(azure.call("GET", &groups, None).status, 200);
-    let machines = azure.call("GET", &azure.path("Microsoft.Compute/virtualMachines", ""), None);
-    let said = machines.body["error"]["message"].as_str().expect("a message");
-    assert!(
-        said.contains(&format!("over scope '/subscriptions/{subscription}/resourceGroups/demo'")),
-        "{said}"
-    );
-    let graph = format!("/providers/Microsoft.ResourceGraph/resources?{VERSION}");
-    let query = json!({ "query": "Resources | where type =~ 'microsoft.compute/virtualmachines'" });
-    assert_eq!(azure.call("POST", &graph, Some(&query)).status, 403);
-    azure.cloud.permit(Permissions::default());
-    assert_eq!(azure.call("POST", &graph, Some(&query)).status, 200);
-}
-
-#[test]
-fn a_firewall_is_written_by_who_may_join_what_it_stands_on() {
-    let azure = Azure::new(1);
-    let path = azure.path("Microsoft.Network/azureFirewalls", "/edge-fw");
-    let firewall = azure.call("GET", &path, None).body;
-    let (write, subnet, address) = (
-        "Microsoft.Network/azureFirewalls/write",
-        "Microsoft.Network/virtualNetworks/subnets/join/action",
-        "Microsoft.Network/publicIPAddresses/join/action",
-    );
-    for (allowed, missing) in [(&[write, address], subnet), (&[write, subnet], address)] {
-        permit(&azure, allowed);
-        let refused = azure.call("PUT", &path, Some(&firewall));
-        assert_eq!((refused.status, refused.code()), (403, "LinkedAuthorizationFailed"));
-        let said = refused.body["error"]["message"].as_str().expect("a message");
-        assert!(said.contains(&format!("does not have permission to perform action '{missing}'")), "{said}");
-    }
-    permit(&azure, &[write, subnet, address]);
-    assert_eq!(azure.call("PUT", &path, Some(&firewall)).status, 200);
-}
-
-#[test]
-fn a_call_is_remembered_with_the_action_that_it_needed() {
-    let azure = Azure::new(1);
-    let subscription = format!("/subscriptions/{}", azure.cloud.subscription());
-    let at = |path: &str| format!("{subscription}{path}?{VERSION}");
-    let group = |rest: &str| azure.path("Microsoft.Network/networkSecurityGroups", rest);
-    azure.call("GET", &format!("/subscriptions?{VERSION}"), None);
-    azure.call("GET", &at("/resourceGroups"), None);
-    azure.call("GET", &group(""), None);
-    azure.call("GET", &group("/web-1-nsg"), None);
-    azure.call("GET", &azure.rule("web-1-nsg", ""), None);
-    let put = azure.call("PUT", &azure.rule("web-1-nsg", "Ours"), Some(&allow(100)));
-    azure.call("GET", put.header("azure-asyncoperation"), None);
-    let delete = azure.call("DELETE", &azure.rule("web-1-nsg", "Ours"), None);
-    azure.call("GET", delete.header("location"), None);
-    azure.call("POST", &format!("/providers/Microsoft.ResourceGraph/resources?{VERSION}"), None);
-    azure.call("GET", &at("/providers/Microsoft.Authorization/permissions"), None);
-    azure.call("GET", "/nothing", None);
-    let calls = azure.cloud.calls();
-    let actions: Vec<&str> = calls.iter().map(|it| it.action.as_deref().unwrap_or("none")).collect();
-    assert_eq!(
-        actions,
-        [
-            "Microsoft.Resources/subscriptions/read",
-            "Microsoft.Resources/subscriptions/resourceGroups/read",
-            "Microsoft.Network/networkSecurityGroups/read",
-            "Microsoft.Network/networkSecurityGroups/read",
-            "Microsoft.Network/networkSecurityGroups/securityRules/read",
-            "Microsoft.Network/networkSecurityGroups/securityRules/write",
-            "Microsoft.Network/locations/operations/read",
-            "Microsoft.Network/networkSecurityGroups/securityRules/delete",
-            "Microsoft.Network/locations/operationResults/read",
-            "Microsoft.ResourceGraph/resources/read",
-            "Microsoft.Authorization/permissions/read",
-            "none",
-        ]
-    );
-}
-
-#[test]
-fn what_a_caller_may_do_is_listed() {
-    let azure = Azure::new(1);
-    let subscription = azure.cloud.subscription();
-    let list = |scope: &str| {
-        let path = format!("{scope}/providers/Microsoft.Authorization/permissions?{VERSION}");
-        azure.call("GET", &path, None)
-    };
-    let role = |actions: Value| json!({ "value": [{ "actions": actions, "notActions": [], "dataActions": [], "notDataActions": [] }] });
-    let scope = format!("/subscriptions/{subscription}");
-    assert_eq!(list(&scope).body, role(json!(["*"])));
-    permit(&azure, &["*/read", "Microsoft.Network/networkSecurityGroups/securityRules/write"]);
-    let allowed = json!(["*/read", "Microsoft.Network/networkSecurityGroups/securityRules/write"]);
-    assert_eq!(list(&format!("{scope}/resourceGroups/demo")).body, role(allowed));
-    assert_eq!(list(&format!("{scope}/resourceGroups/x")).code(), "ResourceGroupNotFound");
-    permit(&azure, &[]);
-    assert_eq!(list(&scope).status, 403);
-}
-
 #[test]
 fn microsofts_policies_are_listed_written_and_deleted() {
     let azure = Azure::new(1);
@@ -517,9 +386,9 @@ fn microsofts_policies_are_listed_written_and_deleted() {
     both["allowedSourceAddressPrefix"] = json!("*");
     assert_eq!(azure.call("PUT", &other, Some(&body(&both))).status, 400, "they exclude each other");
 
-    permit(&azure, &["Microsoft.Security/locations/jitNetworkAccessPolicies/read"]);
+    azure.permit(&["Microsoft.Security/locations/jitNetworkAccessPolicies/read"]);
     assert_eq!(azure.call("DELETE", &other, None).status, 403);
-    permit(&azure, &["Microsoft.Security/locations/jitNetworkAccessPolicies/*"]);
+    azure.permit(&["Microsoft.Security/locations/jitNetworkAccessPolicies/*"]);
     assert_eq!(azure.call("DELETE", &other, None).status, 200);
     assert_eq!(azure.call("DELETE", &other, None).status, 204, "the absent is deleted already");
     assert_eq!(azure.call("GET", &other, None).status, 404);
@@ -545,6 +414,136 @@ fn a_late_write_says_that_it_is_done_and_lands_over_what_came_after() {
     assert!(passes(&azure, "build-1").0);
     azure.pass(60 * SECOND);
     assert!(!passes(&azure, "build-1").0);
+}
+
+#[test]
+fn a_security_group_is_written_whole() {
+    let azure = Azure::new(1);
+    let path = azure.path("Microsoft.Network/networkSecurityGroups", "/web-1-nsg");
+    let named = |name: &str, priority| {
+        let mut rule = allow(priority);
+        rule["name"] = json!(name);
+        rule
+    };
+    let before = azure.call("GET", &path, None).body;
+    let seen = before["etag"].as_str().expect("an etag").to_owned();
+    let ssh = before["properties"]["securityRules"][0].clone();
+    let body =
+        |rules: &[&Value]| json!({ "location": "westeurope", "properties": { "securityRules": rules } });
+    let put =
+        |body: &Value| azure.try_call("PUT", &path, &[("If-Match", &seen)], Some(body)).expect("an answer");
+    for (rules, code) in [
+        ([named("A", 100), named("B", 100)], "SecurityRuleConflict"),
+        ([named("A", 100), named("a", 101)], "DuplicateResourceName"),
+        ([named("A", 100), named("B", 99)], "SecurityRuleInvalidPriority"),
+        ([named("A", 100), named("-", 101)], "InvalidResourceName"),
+    ] {
+        let refused = put(&body(&[&rules[0], &rules[1]]));
+        assert_eq!((refused.status, refused.code()), (400, code));
+    }
+    // `HTTPS` is left out, `SSH` stays as it was read, and there is a new one.
+    let answer = put(&body(&[&ssh, &named("Ours", 100)]));
+    assert_eq!((answer.status, &answer.body["properties"]["provisioningState"]), (200, &json!("Updating")));
+    assert_eq!(answer.body["etag"], answer.header("etag"));
+    assert_eq!(put(&body(&[])).status, 412, "it is not what was seen");
+    let poll = answer.header("azure-asyncoperation").to_owned();
+    assert_eq!(azure.call("GET", &poll, None).body["status"], "InProgress");
+    let states = || {
+        let rules = azure.call("GET", &azure.rule("web-1-nsg", ""), None).body;
+        let rules = rules["value"].as_array().expect("a list").iter();
+        rules.map(|it| json!([it["name"], it["properties"]["provisioningState"]])).collect::<Value>()
+    };
+    assert_eq!(states(), json!([["Ours", "Updating"], ["SSH", "Succeeded"]]));
+    assert_eq!(passes(&azure, "web-1").1, "SSH", "the new one is not in force yet");
+    azure.pass(SECOND);
+    assert_eq!(azure.call("GET", &poll, None).body["status"], "Succeeded");
+    assert_eq!(states(), json!([["Ours", "Succeeded"], ["SSH", "Succeeded"]]));
+    assert_eq!(passes(&azure, "web-1").1, "Ours");
+    let after = azure.call("GET", &path, None);
+    assert_eq!(after.body["properties"]["provisioningState"], "Succeeded");
+    assert_eq!(after.body["properties"]["securityRules"][1]["etag"], ssh["etag"], "it was not changed");
+    assert_eq!(azure.call("PUT", &path, Some(&after.body)).status, 200, "as it was read");
+    azure.permit(&["*/read", "Microsoft.Network/networkSecurityGroups/securityRules/*"]);
+    assert_eq!(azure.call("PUT", &path, Some(&after.body)).status, 403);
+}
+
+#[test]
+fn a_late_write_of_a_security_group_lands_over_its_rules() {
+    let azure = Azure::new(1);
+    let path = azure.path("Microsoft.Network/networkSecurityGroups", "/web-1-nsg");
+    plan(&azure, &[(On::Write, Fault::Late { millis: 60_000 })]);
+    let none = json!({ "tags": { "a": "b" }, "properties": {} });
+    let put = azure.call("PUT", &path, Some(&none));
+    assert_eq!((put.status, &put.body["properties"]["securityRules"]), (200, &json!([])));
+    azure.pass(SECOND);
+    assert_eq!(azure.call("PUT", &azure.rule("web-1-nsg", "Ours"), Some(&allow(100))).status, 201);
+    azure.pass(SECOND);
+    assert_eq!(passes(&azure, "web-1").1, "Ours");
+    azure.pass(60 * SECOND);
+    assert_eq!(passes(&azure, "web-1").1, "DenyAllInBound");
+    let shown = azure.call("GET", &path, None).body;
+    assert_eq!((&shown["properties"]["securityRules"], &shown["tags"]), (&json!([]), &json!({ "a": "b" })));
+}
+
+#[test]
+fn a_rule_names_application_security_groups() {
+    let azure = Azure::new(1);
+    let asg = azure.path("Microsoft.Network/applicationSecurityGroups", "/app-asg");
+    let id = azure.call("GET", &asg, None).body["id"].clone();
+    let nic = azure.call("GET", &azure.path("Microsoft.Network/networkInterfaces", "/app-1-nic"), None).body;
+    let configuration = &nic["properties"]["ipConfigurations"][0]["properties"];
+    assert_eq!(configuration["applicationSecurityGroups"], json!([{ "id": id }]));
+    let there = azure.call("GET", &azure.rule("data-subnet-nsg", "SSH-from-app"), None).body;
+    assert_eq!(there["properties"]["sourceApplicationSecurityGroups"], json!([{ "id": id }]));
+
+    let from = |address: &Value| {
+        let from = address.as_str().expect("text").parse().expect("an address");
+        let packet = Packet { from, protocol: PacketProtocol::Tcp, port: 22 };
+        azure.cloud.passes("db-1", packet).expect("a machine").by
+    };
+    assert_eq!(from(&configuration["privateIPAddress"]), "SSH-from-app");
+    assert_eq!(from(&json!("10.1.1.4")), "AllowVnetInBound", "it is not in the group");
+    let of = |group: &Value| {
+        let mut rule = allow(100);
+        rule["properties"]["access"] = json!("Deny");
+        rule["properties"]["sourceAddressPrefixes"] = json!([]);
+        rule["properties"]["sourceApplicationSecurityGroups"] = json!([{ "id": group }]);
+        rule
+    };
+    let path = azure.rule("data-subnet-nsg", "Ours");
+    let put = |rule: &Value| azure.call("PUT", &path, Some(rule)).code().to_owned();
+    assert_eq!(put(&of(&json!("/nobody"))), "InvalidResourceReference");
+    let mut both = of(&id);
+    both["properties"]["sourceAddressPrefix"] = json!("*");
+    assert_eq!(put(&both), "SecurityRuleParametersConflict");
+    azure.permit(&["Microsoft.Network/networkSecurityGroups/*"]);
+    assert_eq!(put(&of(&id)), "LinkedAuthorizationFailed");
+    azure.cloud.permit(Permissions::default());
+    assert_eq!(put(&of(&id)), "");
+    azure.pass(SECOND);
+    assert_eq!(from(&configuration["privateIPAddress"]), "Ours");
+
+    // Its members are found as a destination as well.
+    let mut to = allow(100);
+    to["properties"]["destinationAddressPrefix"] = Value::Null;
+    to["properties"]["destinationApplicationSecurityGroups"] = json!([{ "id": id }]);
+    assert_eq!(azure.call("PUT", &azure.rule("app-subnet-nsg", "To-app"), Some(&to)).status, 201);
+    assert_eq!(azure.call("PUT", &azure.rule("app-1-nsg", "To-app"), Some(&to)).status, 201);
+    azure.pass(SECOND);
+    assert_eq!(passes(&azure, "app-1").1, "To-app");
+}
+
+#[test]
+fn the_tag_of_a_service_is_taken_and_lets_nobody_pass() {
+    let azure = Azure::new(1);
+    for (priority, tag) in (100..).zip(["Sql", "AzureCloud", "Storage.WestEurope"]) {
+        let mut rule = allow(priority);
+        rule["properties"]["sourceAddressPrefixes"] = json!([]);
+        rule["properties"]["sourceAddressPrefix"] = json!(tag);
+        assert_eq!(azure.call("PUT", &azure.rule("build-1-nsg", tag), Some(&rule)).status, 201, "{tag}");
+    }
+    azure.pass(SECOND);
+    assert_eq!(passes(&azure, "build-1"), (false, "DenyAllInBound".to_owned()));
 }
 
 #[test]

@@ -157,6 +157,10 @@ impl Asked {
                 let accepted = cloud.delete_rule(id, name, &conditions, fault, self.now)?;
                 Ok(self.accepted(cloud, accepted))
             }
+            ("PUT", Place::Resource { kind: Kind::SecurityGroup, id }) => {
+                let accepted = cloud.put_group(id, &self.body, &conditions, fault, self.now)?;
+                Ok(self.accepted(cloud, accepted))
+            }
             ("PUT", Place::Resource { kind: Kind::Firewall, id }) => {
                 let accepted = cloud.put_firewall(id, &self.body, &conditions, fault, self.now)?;
                 Ok(self.accepted(cloud, accepted))
@@ -338,6 +342,7 @@ fn children(cloud: &Cloud, of: Kind, id: &str) -> Result<Vec<Value>, Refused> {
         | Kind::ClassicMachine
         | Kind::NetworkInterface
         | Kind::PublicIpAddress
+        | Kind::ApplicationGroup
         | Kind::Firewall => vec![],
     })
 }

@@ -80,7 +80,15 @@ pub struct Operation {
 pub enum Change {
     Put(Box<Rule>),
     Delete(String),
+    Group(Box<Group>),
     Firewall(Value),
+}
+
+/// A security group as it was written whole.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Group {
+    pub rules: BTreeMap<String, Rule>,
+    pub tags: Option<Value>,
 }
 
 /// A call that was answered.
@@ -132,6 +140,7 @@ impl Cloud {
             match change {
                 Change::Put(rule) => self.rules.entry(id.clone()).or_default().put(*rule, is_late),
                 Change::Delete(name) => self.rules.entry(id.clone()).or_default().delete(&name, is_late),
+                Change::Group(group) => self.land_group(&id, *group, is_late),
                 Change::Firewall(body) => self.land_firewall(&id, body, is_late),
             }
             if is_late {
@@ -148,9 +157,25 @@ impl Cloud {
         }
     }
 
+    /// Is nothing more under way on a resource, but for what is late?
+    fn is_last(&self, id: &str) -> bool {
+        !self.operations.values().any(|it| it.resource == id && it.change.is_some() && !it.is_late())
+    }
+
+    fn land_group(&mut self, id: &str, group: Group, is_late: bool) {
+        let is_last = self.is_last(id);
+        self.rules.entry(id.to_owned()).or_default().replace(group.rules, is_late);
+        let Some(resource) = self.resources.get_mut(id) else { return };
+        if let Some(tags) = group.tags.filter(|_| is_late) {
+            resource.body["tags"] = tags;
+        }
+        if is_last {
+            resource.body["properties"]["provisioningState"] = json!("Succeeded");
+        }
+    }
+
     fn land_firewall(&mut self, id: &str, mut body: Value, is_late: bool) {
-        let is_last =
-            !self.operations.values().any(|it| it.resource == id && it.change.is_some() && !it.is_late());
+        let is_last = self.is_last(id);
         let Some(resource) = self.resources.get_mut(id) else { return };
         body["properties"]["provisioningState"] = json!("Succeeded");
         if is_late || is_last {
@@ -180,17 +205,26 @@ impl Cloud {
                 body["properties"]["subnets"] = self.users(id, Kind::VirtualNetwork);
             }
             Kind::VirtualMachine | Kind::ClassicMachine => {
-                drop(body.as_object_mut().and_then(|it| it.remove("etag")))
+                drop(body.as_object_mut().and_then(|it| it.remove("etag")));
             }
-            Kind::NetworkInterface | Kind::PublicIpAddress | Kind::VirtualNetwork | Kind::Firewall => {}
+            Kind::NetworkInterface
+            | Kind::PublicIpAddress
+            | Kind::VirtualNetwork
+            | Kind::ApplicationGroup
+            | Kind::Firewall => {}
         }
         body
     }
 
     /// The rules of a security group as ARM shows them: by priority.
     pub fn shown_rules(&self, id: &str) -> Vec<Value> {
-        let Some((group, rules)) = self.resources.get(id).zip(self.rules.get(id)) else { return vec![] };
-        let mut rules: Vec<&Rule> = rules.shown.values().collect();
+        let found = self.resources.get(id).zip(self.rules.get(id));
+        found.map_or(vec![], |(group, rules)| self.list_rules(group, &rules.shown))
+    }
+
+    /// Rules as ARM shows those of a security group.
+    pub fn list_rules(&self, group: &Resource, rules: &BTreeMap<String, Rule>) -> Vec<Value> {
+        let mut rules: Vec<&Rule> = rules.values().collect();
         rules
             .sort_by_key(|it| (it.properties.direction == rule::Direction::Outbound, it.properties.priority));
         rules.into_iter().map(|it| it.shown(own_id(group), self.etag_of(group, it))).collect()
@@ -242,6 +276,21 @@ impl Rules {
             };
         }
         self.in_force.insert(key, rule);
+    }
+
+    /// Lands a PUT of all rules: there are no others any more.
+    fn replace(&mut self, mut rules: BTreeMap<String, Rule>, is_late: bool) {
+        for (key, rule) in &mut rules {
+            rule.state = Provisioning::Succeeded;
+            let shown = self.shown.get_mut(key).filter(|it| it.etag == rule.etag);
+            if let Some(shown) = shown.filter(|it| it.state == Provisioning::Updating) {
+                shown.state = Provisioning::Succeeded;
+            }
+        }
+        if is_late {
+            self.shown.clone_from(&rules);
+        }
+        self.in_force = rules;
     }
 
     fn delete(&mut self, name: &str, is_late: bool) {

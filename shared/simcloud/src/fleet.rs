@@ -62,6 +62,9 @@ const MACHINES: [(&str, Os, &[Interface]); 15] = [
 
 /// The machines whose owners forbid that anybody but them opens and shuts their ports.
 const FORBIDDEN: [&str; 1] = ["quiet-1"];
+/// An application security group, and the machines whose interfaces are in it.
+const APP_GROUP: &str = "app-asg";
+const APP_GROUP_MEMBERS: [&str; 1] = ["app-1"];
 /// A machine from before there was ARM: with no interface and no security group that anybody could write.
 const CLASSIC: &str = "old-1";
 
@@ -114,6 +117,7 @@ impl Builder {
                 "properties": { "provisioningState": "Succeeded" },
             }),
         );
+        self.add(Kind::ApplicationGroup, APP_GROUP, json!({}));
         for (network, octet, subnets) in NETWORKS {
             self.network(network, octet, subnets);
         }
@@ -177,6 +181,10 @@ impl Builder {
             if network == 0 && n == 0 {
                 let public = self.public_address(&format!("{machine}-{configuration}-ip"), version);
                 properties["publicIPAddress"] = json!({ "id": public });
+            }
+            if APP_GROUP_MEMBERS.contains(&machine) {
+                properties["applicationSecurityGroups"] =
+                    json!([{ "id": self.id(Kind::ApplicationGroup, APP_GROUP) }]);
             }
             shown.push(json!({
                 "name": configuration, "id": format!("{id}/ipConfigurations/{configuration}"),
@@ -270,8 +278,9 @@ impl Builder {
     fn security_group(&mut self, name: &str, address: Option<Ipv4Addr>) -> String {
         let guid = self.dice.guid();
         let id = self.add(Kind::SecurityGroup, name, json!({ "resourceGuid": guid }));
+        let app = self.id(Kind::ApplicationGroup, APP_GROUP);
         let mut kept = Rules::default();
-        for Furnished { name, properties } in rules::of(name, address, &mut self.dice) {
+        for Furnished { name, properties } in rules::of(name, address, &app, &mut self.dice) {
             let rule = Rule { etag: self.cloud.next(), state: Provisioning::Succeeded, name, properties };
             kept.shown.insert(rule.name.to_ascii_lowercase(), rule.clone());
             kept.in_force.insert(rule.name.to_ascii_lowercase(), rule);

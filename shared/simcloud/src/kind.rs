@@ -11,18 +11,20 @@ pub enum Kind {
     PublicIpAddress,
     VirtualNetwork,
     SecurityGroup,
+    ApplicationGroup,
     Firewall,
 }
 
 impl Kind {
     /// All there are.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::VirtualMachine,
         Self::ClassicMachine,
         Self::NetworkInterface,
         Self::PublicIpAddress,
         Self::VirtualNetwork,
         Self::SecurityGroup,
+        Self::ApplicationGroup,
         Self::Firewall,
     ];
 
@@ -35,6 +37,7 @@ impl Kind {
             Self::PublicIpAddress => "Microsoft.Network/publicIPAddresses",
             Self::VirtualNetwork => "Microsoft.Network/virtualNetworks",
             Self::SecurityGroup => "Microsoft.Network/networkSecurityGroups",
+            Self::ApplicationGroup => "Microsoft.Network/applicationSecurityGroups",
             Self::Firewall => "Microsoft.Network/azureFirewalls",
         }
     }
@@ -53,6 +56,7 @@ impl Kind {
             | Self::ClassicMachine
             | Self::NetworkInterface
             | Self::PublicIpAddress
+            | Self::ApplicationGroup
             | Self::Firewall => None,
         }
     }

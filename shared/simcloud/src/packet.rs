@@ -10,7 +10,7 @@ use crate::{
     cloud::{Cloud, own_id},
     kind::Kind,
     refused::Refused,
-    rule::{self, Access, Direction, Properties, RuleProtocol},
+    rule::{self, Access, Direction, Properties, Reference, RuleProtocol},
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -98,11 +98,11 @@ fn decide(cloud: &Cloud, group: &str, network: &Network, packet: Packet, to: IpA
     let mut all: Vec<(String, Properties)> = own.chain(defaults).collect();
     all.retain(|(_, it)| it.direction == Direction::Inbound);
     all.sort_by_key(|(_, it)| it.priority);
-    let (by, rule) = all.into_iter().find(|(_, it)| matches(it, network, packet, to))?;
+    let (by, rule) = all.into_iter().find(|(_, it)| matches(it, cloud, network, packet, to))?;
     Some(Passage { passes: rule.access == Access::Allow, by })
 }
 
-fn matches(rule: &Properties, network: &Network, packet: Packet, to: IpAddr) -> bool {
+fn matches(rule: &Properties, cloud: &Cloud, network: &Network, packet: Packet, to: IpAddr) -> bool {
     let ends = &rule.ends;
     let any = |one: &Option<String>, many: &[String], fits: &dyn Fn(&str) -> bool| {
         one.iter().chain(many).any(|it| fits(it))
@@ -116,12 +116,12 @@ fn matches(rule: &Properties, network: &Network, packet: Packet, to: IpAddr) -> 
     protocol
         && any(&ends.source_port_range, &ends.source_port_ranges, &|it| has_port(it, SOURCE_PORT))
         && any(&ends.destination_port_range, &ends.destination_port_ranges, &|it| has_port(it, packet.port))
-        && any(&ends.source_address_prefix, &ends.source_address_prefixes, &|it| {
+        && (any(&ends.source_address_prefix, &ends.source_address_prefixes, &|it| {
             network.is_in(it, packet.from)
-        })
-        && any(&ends.destination_address_prefix, &ends.destination_address_prefixes, &|it| {
+        }) || network.has_member(cloud, &ends.source_application_security_groups, packet.from))
+        && (any(&ends.destination_address_prefix, &ends.destination_address_prefixes, &|it| {
             network.is_in(it, to)
-        })
+        }) || network.has_member(cloud, &ends.destination_application_security_groups, to))
 }
 
 /// A virtual network.
@@ -141,7 +141,20 @@ impl<'a> Network<'a> {
         space.iter().filter_map(Value::as_str).any(|it| covers(it, address))
     }
 
-    /// Is an address in what a rule names: everything, a tag, a network, an address?
+    /// Is an address that of an interface here, and in one of these application security groups?
+    fn has_member(&self, cloud: &Cloud, groups: &[Reference], address: IpAddr) -> bool {
+        let is_named = |it: &Value| groups.iter().any(|group| group.id.eq_ignore_ascii_case(text(it, "/id")));
+        let here = format!("{}/", text(self.body, "/id").to_ascii_lowercase());
+        let interfaces = cloud.resources.values().filter(|it| it.kind == Kind::NetworkInterface);
+        interfaces.flat_map(|it| list(&it.body, "/properties/ipConfigurations")).any(|it| {
+            text(it, "/properties/privateIPAddress").parse() == Ok(address)
+                && text(it, "/properties/subnet/id").to_ascii_lowercase().starts_with(&here)
+                && list(it, "/properties/applicationSecurityGroups").iter().any(is_named)
+        })
+    }
+
+    /// Is an address in what a rule names: everything, a tag, a network, an address? Of the tags of
+    /// Azure's services nobody knows the addresses here: nobody is in them.
     fn is_in(&self, prefix: &str, address: IpAddr) -> bool {
         let is_probe = covers(LOAD_BALANCER, address);
         match prefix.to_ascii_lowercase().as_str() {

@@ -103,18 +103,31 @@ impl Cloud {
                 ("publicIPAddress", "Microsoft.Network/publicIPAddresses/join/action"),
             ];
             for (field, action) in links {
-                let linked = configuration["properties"][field]["id"].as_str();
-                let Some(linked) = linked.filter(|_| !self.permissions.allow(action)) else { continue };
-                let message = format!(
-                    "{} has permission to perform action '{}/write' on scope '{id}'; however, it does not have permission to \
-                     perform action '{action}' on the linked scope(s) '{linked}' or the linked scope(s) are invalid.",
-                    self.caller(),
-                    Kind::Firewall.name(),
-                );
-                return Err(Refused::new(StatusCode::FORBIDDEN, "LinkedAuthorizationFailed", message));
+                if let Some(linked) = configuration["properties"][field]["id"].as_str() {
+                    let write = format!("{}/write", Kind::Firewall.name());
+                    self.permit_link((&write, id), (action, linked))?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Refuses an action on a scope by who may not do the other one, which comes with it, where that is
+    /// needed.
+    pub fn permit_link(
+        &self,
+        (done, on): (&str, &str),
+        (action, linked): (&str, &str),
+    ) -> Result<(), Refused> {
+        if self.permissions.allow(action) {
+            return Ok(());
+        }
+        let message = format!(
+            "{} has permission to perform action '{done}' on scope '{on}'; however, it does not have permission to perform \
+             action '{action}' on the linked scope(s) '{linked}' or the linked scope(s) are invalid.",
+            self.caller(),
+        );
+        Err(Refused::new(StatusCode::FORBIDDEN, "LinkedAuthorizationFailed", message))
     }
 
     /// Who calls, in Azure's words: every token is the same application's.

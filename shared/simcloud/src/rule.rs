@@ -33,10 +33,20 @@ pub struct Ends {
     pub source_address_prefix: Option<String>,
     #[serde(default)]
     pub source_address_prefixes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source_application_security_groups: Vec<Reference>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination_address_prefix: Option<String>,
     #[serde(default)]
     pub destination_address_prefixes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub destination_application_security_groups: Vec<Reference>,
+}
+
+/// An application security group that a rule names: the interfaces in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    pub id: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

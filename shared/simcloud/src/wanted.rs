@@ -2,7 +2,7 @@
 
 use crate::{
     refused::Refused,
-    rule::{Access, Direction, Ends, Properties, RuleProtocol},
+    rule::{Access, Direction, Ends, Properties, Reference, RuleProtocol},
 };
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -15,12 +15,29 @@ pub const PRIORITIES: RangeInclusive<i64> = 100..=4096;
 const NAME_MAX: usize = 80;
 /// How long a description may be, in characters.
 const DESCRIPTION_MAX: usize = 140;
-/// The service tags that are simulated.
-const TAGS: [&str; 3] = ["Internet", "VirtualNetwork", "AzureLoadBalancer"];
 
 /// The body of a PUT; what only Azure writes is taken and dropped.
 #[derive(Deserialize)]
 struct Body {
+    properties: Option<Wanted>,
+}
+
+/// The body of a PUT of a security group.
+#[derive(Deserialize)]
+struct GroupBody {
+    properties: Option<GroupProperties>,
+    tags: Option<Value>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GroupProperties {
+    security_rules: Option<Vec<Named>>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: Option<String>,
     properties: Option<Wanted>,
 }
 
@@ -35,10 +52,10 @@ struct Wanted {
     destination_port_ranges: Option<Vec<String>>,
     source_address_prefix: Option<String>,
     source_address_prefixes: Option<Vec<String>>,
-    source_application_security_groups: Option<Vec<Value>>,
+    source_application_security_groups: Option<Vec<Reference>>,
     destination_address_prefix: Option<String>,
     destination_address_prefixes: Option<Vec<String>>,
-    destination_application_security_groups: Option<Vec<Value>>,
+    destination_application_security_groups: Option<Vec<Reference>>,
     access: Option<String>,
     priority: Option<i64>,
     direction: Option<String>,
@@ -46,19 +63,40 @@ struct Wanted {
     _provisioning_state: Option<Value>,
 }
 
+/// A security group as a caller wants it.
+#[derive(Debug)]
+pub struct WantedGroup {
+    /// By their names.
+    pub rules: Vec<(String, Properties)>,
+    /// Nothing, where they stay as they are.
+    pub tags: Option<Value>,
+}
+
 /// What a rule's body says, if Azure would take it; `id` is for messages.
 pub fn properties(id: &str, body: &[u8]) -> Result<Properties, Refused> {
-    let unreadable = |error: serde_json::Error| {
-        Refused::bad("InvalidRequestFormat", format!("Cannot parse the request: {error}"))
-    };
-    let body: Body = serde_json::from_slice(body).map_err(unreadable)?;
-    let wanted = body.properties.ok_or_else(|| missing(id, "properties"))?;
-    let groups =
-        [&wanted.source_application_security_groups, &wanted.destination_application_security_groups];
-    if groups.into_iter().flatten().any(|it| !it.is_empty()) {
-        let message = "Application security groups are not simulated.";
-        return Err(Refused::bad("SecurityRuleParameterContainsUnsupportedValue", message));
+    let body: Body = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+    checked(id, body.properties)
+}
+
+/// What a security group's body says, if Azure would take each of its rules.
+pub fn group(id: &str, body: &[u8]) -> Result<WantedGroup, Refused> {
+    let body: GroupBody = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+    let mut rules = vec![];
+    for rule in body.properties.unwrap_or_default().security_rules.unwrap_or_default() {
+        let name = rule.name.ok_or_else(|| missing(id, "name"))?;
+        check_name(&name)?;
+        let properties = checked(&format!("{id}/securityRules/{name}"), rule.properties)?;
+        rules.push((name, properties));
     }
+    Ok(WantedGroup { rules, tags: body.tags })
+}
+
+fn unreadable(error: &serde_json::Error) -> Refused {
+    Refused::bad("InvalidRequestFormat", format!("Cannot parse the request: {error}"))
+}
+
+fn checked(id: &str, wanted: Option<Wanted>) -> Result<Properties, Refused> {
+    let wanted = wanted.ok_or_else(|| missing(id, "properties"))?;
     if wanted.description.as_ref().is_some_and(|it| DESCRIPTION_MAX < it.chars().count()) {
         let message = format!(
             "Security rule {id} has invalid description. The description can have at most {DESCRIPTION_MAX} characters."
@@ -125,19 +163,23 @@ fn ends(id: &str, wanted: &Wanted) -> Result<Ends, Refused> {
         wanted.destination_port_ranges.as_ref(),
         check_ports,
     )?;
-    let (source_address_prefix, source_address_prefixes) = either(
+    let source_application_security_groups =
+        wanted.source_application_security_groups.clone().unwrap_or_default();
+    let (source_address_prefix, source_address_prefixes) = addresses(
         id,
         "SourceAddressPrefix",
         wanted.source_address_prefix.as_ref(),
         wanted.source_address_prefixes.as_ref(),
-        check_prefix,
+        &source_application_security_groups,
     )?;
-    let (destination_address_prefix, destination_address_prefixes) = either(
+    let destination_application_security_groups =
+        wanted.destination_application_security_groups.clone().unwrap_or_default();
+    let (destination_address_prefix, destination_address_prefixes) = addresses(
         id,
         "DestinationAddressPrefix",
         wanted.destination_address_prefix.as_ref(),
         wanted.destination_address_prefixes.as_ref(),
-        check_prefix,
+        &destination_application_security_groups,
     )?;
     let ends = Ends {
         source_port_range,
@@ -146,8 +188,10 @@ fn ends(id: &str, wanted: &Wanted) -> Result<Ends, Refused> {
         destination_port_ranges,
         source_address_prefix,
         source_address_prefixes,
+        source_application_security_groups,
         destination_address_prefix,
         destination_address_prefixes,
+        destination_application_security_groups,
     };
     check_families(id, &ends)?;
     Ok(ends)
@@ -207,6 +251,25 @@ fn either(
     }
 }
 
+/// The addresses of a side: its prefixes, or none where it names application security groups.
+fn addresses(
+    id: &str,
+    field: &str,
+    one: Option<&String>,
+    many: Option<&Vec<String>>,
+    groups: &[Reference],
+) -> Result<(Option<String>, Vec<String>), Refused> {
+    if groups.is_empty() {
+        return either(id, field, one, many, check_prefix);
+    }
+    if one.is_none_or(String::is_empty) && many.is_none_or(Vec::is_empty) {
+        return Ok((None, vec![]));
+    }
+    let message =
+        format!("Security rule {id} has both {field} and application security groups. Specify one of them.");
+    Err(Refused::bad("SecurityRuleParametersConflict", message))
+}
+
 fn check_ports(id: &str, _: &str, value: &str, among: Among) -> Result<(), Refused> {
     let is_range = match value.split_once('-') {
         Some((first, last)) => {
@@ -232,7 +295,7 @@ pub fn port(text: &str) -> Option<u16> {
 /// An address, or a network without a host's bits: Azure refuses `10.0.0.1/8`.
 fn check_prefix(id: &str, field: &str, value: &str, among: Among) -> Result<(), Refused> {
     let is_network = value.parse::<IpNet>().is_ok_and(|it| it.trunc() == it);
-    let is_word = value == "*" || TAGS.iter().any(|it| it.eq_ignore_ascii_case(value));
+    let is_word = value == "*" || is_tag(value);
     if is_network || value.parse::<IpAddr>().is_ok() || is_word && among == Among::None {
         return Ok(());
     }
@@ -245,6 +308,12 @@ fn check_prefix(id: &str, field: &str, value: &str, among: Among) -> Result<(), 
     }
     let message = format!("Security rule {id} has invalid Address prefix. Value provided: {value}");
     Err(Refused::bad("SecurityRuleInvalidAddressPrefix", message))
+}
+
+/// A service tag, such as `Internet` or `Storage.WestEurope`: Azure adds to them every month.
+fn is_tag(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '.')
 }
 
 fn protocol(id: &str, text: Option<&str>) -> Result<RuleProtocol, Refused> {
@@ -328,10 +397,19 @@ mod tests {
 
     #[test]
     fn prefixes_are_networks_addresses_or_one_tag() {
-        for good in ["*", "internet", "VirtualNetwork", "10.0.0.0/8", "2001:db8::/32", "2001:db8::1"] {
+        for good in [
+            "*",
+            "internet",
+            "VirtualNetwork",
+            "Sql",
+            "Storage.WestEurope",
+            "10.0.0.0/8",
+            "2001:db8::/32",
+            "2001:db8::1",
+        ] {
             assert_eq!(code_with("sourceAddressPrefix", json!(good)), "taken", "{good}");
         }
-        for bad in ["10.0.0.1/8", "10.0.0.0/33", "10.0.0/8", "Sql", "web-1"] {
+        for bad in ["10.0.0.1/8", "10.0.0.0/33", "10.0.0/8", "VIRTUAL_NETWORK", "web-1"] {
             assert_eq!(
                 code_with("sourceAddressPrefix", json!(bad)),
                 "SecurityRuleInvalidAddressPrefix",

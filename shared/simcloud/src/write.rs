@@ -1,12 +1,12 @@
 //! Writes: conditions, limits, what is accepted, and how it gets on.
 
 use crate::{
-    cloud::{Change, Cloud, Operation, own_id},
+    cloud::{Change, Cloud, Group, Operation, Rules, own_id},
     faults::Fault,
     kind::Kind,
     refused::Refused,
-    rule::{Provisioning, Rule, etag_text},
-    wanted,
+    rule::{Properties, Provisioning, Reference, Rule, etag_text},
+    wanted::{self, WantedGroup},
 };
 use axum::http::{HeaderMap, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
@@ -96,6 +96,11 @@ impl Cloud {
         let properties = wanted::properties(&id, body)?;
         let key = name.to_ascii_lowercase();
         let there = self.rule_there(group, &key)?;
+        self.check_references(
+            &id,
+            "Microsoft.Network/networkSecurityGroups/securityRules/write",
+            &properties,
+        )?;
         conditions.check(&id, there.as_ref().map(|(_, etag)| *etag))?;
         self.free(group, now)?;
         let (is_new, name) = match there {
@@ -105,15 +110,10 @@ impl Cloud {
         let rule = Rule { name, etag: self.next(), state: Provisioning::Updating, properties };
         let rules = self.rules.entry(group.to_owned()).or_default();
         if let Some(rival) = rules.rival(&key, &rule) {
-            let message = format!(
-                "Security rule {} conflicts with rule {}. Rules cannot have the same Priority and Direction.",
-                rule.name, rival.name
-            );
-            return Err(Refused::bad("SecurityRuleConflict", message));
+            return Err(conflict(&rule, rival));
         }
         if RULES_MAX <= rules.shown.keys().filter(|it| **it != key).count() {
-            let message = format!("A security group cannot have more than {RULES_MAX} security rules.");
-            return Err(Refused::bad("SecurityRuleCountLimitReached", message));
+            return Err(too_many());
         }
         let others = rules.shown.iter().filter(|(it, _)| **it != key).map(|(_, it)| it);
         check_lists(&own, &others.chain([&rule]).collect::<Vec<_>>())?;
@@ -154,6 +154,89 @@ impl Cloud {
         }
         let (_, operation) = self.accept(group, Change::Delete(key), late, now);
         Ok(Accepted { status: StatusCode::ACCEPTED, body: None, etag: None, operation: Some(operation) })
+    }
+
+    /// Writes a security group that is there whole: rules that the body leaves out are gone.
+    pub fn put_group(
+        &mut self,
+        id: &str,
+        body: &[u8],
+        conditions: &Conditions,
+        fault: Option<Fault>,
+        now: Timestamp,
+    ) -> Result<Accepted, Refused> {
+        let there = self.resource(Kind::SecurityGroup, id)?;
+        let (own, seen) = (own_id(there).to_owned(), there.etag);
+        let WantedGroup { rules: wanted, tags } = wanted::group(&own, body)?;
+        for (name, properties) in &wanted {
+            let rule = format!("{own}/securityRules/{name}");
+            self.check_references(&rule, "Microsoft.Network/networkSecurityGroups/write", properties)?;
+        }
+        conditions.check(&own, Some(seen))?;
+        self.free(id, now)?;
+        let mut new = Rules::default();
+        for (name, properties) in wanted {
+            let key = name.to_ascii_lowercase();
+            let there = self.rules.get(id).and_then(|it| it.shown.get(&key)).cloned();
+            let is_same = |it: &Rule| it.properties == properties && it.state != Provisioning::Deleting;
+            let rule = match there {
+                Some(same) if is_same(&same) => same,
+                Some(Rule { name, .. }) => {
+                    Rule { name, etag: self.next(), state: Provisioning::Updating, properties }
+                }
+                None => Rule { name, etag: self.next(), state: Provisioning::Updating, properties },
+            };
+            if let Some(rival) = new.rival(&key, &rule) {
+                return Err(conflict(&rule, rival));
+            }
+            if let Some(twin) = new.shown.insert(key, rule) {
+                let name = twin.name;
+                let message = format!("Resource {own} has two child resources with the same name ({name}).");
+                return Err(Refused::bad("DuplicateResourceName", message));
+            }
+        }
+        if RULES_MAX < new.shown.len() {
+            return Err(too_many());
+        }
+        check_lists(&own, &new.shown.values().collect::<Vec<_>>())?;
+        let (rules, late) = (new.shown, lateness(fault));
+        let change = Change::Group(Group { rules: rules.clone(), tags: tags.clone() }.into());
+        let (etag, operation) = self.accept(id, change, late, now);
+        if late.is_zero() {
+            self.rules.entry(id.to_owned()).or_default().shown.clone_from(&rules);
+            if let Some(resource) = self.resources.get_mut(id) {
+                resource.body["properties"]["provisioningState"] = json!("Updating");
+                resource.body["tags"] = tags.clone().unwrap_or_else(|| resource.body["tags"].clone());
+            }
+        }
+        let resource = self.resource(Kind::SecurityGroup, id)?;
+        let mut shown = self.shown(id, resource);
+        shown["properties"]["securityRules"] = json!(self.list_rules(resource, &rules));
+        shown["properties"]["provisioningState"] = json!("Updating");
+        shown["tags"] = tags.unwrap_or_else(|| shown["tags"].clone());
+        let (body, etag) = (Some(shown), Some(etag_text(etag)));
+        Ok(Accepted { status: StatusCode::OK, body, etag, operation: Some(operation) })
+    }
+
+    /// Is what a rule names there, and may the caller use it? `action` is what they are about to do.
+    fn check_references(&self, rule: &str, action: &str, properties: &Properties) -> Result<(), Refused> {
+        let ends = &properties.ends;
+        let references = ends
+            .source_application_security_groups
+            .iter()
+            .chain(&ends.destination_application_security_groups);
+        for Reference { id } in references {
+            let join = format!("{}/joinNetworkSecurityRule/action", Kind::ApplicationGroup.name());
+            self.permit_link((action, rule), (&join, id))?;
+            if self.resource(Kind::ApplicationGroup, id).is_err() {
+                let message = format!(
+                    "Resource {id} referenced by resource {rule} was not found. Please make sure that the referenced resource \
+                     exists, and that both resources are in the same region."
+                );
+                return Err(Refused::bad("InvalidResourceReference", message));
+            }
+        }
+        Ok(())
     }
 
     /// Writes an Azure Firewall that is there.
@@ -239,6 +322,21 @@ impl Cloud {
         self.operations.insert(n, operation);
         (etag, (n, location))
     }
+}
+
+/// 400: two rules of one priority.
+fn conflict(rule: &Rule, rival: &Rule) -> Refused {
+    let message = format!(
+        "Security rule {} conflicts with rule {}. Rules cannot have the same Priority and Direction.",
+        rule.name, rival.name
+    );
+    Refused::bad("SecurityRuleConflict", message)
+}
+
+/// 400: more rules than a security group may have.
+fn too_many() -> Refused {
+    let message = format!("A security group cannot have more than {RULES_MAX} security rules.");
+    Refused::bad("SecurityRuleCountLimitReached", message)
 }
 
 /// 409: somebody else is at it.

@@ -3,7 +3,7 @@
 use super::Dice;
 use crate::{
     jit,
-    rule::{Access, Direction, Ends, Properties, RuleProtocol},
+    rule::{Access, Direction, Ends, Properties, Reference, RuleProtocol},
 };
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
@@ -14,8 +14,8 @@ pub struct Furnished {
     pub properties: Properties,
 }
 
-/// What stands in a security group, by its name.
-pub fn of(group: &str, address: Option<Ipv4Addr>, dice: &mut Dice) -> Vec<Furnished> {
+/// What stands in a security group, by its name. `app` is the id of the application security group.
+pub fn of(group: &str, address: Option<Ipv4Addr>, app: &str, dice: &mut Dice) -> Vec<Furnished> {
     let tcp = |name: &str, priority, port: &str, source: &str| {
         rule(name, priority, Access::Allow, RuleProtocol::Tcp, &[port], source, "*")
     };
@@ -23,6 +23,7 @@ pub fn of(group: &str, address: Option<Ipv4Addr>, dice: &mut Dice) -> Vec<Furnis
     match group {
         "web-1-nsg" => vec![tcp("SSH", 300, "22", "*"), tcp("HTTPS", 320, "443", "Internet")],
         "win-1-nsg" => vec![tcp("RDP", 300, "3389", "*")],
+        "data-subnet-nsg" => vec![from_group(tcp("SSH-from-app", 300, "22", "*"), app)],
         "app-subnet-nsg" => vec![tcp("SSH", 300, "22", "Internet"), tcp("HTTPS", 310, "443", "Internet")],
         "app-1-nsg" => vec![tcp("SSH-from-office", 300, "22", "203.0.113.0/24")],
         "farm-subnet-nsg" => vec![tcp("Management", 1000, "22-3389", "198.51.100.0/24")],
@@ -94,6 +95,16 @@ fn microsofts(to: &str, dice: &mut Dice) -> Vec<Furnished> {
             "MDC JIT Network Access rule created by an initiation request for policy 'default' of VM 'jit-1'.",
         ),
     ]
+}
+
+/// A rule for those in an application security group, in place of those it was for.
+fn from_group(furnished: Furnished, group: &str) -> Furnished {
+    let ends = Ends {
+        source_address_prefix: None,
+        source_application_security_groups: vec![Reference { id: group.to_owned() }],
+        ..furnished.properties.ends
+    };
+    Furnished { properties: Properties { ends, ..furnished.properties }, ..furnished }
 }
 
 fn rule(

@@ -1,0 +1,123 @@
+//! What callers of the simulated Azure may do: in Azure's words, and with what each call needed.
+
+use portcullis_simcloud::Permissions;
+use portcullis_tests::azure::{Azure, VERSION, allow};
+use serde_json::{Value, json};
+
+#[test]
+fn who_may_not_is_told_which_action_is_missing() {
+    let azure = Azure::new(1);
+    let (subscription, network) = (azure.cloud.subscription(), "Microsoft.Network");
+    azure.permit(&["*/read", "Microsoft.Network/networkSecurityGroups/securityRules/delete"]);
+    let rule = azure.rule("web-1-nsg", "Ours");
+    let put = azure.call("PUT", &rule, Some(&allow(100)));
+    assert_eq!((put.status, put.code()), (403, "AuthorizationFailed"));
+    let said = put.body["error"]["message"].as_str().expect("a message").to_owned();
+    let scope = rule.split('?').next().expect("a path");
+    for part in [
+        "The client '",
+        "' with object id '",
+        &format!(
+            "' does not have authorization to perform action '{network}/networkSecurityGroups/securityRules/write' over scope '{scope}' or the scope is invalid. If access was recently granted, please refresh your credentials."
+        ),
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert_eq!(azure.call("DELETE", &rule, None).status, 204);
+    assert_eq!(azure.call("GET", &rule, None).status, 404, "who may read is told that it is not there");
+
+    // Reading needs an action as well: also Resource Graph, without which clients go by lists.
+    azure.permit(&["Microsoft.Network/*/read", "Microsoft.Resources/subscriptions/read"]);
+    let groups = azure.path("Microsoft.Network/networkSecurityGroups", "");
+    assert_eq!(azure.call("GET", &groups, None).status, 200);
+    let machines = azure.call("GET", &azure.path("Microsoft.Compute/virtualMachines", ""), None);
+    let said = machines.body["error"]["message"].as_str().expect("a message");
+    assert!(
+        said.contains(&format!("over scope '/subscriptions/{subscription}/resourceGroups/demo'")),
+        "{said}"
+    );
+    let graph = format!("/providers/Microsoft.ResourceGraph/resources?{VERSION}");
+    let query = json!({ "query": "Resources | where type =~ 'microsoft.compute/virtualmachines'" });
+    assert_eq!(azure.call("POST", &graph, Some(&query)).status, 403);
+    azure.cloud.permit(Permissions::default());
+    assert_eq!(azure.call("POST", &graph, Some(&query)).status, 200);
+}
+
+#[test]
+fn a_firewall_is_written_by_who_may_join_what_it_stands_on() {
+    let azure = Azure::new(1);
+    let path = azure.path("Microsoft.Network/azureFirewalls", "/edge-fw");
+    let firewall = azure.call("GET", &path, None).body;
+    let (write, subnet, address) = (
+        "Microsoft.Network/azureFirewalls/write",
+        "Microsoft.Network/virtualNetworks/subnets/join/action",
+        "Microsoft.Network/publicIPAddresses/join/action",
+    );
+    for (allowed, missing) in [(&[write, address], subnet), (&[write, subnet], address)] {
+        azure.permit(allowed);
+        let refused = azure.call("PUT", &path, Some(&firewall));
+        assert_eq!((refused.status, refused.code()), (403, "LinkedAuthorizationFailed"));
+        let said = refused.body["error"]["message"].as_str().expect("a message");
+        assert!(said.contains(&format!("does not have permission to perform action '{missing}'")), "{said}");
+    }
+    azure.permit(&[write, subnet, address]);
+    assert_eq!(azure.call("PUT", &path, Some(&firewall)).status, 200);
+}
+
+#[test]
+fn a_call_is_remembered_with_the_action_that_it_needed() {
+    let azure = Azure::new(1);
+    let subscription = format!("/subscriptions/{}", azure.cloud.subscription());
+    let at = |path: &str| format!("{subscription}{path}?{VERSION}");
+    let group = |rest: &str| azure.path("Microsoft.Network/networkSecurityGroups", rest);
+    azure.call("GET", &format!("/subscriptions?{VERSION}"), None);
+    azure.call("GET", &at("/resourceGroups"), None);
+    azure.call("GET", &group(""), None);
+    azure.call("GET", &group("/web-1-nsg"), None);
+    azure.call("GET", &azure.rule("web-1-nsg", ""), None);
+    let put = azure.call("PUT", &azure.rule("web-1-nsg", "Ours"), Some(&allow(100)));
+    azure.call("GET", put.header("azure-asyncoperation"), None);
+    let delete = azure.call("DELETE", &azure.rule("web-1-nsg", "Ours"), None);
+    azure.call("GET", delete.header("location"), None);
+    azure.call("POST", &format!("/providers/Microsoft.ResourceGraph/resources?{VERSION}"), None);
+    azure.call("GET", &at("/providers/Microsoft.Authorization/permissions"), None);
+    azure.call("GET", "/nothing", None);
+    let calls = azure.cloud.calls();
+    let actions: Vec<&str> = calls.iter().map(|it| it.action.as_deref().unwrap_or("none")).collect();
+    assert_eq!(
+        actions,
+        [
+            "Microsoft.Resources/subscriptions/read",
+            "Microsoft.Resources/subscriptions/resourceGroups/read",
+            "Microsoft.Network/networkSecurityGroups/read",
+            "Microsoft.Network/networkSecurityGroups/read",
+            "Microsoft.Network/networkSecurityGroups/securityRules/read",
+            "Microsoft.Network/networkSecurityGroups/securityRules/write",
+            "Microsoft.Network/locations/operations/read",
+            "Microsoft.Network/networkSecurityGroups/securityRules/delete",
+            "Microsoft.Network/locations/operationResults/read",
+            "Microsoft.ResourceGraph/resources/read",
+            "Microsoft.Authorization/permissions/read",
+            "none",
+        ]
+    );
+}
+
+#[test]
+fn what_a_caller_may_do_is_listed() {
+    let azure = Azure::new(1);
+    let subscription = azure.cloud.subscription();
+    let list = |scope: &str| {
+        let path = format!("{scope}/providers/Microsoft.Authorization/permissions?{VERSION}");
+        azure.call("GET", &path, None)
+    };
+    let role = |actions: Value| json!({ "value": [{ "actions": actions, "notActions": [], "dataActions": [], "notDataActions": [] }] });
+    let scope = format!("/subscriptions/{subscription}");
+    assert_eq!(list(&scope).body, role(json!(["*"])));
+    azure.permit(&["*/read", "Microsoft.Network/networkSecurityGroups/securityRules/write"]);
+    let allowed = json!(["*/read", "Microsoft.Network/networkSecurityGroups/securityRules/write"]);
+    assert_eq!(list(&format!("{scope}/resourceGroups/demo")).body, role(allowed));
+    assert_eq!(list(&format!("{scope}/resourceGroups/x")).code(), "ResourceGroupNotFound");
+    azure.permit(&[]);
+    assert_eq!(list(&scope).status, 403);
+}
