@@ -1,4 +1,4 @@
-//! What `portcullis up` says while it runs: on standard error.
+//! What `portcullis up` and `portcullis simcloud` say while they run: on standard error.
 
 use crate::output::Paint;
 use std::io::{self, IsTerminal as _};

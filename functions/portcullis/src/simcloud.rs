@@ -6,9 +6,15 @@ use crate::{
     up::{broken, make_private_folder, told_to_stop},
 };
 use jiff::Timestamp;
-use portcullis_simcloud::{Simcloud, Tls, serve};
-use std::{fs, net::SocketAddr, path::Path, sync::Arc};
-use tokio::net::TcpListener;
+use portcullis_simcloud::{Clock, FileError, Simcloud, Tls, keep, serve};
+use std::{
+    error::Error,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::{net::TcpListener, sync::oneshot};
 
 /// Serve a simulated Azure: its machines, security groups and firewalls, and tokens for them.
 #[derive(Debug, clap::Args)]
@@ -23,17 +29,21 @@ pub struct Args {
     /// Which sample fleet: the same number is the same fleet
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+    /// Keep it in this file, and go on from there at the next start: then the seed counts for a new file alone
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   portcullis simcloud
   portcullis simcloud --listen 127.0.0.1:0 --tls --seed 7
+  portcullis simcloud --state azure.json
   curl 'http://127.0.0.1:7423/_simcloud/packet?vm=web-1&from=203.0.113.9&protocol=tcp&port=22'
   curl http://127.0.0.1:7423/_simcloud/faults -H 'content-type: application/json' \\
        -d '{\"planned\":[{\"on\":\"write\",\"times\":3,\"fault\":{\"throttled\":{\"retry_after_secs\":2}}}]}'
 
-It is kept in memory: a new start is a new fleet. Any client with any secret gets a token.";
+Without --state it is kept in memory: a new start is a new fleet. Any client with any secret gets a token.";
 
 /// The certificate's file in the data folder, for clients to trust.
 const CERTIFICATE: &str = "simcloud.pem";
@@ -42,7 +52,7 @@ const CERTIFICATE: &str = "simcloud.pem";
 pub fn run(data: &Path, args: &Args) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| broken("start", error))?.block_on(async {
-        let cloud = Arc::new(Simcloud::new(args.seed, Arc::new(Timestamp::now)));
+        let cloud = Arc::new(begin(args)?);
         let listener = TcpListener::bind(args.listen).await;
         let listener = listener.map_err(|error| {
             let message = format!("cannot listen on `{}`: {error}", args.listen);
@@ -51,9 +61,44 @@ pub fn run(data: &Path, args: &Args) -> Result<Exit, Failure> {
         let address = listener.local_addr().map_err(|error| broken("listen", error))?;
         let tls = if args.tls { Some(certificate(data)?) } else { None };
         greet(&cloud, address, tls.is_some().then(|| data.join(CERTIFICATE)).as_deref())?;
-        serve(cloud, listener, tls, told_to_stop()).await.map_err(|error| broken("serve", error))?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let keeper = args.state.clone().map(|file| {
+            let stopped = async { drop(stopped.await) };
+            tokio::spawn(keep(Arc::clone(&cloud), file, stopped, |error| {
+                tracing::warn!(error = full(error), "Changes are not kept; saving is tried again");
+            }))
+        });
+        let served = serve(cloud, listener, tls, told_to_stop()).await;
+        // Nobody is answered any more: what is saved now is all there is.
+        drop(stop);
+        if let Some(keeper) = keeper {
+            keeper.await.map_err(|error| broken("save", error))?.map_err(|error| unkept(&error))?;
+        }
+        served.map_err(|error| broken("serve", error))?;
         Ok(Exit::Done)
     })
+}
+
+/// The cloud of the file, or a new one, which the file can hold.
+fn begin(args: &Args) -> Result<Simcloud, Failure> {
+    let clock: Clock = Arc::new(Timestamp::now);
+    let Some(file) = &args.state else { return Ok(Simcloud::new(args.seed, clock)) };
+    let kept = Simcloud::load(file, Arc::clone(&clock)).map_err(|error| unkept(&error))?;
+    let cloud = kept.unwrap_or_else(|| Simcloud::new(args.seed, clock));
+    cloud.save(file).map_err(|error| unkept(&error))?;
+    Ok(cloud)
+}
+
+fn unkept(error: &FileError) -> Failure {
+    Failure::broken(full(error)).next("choose another file with --state")
+}
+
+/// An error with what it comes from, in one line.
+fn full(error: &dyn Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", full(source)),
+        None => error.to_string(),
+    }
 }
 
 /// A certificate for this machine, new each time: its key is never written.

@@ -84,7 +84,11 @@ impl Asked {
         if let Err(refused) = cloud.permit(place, &self.method, &self.path) {
             return (refused.into_response(), false);
         }
+        let left = cloud.faults.left();
         let fault = cloud.faults.strike(on);
+        if cloud.faults.left() != left {
+            cloud.has_changed();
+        }
         let done = |cloud: &mut Cloud| match self.dispatch(cloud, place, fault) {
             Ok(response) => response,
             Err(refused) => refused.into_response(),

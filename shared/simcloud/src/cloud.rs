@@ -19,7 +19,7 @@ pub const TOKEN_LIFE_SECS: i64 = 3600;
 const OPERATIONS_MAX: usize = 10_000;
 
 /// Everything in the cloud. The keys of what has an id are ids in lower case.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cloud {
     pub tenant: String,
     pub subscription: String,
@@ -36,6 +36,9 @@ pub struct Cloud {
     pub permissions: Permissions,
     #[serde(skip)]
     pub spent: Spent,
+    /// How often any of this has changed, but for what is skipped here.
+    #[serde(skip)]
+    pub changes: u64,
     /// What makes tokens of one seed look unlike those of another.
     pub seed: u64,
     /// The last number that was given: to an etag, a token, a write.
@@ -43,7 +46,7 @@ pub struct Cloud {
 }
 
 /// A resource as ARM shows it; the rules of a security group are kept apart.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Resource {
     pub kind: Kind,
     pub etag: u64,
@@ -53,7 +56,7 @@ pub struct Resource {
 }
 
 /// The rules of a security group, by their names in lower case.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Rules {
     /// What is read.
     pub shown: BTreeMap<String, Rule>,
@@ -62,7 +65,7 @@ pub struct Rules {
 }
 
 /// A write that was accepted.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Operation {
     /// The resource that it changes.
     pub resource: String,
@@ -112,6 +115,11 @@ impl Operation {
 }
 
 impl Cloud {
+    /// Notes that something is not as it was saved.
+    pub fn has_changed(&mut self) {
+        self.changes += 1;
+    }
+
     /// A number that nothing else has.
     pub fn next(&mut self) -> u64 {
         self.last += 1;
@@ -125,6 +133,7 @@ impl Cloud {
         let until = now.saturating_add(SignedDuration::from_secs(TOKEN_LIFE_SECS)).unwrap_or(Timestamp::MAX);
         self.tokens.retain(|_, until| now < *until);
         self.tokens.insert(token.clone(), until);
+        self.has_changed();
         (token, until)
     }
 
@@ -137,6 +146,7 @@ impl Cloud {
             let Some(operation) = self.operations.get_mut(&n) else { continue };
             let Some(change) = operation.change.take() else { continue };
             let (is_late, id) = (operation.is_late(), operation.resource.clone());
+            self.changes += 1;
             match change {
                 Change::Put(rule) => self.rules.entry(id.clone()).or_default().put(*rule, is_late),
                 Change::Delete(name) => self.rules.entry(id.clone()).or_default().delete(&name, is_late),

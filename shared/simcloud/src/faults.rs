@@ -90,6 +90,11 @@ impl Default for Faults {
 }
 
 impl Faults {
+    /// How many calls are still meant by what is planned.
+    pub(crate) fn left(&self) -> u64 {
+        self.planned.iter().map(|it| u64::from(it.skip) + u64::from(it.times)).sum()
+    }
+
     /// What strikes the call that is made now.
     pub(crate) fn strike(&mut self, on: On) -> Option<Fault> {
         for planned in self.planned.iter_mut().filter(|it| it.on == on && 0 < it.times) {

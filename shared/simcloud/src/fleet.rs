@@ -91,6 +91,7 @@ pub fn cloud(seed: u64) -> Cloud {
             faults: Faults::default(),
             permissions: Permissions::default(),
             spent: Spent::default(),
+            changes: 0,
             seed,
             last: 0,
         },

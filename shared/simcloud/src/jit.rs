@@ -86,12 +86,17 @@ impl Cloud {
             },
         });
         self.jit_policies.insert(id.to_owned(), policy.clone());
+        self.has_changed();
         Ok(policy)
     }
 
     /// Deletes a policy. Was there one?
     pub fn delete_jit_policy(&mut self, id: &str) -> bool {
-        self.jit_policies.remove(id).is_some()
+        let was_there = self.jit_policies.remove(id).is_some();
+        if was_there {
+            self.has_changed();
+        }
+        was_there
     }
 }
 

@@ -12,6 +12,7 @@ mod faults;
 mod fleet;
 mod graph;
 mod jit;
+mod keep;
 mod kind;
 mod login;
 mod packet;
@@ -27,6 +28,7 @@ mod write;
 
 pub use cloud::Call;
 pub use faults::{Fault, Faults, On, Planned};
+pub use keep::{FileError, keep};
 pub use packet::{Packet, PacketProtocol, Passage};
 pub use permissions::Permissions;
 pub use refused::Refused;
@@ -39,8 +41,10 @@ use quota::Spent;
 use std::{
     collections::VecDeque,
     fmt,
+    ops::{Deref, DerefMut},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+use tokio::sync::watch;
 
 /// How many calls are remembered.
 const CALLS_MAX: usize = 100_000;
@@ -54,6 +58,7 @@ pub struct Simcloud {
     /// The calls that were answered. What was asked is no part of what there is: nobody who saves that
     /// passes by them.
     calls: Mutex<VecDeque<Call>>,
+    changes: watch::Sender<u64>,
     clock: Clock,
 }
 
@@ -76,20 +81,30 @@ impl Simcloud {
 
     /// Everything there is, as JSON text: also what is still under way, and the tokens.
     pub fn snapshot(&self) -> String {
-        let (cloud, _) = self.now();
-        serde_json::to_string_pretty(&*cloud).unwrap_or_else(|_| unreachable!("a cloud is JSON"))
+        // Whoever calls meanwhile waits for the copy, and not for the text.
+        let cloud = Cloud::clone(&self.now().0);
+        serde_json::to_string_pretty(&cloud).unwrap_or_else(|_| unreachable!("a cloud is JSON"))
+    }
+
+    /// How often what a snapshot holds has changed, for whoever waits for the next change. What is due
+    /// changes when somebody looks; calls that only look change nothing.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// What shall go wrong from now on, in place of what was planned before.
     pub fn plan(&self, faults: Faults) {
         let (mut cloud, _) = self.now();
         cloud.faults = faults;
+        cloud.has_changed();
         cloud.spent = Spent::default();
     }
 
     /// What callers may do from now on.
     pub fn permit(&self, permissions: Permissions) {
-        self.now().0.permissions = permissions;
+        let (mut cloud, _) = self.now();
+        cloud.permissions = permissions;
+        cloud.has_changed();
     }
 
     /// Does a packet get through, and what decides? `vm` is an id, or the name of a machine.
@@ -119,7 +134,7 @@ impl Simcloud {
     }
 
     fn of(cloud: Cloud, clock: Clock) -> Self {
-        Self { cloud: Mutex::new(cloud), calls: Mutex::default(), clock }
+        Self { cloud: Mutex::new(cloud), calls: Mutex::default(), changes: watch::Sender::new(0), clock }
     }
 
     /// Remembers a call that was answered.
@@ -132,11 +147,41 @@ impl Simcloud {
     }
 
     /// The cloud as it is now: whatever was due to happen has happened.
-    fn now(&self) -> (MutexGuard<'_, Cloud>, Timestamp) {
-        let mut cloud = self.cloud.lock().unwrap_or_else(PoisonError::into_inner);
+    fn now(&self) -> (Held<'_>, Timestamp) {
+        let cloud = self.cloud.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cloud = Held { seen: cloud.changes, cloud, changes: &self.changes };
         let now = (self.clock)();
         cloud.advance(now);
         (cloud, now)
+    }
+}
+
+/// The cloud, held by whoever looks at it or changes it. Letting go of it says whether it was changed.
+struct Held<'a> {
+    cloud: MutexGuard<'a, Cloud>,
+    seen: u64,
+    changes: &'a watch::Sender<u64>,
+}
+
+impl Deref for Held<'_> {
+    type Target = Cloud;
+
+    fn deref(&self) -> &Cloud {
+        &self.cloud
+    }
+}
+
+impl DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut Cloud {
+        &mut self.cloud
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if self.cloud.changes != self.seen {
+            self.changes.send_replace(self.cloud.changes);
+        }
     }
 }
 

@@ -320,6 +320,7 @@ impl Cloud {
         let (resource, change) = (id.to_owned(), Some(change));
         let operation = Operation { resource, location: location.clone(), change, done_at, lands_at };
         self.operations.insert(n, operation);
+        self.has_changed();
         (etag, (n, location))
     }
 }

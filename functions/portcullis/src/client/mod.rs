@@ -37,7 +37,10 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
             up::run(&globals.data_dir(), &it).map(|()| Exit::Done)
         }
         Command::Demo => demo::run().map(|()| Exit::Done),
-        Command::Simcloud(it) => simcloud::run(&globals.data_dir(), &it),
+        Command::Simcloud(it) => {
+            log::begin();
+            simcloud::run(&globals.data_dir(), &it)
+        }
         Command::Targets(it) => it.run(&client()?),
         Command::Plan(it) => it.run(&client()?),
         Command::Enable(it) => it.run(&client()?),
