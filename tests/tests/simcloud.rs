@@ -3,6 +3,7 @@
 use portcullis_simcloud::{Fault, Faults, On, Packet, PacketProtocol, Permissions, Planned, Simcloud};
 use portcullis_tests::azure::{ANN, Azure, VERSION, allow};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 const SECOND: i64 = 1000;
 
@@ -136,6 +137,33 @@ fn there_is_a_machine_for_each_reason_not_to_guard_it() {
     assert!(rows.contains(&old), "{rows:?}");
     let quiet = json!({ "name": "quiet-1", "type": "microsoft.compute/virtualmachines", "tags": { "portcullis": "disabled" } });
     assert!(rows.contains(&quiet), "{rows:?}");
+}
+
+#[test]
+fn a_farm_is_as_large_as_wanted() {
+    let azure = Azure::with(|clock| Simcloud::farm(1, clock, 3, 40));
+    azure.cloud.plan(Faults { page_size: 1000, ..Faults::default() });
+    let list = |kind: &str| {
+        let list = azure.call("GET", &azure.path(kind, ""), None).body;
+        list["value"].as_array().expect("a list").clone()
+    };
+    let machines = list("Microsoft.Compute/virtualMachines");
+    assert_eq!((machines.len(), &machines[119]["name"]), (120, &json!("vm-119")));
+    for kind in ["networkInterfaces", "publicIPAddresses"] {
+        assert_eq!(list(&format!("Microsoft.Network/{kind}")).len(), 120, "{kind}");
+    }
+    let groups = list("Microsoft.Network/networkSecurityGroups");
+    let names = groups.iter().map(|it| it["name"].clone()).collect::<Value>();
+    assert_eq!(names, json!(["farm-00-nsg", "farm-01-nsg", "farm-02-nsg"]));
+    assert_eq!(groups[1]["properties"]["subnets"].as_array().map(Vec::len), Some(1));
+    assert!(list("Microsoft.Network/azureFirewalls").is_empty());
+    let rule = azure.rule("farm-02-nsg", "Ours");
+    azure.call("PUT", &rule, Some(&allow(100)));
+    azure.pass(SECOND);
+    assert_eq!(passes(&azure, "vm-079"), (false, "DenyAllInBound".to_owned()));
+    assert_eq!(passes(&azure, "vm-080"), (true, "Ours".to_owned()));
+    let most = Simcloud::farm(1, Arc::new(jiff::Timestamp::now), 1, 300);
+    assert_eq!(most.snapshot().matches("\"vmId\"").count(), 250);
 }
 
 #[test]

@@ -2,7 +2,10 @@
 //!
 //! Names and networks are the same for every seed; ids, public addresses and tokens are not.
 
+mod farm;
 mod rules;
+
+pub use farm::cloud as farm;
 
 use crate::{
     cloud::{Cloud, Resource, Rules},
@@ -76,30 +79,9 @@ enum Os {
 
 /// A cloud with the sample fleet.
 pub fn cloud(seed: u64) -> Cloud {
-    let mut dice = Dice(seed);
-    let mut builder = Builder {
-        subscription: dice.guid(),
-        cloud: Cloud {
-            tenant: dice.guid(),
-            subscription: String::new(),
-            groups: BTreeMap::new(),
-            resources: BTreeMap::new(),
-            rules: BTreeMap::new(),
-            jit_policies: BTreeMap::new(),
-            operations: BTreeMap::new(),
-            tokens: BTreeMap::new(),
-            faults: Faults::default(),
-            permissions: Permissions::default(),
-            spent: Spent::default(),
-            changes: 0,
-            seed,
-            last: 0,
-        },
-        dice,
-    };
+    let mut builder = Builder::of(seed);
     builder.build();
-    builder.cloud.subscription = builder.subscription;
-    builder.cloud
+    builder.done()
 }
 
 struct Builder {
@@ -109,7 +91,38 @@ struct Builder {
 }
 
 impl Builder {
-    fn build(&mut self) {
+    /// Nothing is there yet.
+    fn of(seed: u64) -> Self {
+        let mut dice = Dice(seed);
+        Self {
+            subscription: dice.guid(),
+            cloud: Cloud {
+                tenant: dice.guid(),
+                subscription: String::new(),
+                groups: BTreeMap::new(),
+                resources: BTreeMap::new(),
+                rules: BTreeMap::new(),
+                jit_policies: BTreeMap::new(),
+                operations: BTreeMap::new(),
+                tokens: BTreeMap::new(),
+                faults: Faults::default(),
+                permissions: Permissions::default(),
+                spent: Spent::default(),
+                changes: 0,
+                seed,
+                last: 0,
+            },
+            dice,
+        }
+    }
+
+    fn done(mut self) -> Cloud {
+        self.cloud.subscription = self.subscription;
+        self.cloud
+    }
+
+    /// The resource group, by its id.
+    fn group(&mut self) -> String {
         let group = format!("/subscriptions/{}/resourceGroups/{GROUP}", self.subscription);
         self.cloud.groups.insert(
             group.to_ascii_lowercase(),
@@ -118,6 +131,11 @@ impl Builder {
                 "properties": { "provisioningState": "Succeeded" },
             }),
         );
+        group
+    }
+
+    fn build(&mut self) {
+        let group = self.group();
         self.add(Kind::ApplicationGroup, APP_GROUP, json!({}));
         for (network, octet, subnets) in NETWORKS {
             self.network(network, octet, subnets);
@@ -144,20 +162,24 @@ impl Builder {
         let id = self.id(Kind::VirtualNetwork, name);
         let mut shown = vec![];
         for (n, (subnet, security_group)) in (1..).zip(subnets) {
-            let mut properties =
-                json!({ "addressPrefix": format!("10.{octet}.{n}.0/24"), "provisioningState": "Succeeded" });
-            if let Some(security_group) = security_group {
-                properties["networkSecurityGroup"] =
-                    json!({ "id": self.security_group(security_group, None) });
-            }
-            shown.push(json!({
-                "name": subnet, "id": format!("{id}/subnets/{subnet}"), "type": "Microsoft.Network/virtualNetworks/subnets",
-                "properties": properties,
-            }));
+            let security_group = security_group.map(|it| self.security_group(it, None));
+            let prefix = format!("10.{octet}.{n}.0/24");
+            shown.push(Self::subnet(&id, subnet, &prefix, security_group.as_deref()));
         }
         let space =
             json!({ "addressPrefixes": [format!("10.{octet}.0.0/16"), format!("fd00:{octet}::/48")] });
         self.add(Kind::VirtualNetwork, name, json!({ "addressSpace": space, "subnets": shown }));
+    }
+
+    fn subnet(network: &str, name: &str, prefix: &str, security_group: Option<&str>) -> Value {
+        let mut properties = json!({ "addressPrefix": prefix, "provisioningState": "Succeeded" });
+        if let Some(security_group) = security_group {
+            properties["networkSecurityGroup"] = json!({ "id": security_group });
+        }
+        json!({
+            "name": name, "id": format!("{network}/subnets/{name}"), "type": "Microsoft.Network/virtualNetworks/subnets",
+            "properties": properties,
+        })
     }
 
     fn interface(&mut self, machine: &str, n: usize, at: (usize, usize, u8), security_group: Option<&str>) {
@@ -187,20 +209,29 @@ impl Builder {
                 properties["applicationSecurityGroups"] =
                     json!([{ "id": self.id(Kind::ApplicationGroup, APP_GROUP) }]);
             }
-            shown.push(json!({
-                "name": configuration, "id": format!("{id}/ipConfigurations/{configuration}"),
-                "type": "Microsoft.Network/networkInterfaces/ipConfigurations", "properties": properties,
-            }));
+            shown.push(Self::configuration(&id, configuration, &properties));
         }
-        let mut properties = json!({
-            "ipConfigurations": shown, "primary": n == 0, "enableIPForwarding": false,
-            "virtualMachine": { "id": self.id(Kind::VirtualMachine, machine) },
-        });
+        let mut properties = self.nic(machine, n, &shown);
         if let Some(security_group) = security_group {
             properties["networkSecurityGroup"] =
                 json!({ "id": self.security_group(security_group, Some(address)) });
         }
         self.add(Kind::NetworkInterface, &name, properties);
+    }
+
+    fn configuration(nic: &str, name: &str, properties: &Value) -> Value {
+        json!({
+            "name": name, "id": format!("{nic}/ipConfigurations/{name}"),
+            "type": "Microsoft.Network/networkInterfaces/ipConfigurations", "properties": properties,
+        })
+    }
+
+    /// What the `n`th interface of a machine says of itself.
+    fn nic(&self, machine: &str, n: usize, configurations: &[Value]) -> Value {
+        json!({
+            "ipConfigurations": configurations, "primary": n == 0, "enableIPForwarding": false,
+            "virtualMachine": { "id": self.id(Kind::VirtualMachine, machine) },
+        })
     }
 
     fn machine(&mut self, name: &str, os: Os, interfaces: usize) {
@@ -269,6 +300,10 @@ impl Builder {
             // From the network that is set aside for tests of networks.
             _ => format!("198.{}.{}.{n}", 18 + self.dice.roll() % 2, self.dice.roll() % 256),
         };
+        self.public_address_at(name, version, &address)
+    }
+
+    fn public_address_at(&mut self, name: &str, version: &str, address: &str) -> String {
         let properties = json!({
             "ipAddress": address, "publicIPAllocationMethod": "Static", "publicIPAddressVersion": version,
         });

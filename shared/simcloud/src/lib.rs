@@ -73,6 +73,13 @@ impl Simcloud {
         Self::of(fleet::cloud(seed), clock)
     }
 
+    /// A cloud with a large fleet and nothing else, to measure with: machines `vm-000` and so on, each with
+    /// an interface and a public address, spread over so many subnets, each with its security group
+    /// `farm-00-nsg` and so on. A subnet has at most 250 machines.
+    pub fn farm(seed: u64, clock: Clock, groups: u16, machines_per_group: u16) -> Self {
+        Self::of(fleet::farm(seed, groups, machines_per_group), clock)
+    }
+
     /// The cloud of a snapshot.
     pub fn restore(snapshot: &str, clock: Clock) -> Result<Self, NotASnapshot> {
         let cloud = serde_json::from_str(snapshot).map_err(NotASnapshot)?;
