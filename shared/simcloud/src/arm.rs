@@ -207,7 +207,7 @@ impl Asked {
                     .resources
                     .iter()
                     .filter(|(id, it)| it.kind == *kind && (within.is_none() || id.starts_with(&below)));
-                self.page(cloud, all.map(|(id, it)| cloud.shown(id, it)).collect())
+                self.page_of(cloud, all.collect(), |page| cloud.shown_all(page))
             }
             Place::Resource { kind, id } => {
                 let resource = cloud.resource(*kind, id)?;
@@ -290,6 +290,16 @@ impl Asked {
 
     /// The page of a list that was asked for, with a link to the next.
     fn page(&self, cloud: &Cloud, items: Vec<Value>) -> Result<Response, Refused> {
+        self.page_of(cloud, items, |page| page)
+    }
+
+    /// The same of what is shown only where it is on the page: long lists have many pages.
+    fn page_of<T>(
+        &self,
+        cloud: &Cloud,
+        items: Vec<T>,
+        show: impl FnOnce(Vec<T>) -> Vec<Value>,
+    ) -> Result<Response, Refused> {
         let skip: usize = match self.query.get("$skiptoken") {
             Some(token) => {
                 let parsed = token.parse();
@@ -300,7 +310,7 @@ impl Asked {
         let size = usize::from(cloud.faults.page_size.max(1));
         let next = skip.saturating_add(size);
         let is_more = next < items.len();
-        let mut body = json!({ "value": items.into_iter().skip(skip).take(size).collect::<Vec<_>>() });
+        let mut body = json!({ "value": show(items.into_iter().skip(skip).take(size).collect()) });
         if is_more {
             let version = self.query.get("api-version").map_or("", String::as_str);
             let link = format!("{}{}?api-version={version}&$skiptoken={next}", self.base, self.path);

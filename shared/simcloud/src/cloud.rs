@@ -204,6 +204,18 @@ impl Cloud {
 
     /// A resource as ARM shows it.
     pub fn shown(&self, id: &str, resource: &Resource) -> Value {
+        let users = if resource.kind == Kind::SecurityGroup { self.users() } else { BTreeMap::new() };
+        self.shown_with(&users, id, resource)
+    }
+
+    /// Many of them: who is behind which security group is looked up once.
+    pub fn shown_all(&self, resources: Vec<(&String, &Resource)>) -> Vec<Value> {
+        let has_groups = resources.iter().any(|(_, it)| it.kind == Kind::SecurityGroup);
+        let users = if has_groups { self.users() } else { BTreeMap::new() };
+        resources.into_iter().map(|(id, it)| self.shown_with(&users, id, it)).collect()
+    }
+
+    fn shown_with(&self, users: &BTreeMap<String, Users>, id: &str, resource: &Resource) -> Value {
         let mut body = resource.body.clone();
         body["etag"] = json!(etag_text(resource.etag));
         match resource.kind {
@@ -211,8 +223,9 @@ impl Cloud {
                 body["properties"]["securityRules"] = json!(self.shown_rules(id));
                 let defaults = rule::shown_defaults(own_id(resource), resource.etag);
                 body["properties"]["defaultSecurityRules"] = json!(defaults);
-                body["properties"]["networkInterfaces"] = self.users(id, Kind::NetworkInterface);
-                body["properties"]["subnets"] = self.users(id, Kind::VirtualNetwork);
+                let users = users.get(id).cloned().unwrap_or_default();
+                body["properties"]["networkInterfaces"] = json!(users.interfaces);
+                body["properties"]["subnets"] = json!(users.subnets);
             }
             Kind::VirtualMachine | Kind::ClassicMachine => {
                 drop(body.as_object_mut().and_then(|it| it.remove("etag")));
@@ -245,20 +258,32 @@ impl Cloud {
         if self.faults.one_etag_per_group { group.etag } else { rule.etag }
     }
 
-    /// Who is behind a security group: interfaces, or subnets of virtual networks.
-    fn users(&self, id: &str, kind: Kind) -> Value {
-        let mut users = vec![];
-        for resource in self.resources.values().filter(|it| it.kind == kind) {
+    /// Who is behind each security group, by its id in lower case: interfaces, and subnets.
+    fn users(&self) -> BTreeMap<String, Users> {
+        let mut users: BTreeMap<String, Users> = BTreeMap::new();
+        for resource in self.resources.values() {
+            let is_interface = resource.kind == Kind::NetworkInterface;
+            if !is_interface && resource.kind != Kind::VirtualNetwork {
+                continue;
+            }
             let subnets = resource.body["properties"]["subnets"].as_array();
-            let parts = subnets.map_or(std::slice::from_ref(&resource.body), Vec::as_slice);
-            let are_behind = parts.iter().filter(|it| {
-                let group = it["properties"]["networkSecurityGroup"]["id"].as_str();
-                group.is_some_and(|it| it.eq_ignore_ascii_case(id))
-            });
-            users.extend(are_behind.map(|it| json!({ "id": it["id"] })));
+            for part in subnets.map_or(std::slice::from_ref(&resource.body), Vec::as_slice) {
+                if let Some(group) = part["properties"]["networkSecurityGroup"]["id"].as_str() {
+                    let users = users.entry(group.to_ascii_lowercase()).or_default();
+                    let of_kind = if is_interface { &mut users.interfaces } else { &mut users.subnets };
+                    of_kind.push(json!({ "id": part["id"] }));
+                }
+            }
         }
-        json!(users)
+        users
     }
+}
+
+/// Who is behind a security group.
+#[derive(Debug, Clone, Default)]
+struct Users {
+    interfaces: Vec<Value>,
+    subnets: Vec<Value>,
 }
 
 /// An id as its resource writes it.

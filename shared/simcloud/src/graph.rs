@@ -49,7 +49,7 @@ pub fn answer(cloud: &Cloud, body: &[u8]) -> Result<Value, Refused> {
     let resources = cloud.resources.iter().filter(|(_, it)| {
         sees_us && query.types.iter().flatten().any(|name| name.eq_ignore_ascii_case(it.kind.name()))
     });
-    let mut rows: Vec<Value> = resources.map(|(id, it)| row(cloud, cloud.shown(id, it))).collect();
+    let mut rows: Vec<_> = resources.collect();
     if query.is_descending {
         rows.reverse();
     }
@@ -59,7 +59,8 @@ pub fn answer(cloud: &Cloud, body: &[u8]) -> Result<Value, Refused> {
     let page =
         body.options.top.unwrap_or(TOP_MAX).clamp(1, TOP_MAX).min(cloud.faults.page_size.max(1).into());
     let (total, next) = (rows.len(), skip.saturating_add(page));
-    let data: Vec<Value> = rows.into_iter().skip(skip).take(page).map(|it| query.project(it)).collect();
+    let rows = cloud.shown_all(rows.into_iter().skip(skip).take(page).collect());
+    let data: Vec<Value> = rows.into_iter().map(|it| query.project(row(cloud, it))).collect();
     let mut answer = json!({
         "totalRecords": total, "count": data.len(), "data": data, "facets": [], "resultTruncated": "false",
     });
