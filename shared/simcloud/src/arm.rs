@@ -257,7 +257,11 @@ impl Asked {
     }
 
     /// What a write that was accepted is answered with.
-    fn accepted(&self, cloud: &Cloud, accepted: Accepted) -> Response {
+    fn accepted(&self, cloud: &Cloud, mut accepted: Accepted) -> Response {
+        let is_done = |n: &u64| cloud.operations.get(n).is_some_and(|it| it.done_at <= self.now);
+        if accepted.operation.as_ref().is_some_and(|(n, _)| is_done(n)) {
+            accepted = accepted.at_once();
+        }
         let mut response = accepted.status.into_response();
         if let Some(body) = accepted.body {
             response = (accepted.status, Json(body)).into_response();

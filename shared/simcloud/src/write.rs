@@ -340,6 +340,20 @@ fn too_many() -> Refused {
     Refused::bad("SecurityRuleCountLimitReached", message)
 }
 
+impl Accepted {
+    /// A write that was done while it was answered: there is nothing to ask for later.
+    pub fn at_once(mut self) -> Self {
+        self.operation = None;
+        if self.status == StatusCode::ACCEPTED {
+            self.status = StatusCode::OK;
+        }
+        if let Some(body) = &mut self.body {
+            body["properties"]["provisioningState"] = json!("Succeeded");
+        }
+        self
+    }
+}
+
 /// 409: somebody else is at it.
 pub fn another_operation() -> Refused {
     let message = "Another operation on this or dependent resource is in progress.";
