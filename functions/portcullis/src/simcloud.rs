@@ -42,6 +42,7 @@ Examples:
   curl 'http://127.0.0.1:7423/_simcloud/packet?vm=web-1&from=203.0.113.9&protocol=tcp&port=22'
   curl http://127.0.0.1:7423/_simcloud/faults -H 'content-type: application/json' \\
        -d '{\"planned\":[{\"on\":\"write\",\"times\":3,\"fault\":{\"throttled\":{\"retry_after_secs\":2}}}]}'
+  curl http://127.0.0.1:7423/_simcloud/permissions -H 'content-type: application/json' -d '{\"actions\":[\"*/read\"]}'
 
 Without --state it is kept in memory: a new start is a new fleet. Any client with any secret gets a token.";
 
