@@ -52,6 +52,7 @@ pub struct Up {
     process: Child,
     data: PathBuf,
     url: String,
+    azure: Option<String>,
     /// Put before every command, to run it somewhere else.
     within: Vec<OsString>,
 }
@@ -71,17 +72,37 @@ impl Up {
             .spawn()
             .expect("starts");
         let mut greeting = BufReader::new(process.stdout.take().expect("piped")).lines();
-        let address = greeting.by_ref().take(GREETING_LINES_MAX).map_while(Result::ok).find_map(|line| {
-            let (_, url) = line.split_once(" is up at ")?;
-            Some(url.trim().to_owned())
-        });
+        let (mut address, mut azure) = (None, None);
+        for line in greeting.by_ref().take(GREETING_LINES_MAX).map_while(Result::ok) {
+            let after = |words| line.split_once(words).map(|(_, rest): (&str, &str)| rest.trim());
+            address = address.or_else(|| after(" is up at ").map(str::to_owned));
+            azure = azure.or_else(|| {
+                let rest = after("a simulated Azure, at ")?;
+                rest.split_whitespace().next().map(str::to_owned)
+            });
+            if line.trim_start().starts_with("guards ") {
+                break;
+            }
+        }
         // Whoever writes to a closed pipe dies: somebody goes on listening.
         std::thread::spawn(move || greeting.map_while(Result::ok).for_each(drop));
         let Some(url) = address else {
             let status = process.wait();
             panic!("it did not come up: {status:?}");
         };
-        Self { process, data: data.to_owned(), url, within }
+        Self { process, data: data.to_owned(), url, azure, within }
+    }
+
+    /// Where the Azure that it simulates is heard.
+    pub fn azure(&self) -> &str {
+        self.azure.as_deref().expect("it simulates one")
+    }
+
+    /// Plans what goes wrong in the Azure that it simulates.
+    pub fn plan(&self, faults: &Value) {
+        let url = format!("{}/_simcloud/faults", self.azure());
+        let planned = ureq::post(url).send_json(faults).expect("planned");
+        assert_eq!(planned.status(), 204);
     }
 
     /// Where it serves.

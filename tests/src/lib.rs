@@ -5,6 +5,7 @@
 pub mod azure;
 pub mod binary;
 pub mod contracts;
+pub mod fleet;
 pub mod given;
 pub mod network;
 pub mod place;

@@ -1,7 +1,10 @@
 //! A whole Portcullis on a folder of its own, with a clock that tests set: the real store, the real
 //! router, a simulated fleet.
 
-use crate::given::{self, named};
+use crate::{
+    fleet::Fleet,
+    given::{self, named},
+};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -17,7 +20,7 @@ use portcullis_domain::{
     Chain, ClaimToken, Decision, Entry, Fact, Packet, Person, Policy, Target, TargetId, Terms,
 };
 use portcullis_http::{Proxies, Site, router};
-use portcullis_local::{Fleet, RedbStore, TokenBook};
+use portcullis_local::{RedbStore, TokenBook};
 use serde_json::Value;
 use std::{
     net::{IpAddr, SocketAddr},

@@ -8,7 +8,7 @@ use portcullis_tests::{
     binary::{Up, WITHOUT_SIGXFSZ, program, text},
     given::named,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     fs,
     io::Write,
@@ -154,7 +154,7 @@ fn every_way_to_fail_has_its_exit_code_and_says_what_helps() {
     let cases: &[(&[&str], i32, &str)] = &[
         (&["request", "web-1", "--for", "soon"], USAGE, "soon"),
         (&["request", "web-1", "--from", "10.0.0.0/33"], USAGE, "10.0.0.0/33"),
-        (&["enable", "virtualMachines"], USAGE, "web-1"),
+        (&["enable", "virtualMachines"], USAGE, "db-1"),
         (&["enable", "web-1", "--port", "70000"], USAGE, "70000"),
         (&["edit", "db-1"], USAGE, "--add-port"),
         (&["approve"], USAGE, "REQUEST"),
@@ -205,7 +205,7 @@ fn every_command_speaks_json() {
     }
     list(&["activity", "web-1"]);
     list(&["activity", "portcullis"]);
-    object(&["check", "web-1", "443", "--from", "10.0.0.4"]);
+    object(&["check", "web-1", "443", "--from", "203.0.113.9"]);
     object(&["verify"]);
     object(&["whoami"]);
     object(&["token", "create", "ann"]);
@@ -274,15 +274,14 @@ fn killed_with_a_live_lease_it_closes_on_time_all_the_same() {
 #[test]
 fn a_lock_that_is_not_there_is_not_said_to_be() {
     let it = Place::new(&[]);
-    // Where a draft of the fleet's file is written, nothing can be written now.
-    let draft = it.data.path().join("fleet.json.new");
-    fs::create_dir(&draft).expect("made");
+    let broken = json!({ "on": "write", "times": 1_000_000, "fault": "broken" });
+    it.up.plan(&json!({ "planned": [broken] }));
     let enabled = it.up.ask(&["enable", "web-1"]);
     assert_eq!(code(&enabled), UNAVAILABLE, "{}", told(&enabled));
     let told = told(&enabled);
     assert!(!told.contains("is guarded:") && told.contains("could not be settled"), "{told}");
     assert!(it.passes("web-1", STRANGER));
-    fs::remove_dir(&draft).expect("gone");
+    it.up.plan(&json!({ "operation_millis": 0 }));
     wait("the lock", || !it.passes("web-1", STRANGER));
 }
 
@@ -431,7 +430,7 @@ fn nothing_that_is_guarded_is_left_alone() {
         .output()
         .expect("runs");
     assert_eq!(code(&other), USAGE, "{}", told(&other));
-    assert!(told(&other).contains("db-1") && told(&other).contains("--guard fleet"), "{}", told(&other));
+    assert!(told(&other).contains("db-1") && told(&other).contains("--guard simcloud"), "{}", told(&other));
 }
 
 #[test]

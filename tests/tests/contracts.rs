@@ -3,10 +3,11 @@
 use portcullis_app::ports::Inventory;
 use portcullis_azure::Azure;
 use portcullis_domain::{Existing, TargetId};
-use portcullis_local::{Fleet, RedbStore};
+use portcullis_local::RedbStore;
 use portcullis_simcloud::Faults;
 use portcullis_tests::{
     contracts::{firewalls, store},
+    fleet::Fleet,
     stories::{Outside, calmly},
 };
 use std::sync::Arc;

@@ -4,6 +4,7 @@ mod alarm;
 mod cli;
 mod client;
 mod clock;
+mod cloud;
 mod demo;
 mod failure;
 mod log;

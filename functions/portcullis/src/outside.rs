@@ -1,52 +1,53 @@
-//! What this process guards: a simulated fleet, this machine, or both.
+//! What this process guards: Azure, this machine, or both.
 
 use portcullis_app::{
     Error,
     ports::{Firewalls, Inventory, Machine, Machines, OurRule},
 };
+use portcullis_azure::Azure;
 use portcullis_domain::{Change, FirewallId, Snapshot, TargetId};
-use portcullis_local::{Fleet, Host};
+use portcullis_local::Host;
 
 /// Everything that holds rules here, told apart by the names of targets.
 #[derive(Debug)]
 pub struct Outside {
-    /// The simulated fleet.
-    pub fleet: Option<Fleet>,
+    /// Azure, real or simulated.
+    pub azure: Option<Azure>,
     /// This machine.
     pub host: Option<Host>,
 }
 
 enum Place<'a> {
-    Fleet(&'a Fleet),
+    Azure(&'a Azure),
     Host(&'a Host),
 }
 
 impl Outside {
     fn of(&self, target: &TargetId) -> Result<Place<'_>, Error> {
         let host = self.host.as_ref().filter(|it| it.id() == target).map(Place::Host);
-        let fleet = || self.fleet.as_ref().map(Place::Fleet);
-        host.or_else(fleet).ok_or_else(|| Error::NotFound { what: "target", name: target.to_string() })
+        let azure = || self.azure.as_ref().map(Place::Azure);
+        host.or_else(azure).ok_or_else(|| Error::NotFound { what: "target", name: target.to_string() })
     }
 
     fn holding(&self, firewall: &FirewallId) -> Result<Place<'_>, Error> {
         let host = self.host.as_ref().filter(|it| it.firewall() == firewall).map(Place::Host);
-        let fleet = || self.fleet.as_ref().map(Place::Fleet);
-        host.or_else(fleet).ok_or_else(|| Error::NotFound { what: "firewall", name: firewall.to_string() })
+        let azure = || self.azure.as_ref().map(Place::Azure);
+        host.or_else(azure).ok_or_else(|| Error::NotFound { what: "firewall", name: firewall.to_string() })
     }
 }
 
 impl Firewalls for Outside {
     async fn read(&self, target: &TargetId) -> Result<Snapshot, Error> {
         match self.of(target)? {
-            Place::Fleet(it) => it.read(target).await,
+            Place::Azure(it) => it.read(target).await,
             Place::Host(it) => it.read(target).await,
         }
     }
 
     async fn ours(&self) -> Result<Vec<OurRule>, Error> {
         let mut ours = vec![];
-        if let Some(fleet) = &self.fleet {
-            ours.extend(fleet.ours().await?);
+        if let Some(azure) = &self.azure {
+            ours.extend(azure.ours().await?);
         }
         if let Some(host) = &self.host {
             ours.extend(host.ours().await?);
@@ -62,7 +63,7 @@ impl Firewalls for Outside {
             (None, None) => return Ok(()),
         };
         match place {
-            Place::Fleet(it) => it.write(target, changes).await,
+            Place::Azure(it) => it.write(target, changes).await,
             Place::Host(it) => it.write(target, changes).await,
         }
     }
@@ -71,8 +72,8 @@ impl Firewalls for Outside {
 impl Inventory for Outside {
     async fn machines(&self, after: Option<&TargetId>, at_most: usize) -> Result<Machines, Error> {
         let mut all = Machines::default();
-        if let Some(fleet) = &self.fleet {
-            let page = fleet.machines(after, at_most).await?;
+        if let Some(azure) = &self.azure {
+            let page = azure.machines(after, at_most).await?;
             all.items.extend(page.items);
             all.unseen.extend(page.unseen);
         }
@@ -88,7 +89,7 @@ impl Inventory for Outside {
 
     async fn machine(&self, id: &TargetId) -> Result<Option<Machine>, Error> {
         match self.of(id) {
-            Ok(Place::Fleet(it)) => it.machine(id).await,
+            Ok(Place::Azure(it)) => it.machine(id).await,
             Ok(Place::Host(it)) => it.machine(id).await,
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),

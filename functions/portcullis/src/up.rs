@@ -1,6 +1,14 @@
 //! `portcullis up`: everything in one process.
 
-use crate::{clock, failure::Failure, output, outside::Outside, serve::serve, site::LocalSite};
+use crate::{
+    clock,
+    cloud::{self, Simulated},
+    failure::Failure,
+    output,
+    outside::Outside,
+    serve::serve,
+    site::LocalSite,
+};
 use axum::Router;
 use clap::ValueEnum;
 use ipnet::IpNet;
@@ -11,7 +19,8 @@ use portcullis_app::{
 };
 use portcullis_domain::{LEASE_DEFAULT, LEASE_MIN, Person, Policy, PortRule, Target, TargetId, Terms};
 use portcullis_http::{Proxies, router};
-use portcullis_local::{Established, Fleet, Host, LocalBus, RedbStore, TokenBook};
+use portcullis_local::{Established, Host, LocalBus, RedbStore, TokenBook};
+use portcullis_simcloud::Simcloud;
 use rustix::fs::Mode;
 use std::{
     fs,
@@ -40,7 +49,7 @@ pub struct Args {
         env = "PORTCULLIS_GUARD",
         value_name = "WHAT",
         value_delimiter = ',',
-        default_value = "fleet"
+        default_value = "simcloud"
     )]
     pub guard: Vec<Guard>,
     /// What becomes of established connections when a lease ends (this machine only)
@@ -55,6 +64,12 @@ pub struct Args {
     /// How often every firewall is compared with the table, whatever anybody asked
     #[arg(long, env = "PORTCULLIS_RECONCILE_EVERY", value_name = "TIME", default_value = "1m")]
     pub reconcile_every: SignedDuration,
+    /// Where to serve the simulated Azure: a loopback address
+    #[arg(long, env = "PORTCULLIS_SIMCLOUD_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub simcloud_listen: SocketAddr,
+    /// The real one.
+    #[command(flatten)]
+    pub azure: cloud::Args,
     /// A proxy whose X-Forwarded-For is believed; may be given several times
     #[arg(long, env = "PORTCULLIS_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     #[arg(value_parser = range)]
@@ -64,8 +79,10 @@ pub struct Args {
 /// What to guard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Guard {
-    /// A simulated fleet of Azure machines, kept in the data folder
-    Fleet,
+    /// A simulated Azure, kept in the data folder
+    Simcloud,
+    /// Azure
+    Azure,
     /// This Linux machine, through nftables; needs root
     Host,
 }
@@ -117,6 +134,7 @@ pub struct Up {
     listener: TcpListener,
     /// Where the API is served.
     pub address: SocketAddr,
+    simulated: Option<Simulated>,
     reconcile_every: Duration,
     is_first: bool,
 }
@@ -140,17 +158,17 @@ impl Up {
         make_private_folder(data)?;
         let store = Arc::new(open(data)?);
         let tokens = TokenBook::of(&store);
-        let is_new_fleet = !fleet_file(data).exists();
         let guarded = guarded(&store).await?;
         args.leave_nothing_alone(&guarded, data)?;
-        let outside = outside(data, args, &guarded).await?;
+        let simulated = args.simulated(data).await?;
+        let outside = outside(args, &guarded, simulated.as_ref()).await?;
         let terms = Terms { lease_min: args.lease_min, pending_for: args.pending_for };
         let reconcile_every = Duration::try_from(args.reconcile_every).unwrap_or(Duration::MAX);
         let proxies = Proxies::of(args.trusted_proxy.clone());
         let operator: Person = OPERATOR.parse().map_err(|error| broken("name the operator", error))?;
         let site = Arc::new(LocalSite { store, outside, tokens, terms, proxies, operator });
         let is_first = operator_token(&site, data).await?;
-        if is_new_fleet && site.outside.fleet.is_some() {
+        if simulated.as_ref().is_some_and(|it| it.is_new) {
             furnish(&site).await?;
         }
         // The table is ours alone: whoever held a claim when it was last open is dead.
@@ -167,7 +185,7 @@ impl Up {
             ))
         })?;
         let address = listener.local_addr().map_err(|error| broken("listen", error))?;
-        Ok(Self { site, listener, address, reconcile_every, is_first })
+        Ok(Self { site, listener, address, simulated, reconcile_every, is_first })
     }
 
     /// Serves until SIGINT or SIGTERM. Firewalls are left as they are: a stopped host stays shut.
@@ -183,13 +201,16 @@ impl Up {
         };
         backstop.abort();
         told.abort();
+        if let Some(simulated) = self.simulated {
+            simulated.stop().await;
+        }
         outcome
     }
 
     fn greet(&self, data: &Path, args: &Args) {
         let token = data.join(TOKEN_FILE);
         let made = if self.is_first { "  (made just now, for `operator`)" } else { "" };
-        let guards: Vec<&str> = args.guard.iter().map(|it| it.words()).collect();
+        let guards: Vec<String> = args.guard.iter().map(|it| self.words(*it)).collect();
         let lines = [
             format!("portcullis {} is up at http://{}", env!("CARGO_PKG_VERSION"), self.address),
             format!("  data   {}", data.display()),
@@ -207,10 +228,43 @@ impl Up {
     }
 }
 
+impl Up {
+    fn words(&self, guard: Guard) -> String {
+        match (guard, &self.simulated) {
+            (Guard::Simcloud, Some(simulated)) => {
+                format!("a simulated Azure, at http://{}", simulated.address)
+            }
+            (Guard::Simcloud, None) => "a simulated Azure".to_owned(),
+            (Guard::Azure, _) => "Azure".to_owned(),
+            (Guard::Host, _) => "this machine, through nftables".to_owned(),
+        }
+    }
+}
+
 impl Args {
+    async fn simulated(&self, data: &Path) -> Result<Option<Simulated>, Failure> {
+        if self.guard.contains(&Guard::Simcloud) && self.guard.contains(&Guard::Azure) {
+            let message = "`--guard simcloud,azure` guards a simulated Azure and a real one";
+            return Err(Failure::usage(message).next("choose one of them"));
+        }
+        if !self.guard.contains(&Guard::Simcloud) {
+            return Ok(None);
+        }
+        Simulated::start(&simcloud_file(data), self.simcloud_listen).await.map(Some)
+    }
+
     /// What the table guards must be among what is guarded here, or it would never be settled again.
     fn leave_nothing_alone(&self, guarded: &[Target], data: &Path) -> Result<(), Failure> {
-        let place = |it: &Target| if Host::is_named(&it.id) { Guard::Host } else { Guard::Fleet };
+        let simulated = Simcloud::load(&simcloud_file(data), Arc::new(Timestamp::now)).ok().flatten();
+        let simulated = simulated.map(|it| it.subscription().to_ascii_lowercase());
+        let place = |it: &Target| {
+            let is_simulated = simulated.as_ref().is_some_and(|simulated| it.id.as_str().contains(simulated));
+            match (Host::is_named(&it.id), is_simulated) {
+                (true, _) => Guard::Host,
+                (false, true) => Guard::Simcloud,
+                (false, false) => Guard::Azure,
+            }
+        };
         let Some(left) = guarded.iter().find(|it| !self.guard.contains(&place(it))) else { return Ok(()) };
         let data = data.display();
         Err(Failure::usage(format!("`{}` is guarded in `{data}`, and would be left alone", left.id))
@@ -221,15 +275,9 @@ impl Args {
 impl Guard {
     fn word(self) -> &'static str {
         match self {
-            Self::Fleet => "fleet",
+            Self::Simcloud => "simcloud",
+            Self::Azure => "azure",
             Self::Host => "host",
-        }
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            Self::Fleet => "a simulated fleet",
-            Self::Host => "this machine, through nftables",
         }
     }
 }
@@ -248,8 +296,9 @@ fn store_file(data: &Path) -> PathBuf {
     data.join("portcullis.redb")
 }
 
-fn fleet_file(data: &Path) -> PathBuf {
-    data.join("fleet.json")
+/// The simulated cloud's file in a data folder.
+fn simcloud_file(data: &Path) -> PathBuf {
+    data.join("simcloud.json")
 }
 
 /// What has rules somewhere, by the table.
@@ -265,11 +314,16 @@ async fn guarded(store: &RedbStore) -> Result<Vec<Target>, Failure> {
     }
 }
 
-async fn outside(data: &Path, args: &Args, guarded: &[Target]) -> Result<Outside, Failure> {
+async fn outside(args: &Args, guarded: &[Target], simulated: Option<&Simulated>) -> Result<Outside, Failure> {
     let clock = || -> portcullis_local::Clock { Arc::new(Timestamp::now) };
-    let mut outside = Outside { fleet: None, host: None };
-    if args.guard.contains(&Guard::Fleet) {
-        outside.fleet = Some(Fleet::open(&fleet_file(data), clock())?);
+    let mut outside = Outside { azure: None, host: None };
+    if let Some(simulated) = simulated {
+        outside.azure = Some(simulated.azure(&args.azure)?);
+    } else if args.guard.contains(&Guard::Azure) {
+        let azure = args.azure.azure()?;
+        // What cannot be seen at the start is said at the start.
+        azure.machines(None, 1).await?;
+        outside.azure = Some(azure);
     }
     if args.guard.contains(&Guard::Host) {
         let established = match args.established {
@@ -381,7 +435,9 @@ pub fn broken(doing: &str, error: impl std::fmt::Display) -> Failure {
 pub fn for_demonstration() -> Args {
     Args {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        guard: vec![Guard::Fleet],
+        guard: vec![Guard::Simcloud],
+        simcloud_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        azure: cloud::Args::default(),
         established: EstablishedArg::Survive,
         pending_for: Terms::default().pending_for,
         lease_min: LEASE_MIN.min(SignedDuration::from_secs(1)),

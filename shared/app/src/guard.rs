@@ -172,7 +172,7 @@ pub async fn plan(
     let gates = target.policy().into_iter().flat_map(Policy::ports).map(PortRule::gate);
     let planned = gates.map(|gate| PlannedGate {
         gate,
-        admits_now: snapshot.admitted(&owner, gate).any.to_string(),
+        admits_now: snapshot.admitted(&owner, gate).any.summary(),
         shadows: if before.policy().is_some_and(|it| it.rule(gate).is_some()) {
             vec![]
         } else {

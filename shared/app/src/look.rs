@@ -162,7 +162,7 @@ async fn health(
         let owner = Owner::from(&machine.id);
         let admitted = snapshot.admitted(&owner, gate).any;
         if !admitted.is_empty() {
-            troubles.push(format!("port `{gate}` is open to {admitted}"));
+            troubles.push(format!("port `{gate}` is open to {}", admitted.summary()));
         }
         if target.policy().is_none() && snapshot.holds(&RuleName { owner, gate: None }) {
             troubles.push("it has a lock that this table does not know of: enable it".to_owned());

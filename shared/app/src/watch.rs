@@ -12,8 +12,9 @@ use std::collections::BTreeSet;
 
 /// How many due things one worker takes on.
 const DUE_MAX: usize = 100;
-/// How many targets one worker settles at once: one after another, the last ones would be late.
-const AT_ONCE_MAX: usize = 16;
+/// How many targets one worker settles at once: one after another, the last ones would be late. All that it takes
+/// on, so that they share their reads of a firewall that they share.
+const AT_ONCE_MAX: usize = DUE_MAX;
 /// How many targets are listed at a time.
 const PAGE: usize = 200;
 

@@ -28,5 +28,5 @@ pub use azure_core::credentials::Secret;
 pub use endpoint::{ForeignLink, NotAPath, NotAnEndpoint};
 pub use refused::{Busy, Forbidden, NoToken, OutOfTime, Refused, UnderWay};
 pub use retry::BUDGET;
-pub use settings::{CloudName, Credentials, Endpoints, FileAssertion, NoCloud, Settings};
+pub use settings::{CloudName, Credentials, Endpoints, FileAssertion, NoCloud, Settings, root_in};
 pub use transport::NotARoot;

@@ -2,6 +2,7 @@
 
 use azure_core::{credentials::Secret, http::ClientMethodOptions};
 use azure_identity::ClientAssertion;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use std::{
     fmt::{self, Display, Formatter},
     path::PathBuf,
@@ -30,6 +31,11 @@ impl Settings {
             extra_root: None,
         }
     }
+}
+
+/// The first certificate of a PEM text, as [`Settings::extra_root`] takes it.
+pub fn root_in(pem: &[u8]) -> Option<Vec<u8>> {
+    CertificateDer::from_pem_slice(pem).ok().map(|it| it.to_vec())
 }
 
 /// Where an Azure cloud is. Each is `https://` and a host; `http://` only on a loopback address, as the

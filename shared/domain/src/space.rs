@@ -82,6 +82,25 @@ impl AddressSet {
         Sources::of(v4.flatten().chain(v6.flatten()))
     }
 
+    /// Who is in it, for people: a few ranges, or how many there are.
+    pub fn summary(&self) -> String {
+        const SHOWN_MAX: usize = 6;
+        let (v4, v6) = (self.v4 == Self::all().v4, self.v6 == Self::all().v6);
+        let ranges = self.to_sources();
+        let count = ranges.ranges().len();
+        match (v4, v6) {
+            (true, true) => "anywhere".to_owned(),
+            (true, false) if self.v6.0.is_empty() => "anywhere over IPv4".to_owned(),
+            (false, true) if self.v4.0.is_empty() => "anywhere over IPv6".to_owned(),
+            (true | false, _) if count <= SHOWN_MAX => ranges.to_string(),
+            (true | false, _) => {
+                let who =
+                    Vec::<String>::from(ranges).into_iter().take(SHOWN_MAX).collect::<Vec<_>>().join(", ");
+                format!("{who} and {} more ranges", count - SHOWN_MAX)
+            }
+        }
+    }
+
     fn pairwise(&self, other: &Self, of: impl Fn(&Spans, &Spans) -> Spans) -> Self {
         Self { v4: of(&self.v4, &other.v4), v6: of(&self.v6, &other.v6) }
     }

@@ -6,7 +6,7 @@ use portcullis_domain::{
     Approvers, Grant, GrantState, Person, PortRule, Protocol, Request, RequestState, Sources, What, Window,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use utoipa::{IntoParams, ToSchema};
 
 /// A machine, guarded or not.
@@ -29,6 +29,12 @@ pub struct TargetView {
     pub addresses: Vec<String>,
     /// What guards it: `nsg`, `firewall` or `nftables`.
     pub guarded_by: Option<String>,
+    /// Its network interfaces, where the cloud tells.
+    #[serde(default)]
+    pub interfaces: Vec<InterfaceView>,
+    /// What its owners wrote on it.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
     /// Does nobody reach a management port but those with a lease? `null` where that is not known.
     pub healthy: Option<bool>,
     /// Why not.
@@ -51,6 +57,19 @@ pub struct TargetView {
     pub last_access: Option<Timestamp>,
     /// Who that was.
     pub last_user: Option<String>,
+}
+
+/// A network interface of a machine.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct InterfaceView {
+    /// What the cloud calls it.
+    pub name: String,
+    /// Its addresses in its own network.
+    pub private: Vec<String>,
+    /// Its addresses on the Internet.
+    pub public: Vec<String>,
+    /// Every firewall on the way to it, in their order.
+    pub firewalls: Vec<String>,
 }
 
 /// What may be asked of one port.
@@ -320,7 +339,11 @@ pub struct GrantView {
     /// When a read-back first showed that the sources get in.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub opened_at: Option<Timestamp>,
-    /// The rule that keeps the sources out although everything is written.
+    /// Where it is reached, if that is not at the machine's own addresses: a firewall's.
+    pub public_ip_address: Option<String>,
+    /// And the port there.
+    pub mapped_port: Option<u16>,
+    /// The rule that keeps the sources out although everything is written, or why it could not be.
     pub open_failed: Option<String>,
     /// When a read-back first showed that it admits nobody.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -547,6 +570,8 @@ impl TargetView {
             },
             addresses: found.machine.addresses.iter().map(ToString::to_string).collect(),
             guarded_by: found.machine.guarded_by.clone(),
+            interfaces: found.machine.interfaces.iter().map(InterfaceView::from).collect(),
+            tags: found.machine.tags.clone(),
             healthy: found.healthy,
             troubles: found.troubles.clone(),
             ports: found.policy.iter().flat_map(|it| it.ports().iter().map(PortRuleView::from)).collect(),
@@ -557,6 +582,17 @@ impl TargetView {
             requests_7_days: requests.len(),
             last_access: last.and_then(|it| it.opened_at),
             last_user: last.map(|it| it.by.to_string()),
+        }
+    }
+}
+
+impl From<&portcullis_app::ports::Interface> for InterfaceView {
+    fn from(it: &portcullis_app::ports::Interface) -> Self {
+        Self {
+            name: it.name.clone(),
+            private: it.private.iter().map(ToString::to_string).collect(),
+            public: it.public.iter().map(ToString::to_string).collect(),
+            firewalls: it.firewalls.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -582,6 +618,8 @@ impl GrantView {
             end: grant.lease.end(),
             justification: grant.justification.as_ref().map(ToString::to_string),
             opened_at: grant.opened_at,
+            public_ip_address: grant.door.map(|it| it.ip().to_string()),
+            mapped_port: grant.door.map(|it| it.port()),
             open_failed: grant.open_failed.clone(),
             closed_at: grant.closed_at,
             reason: grant.lease.is_over(now).then(|| reason.to_owned()),

@@ -1,13 +1,11 @@
-//! One machine without a cloud: a durable store, an in-process bus, nftables and a simulated fleet.
+//! One machine without a cloud: a durable store, an in-process bus and nftables.
 
 mod bus;
-mod fleet;
 mod nft;
 mod store;
 mod tokens;
 
 pub use bus::LocalBus;
-pub use fleet::Fleet;
 pub use nft::{Established, Host};
 pub use store::RedbStore;
 pub use tokens::TokenBook;

@@ -26,8 +26,6 @@ use std::{collections::BTreeMap, io, sync::Arc};
 
 /// The years that api-versions may be of: those that real clients send.
 const YEARS: std::ops::RangeInclusive<i16> = 2015..=2030;
-/// When to ask again how a write is getting on, in seconds.
-const POLL_SECS: u32 = 1;
 
 /// A call, and when it came.
 struct Asked {
@@ -245,14 +243,9 @@ impl Asked {
         let is_done = operation.done_at <= self.now;
         Ok(match (is_result, is_done) {
             (true, true) => StatusCode::NO_CONTENT.into_response(),
-            (true, false) => {
-                (StatusCode::ACCEPTED, [(header::RETRY_AFTER, POLL_SECS.to_string())]).into_response()
-            }
+            (true, false) => asking_again(cloud, StatusCode::ACCEPTED.into_response()),
             (false, true) => json_response(json!({ "status": "Succeeded" })),
-            (false, false) => {
-                let body = Json(json!({ "status": "InProgress" }));
-                ([(header::RETRY_AFTER, POLL_SECS.to_string())], body).into_response()
-            }
+            (false, false) => asking_again(cloud, json_response(json!({ "status": "InProgress" }))),
         })
     }
 
@@ -272,6 +265,7 @@ impl Asked {
                 headers.insert(name, text);
             }
         };
+        let is_under_way = accepted.operation.is_some();
         if let Some((n, location)) = accepted.operation {
             let version = self.query.get("api-version").map_or("", String::as_str);
             let link = |what: &str| {
@@ -284,12 +278,11 @@ impl Asked {
             if accepted.status == StatusCode::ACCEPTED {
                 set("location", link("operationResults"));
             }
-            set("retry-after", POLL_SECS.to_string());
         }
         if let Some(etag) = accepted.etag {
             set("etag", etag);
         }
-        response
+        if is_under_way { asking_again(cloud, response) } else { response }
     }
 
     /// The page of a list that was asked for, with a link to the next.
@@ -363,6 +356,15 @@ fn children(cloud: &Cloud, of: Kind, id: &str) -> Result<Vec<Value>, Refused> {
         | Kind::ApplicationGroup
         | Kind::Firewall => vec![],
     })
+}
+
+/// An answer that says when to ask again, where that is said.
+fn asking_again(cloud: &Cloud, mut response: Response) -> Response {
+    let secs = cloud.faults.retry_after_secs;
+    if 0 < secs {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
+    }
+    response
 }
 
 fn json_response(body: Value) -> Response {

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Faults {
     /// How long a write takes from being accepted to being done and in force, in milliseconds.
     pub operation_millis: u32,
+    /// When to ask how a write is getting on, in seconds, as `Retry-After` says it; 0 is not said.
+    pub retry_after_secs: u32,
     /// Is a write refused with 409 while another one on the same resource is under way?
     pub one_operation_at_a_time: bool,
     /// Have all rules of a security group its etag, so that every write changes all of them?
@@ -79,6 +81,7 @@ impl Default for Faults {
     fn default() -> Self {
         Self {
             operation_millis: 200,
+            retry_after_secs: 1,
             one_operation_at_a_time: false,
             one_etag_per_group: false,
             page_size: 100,

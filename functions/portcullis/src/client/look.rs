@@ -69,7 +69,7 @@ impl Targets {
         }
         found.truncate(self.limit.map_or(usize::MAX, NonZeroUsize::get));
         let empty = match self.state {
-            None => "There are no machines here. `portcullis up --guard fleet` simulates some.",
+            None => "There are no machines here. `portcullis up` simulates some.",
             Some(State::Configured) => "No machine is guarded. Guard one with `portcullis enable TARGET`.",
             Some(State::NotConfigured) => "No machine is left to guard. `portcullis targets` shows them all.",
             Some(State::Unsupported) => "Every machine can be guarded. `portcullis targets` shows them all.",

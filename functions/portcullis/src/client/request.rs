@@ -209,13 +209,17 @@ fn how_to_connect(answer: &AnswerView, targets: &[TargetView]) -> String {
     let mut text = String::from("\nConnect with:");
     for grant in &answer.grants {
         let target = targets.iter().find(|it| it.id == grant.target);
-        let address =
-            target.and_then(|it| it.addresses.first()).map_or(names::short(&grant.target), String::as_str);
-        let line = match grant.port {
-            SSH => format!("\n  ssh {address}"),
-            RDP => format!("\n  mstsc /v:{address}"),
-            port if address.contains(':') => format!("\n  [{address}]:{port}"),
-            port => format!("\n  {address}:{port}"),
+        let own = || target.and_then(|it| it.addresses.first()).map(String::as_str);
+        let door = grant.public_ip_address.as_deref();
+        let address = door.or_else(own).unwrap_or(names::short(&grant.target));
+        let line = match (grant.port, grant.mapped_port) {
+            (SSH, None) => format!("\n  ssh {address}"),
+            (SSH, Some(port)) => format!("\n  ssh -p {port} {address}"),
+            (RDP, None) => format!("\n  mstsc /v:{address}"),
+            (RDP, Some(port)) => format!("\n  mstsc /v:{address}:{port}"),
+            (_, Some(port)) => format!("\n  {address}:{port}"),
+            (port, None) if address.contains(':') => format!("\n  [{address}]:{port}"),
+            (port, None) => format!("\n  {address}:{port}"),
         };
         text.push_str(&printable(&line));
     }

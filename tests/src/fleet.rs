@@ -1,11 +1,10 @@
-//! A simulated fleet of Azure machines, kept in one JSON file, for people without a cloud and without
-//! root. Its packets are decided by the evaluator; its security groups behave as Azure's do.
+//! A fleet of machines behind security groups, kept in one JSON file: the fake for proofs that are not about
+//! Azure. Its packets are decided by the evaluator.
 //!
-//! The file is read anew each time: edit it by hand and see what comes of that.
+//! The file is read anew each time: a proof edits it and sees what comes of that.
 
 mod furniture;
 
-use crate::Clock;
 use portcullis_app::{
     Error,
     ports::{Firewalls, Inventory, Machine, Machines, OurRule},
@@ -14,6 +13,7 @@ use portcullis_domain::{
     Action, AddressSet, Bands, Change, ChangeTo, Etag, Existing, Families, Firewall, FirewallId,
     FirewallKind, Foreign, Held, Rule, RuleName, Snapshot, TargetId,
 };
+use portcullis_local::Clock;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
