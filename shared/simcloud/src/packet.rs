@@ -206,14 +206,16 @@ impl<'a> Network<'a> {
     }
 }
 
-/// Does a NAT rule take packets of this protocol, from there?
+/// Does a NAT rule take packets of this protocol, from there? An Azure Firewall speaks IPv4 alone: nobody with
+/// another address gets to its public one.
 fn takes(rule: &Value, packet: Packet) -> bool {
     let protocol = match packet.protocol {
         PacketProtocol::Tcp => "TCP",
         PacketProtocol::Udp => "UDP",
     };
     let words = |path| list(rule, path).iter().filter_map(Value::as_str);
-    words("/protocols").any(|it| it.eq_ignore_ascii_case(protocol) || it.eq_ignore_ascii_case("any"))
+    packet.from.is_ipv4()
+        && words("/protocols").any(|it| it.eq_ignore_ascii_case(protocol) || it.eq_ignore_ascii_case("any"))
         && words("/sourceAddresses").any(|it| it == "*" || covers(it, packet.from))
 }
 
