@@ -115,16 +115,19 @@ impl Rows {
         }
     }
 
-    /// What each virtual network's security groups take tags for.
+    /// What each virtual network's security groups take tags and application security groups for: these are
+    /// of one network, and who is elsewhere is not meant by them.
     fn networks(&self) -> BTreeMap<String, Network> {
         let [_, _, interfaces, _, networks, ..] = TYPES;
-        let mut groups: BTreeMap<String, AddressSet> = BTreeMap::new();
+        let mut groups: BTreeMap<String, BTreeMap<String, AddressSet>> = BTreeMap::new();
         for (_, row) in self.all(interfaces) {
             for configuration in list(row, "/properties/ipConfigurations") {
                 let address = addresses([text(configuration, "/properties/privateIPAddress")]);
+                let home = text(configuration, "/properties/subnet/id").to_ascii_lowercase();
                 for group in list(configuration, "/properties/applicationSecurityGroups") {
                     let members = groups.entry(text(group, "/id").to_ascii_lowercase()).or_default();
-                    *members = members.union(&address);
+                    let here = members.entry(network_of(&home).unwrap_or_default()).or_default();
+                    *here = here.union(&address);
                 }
             }
         }
@@ -132,7 +135,10 @@ impl Rows {
             let own = texts(row, "/properties/addressSpace/addressPrefixes");
             let peers = list(row, "/properties/virtualNetworkPeerings").iter();
             let peered = peers.flat_map(|it| texts(it, "/properties/remoteAddressSpace/addressPrefixes"));
-            (id.clone(), Network { space: addresses(own.into_iter().chain(peered)), groups: groups.clone() })
+            let here = |members: &BTreeMap<String, AddressSet>| members.get(id).cloned().unwrap_or_default();
+            let groups = groups.iter().map(|(group, members)| (group.clone(), here(members)));
+            let space = addresses(own.into_iter().chain(peered));
+            (id.clone(), Network { space, groups: groups.collect() })
         };
         self.all(networks).map(network).collect()
     }
