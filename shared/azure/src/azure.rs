@@ -11,7 +11,7 @@ use crate::{
 use futures_util::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
-    BoxError, Error,
+    Error,
     ports::{Firewalls, Inventory, Machine, Machines, OurRule},
 };
 use portcullis_domain::{
@@ -176,7 +176,7 @@ impl Azure {
         let read = async {
             let shown = self.arm.get(id.as_str(), NETWORK_API).await?;
             let shown = shown.ok_or_else(|| gone(id))?;
-            serde_json::from_value(shown).map_err(|error| unreadable(id, error.into()))
+            serde_json::from_value(shown).map_err(|error| unreadable(id, &error))
         };
         let read = self.groups.read(id, read).await;
         if matches!(read, Err(Error::Unavailable { .. })) {
@@ -461,7 +461,7 @@ fn under_way(id: &FirewallId, what: &str) -> Error {
     Error::Unavailable { doing: "read a firewall", source }
 }
 
-fn unreadable(id: &FirewallId, error: BoxError) -> Error {
+fn unreadable(id: &FirewallId, error: &serde_json::Error) -> Error {
     let source = format!("`{id}`: {error}").into();
     Error::Broken { doing: "read a firewall", source }
 }

@@ -93,7 +93,7 @@ pub fn changed(
             }
         }
     }
-    (kept != before).then(|| with_collection(body, kept.into_values().collect()))
+    (kept != before).then(|| with_collection(body, &kept.into_values().collect::<Vec<_>>()))
 }
 
 /// Every NAT rule, and the name of its collection.
@@ -110,7 +110,7 @@ fn ours(collection: &str, name: &str) -> Option<RuleName> {
     if is_ours(collection) { name.parse().ok() } else { None }
 }
 
-fn with_collection(body: &Value, rules: Vec<Value>) -> Value {
+fn with_collection(body: &Value, rules: &[Value]) -> Value {
     let mut body = body.clone();
     let all = list(&body, "/properties/natRuleCollections");
     let mine = all.iter().find(|it| is_ours(text(it, "/name"))).cloned();

@@ -92,10 +92,10 @@ pub fn parts(rule: &Rule, subject: &Subject<'_>) -> BTreeMap<Part, Properties> {
         match rule {
             Rule::Deny { gates } => {
                 for protocol in gates.iter().map(|it| it.protocol).collect::<BTreeSet<_>>() {
-                    let ports = gates.iter().filter(|it| it.protocol == protocol).map(|it| it.port);
+                    let of_it = gates.iter().filter(|it| it.protocol == protocol).map(|it| it.port);
                     let from = (Some("*".to_owned()), None);
                     let description = lockdown_description(subject.name);
-                    let said = said("Deny", protocol, from, ports, &to, description);
+                    let said = said("Deny", protocol, from, of_it, &to, description);
                     parts.insert(Part { protocol, is_v6 }, said);
                 }
             }
@@ -206,7 +206,7 @@ fn says_the_same(one: &Properties, two: &Properties) -> bool {
         texts.into_iter().map(normal).collect::<BTreeSet<_>>()
     };
     let ports = |texts: Vec<&str>| {
-        let ends = |it: &str| port_range(it).map(|it| it.into_inner());
+        let ends = |it: &str| port_range(it).map(std::ops::RangeInclusive::into_inner);
         texts.into_iter().map(ends).collect::<BTreeSet<_>>()
     };
     let has_groups = |it: &Properties| {
