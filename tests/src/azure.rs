@@ -70,7 +70,12 @@ impl Azure {
 
     /// A cloud that is made with the test's clock.
     pub fn with(make: impl FnOnce(Clock) -> Simcloud) -> Self {
-        let now = Arc::new(Mutex::new("2026-01-01T00:00:00Z".parse().expect("a time")));
+        Self::since("2026-01-01T00:00:00Z".parse().expect("a time"), make)
+    }
+
+    /// The same, where it is later already.
+    pub fn since(now: Timestamp, make: impl FnOnce(Clock) -> Simcloud) -> Self {
+        let now = Arc::new(Mutex::new(now));
         let reads = Arc::clone(&now);
         let cloud = Arc::new(make(Arc::new(move || *reads.lock().expect("not poisoned"))));
         let (stop, stopped) = oneshot::channel::<()>();
@@ -98,11 +103,16 @@ impl Azure {
 
     /// What Portcullis makes of it, with whatever is planned to go wrong.
     pub fn guarded_as_it_is(&self, existing: Existing) -> portcullis_azure::Azure {
+        self.guarded_within(Bounds::with(existing))
+    }
+
+    /// The same within bounds.
+    pub fn guarded_within(&self, bounds: Bounds) -> portcullis_azure::Azure {
         let settings = Settings::of_simulator(&self.url, &self.cloud.tenant());
         let arm = Arm::new(&settings).expect("the settings are good");
         let now = Arc::clone(&self.now);
         let clock = Arc::new(move || *now.lock().expect("not poisoned"));
-        portcullis_azure::Azure::new(arm, Bounds::with(existing), clock)
+        portcullis_azure::Azure::new(arm, bounds, clock)
     }
 
     /// The id of a machine of the fleet, as Portcullis has it.
@@ -112,6 +122,11 @@ impl Azure {
             "/subscriptions/{subscription}/resourcegroups/demo/providers/microsoft.compute/virtualmachines/{name}"
         );
         id.parse().expect("an id")
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        *self.now.lock().expect("not poisoned")
     }
 
     /// Lets time pass.

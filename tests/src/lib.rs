@@ -3,6 +3,7 @@
 #![expect(clippy::missing_panics_doc, reason = "a proof that does not hold panics")]
 
 pub mod azure;
+pub mod azure_place;
 pub mod binary;
 pub mod contracts;
 pub mod fleet;

@@ -2,10 +2,11 @@
 
 /// `SplitMix64`: any seed is a good one, and the same seed is the same story for ever.
 #[derive(Debug)]
-pub(super) struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
-    pub(super) fn of(seed: u64) -> Self {
+    /// The chances of a seed.
+    pub fn of(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15))
     }
 
@@ -18,25 +19,27 @@ impl Dice {
     }
 
     /// 0 up to, but not including, `sides`.
-    pub(super) fn roll(&mut self, sides: u64) -> u64 {
+    pub fn roll(&mut self, sides: u64) -> u64 {
         self.next() % sides.max(1)
     }
 
     /// Once in `times`; never for 0.
-    pub(super) fn once_in(&mut self, times: u64) -> bool {
+    pub fn once_in(&mut self, times: u64) -> bool {
         times != 0 && self.roll(times) == 0
     }
 
     /// 0 up to, but not including, `end`.
-    pub(super) fn below(&mut self, end: i64) -> i64 {
+    pub fn below(&mut self, end: i64) -> i64 {
         self.roll(end.max(1).unsigned_abs()).cast_signed()
     }
 
-    pub(super) fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+    /// One of these, of which there is one at least.
+    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         &of[self.index(of.len())]
     }
 
-    pub(super) fn index(&mut self, length: usize) -> usize {
+    /// A place in a list of this length.
+    pub fn index(&mut self, length: usize) -> usize {
         usize::try_from(self.roll(length as u64)).expect("an index")
     }
 }

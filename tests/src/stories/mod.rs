@@ -36,6 +36,7 @@ mod store;
 mod world;
 
 pub use calm::calmly;
+pub use dice::Dice;
 pub use faults::Weather;
 pub use outside::Outside;
 use std::collections::BTreeMap;
