@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long, env = "AZURE_TENANT_ID", value_name = "ID")]
     pub azure_tenant: Option<String>,
     /// The application's, or the assigned identity's, client id; its password is read from
-    /// AZURE_CLIENT_SECRET
+    /// `AZURE_CLIENT_SECRET`
     #[arg(long, env = "AZURE_CLIENT_ID", value_name = "ID")]
     pub azure_client: Option<String>,
     /// The file with the token of a federated identity
@@ -83,7 +83,7 @@ pub enum Login {
     WorkloadIdentity,
     /// An application that proves itself by a token in --azure-token-file: no secret
     Federated,
-    /// An application with the password in AZURE_CLIENT_SECRET
+    /// An application with the password in `AZURE_CLIENT_SECRET`
     ClientSecret,
 }
 

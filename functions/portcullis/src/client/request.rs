@@ -217,9 +217,10 @@ fn how_to_connect(answer: &AnswerView, targets: &[TargetView]) -> String {
             (SSH, Some(port)) => format!("\n  ssh -p {port} {address}"),
             (RDP, None) => format!("\n  mstsc /v:{address}"),
             (RDP, Some(port)) => format!("\n  mstsc /v:{address}:{port}"),
-            (_, Some(port)) => format!("\n  {address}:{port}"),
-            (port, None) if address.contains(':') => format!("\n  [{address}]:{port}"),
-            (port, None) => format!("\n  {address}:{port}"),
+            (_, Some(port)) | (port, None) => {
+                let address = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+                format!("\n  {address}:{port}")
+            }
         };
         text.push_str(&printable(&line));
     }
