@@ -270,9 +270,10 @@ impl Azure {
         let defaults = group.properties.default_security_rules.iter();
         others.extend(defaults.filter(|it| it.properties.is_inbound()).map(foreign));
         let mut ours = BTreeMap::new();
+        let theirs = others.clone();
         for (name, parts) in found {
             if name.owner == *owner {
-                let (it, twins) = held(&name, &parts, &subject, foreign);
+                let (it, twins) = held(&name, &parts, &subject, &theirs, foreign);
                 others.extend(twins);
                 ours.insert(name, it);
             } else {

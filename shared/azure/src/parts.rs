@@ -125,19 +125,31 @@ pub fn parts(rule: &Rule, subject: &Subject<'_>) -> BTreeMap<Part, Properties> {
 }
 
 /// What the parts of a rule of ours that were found say; the second is a twin for each where it is not what
-/// we would write.
+/// we would write, or where one of `others` decides between them.
 pub fn held(
     name: &RuleName,
     found: &BTreeMap<Part, Shown>,
     subject: &Subject<'_>,
+    others: &[Foreign],
     foreign: impl Fn(&Shown) -> Foreign,
 ) -> (Held, Vec<Foreign>) {
+    let stands = |it: &Shown| it.properties.priority;
+    let ends = found.values().map(stands).min().zip(found.values().map(stands).max());
+    let is_parted = |rule: &Rule| {
+        let gates = match rule {
+            Rule::Deny { gates } => gates.clone(),
+            Rule::Allow { gate, .. } => BTreeSet::from([*gate]),
+        };
+        let is_between = |at: u16| ends.is_some_and(|(first, last)| first < at && at < last);
+        let speaks = |it: &&Foreign| !it.to.is_empty() && gates.iter().any(|gate| it.speaks_of(*gate));
+        others.iter().filter(|it| is_between(it.priority)).any(|it| speaks(&it))
+    };
     let rule = told(name, found, subject).filter(|rule| {
         let same = |(part, wanted): (&Part, &Properties)| {
             found.get(part).is_some_and(|it| it.properties.is_done() && says_the_same(&it.properties, wanted))
         };
         let wanted = parts(rule, subject);
-        wanted.len() == found.len() && wanted.iter().all(same)
+        wanted.len() == found.len() && wanted.iter().all(same) && !is_parted(rule)
     });
     let twins = if rule.is_none() { found.values().map(foreign).collect() } else { vec![] };
     let mut priorities = found.values().map(|it| it.properties.priority);

@@ -69,17 +69,27 @@ impl Azure {
             let said = said.clone();
             async move { self.put_rule(&path, &said, version.as_ref()).await }
         };
-        for written in join_all(wanted.iter().map(put)).await {
-            written?;
+        let put = async { join_all(wanted.iter().map(put)).await.into_iter().collect::<Result<(), Error>>() };
+        let delete = async {
+            let stale = known.values().filter(|it| !wanted.contains_key(&it.part));
+            let stale = stale.map(|it| (rule_path(id, &it.part.name(name)), Some(it)));
+            let is_unread = known.is_empty() && wanted.is_empty();
+            for (path, version) in stale.chain(is_unread.then(|| (rule_path(id, &name.to_string()), None))) {
+                self.delete_rule(&path, version).await?;
+            }
+            Ok(())
+        };
+        // INVARIANT (shut-by-default): what shuts comes first here too, and waits for nothing that opens.
+        match &change.to {
+            ChangeTo::Put { rule: Rule::Deny { .. }, .. } => {
+                put.await?;
+                delete.await
+            }
+            ChangeTo::Put { rule: Rule::Allow { .. }, .. } | ChangeTo::Delete => {
+                delete.await?;
+                put.await
+            }
         }
-        let stale = known.values().filter(|it| !wanted.contains_key(&it.part));
-        let delete = stale.map(|it| (rule_path(id, &it.part.name(name)), Some(it)));
-        let unread =
-            (known.is_empty() && wanted.is_empty()).then(|| (rule_path(id, &name.to_string()), None));
-        for (path, version) in delete.chain(unread) {
-            self.delete_rule(&path, version).await?;
-        }
-        Ok(())
     }
 
     /// The parts of a rule of ours, each with its priority.
@@ -103,16 +113,30 @@ impl Azure {
         };
         let last = self.last(&change.firewall);
         let mut taken = last.as_ref().map(|it| it.taken()).unwrap_or_default();
-        taken.insert(priority);
+        let foreign = last.as_ref().map(|it| it.taken_by_others()).unwrap_or_default();
         let mut parts = parts(rule, &subject);
-        for (n, (part, said)) in parts.iter_mut().enumerate() {
-            let there = || last.as_ref().and_then(|it| it.priority_of(&part.name(&change.name)));
-            let kept = known.get(part).map(|it| it.priority).or_else(there).filter(|it| band.contains(it));
-            said.priority = match (n, kept) {
-                (0, _) => priority,
-                (_, Some(kept)) if kept != priority => kept,
-                (_, Some(_) | None) => {
-                    free(&band, priority, &taken).ok_or_else(|| no_room(&change.firewall))?
+        let there = |part: &Part| {
+            let seen = || last.as_ref().and_then(|it| it.priority_of(&part.name(&change.name)));
+            known.get(part).map(|it| it.priority).or_else(seen)
+        };
+        // Between two parts of a rule no other rule decides; and a part moves for nothing else, since its
+        // place may only then be another one's when that one is gone from there.
+        let is_beside = |it: u16| {
+            let (least, most) = (it.min(priority), it.max(priority));
+            foreign.range(least..=most).next().is_none()
+        };
+        let own: BTreeSet<u16> =
+            known.values().map(|it| it.priority).chain(parts.keys().filter_map(there)).collect();
+        let mut is_unused = !own.contains(&priority);
+        taken.extend(own.into_iter().chain([priority]));
+        for (part, said) in &mut parts {
+            said.priority = match there(part).filter(|it| band.contains(it) && is_beside(*it)) {
+                Some(kept) => kept,
+                None if std::mem::take(&mut is_unused) => priority,
+                None => {
+                    let near = free(&band, priority, &taken, is_beside);
+                    let any = || free(&band, priority, &taken, |_| true);
+                    near.or_else(any).ok_or_else(|| no_room(&change.firewall))?
                 }
             };
             taken.insert(said.priority);
@@ -178,6 +202,12 @@ impl Group {
         rules.map(|it| it.properties.priority).collect()
     }
 
+    /// Those of rules that do not have a name of ours.
+    fn taken_by_others(&self) -> BTreeSet<u16> {
+        let rules = self.properties.security_rules.iter().filter(|it| it.properties.is_inbound());
+        rules.filter(|it| Part::of(&it.name).is_none()).map(|it| it.properties.priority).collect()
+    }
+
     fn priority_of(&self, name: &str) -> Option<u16> {
         let mut rules = self.properties.security_rules.iter();
         rules.find(|it| it.name.eq_ignore_ascii_case(name)).map(|it| it.properties.priority)
@@ -233,9 +263,10 @@ fn rule_path(group: &FirewallId, name: &str) -> String {
     format!("{group}/securityRules/{name}")
 }
 
-/// The free priority of a band that is nearest.
-fn free(band: &Range<u16>, near: u16, taken: &BTreeSet<u16>) -> Option<u16> {
-    band.clone().filter(|it| !taken.contains(it)).min_by_key(|it| it.abs_diff(near))
+/// The free priority of a band that is nearest, of those that are good.
+fn free(band: &Range<u16>, near: u16, taken: &BTreeSet<u16>, is_good: impl Fn(u16) -> bool) -> Option<u16> {
+    let free = band.clone().filter(|it| !taken.contains(it) && is_good(*it));
+    free.min_by_key(|it| it.abs_diff(near))
 }
 
 fn no_room(id: &FirewallId) -> Error {
