@@ -230,6 +230,11 @@ impl AzurePlace {
         assert!([200, 201].contains(&answer.status), "{:?}", answer.body);
     }
 
+    /// Where our rules stand.
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
     /// Where the table is.
     pub fn folder(&self) -> &std::path::Path {
         self.folder.path()
