@@ -3,7 +3,7 @@
 use crate::{
     Arm, nat,
     parts::{Part, Subject, held},
-    reads::{Read, Reads},
+    reads::{Read, Reads, Writing},
     rule::Shown,
     topology::{Front, TYPES, Topology, Vm},
     turns::Turns,
@@ -183,6 +183,11 @@ impl Azure {
             self.forget().await;
         }
         read
+    }
+
+    /// Says that a security group is written to, until what it gives is dropped.
+    pub(crate) fn writing(&self, id: &FirewallId) -> Writing<Group> {
+        self.groups.writing(id)
     }
 
     /// A security group as it was last read.

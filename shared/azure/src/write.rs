@@ -55,6 +55,7 @@ impl Azure {
     /// One rule of ours in a security group: all its parts.
     async fn change_group(&self, vm: Option<&Vm>, change: &Change) -> Result<(), Error> {
         let (id, name) = (&change.firewall, &change.name);
+        let _writing = self.writing(id);
         let known: BTreeMap<Part, Version> =
             versions(change.if_match.as_ref()).into_iter().map(|it| (it.part, it)).collect();
         let wanted = match &change.to {
