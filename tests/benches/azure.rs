@@ -101,6 +101,8 @@ async fn opening() {
     }
     times.sort_unstable();
     let (median, worst) = (times[ROUNDS / 2], times[ROUNDS - 1]);
-    println!("\nfrom the ask to open, without the cloud's own time: {median:.1?} median, {worst:.1?} worst of {ROUNDS}");
+    println!(
+        "\nfrom the ask to open, without the cloud's own time: {median:.1?} median, {worst:.1?} worst of {ROUNDS}"
+    );
     assert!(median < WANTED, "wanted is less than {WANTED:?}");
 }

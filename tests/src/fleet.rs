@@ -84,13 +84,13 @@ impl Fleet {
     }
 
     fn load(&self) -> Result<State, Error> {
-        let text = fs::read(&self.path).map_err(|error| self.broken("read the simulated fleet", &error))?;
-        serde_json::from_slice(&text).map_err(|error| self.broken("read the simulated fleet", &error))
+        let text = fs::read(&self.path).map_err(|error| self.broken("read the fleet", &error))?;
+        serde_json::from_slice(&text).map_err(|error| self.broken("read the fleet", &error))
     }
 
     /// Whole or not at all: whoever reads meanwhile reads what was there before.
     fn save(&self, state: &State) -> Result<(), Error> {
-        let broken = |error: io::Error| self.broken("write the simulated fleet", &error);
+        let broken = |error: io::Error| self.broken("write the fleet", &error);
         let draft = self.path.with_extension("json.new");
         let text = serde_json::to_vec_pretty(state).map_err(|error| broken(error.into()))?;
         fs::write(&draft, text).and_then(|()| fs::rename(&draft, &self.path)).map_err(broken)
@@ -113,7 +113,7 @@ impl Firewalls for Fleet {
         let mut firewalls = vec![];
         for id in &found.path {
             let group = state.security_groups.remove(id);
-            let group = group.ok_or_else(|| self.broken("read the simulated fleet", &missing(id)))?;
+            let group = group.ok_or_else(|| self.broken("read the fleet", &missing(id)))?;
             firewalls.push(group.seen_as(id.clone()));
         }
         Ok(Snapshot::of(read_at, firewalls))

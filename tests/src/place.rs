@@ -1,5 +1,5 @@
 //! A whole Portcullis on a folder of its own, with a clock that tests set: the real store, the real
-//! router, a simulated fleet.
+//! router, a fake fleet.
 
 use crate::{
     fleet::Fleet,

@@ -1,4 +1,4 @@
-//! The real program as its users meet it, on the simulated fleet: what it prints, how it exits, and what
+//! The real program as its users meet it, on the simulated Azure: what it prints, how it exits, and what
 //! is left when it is killed.
 
 use jiff::{SignedDuration, Timestamp};

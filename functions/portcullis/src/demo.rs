@@ -1,4 +1,4 @@
-//! `portcullis demo`: the whole story in a quarter of a minute, on a simulated fleet of its own.
+//! `portcullis demo`: the whole story in a quarter of a minute, on a simulated Azure of its own.
 //!
 //! What is shown is what happens: everything goes over the API of a real `portcullis up`, and every
 //! line about who gets through is asked of the firewalls.
@@ -70,7 +70,7 @@ impl Story {
     }
 
     fn tell(self) -> Result<(), Failure> {
-        line("Nine simulated machines. Everything below happens as it is printed.\n");
+        line("A simulated Azure. Everything below happens as it is printed.\n");
         let web = self.discover()?;
         self.guard(&web)?;
         let (short, long) = self.ask(&web)?;
@@ -78,7 +78,7 @@ impl Story {
         self.approve(&web)?;
         self.prove(&web)?;
         line(&format!(
-            "\nThat was all of it, on a fleet that is gone now. {}\n  portcullis up          serve it, with a fleet that stays\n  \
+            "\nThat was all of it, in a cloud that is gone now. {}\n  portcullis up          serve it, with a cloud that stays\n  \
              portcullis up --help   or guard this machine: --guard host",
             self.paint.green("Next:")
         ));

@@ -96,5 +96,5 @@ fn open_to_the_world(os: Os) -> Foreign {
 }
 
 fn broken(error: &impl std::fmt::Display) -> Error {
-    Error::Broken { doing: "make a simulated fleet", source: error.to_string().into() }
+    Error::Broken { doing: "make a fleet", source: error.to_string().into() }
 }

@@ -92,7 +92,7 @@ impl Host {
     /// Can this process guard this machine? `Broken` says what is missing.
     pub async fn probe(&self) -> Result<(), Error> {
         let advice = "guarding this machine needs the program `nft` (package nftables) and root; \
-            without them, guard the simulated fleet";
+            without them, guard the simulated cloud";
         self.load().await.map(drop).map_err(|error| Error::Broken {
             doing: "guard this machine",
             source: format!("{}; {advice}", error.full()).into(),
