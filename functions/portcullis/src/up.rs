@@ -322,7 +322,8 @@ async fn outside(args: &Args, guarded: &[Target], simulated: Option<&Simulated>)
     } else if args.guard.contains(&Guard::Azure) {
         let azure = args.azure.azure()?;
         // What cannot be seen at the start is said at the start.
-        azure.machines(None, 1).await?;
+        let login = "log in with `az login`, or say as whom with --azure-login";
+        azure.machines(None, 1).await.map_err(|error| Failure::from(error).next(login))?;
         outside.azure = Some(azure);
     }
     if args.guard.contains(&Guard::Host) {

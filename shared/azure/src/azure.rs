@@ -1,7 +1,7 @@
 //! Azure as what the use cases need: firewalls and an inventory.
 
 use crate::{
-    Arm, nat,
+    Arm, NoToken, nat,
     parts::{Part, Subject, held},
     reads::{Read, Reads, Writing},
     rule::Shown,
@@ -135,6 +135,10 @@ impl Azure {
         );
         match self.arm.graph(&self.bounds.subscriptions, &query).await {
             Ok(rows) => Ok((rows, vec![])),
+            // Nobody would be told anything else.
+            Err(Error::Broken { doing, source }) if source.is::<NoToken>() => {
+                Err(Error::Broken { doing, source })
+            }
             Err(error) => {
                 tracing::warn!(
                     error = error.full(),
