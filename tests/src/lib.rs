@@ -8,6 +8,7 @@ pub mod binary;
 pub mod contracts;
 pub mod fleet;
 pub mod given;
+pub mod guarded;
 pub mod network;
 pub mod place;
 pub mod stories;

@@ -2,7 +2,7 @@
 
 use crate::{
     client::{decide, grants, guard, journal, look, request, tokens},
-    simcloud, up,
+    role, simcloud, up,
 };
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -102,6 +102,9 @@ pub enum Command {
     /// Make, list and revoke tokens
     #[command(subcommand)]
     Token(tokens::Token),
+    /// Print what Portcullis has to be allowed to do in a cloud
+    #[command(subcommand)]
+    Role(role::Role),
     /// Print what makes your shell complete these commands
     #[command(after_help = "Example:\n  source <(portcullis completions bash)")]
     Completions {

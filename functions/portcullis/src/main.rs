@@ -10,6 +10,7 @@ mod failure;
 mod log;
 mod output;
 mod outside;
+mod role;
 mod serve;
 mod simcloud;
 mod site;

@@ -274,7 +274,9 @@ impl Asked {
                     "{base}/subscriptions/{subscription}/providers/Microsoft.Network/locations/{location}/{what}/00000000-0000-4000-a000-{n:012x}?api-version={version}"
                 )
             };
-            set("azure-asyncoperation", link("operations"));
+            if !cloud.faults.location_only {
+                set("azure-asyncoperation", link("operations"));
+            }
             if accepted.status == StatusCode::ACCEPTED {
                 set("location", link("operationResults"));
             }

@@ -14,6 +14,8 @@ pub struct Faults {
     pub one_operation_at_a_time: bool,
     /// Have all rules of a security group its etag, so that every write changes all of them?
     pub one_etag_per_group: bool,
+    /// Is what became of a write told by `Location` alone, without `Azure-AsyncOperation`?
+    pub location_only: bool,
     /// How many items a page of a list has.
     pub page_size: u16,
     /// How many reads are left when an hour begins, or now. Each answer says how many are left after it;
@@ -84,6 +86,7 @@ impl Default for Faults {
             retry_after_secs: 1,
             one_operation_at_a_time: false,
             one_etag_per_group: false,
+            location_only: false,
             page_size: 100,
             reads_remaining: 12_000,
             writes_remaining: 1_200,

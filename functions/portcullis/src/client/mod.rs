@@ -64,6 +64,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         },
         Command::Whoami => look::whoami(&client()?),
         Command::Token(it) => it.run(&client()?),
+        Command::Role(it) => it.print(),
         Command::Completions { shell } => {
             let mut script = vec![];
             clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut script);

@@ -1,0 +1,205 @@
+//! A whole Portcullis over the simulated cloud: the real table, the real adapter, the real router, and a
+//! clock that tests set.
+
+use crate::{azure::Azure, given::named};
+use jiff::Timestamp;
+use portcullis_app::{self as app, Answer, Error, Guarding, ports::Store};
+use portcullis_domain::{
+    Ask, Chain, ClaimToken, Existing, Fact, GrantId, LEASE_MIN, Person, Policy, Target, TargetId, Terms,
+    What, Window,
+};
+use portcullis_http::{Proxies, Site, router};
+use portcullis_local::{RedbStore, TokenBook};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+/// Everything in one process, with nobody at work on its own: tests say when to settle.
+#[derive(Debug)]
+pub struct Guarded {
+    /// The cloud.
+    pub azure: Arc<Azure>,
+    /// What Portcullis makes of it.
+    pub outside: portcullis_azure::Azure,
+    /// The table.
+    pub store: Arc<RedbStore>,
+    /// Who may call.
+    pub tokens: TokenBook,
+    terms: Terms,
+    proxies: Proxies,
+    operator: Person,
+    counted: AtomicU32,
+    _folder: tempfile::TempDir,
+}
+
+impl Guarded {
+    /// A new one; writes are done at once.
+    pub fn new() -> Self {
+        let azure = Azure::new(1);
+        let outside = azure.guarded(Existing::Override);
+        Self::of(azure, outside)
+    }
+
+    /// One with this adapter.
+    pub fn of(azure: Azure, outside: portcullis_azure::Azure) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Arc::new(RedbStore::open(&folder.path().join("portcullis.redb")).expect("opens"));
+        let tokens = TokenBook::of(&store);
+        Self {
+            azure: Arc::new(azure),
+            outside,
+            store,
+            tokens,
+            terms: Terms::default(),
+            proxies: Proxies::default(),
+            operator: named("operator"),
+            counted: AtomicU32::new(0),
+            _folder: folder,
+        }
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.azure.now()
+    }
+
+    /// Guards a machine, and settles it.
+    pub async fn enable(&self, name: &str, policy: &Policy) -> Result<TargetId, Error> {
+        let id = self.azure.machine(name);
+        let guarding = Guarding { target: id.clone(), by: named("owner"), confirm_within: None };
+        app::enable(&*self.store, &self.outside, &guarding, policy, self.now()).await?;
+        self.expire().await.map(|()| id)
+    }
+
+    /// Guards a machine no longer, and settles it.
+    pub async fn disable(&self, id: &TargetId) -> Result<(), Error> {
+        app::disable(&*self.store, &self.outside, id, &named("owner"), self.now()).await?;
+        self.expire().await
+    }
+
+    /// Asks for a port for five minutes, and settles what is due: a token of the cloud is good for an hour.
+    pub async fn open(&self, id: &TargetId, port: u16, from: &str) -> Result<GrantId, Error> {
+        let ask = Ask {
+            target: id.clone(),
+            port: named(&port.to_string()),
+            protocol: None,
+            sources: named(from),
+            window: Window::For(LEASE_MIN),
+        };
+        let key = named(&format!("key-{}", self.count()));
+        let what = What::Initiate { asks: vec![ask] };
+        let asked = app::Asked { by: named("ann"), key, what, justification: None };
+        let answer: Answer = app::initiate(&*self.store, &Terms::default(), &asked, self.now()).await?;
+        self.expire().await?;
+        Ok(answer.grants.first().expect("a grant").id.clone())
+    }
+
+    /// Ends a lease, and settles what is due.
+    pub async fn close(&self, grant: &GrantId) -> Result<(), Error> {
+        app::close(&*self.store, grant, &named("ann"), self.now()).await?;
+        self.expire().await
+    }
+
+    /// Does what is due, with a worker of its own.
+    pub async fn expire(&self) -> Result<(), Error> {
+        app::expire(&*self.store, &self.outside, &self.worker(), self.now()).await
+    }
+
+    /// Settles everything, with a worker of its own.
+    pub async fn reconcile(&self) -> Result<(), Error> {
+        app::reconcile(&*self.store, &self.outside, &self.worker(), self.now()).await
+    }
+
+    /// A target as it is stored.
+    pub async fn target(&self, id: &TargetId) -> Target {
+        self.store.target(id).await.expect("loads").expect("is there").0
+    }
+
+    /// All that happened to a target.
+    pub async fn facts(&self, id: &TargetId) -> Vec<Fact> {
+        let entries = self.store.entries(&Chain::from(id), 0, usize::MAX).await.expect("listed");
+        entries.into_iter().map(|it| it.fact).collect()
+    }
+
+    /// Serves it to callers with this token, and settles what is due, until the test is over.
+    pub async fn serve(self: &Arc<Self>) -> (String, String) {
+        let token = Site::issue_token(&**self, &named("ann"), &self.operator).await.expect("issued");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let app = router(Arc::clone(self)).into_make_service_with_connect_info::<std::net::SocketAddr>();
+        tokio::spawn(async move { axum::serve(listener, app).await.expect("serves") });
+        let settles = Arc::clone(self);
+        tokio::spawn(async move {
+            loop {
+                settles.expire().await.expect("settled");
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        });
+        (url, token)
+    }
+
+    fn worker(&self) -> ClaimToken {
+        named(&format!("worker-{}", self.count()))
+    }
+
+    fn count(&self) -> u32 {
+        self.counted.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Default for Guarded {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Site for Guarded {
+    type Store = RedbStore;
+    type Outside = portcullis_azure::Azure;
+
+    fn store(&self) -> &RedbStore {
+        &self.store
+    }
+
+    fn outside(&self) -> &portcullis_azure::Azure {
+        &self.outside
+    }
+
+    fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    fn proxies(&self) -> &Proxies {
+        &self.proxies
+    }
+
+    fn operator(&self) -> &Person {
+        &self.operator
+    }
+
+    fn now(&self) -> Timestamp {
+        self.azure.now()
+    }
+
+    async fn probe(&self) -> Result<(), Error> {
+        self.store.probe().await
+    }
+
+    fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error> {
+        self.tokens.authenticate(bearer)
+    }
+
+    async fn issue_token(&self, person: &Person, by: &Person) -> Result<String, Error> {
+        // Tests throw no dice, and nobody else calls.
+        self.tokens.issue(person, by, [7; 32], self.azure.now()).await
+    }
+
+    async fn revoke_token(&self, person: &Person, by: &Person) -> Result<(), Error> {
+        self.tokens.revoke(person, by, self.azure.now()).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<(Person, Timestamp)>, Error> {
+        self.tokens.list()
+    }
+}
