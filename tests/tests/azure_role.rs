@@ -1,7 +1,10 @@
 //! The role that Portcullis asks for in Azure: with one action less something fails, and no action in it is
 //! one that nothing needs.
 
-use portcullis_app::{self as app, Error, ports::Firewalls};
+use portcullis_app::{
+    self as app, Error,
+    ports::{Adoption, Firewalls},
+};
 use portcullis_azure::{Forbidden, Role};
 use portcullis_domain::{Existing, Policy, PortRule, Terms};
 use portcullis_simcloud::{Faults, Permissions, Simcloud};
@@ -53,6 +56,7 @@ async fn looks(place: &Guarded) -> Result<(), Error> {
     let plan = app::plan(&*place.store, &place.outside, &other, Some(&rdp()), &by, place.now()).await?;
     assert!(!plan.changes.is_empty());
     app::check(&place.outside, &id, named("3389/tcp"), named(ANN)).await?;
+    assert!(place.outside.found().await?.unseen.is_empty());
     place.outside.ours().await.map(drop)
 }
 
@@ -138,6 +142,8 @@ async fn the_role_has_no_action_too_few_and_none_too_many() {
     permit(&place.azure.cloud, &role);
     lives(&place).await.expect("all that is needed is allowed");
     machine_gone(&place).await.expect("all that is needed is allowed");
+    let found = place.outside.found().await.expect("found");
+    place.outside.remove(&found.items[0]).await.expect("all that is needed is allowed");
     writes_that_take_time(&place).await.expect("all that is needed is allowed");
     seen.extend(needed(&place.azure));
 

@@ -1,7 +1,7 @@
 //! The command line: what can be said.
 
 use crate::{
-    client::{decide, grants, guard, journal, look, request, tokens},
+    client::{adopt, decide, grants, guard, journal, look, request, tokens},
     role, simcloud, up,
 };
 use clap::{Args, Parser, Subcommand};
@@ -97,6 +97,8 @@ pub enum Command {
     /// Recompute the journal: was anything changed, dropped or reordered? With --data in that folder,
     /// while nobody serves it
     Verify,
+    /// List what Microsoft's own just-in-time access guards, or take it over
+    Adopt(adopt::Adopt),
     /// Say who you are there, and from where you call
     Whoami,
     /// Make, list and revoke tokens

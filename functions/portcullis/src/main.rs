@@ -1,6 +1,7 @@
 //! Just-in-time access to management ports: everything in one process, and a thin client of it.
 
 mod alarm;
+mod beyond;
 mod cli;
 mod client;
 mod clock;

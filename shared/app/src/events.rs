@@ -55,6 +55,8 @@ pub fn events(entry: &Entry) -> Vec<Event> {
         | Fact::Writing { .. }
         | Fact::ReadBack { .. }
         | Fact::SettleFailed { .. }
+        | Fact::Adopted { .. }
+        | Fact::ForeignDeleted { .. }
         | Fact::TokenMade { .. }
         | Fact::TokenRevoked { .. }
         | Fact::TokenRefused { .. } => &[],

@@ -3,6 +3,7 @@
 //! The traits in [`ports`] say what the use cases need; their doc comments are the contract. Every use
 //! case may run twice, be reordered, or die anywhere, with the same end.
 
+mod adopt;
 mod ask;
 mod decide;
 mod error;
@@ -14,6 +15,10 @@ mod settle;
 mod tokens;
 mod watch;
 
+pub use adopt::{
+    Adoptable, AdoptableMachine, AdoptablePort, AdoptableRule, Adoptables, Adopted, AdoptedMachine, Adopting,
+    adopt,
+};
 pub use ask::{Answer, Asked, close, explain, extend, initiate};
 pub use decide::{approve, lapse, reject};
 pub use error::{BoxError, Error};

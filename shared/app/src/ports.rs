@@ -1,7 +1,7 @@
 //! What the use cases need from outside. The doc comments are the contract; one suite of tests runs on
 //! every implementation.
 
-use crate::{Error, Event};
+use crate::{Adoptable, Adoptables, Error, Event};
 use jiff::Timestamp;
 use portcullis_domain::{
     Chain, Change, Entry, Etag, FirewallId, Gate, Grant, GrantId, Head, Next, Person, Request, RequestId,
@@ -259,6 +259,25 @@ pub enum Unsupported {
     DisabledByPolicy,
     /// It has no network interface.
     NoNic,
+}
+
+/// What somebody else's just-in-time access guards, so that Portcullis can take it over. Where there is no such
+/// thing, nothing has to be said.
+pub trait Adoption: Send + Sync {
+    /// Every policy of somebody else's, and every rule that it left in a firewall, also for machines that are
+    /// gone; with what could not be seen.
+    fn found(&self) -> impl Future<Output = Result<Adoptables, Error>> + Send {
+        async { Ok(Adoptables::default()) }
+    }
+
+    /// Deletes a policy, and then its rules, as they were found: who only lost the rules might write them
+    /// again. Deleting the absent succeeds; nobody else's rules are touched.
+    ///
+    /// `Conflict` if any of it is not what was found. What came before it may have been deleted.
+    fn remove(&self, what: &Adoptable) -> impl Future<Output = Result<(), Error>> + Send {
+        let name = what.name.clone();
+        async { Err(Error::NotFound { what: "policy of somebody else's", name }) }
+    }
 }
 
 /// Where events go.

@@ -74,7 +74,7 @@ pub struct Azure {
 /// A network security group, as ARM shows it.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Group {
-    id: String,
+    pub(crate) id: String,
     pub(crate) properties: GroupProperties,
 }
 
@@ -168,12 +168,31 @@ impl Azure {
         Ok((rows, unseen))
     }
 
-    async fn subscriptions(&self) -> Result<Vec<String>, Error> {
+    /// Every subscription that is asked about.
+    pub(crate) async fn subscriptions(&self) -> Result<Vec<String>, Error> {
         if !self.bounds.subscriptions.is_empty() {
             return Ok(self.bounds.subscriptions.clone());
         }
         let all = self.arm.list("/subscriptions", SUBSCRIPTIONS_API).await?;
         Ok(all.iter().filter_map(|it| it["subscriptionId"].as_str().map(str::to_owned)).collect())
+    }
+
+    /// Every security group that can be seen, with its rules.
+    pub(crate) async fn all_groups(&self, topology: &Topology) -> Result<Vec<Group>, Error> {
+        let mut all = vec![];
+        for subscription in topology.subscriptions() {
+            let path =
+                format!("/subscriptions/{subscription}/providers/Microsoft.Network/networkSecurityGroups");
+            for shown in self.arm.list(&path, NETWORK_API).await? {
+                let group = serde_json::from_value(shown);
+                let broken = |error: serde_json::Error| Error::Broken {
+                    doing: "read the security groups",
+                    source: error.into(),
+                };
+                all.push(group.map_err(broken)?);
+            }
+        }
+        Ok(all)
     }
 
     async fn group(&self, id: &FirewallId) -> Result<Read<Group>, Error> {
@@ -361,18 +380,8 @@ impl Firewalls for Azure {
 
     async fn ours(&self) -> Result<Vec<OurRule>, Error> {
         let topology = self.topology().await?;
-        let mut ours = vec![];
-        for subscription in topology.subscriptions() {
-            let path =
-                format!("/subscriptions/{subscription}/providers/Microsoft.Network/networkSecurityGroups");
-            for shown in self.arm.list(&path, NETWORK_API).await? {
-                let group: Group = serde_json::from_value(shown).map_err(|error| Error::Broken {
-                    doing: "read the security groups",
-                    source: error.into(),
-                })?;
-                ours.extend(group.ours());
-            }
-        }
+        let groups = self.all_groups(&topology).await?;
+        let mut ours: Vec<OurRule> = groups.iter().flat_map(Group::ours).collect();
         for id in &topology.firewalls {
             let read = self.front(id).await?;
             let names = nat::names(&read.what).into_iter();

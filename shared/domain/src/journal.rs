@@ -105,6 +105,10 @@ pub enum Fact {
     SettleFailed { why: String },
     /// A rule of ours without a target is about to be deleted from a firewall.
     OrphanDeleted { firewall: String, rule: String },
+    /// The target is guarded as somebody else's policy guarded it.
+    Adopted { policy: String, by: Person },
+    /// Somebody else's policy, and the rules that it left, are about to be deleted, as somebody asked.
+    ForeignDeleted { policy: Option<String>, rules: Vec<String>, by: Person },
     /// A bearer token was made.
     TokenMade { person: Person, by: Person },
     /// A bearer token was taken away.
@@ -220,6 +224,8 @@ impl Fact {
             | Self::LockDefeated { .. }
             | Self::SettleFailed { .. }
             | Self::OrphanDeleted { .. }
+            | Self::Adopted { .. }
+            | Self::ForeignDeleted { .. }
             | Self::TokenMade { .. }
             | Self::TokenRevoked { .. }
             | Self::TokenRefused { .. } => None,
@@ -314,6 +320,8 @@ impl Told {
             | Fact::LockDefeated { .. }
             | Fact::SettleFailed { .. }
             | Fact::OrphanDeleted { .. }
+            | Fact::Adopted { .. }
+            | Fact::ForeignDeleted { .. }
             | Fact::TokenMade { .. }
             | Fact::TokenRevoked { .. }
             | Fact::TokenRefused { .. } => {}

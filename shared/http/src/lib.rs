@@ -3,6 +3,7 @@
 //! INVARIANT (one-door-in): whoever asks, over whatever channel, passes here into the same use cases.
 //! A [`Site`] is what the router stands on; [`wire`] is what clients share with it.
 
+mod adopt;
 mod caller;
 mod grants;
 mod meta;
@@ -26,7 +27,7 @@ use axum::{
 use jiff::Timestamp;
 use portcullis_app::{
     Error,
-    ports::{Firewalls, Inventory, Store},
+    ports::{Adoption, Firewalls, Inventory, Store},
 };
 use portcullis_domain::{Person, Terms};
 use std::{future::Future, sync::Arc};
@@ -39,8 +40,8 @@ const BODY_MAX: usize = 64 * 1024;
 pub trait Site: Send + Sync + 'static {
     /// The table.
     type Store: Store;
-    /// The firewalls and the machines behind them.
-    type Outside: Firewalls + Inventory;
+    /// The firewalls and the machines behind them, with what else is known of them.
+    type Outside: Firewalls + Inventory + Adoption;
 
     /// The table.
     fn store(&self) -> &Self::Store;
@@ -88,6 +89,8 @@ pub fn router<S: Site>(site: Arc<S>) -> Router {
         .route("/v1/grants/{grant}", get(grants::show::<S>))
         .route("/v1/grants/{grant}/close", post(grants::close::<S>))
         .route("/v1/grants/{grant}/extend", post(grants::extend::<S>))
+        .route("/v1/adoptable", get(adopt::list::<S>))
+        .route("/v1/adopt", post(adopt::adopt::<S>))
         .route("/v1/verify", get(meta::verify::<S>))
         .route("/v1/whoami", get(meta::whoami::<S>))
         .route("/v1/tokens", get(meta::tokens::<S>).post(meta::issue_token::<S>))
@@ -117,8 +120,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         targets::list, targets::show, targets::enable, targets::edit, targets::disable, targets::confirm,
         targets::plan, targets::check, targets::activity, requests::list, requests::initiate, requests::explain,
         requests::show, requests::approve, requests::reject, grants::list, grants::show, grants::close,
-        grants::extend, meta::verify, meta::whoami, meta::tokens, meta::issue_token, meta::revoke_token,
-        meta::healthz, meta::openapi,
+        grants::extend, adopt::list, adopt::adopt, meta::verify, meta::whoami, meta::tokens,
+        meta::issue_token, meta::revoke_token, meta::healthz, meta::openapi,
     ),
     components(schemas(Problem)),
     modifiers(&Bearer),

@@ -1,5 +1,12 @@
 //! The shapes on the wire: what a client sends, and what it gets. Shared with the command line.
 
+mod adopt;
+
+pub use adopt::{
+    AdoptBody, AdoptableMachineView, AdoptablePortView, AdoptableRuleView, AdoptableView, AdoptedMachineView,
+    AdoptedView,
+};
+
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{Answer, Discovered, TargetState, Verified};
 use portcullis_domain::{

@@ -182,6 +182,11 @@ fn told(fact: &Fact) -> String {
         Fact::OrphanDeleted { firewall, rule } => {
             format!("deleted {rule} without a target in {}", names::short(firewall))
         }
+        Fact::Adopted { policy, .. } => format!("taken over from {}", names::short(policy)),
+        Fact::ForeignDeleted { policy: Some(policy), rules, .. } => {
+            format!("deletes the policy {} and {} of its rules", names::short(policy), rules.len())
+        }
+        Fact::ForeignDeleted { policy: None, rules, .. } => format!("deletes {}", rules.join("; ")),
         Fact::TokenMade { person, .. } => format!("a token was made for {person}"),
         Fact::TokenRevoked { person, .. } => format!("the token of {person} was revoked"),
         Fact::PolicyRefused { target, reasons, .. } => {
@@ -207,6 +212,8 @@ fn by(fact: &Fact) -> Option<String> {
         | Fact::RequestRejected { by, .. }
         | Fact::DecisionRefused { by, .. }
         | Fact::Ended { by, .. }
+        | Fact::Adopted { by, .. }
+        | Fact::ForeignDeleted { by, .. }
         | Fact::TokenMade { by, .. }
         | Fact::TokenRevoked { by, .. }
         | Fact::TokenRefused { by, .. } => Some(by.to_string()),
@@ -256,6 +263,8 @@ fn mark(fact: &Fact) -> Mark {
         | Fact::RequestLapsed { .. }
         | Fact::Ended { .. }
         | Fact::Writing { .. }
+        | Fact::Adopted { .. }
+        | Fact::ForeignDeleted { .. }
         | Fact::TokenMade { .. }
         | Fact::TokenRevoked { .. } => Mark::Plain,
     }

@@ -1,5 +1,6 @@
 //! The thin client: one command line is a call or two of the API, and words around the answer.
 
+pub mod adopt;
 mod connection;
 pub mod decide;
 pub mod grants;
@@ -62,6 +63,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
             Some(data) => journal::verify_offline(data, globals.json),
             None => journal::verify(&client()?),
         },
+        Command::Adopt(it) => it.run(&client()?),
         Command::Whoami => look::whoami(&client()?),
         Command::Token(it) => it.run(&client()?),
         Command::Role(it) => it.print(),

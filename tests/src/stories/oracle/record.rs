@@ -131,6 +131,8 @@ impl Oracle {
             | Fact::RequestLapsed { .. }
             | Fact::ReadBack { .. }
             | Fact::OrphanDeleted { .. }
+            | Fact::Adopted { .. }
+            | Fact::ForeignDeleted { .. }
             | Fact::TokenMade { .. }
             | Fact::TokenRevoked { .. }
             | Fact::TokenRefused { .. }

@@ -1,0 +1,35 @@
+//! What somebody else's just-in-time access guards: what there is, and taking it over.
+
+use crate::{
+    Caller, Problem, Site,
+    problem::Body,
+    wire::{AdoptBody, AdoptableView, AdoptedView, Listed},
+};
+use axum::{Json, extract::State};
+use portcullis_app::{self as app, Adopting, ports::Adoption as _};
+use std::sync::Arc;
+
+/// Policies of somebody else's just-in-time access with their rules, and rules that belong to none.
+#[utoipa::path(get, path = "/v1/adoptable", responses((status = 200, body = Listed<AdoptableView>)))]
+pub(crate) async fn list<S: Site>(
+    State(site): State<Arc<S>>,
+    _: Caller,
+) -> Result<Json<Listed<AdoptableView>>, Problem> {
+    let found = site.outside().found().await?;
+    let items = found.items.into_iter().map(AdoptableView::from).collect();
+    Ok(Json(Listed { items, next: None, unseen: found.unseen }))
+}
+
+/// Guards what a policy of somebody else's guards, with the same ports. With `delete` that policy and its rules
+/// are deleted, once our own lock was seen to be in place; until then the answer says why they were kept.
+#[utoipa::path(post, path = "/v1/adopt", request_body = AdoptBody,
+    responses((status = 200, body = AdoptedView), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(crate) async fn adopt<S: Site>(
+    State(site): State<Arc<S>>,
+    caller: Caller,
+    Body(body): Body<AdoptBody>,
+) -> Result<Json<AdoptedView>, Problem> {
+    let adopting = Adopting { what: body.what, by: caller.person, delete: body.delete };
+    let adopted = app::adopt(site.store(), site.outside(), site.terms(), &adopting, site.now()).await?;
+    Ok(Json(adopted.into()))
+}
