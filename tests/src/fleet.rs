@@ -7,7 +7,7 @@ mod furniture;
 
 use portcullis_app::{
     Error,
-    ports::{Adoption, Firewalls, Inventory, Machine, Machines, OurRule},
+    ports::{Adoption, Checkup, Firewalls, Inventory, Machine, Machines, OurRule},
 };
 use portcullis_domain::{
     Action, AddressSet, Bands, Change, ChangeTo, Etag, Existing, Families, Firewall, FirewallId,
@@ -143,6 +143,8 @@ impl Firewalls for Fleet {
 
 /// Nobody else's just-in-time access is simulated.
 impl Adoption for Fleet {}
+
+impl Checkup for Fleet {}
 
 impl Inventory for Fleet {
     async fn machines(&self, after: Option<&TargetId>, at_most: usize) -> Result<Machines, Error> {

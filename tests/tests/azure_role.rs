@@ -2,8 +2,8 @@
 //! one that nothing needs.
 
 use portcullis_app::{
-    self as app, Error,
-    ports::{Adoption, Firewalls},
+    self as app, Error, Verdict,
+    ports::{Adoption, Checkup, Firewalls},
 };
 use portcullis_azure::{Forbidden, Role};
 use portcullis_domain::{Existing, Policy, PortRule, Terms};
@@ -144,6 +144,9 @@ async fn the_role_has_no_action_too_few_and_none_too_many() {
     machine_gone(&place).await.expect("all that is needed is allowed");
     let found = place.outside.found().await.expect("found");
     place.outside.remove(&found.items[0]).await.expect("all that is needed is allowed");
+    for it in place.outside.checkup().await {
+        assert_eq!(it.verdict, Verdict::Ok, "{it:?}");
+    }
     writes_that_take_time(&place).await.expect("all that is needed is allowed");
     seen.extend(needed(&place.azure));
 
@@ -189,6 +192,7 @@ async fn who_only_asks_may_look_at_everything_and_change_nothing() {
         permit(&place.azure.cloud, &actions);
         place.azure.pass(MINUTE);
         looks(&place).await.expect("all that is needed is allowed");
+        drop(place.outside.checkup().await);
         let calls = place.azure.cloud.calls();
         let refused = calls[from..].iter().filter(|it| it.status == 403);
         assert!(

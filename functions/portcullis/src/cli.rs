@@ -99,6 +99,8 @@ pub enum Command {
     Verify,
     /// List what Microsoft's own just-in-time access guards, or take it over
     Adopt(adopt::Adopt),
+    /// Look whether all is as it should be, and what to do where it is not
+    Doctor,
     /// Say who you are there, and from where you call
     Whoami,
     /// Make, list and revoke tokens

@@ -6,6 +6,7 @@
 mod adopt;
 mod ask;
 mod decide;
+mod doctor;
 mod error;
 mod events;
 mod guard;
@@ -21,6 +22,7 @@ pub use adopt::{
 };
 pub use ask::{Answer, Asked, close, explain, extend, initiate};
 pub use decide::{approve, lapse, reject};
+pub use doctor::{Finding, Verdict, doctor};
 pub use error::{BoxError, Error};
 pub use events::{Event, events, relay};
 pub use guard::{Guarded, Guarding, Plan, PlannedGate, confirm, disable, edit, enable, plan};

@@ -1,7 +1,7 @@
 //! What the use cases need from outside. The doc comments are the contract; one suite of tests runs on
 //! every implementation.
 
-use crate::{Adoptable, Adoptables, Error, Event};
+use crate::{Adoptable, Adoptables, Error, Event, Finding};
 use jiff::Timestamp;
 use portcullis_domain::{
     Chain, Change, Entry, Etag, FirewallId, Gate, Grant, GrantId, Head, Next, Person, Request, RequestId,
@@ -277,6 +277,16 @@ pub trait Adoption: Send + Sync {
     fn remove(&self, what: &Adoptable) -> impl Future<Output = Result<(), Error>> + Send {
         let name = what.name.clone();
         async { Err(Error::NotFound { what: "policy of somebody else's", name }) }
+    }
+}
+
+/// What only whoever asks a cloud knows of how that goes.
+pub trait Checkup: Send + Sync {
+    /// Looks at all that the firewalls and the inventory stand on, and changes nothing. What cannot be looked
+    /// at is a finding too. The first says whether anything can be asked at all: where that failed, nobody goes
+    /// on. Nothing, where there is nothing but what everybody sees.
+    fn checkup(&self) -> impl Future<Output = Vec<Finding>> + Send {
+        async { vec![] }
     }
 }
 

@@ -106,6 +106,11 @@ impl Azure {
         &self.arm
     }
 
+    /// What time it is.
+    pub(crate) fn time(&self) -> Timestamp {
+        (self.clock)()
+    }
+
     /// Where machines are, as it was a few seconds ago at most.
     pub(crate) async fn topology(&self) -> Result<Arc<Topology>, Error> {
         let mut known = self.topology.lock().await;

@@ -7,6 +7,7 @@ mod adopt;
 mod answer;
 mod arm;
 mod azure;
+mod checkup;
 mod endpoint;
 mod login;
 mod nat;

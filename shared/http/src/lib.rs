@@ -27,7 +27,7 @@ use axum::{
 use jiff::Timestamp;
 use portcullis_app::{
     Error,
-    ports::{Adoption, Firewalls, Inventory, Store},
+    ports::{Adoption, Checkup, Firewalls, Inventory, Store},
 };
 use portcullis_domain::{Person, Terms};
 use std::{future::Future, sync::Arc};
@@ -41,7 +41,7 @@ pub trait Site: Send + Sync + 'static {
     /// The table.
     type Store: Store;
     /// The firewalls and the machines behind them, with what else is known of them.
-    type Outside: Firewalls + Inventory + Adoption;
+    type Outside: Firewalls + Inventory + Adoption + Checkup;
 
     /// The table.
     fn store(&self) -> &Self::Store;
@@ -92,6 +92,7 @@ pub fn router<S: Site>(site: Arc<S>) -> Router {
         .route("/v1/adoptable", get(adopt::list::<S>))
         .route("/v1/adopt", post(adopt::adopt::<S>))
         .route("/v1/verify", get(meta::verify::<S>))
+        .route("/v1/doctor", get(meta::doctor::<S>))
         .route("/v1/whoami", get(meta::whoami::<S>))
         .route("/v1/tokens", get(meta::tokens::<S>).post(meta::issue_token::<S>))
         .route("/v1/tokens/{person}", delete(meta::revoke_token::<S>))
@@ -120,7 +121,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         targets::list, targets::show, targets::enable, targets::edit, targets::disable, targets::confirm,
         targets::plan, targets::check, targets::activity, requests::list, requests::initiate, requests::explain,
         requests::show, requests::approve, requests::reject, grants::list, grants::show, grants::close,
-        grants::extend, adopt::list, adopt::adopt, meta::verify, meta::whoami, meta::tokens,
+        grants::extend, adopt::list, adopt::adopt, meta::verify, meta::doctor, meta::whoami, meta::tokens,
         meta::issue_token, meta::revoke_token, meta::healthz, meta::openapi,
     ),
     components(schemas(Problem)),

@@ -3,7 +3,7 @@
 use crate::{
     Caller, Problem, Site,
     problem::{Body, Named},
-    wire::{HealthView, TokenBody, TokenMade, TokenView, VerifyView, WhoamiView},
+    wire::{DoctorView, HealthView, TokenBody, TokenMade, TokenView, VerifyView, WhoamiView},
 };
 use axum::{
     Json,
@@ -32,6 +32,13 @@ pub(crate) async fn verify<S: Site>(
     _: Caller,
 ) -> Result<Json<VerifyView>, Problem> {
     Ok(Json(app::verify(site.store()).await?.into()))
+}
+
+/// Looks at all that the installation stands on, and says what to do where something is not as it should be.
+#[utoipa::path(get, path = "/v1/doctor", responses((status = 200, body = DoctorView)))]
+pub(crate) async fn doctor<S: Site>(State(site): State<Arc<S>>, _: Caller) -> Json<DoctorView> {
+    let table = site.probe().await;
+    Json(app::doctor(site.store(), site.outside(), table, site.now()).await.into())
 }
 
 /// Who calls, and from where.

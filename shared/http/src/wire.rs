@@ -1,11 +1,13 @@
 //! The shapes on the wire: what a client sends, and what it gets. Shared with the command line.
 
 mod adopt;
+mod doctor;
 
 pub use adopt::{
     AdoptBody, AdoptableMachineView, AdoptablePortView, AdoptableRuleView, AdoptableView, AdoptedMachineView,
     AdoptedView,
 };
+pub use doctor::{DoctorView, FindingView};
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{Answer, Discovered, TargetState, Verified};

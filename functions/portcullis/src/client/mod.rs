@@ -3,6 +3,7 @@
 pub mod adopt;
 mod connection;
 pub mod decide;
+mod doctor;
 pub mod grants;
 pub mod guard;
 pub mod journal;
@@ -64,6 +65,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
             None => journal::verify(&client()?),
         },
         Command::Adopt(it) => it.run(&client()?),
+        Command::Doctor => doctor::run(&client()?),
         Command::Whoami => look::whoami(&client()?),
         Command::Token(it) => it.run(&client()?),
         Command::Role(it) => it.print(),

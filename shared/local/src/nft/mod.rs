@@ -10,7 +10,7 @@ mod table;
 use crate::Clock;
 use portcullis_app::{
     BoxError, Error,
-    ports::{Adoption, Firewalls, Inventory, Machine, Machines, Os, OurRule},
+    ports::{Adoption, Checkup, Firewalls, Inventory, Machine, Machines, Os, OurRule},
 };
 use portcullis_domain::{
     Action, AddressSet, Bands, Change, ChangeTo, Existing, Families, Firewall, FirewallId, FirewallKind,
@@ -207,6 +207,8 @@ impl Firewalls for Host {
 
 /// Nothing else gives access to this machine just in time, that anybody would know of.
 impl Adoption for Host {}
+
+impl Checkup for Host {}
 
 impl Inventory for Host {
     async fn machines(&self, after: Option<&TargetId>, at_most: usize) -> Result<Machines, Error> {

@@ -1,0 +1,186 @@
+//! A checkup: whether all that Portcullis stands on is as it should be, and what to do where it is not.
+
+use crate::{
+    Error,
+    ports::{Checkup, Firewalls, Inventory, Store},
+    watch::all,
+};
+use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
+use portcullis_domain::{Owner, Target, diff};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// How many machines are looked at at once.
+const AT_ONCE_MAX: usize = 16;
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at, in a word or two: programs go by it.
+    pub check: &'static str,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was found.
+    pub found: String,
+    /// What to do about it.
+    pub advice: Option<String>,
+}
+
+/// How something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// It does its work, and somebody should look at it.
+    Warning,
+    /// Something does not do its work.
+    Failed,
+}
+
+impl Finding {
+    /// It is as it should be.
+    pub fn ok(check: &'static str, found: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Ok, found: found.into(), advice: None }
+    }
+
+    /// It does its work, and somebody should look at it.
+    pub fn warning(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Warning, found: found.into(), advice: Some(advice.into()) }
+    }
+
+    /// Something does not do its work.
+    pub fn failed(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Failed, found: found.into(), advice: Some(advice.into()) }
+    }
+}
+
+/// Looks at everything, and changes nothing. What cannot be looked at is a finding too. `table` is what came of
+/// trying to read and write the table.
+pub async fn doctor(
+    store: &impl Store,
+    outside: &(impl Firewalls + Inventory + Checkup),
+    table: Result<(), Error>,
+    now: Timestamp,
+) -> Vec<Finding> {
+    let known = match table {
+        Ok(()) => all(store).await,
+        Err(error) => Err(error),
+    };
+    let mut findings = vec![];
+    findings.push(match &known {
+        Ok(known) => {
+            Finding::ok("table", format!("it can be read and written, and knows {} machines", known.len()))
+        }
+        Err(error) => {
+            Finding::failed("table", error.full(), "see whether its disk is full or its file is damaged")
+        }
+    });
+    let checkup = outside.checkup().await;
+    let is_answered = checkup.first().is_none_or(|it| it.verdict != Verdict::Failed);
+    findings.extend(checkup);
+    if !is_answered {
+        let advice = "put right what failed, and look again";
+        findings.push(Finding::warning("locks", "nobody answers, so nothing else was looked at", advice));
+        return findings;
+    }
+    let unseen = match outside.machines(None, 1).await {
+        Ok(page) => page.unseen,
+        Err(error) => vec![error.full()],
+    };
+    findings
+        .extend(unseen.into_iter().map(|it| Finding::warning("machines", it, "give the right to list them")));
+    let Ok(known) = known else { return findings };
+    findings.extend(owners(outside, &known).await);
+    let guarded: Vec<Target> = known.iter().filter(|it| it.policy().is_some()).cloned().collect();
+    let count = guarded.len();
+    let locks = stream::iter(guarded).map(|it| async move { lock(outside, &it, now).await });
+    let locks: Vec<Vec<Finding>> = locks.buffered(AT_ONCE_MAX).collect().await;
+    let bad: Vec<Finding> = locks.into_iter().flatten().collect();
+    if bad.is_empty() {
+        findings.push(Finding::ok("locks", format!("the lock of each of {count} guarded machines holds")));
+    }
+    findings.extend(bad);
+    findings.extend(settled(&known, now));
+    findings
+}
+
+/// Rules of ours whose machine the table does not know.
+async fn owners(firewalls: &impl Firewalls, known: &[Target]) -> Vec<Finding> {
+    const CHECK: &str = "owners";
+    let found = match firewalls.ours().await {
+        Ok(found) => found,
+        Err(error) => {
+            let advice = "until it can, rules that nobody needs any more are not found";
+            return vec![Finding::failed(CHECK, error.full(), advice)];
+        }
+    };
+    let owners: BTreeSet<Owner> = known.iter().map(Target::owner).collect();
+    let orphans: Vec<_> = found.iter().filter(|it| !owners.contains(&it.name.owner)).collect();
+    if orphans.is_empty() {
+        return vec![Finding::ok(CHECK, format!("each of {} rules of ours has its machine", found.len()))];
+    }
+    let orphan = |it: &&crate::ports::OurRule| {
+        let advice = if it.name.gate.is_none() {
+            "`enable` its machine, and then `disable` it: the lock of a machine that is there is never just deleted"
+        } else {
+            "it is deleted when everything is next compared with the table"
+        };
+        let found =
+            format!("`{}` in `{}` is of a machine that this table does not know", it.name, it.firewall);
+        Finding::warning(CHECK, found, advice)
+    };
+    orphans.iter().map(orphan).collect()
+}
+
+/// What is wrong with the lock of a machine.
+async fn lock(firewalls: &impl Firewalls, target: &Target, now: Timestamp) -> Vec<Finding> {
+    const CHECK: &str = "locks";
+    let id = &target.id;
+    let snapshot = match firewalls.read(id).await {
+        Ok(snapshot) => snapshot,
+        Err(error) => {
+            let advice = "until its firewalls can be read, nothing of it opens or shuts";
+            return vec![Finding::failed(CHECK, format!("`{id}`: {}", error.full()), advice)];
+        }
+    };
+    let defeated = |(gate, by)| {
+        let found = format!("the lock of `{gate}` of `{id}` is defeated by {by}");
+        Finding::failed(CHECK, found, "delete or narrow that rule, or move it out of our priorities")
+    };
+    let mut findings: Vec<Finding> = target.defeats_in(&snapshot, now).into_iter().map(defeated).collect();
+    if target.is_settled(now) && !diff(&snapshot, &target.owner(), &target.rules(now)).is_empty() {
+        let found = format!("somebody else changed the rules of `{id}`");
+        findings.push(Finding::warning(CHECK, found, "they are put back when everything is next compared"));
+    }
+    findings
+}
+
+/// Machines whose firewalls are not, or not yet, as they should be.
+fn settled(known: &[Target], now: Timestamp) -> Vec<Finding> {
+    const CHECK: &str = "settled";
+    let unsettled = known.iter().filter(|it| !it.is_settled(now));
+    let findings: Vec<Finding> = unsettled
+        .map(|it| match it.misses() {
+            0 => Finding::warning(
+                CHECK,
+                format!("`{}` is being settled", it.id),
+                "look again in a moment; if it stays so, nobody settles what is due",
+            ),
+            times => Finding::failed(
+                CHECK,
+                format!("`{}` could not be settled, {times} times in a row", it.id),
+                "`activity` says why",
+            ),
+        })
+        .collect();
+    if findings.is_empty() {
+        vec![Finding::ok(
+            CHECK,
+            format!("the firewalls of each of {} machines are as they should be", known.len()),
+        )]
+    } else {
+        findings
+    }
+}

@@ -1,0 +1,280 @@
+//! Whether Azure can be asked, may be asked for all that is needed, and has room for it.
+
+use crate::{
+    Azure, Forbidden, NoToken, Refused, Role,
+    azure::{Group, SUBSCRIPTIONS_API},
+    topology::{text, texts},
+    write::{PREFIXES_MAX, RULES_MAX},
+};
+use portcullis_app::{Error, Finding, ports::Checkup};
+use portcullis_domain::SKEW_MAX;
+use serde_json::Value;
+
+const PERMISSIONS_API: &str = "2022-04-01";
+/// From how much of a limit on there is little left, in percent.
+const MUCH: usize = 80;
+/// How many reads and writes should be left to us: a sweep of a large subscription, and its leases.
+const READS_MIN: u64 = 500;
+const WRITES_MIN: u64 = 50;
+const CREDENTIALS: &str = "credentials";
+const MANAGER: &str = "resource manager";
+const GRAPH: &str = "resource graph";
+const PERMISSIONS: &str = "permissions";
+const CLOCK: &str = "clock";
+const LIMITS: &str = "limits";
+
+impl Checkup for Azure {
+    async fn checkup(&self) -> Vec<Finding> {
+        let mut findings = vec![];
+        let subscriptions = match self.arm.list("/subscriptions", SUBSCRIPTIONS_API).await {
+            Ok(seen) => {
+                findings.push(Finding::ok(CREDENTIALS, "a token was issued, and it is accepted"));
+                findings.push(seen_or_none(&seen));
+                self.bounded(&seen)
+            }
+            Err(error) => {
+                findings.extend(unanswered(&error));
+                if !is_forbidden(&error) {
+                    return findings;
+                }
+                self.bounds.subscriptions.clone()
+            }
+        };
+        findings.push(self.graph_answers(&subscriptions).await);
+        for it in &subscriptions {
+            findings.extend(self.permitted(it).await);
+        }
+        findings.push(self.skew());
+        findings.extend(self.quotas());
+        findings.extend(self.room().await);
+        findings
+    }
+}
+
+impl Azure {
+    /// The subscriptions that we are to look at.
+    fn bounded(&self, seen: &[Value]) -> Vec<String> {
+        if self.bounds.subscriptions.is_empty() {
+            seen.iter().map(|it| text(it, "/subscriptionId").to_owned()).collect()
+        } else {
+            self.bounds.subscriptions.clone()
+        }
+    }
+
+    async fn graph_answers(&self, subscriptions: &[String]) -> Finding {
+        let query =
+            "Resources | where type =~ 'Microsoft.Network/azureFirewalls' | project id | order by id asc";
+        match self.arm.graph(subscriptions, query).await {
+            Ok(_) => Finding::ok(GRAPH, "it answers: machines are found in one query"),
+            Err(error) => Finding::warning(
+                GRAPH,
+                error.full(),
+                "machines are listed instead, type by type: it costs more reads",
+            ),
+        }
+    }
+
+    /// What the role has and the identity has not.
+    async fn permitted(&self, subscription: &str) -> Vec<Finding> {
+        let scope = format!("/subscriptions/{subscription}");
+        let path = format!("{scope}/providers/Microsoft.Authorization/permissions");
+        let advice = format!("assign the role that `portcullis role azure --scope {scope}` prints");
+        let given = match self.arm.list(&path, PERMISSIONS_API).await {
+            Ok(given) => given,
+            Err(error) => return vec![Finding::failed(PERMISSIONS, error.full(), advice)],
+        };
+        let is_missing = |it: &String| !given.iter().any(|role| allows(role, it));
+        let missing: Vec<String> = Role::guards().actions.into_iter().filter(is_missing).collect();
+        if missing.is_empty() {
+            return vec![Finding::ok(PERMISSIONS, format!("`{scope}`: all that is needed"))];
+        }
+        let reads = Role::asks().actions;
+        let looks = missing.iter().all(|it| !reads.contains(it));
+        let what = if looks { " (it may look and ask, but nothing opens or shuts)" } else { "" };
+        let missing = missing.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ");
+        let found = format!("`{scope}`: the identity may not {missing}{what}");
+        vec![Finding::failed(PERMISSIONS, found, advice)]
+    }
+
+    /// How far our clock and Azure's are apart.
+    fn skew(&self) -> Finding {
+        let Some(skew) = self.arm.vitals().skew(self.time()) else {
+            return Finding::warning(
+                CLOCK,
+                "no answer of Azure said what time it is",
+                "compare it with another clock",
+            );
+        };
+        let found = format!("{} s from Azure's", skew.as_secs().abs());
+        if SKEW_MAX < skew.abs() {
+            let max = SKEW_MAX.as_secs();
+            Finding::failed(CLOCK, found, format!("synchronise it: beyond {max} s ports may be shut late"))
+        } else {
+            Finding::ok(CLOCK, found)
+        }
+    }
+
+    /// How many calls are left to us.
+    fn quotas(&self) -> Vec<Finding> {
+        let vitals = self.arm.vitals();
+        let left = [("reads", vitals.reads_left, READS_MIN), ("writes", vitals.writes_left, WRITES_MIN)];
+        let known = left.into_iter().filter_map(|(what, left, min)| Some((what, left?, min)));
+        known
+            .map(|(what, left, min)| {
+                let found = format!("{left} {what} are left until Azure refuses them");
+                if left < min {
+                    Finding::warning(
+                        LIMITS,
+                        found,
+                        "ask less often (--reconcile-every), or wait: they come back",
+                    )
+                } else {
+                    Finding::ok(LIMITS, found)
+                }
+            })
+            .collect()
+    }
+
+    /// Whether security groups take more rules.
+    async fn room(&self) -> Vec<Finding> {
+        let groups = match self.topology().await {
+            Ok(topology) => self.all_groups(&topology).await,
+            Err(error) => Err(error),
+        };
+        let groups = match groups {
+            Ok(groups) => groups,
+            Err(error) => {
+                let advice = "give the right to read the security groups: see `permissions`";
+                return vec![Finding::failed(LIMITS, error.full(), advice)];
+            }
+        };
+        let full: Vec<Finding> = groups.iter().flat_map(Group::fullness).collect();
+        if full.is_empty() {
+            return vec![Finding::ok(
+                LIMITS,
+                format!("each of {} security groups has room for rules", groups.len()),
+            )];
+        }
+        full
+    }
+}
+
+impl Group {
+    /// What there is little room for.
+    fn fullness(&self) -> Vec<Finding> {
+        let rules = &self.properties.security_rules;
+        let counted = [
+            ("rules", rules.len(), RULES_MAX),
+            ("source prefixes", rules.iter().map(|it| it.properties.sources().len()).sum(), PREFIXES_MAX),
+            (
+                "destination prefixes",
+                rules.iter().map(|it| it.properties.destinations().len()).sum(),
+                PREFIXES_MAX,
+            ),
+        ];
+        let much = counted.into_iter().filter(|(_, count, max)| max * MUCH < count * 100);
+        much.map(|(what, count, max)| {
+            let found = format!("`{}` has {count} {what}: at most {max}", self.id);
+            let advice = "delete rules that nobody needs, or give machines security groups of their own";
+            if count < max {
+                Finding::warning(LIMITS, found, advice)
+            } else {
+                Finding::failed(LIMITS, found, advice)
+            }
+        })
+        .collect()
+    }
+}
+
+fn seen_or_none(seen: &[Value]) -> Finding {
+    match seen.len() {
+        0 => Finding::failed(
+            MANAGER,
+            "it answers, and shows no subscription",
+            "assign the role of `portcullis role azure` in the subscriptions that are to be guarded",
+        ),
+        count => Finding::ok(MANAGER, format!("it answers, and shows {count} subscriptions")),
+    }
+}
+
+/// Why it was not answered: no token, one that is not accepted, a right that is missing, or nobody there.
+fn unanswered(error: &Error) -> Vec<Finding> {
+    let found = error.full();
+    let source = source(error);
+    let is_unaccepted =
+        source.is_some_and(|it| it.downcast_ref::<Refused>().is_some_and(|it| it.status == 401));
+    if source.and_then(|it| it.downcast_ref::<NoToken>()).is_some() {
+        let advice = "look at the tenant, the client and how it logs in; a federated credential has to name our issuer and subject";
+        return vec![Finding::failed(CREDENTIALS, found, advice)];
+    }
+    if is_unaccepted {
+        let advice = "look whether the authority and the audience are those of this cloud";
+        return vec![Finding::failed(CREDENTIALS, found, advice)];
+    }
+    if is_forbidden(error) {
+        let ok = Finding::ok(CREDENTIALS, "a token was issued, and it is accepted");
+        let advice = "assign the role that `portcullis role azure` prints";
+        return vec![ok, Finding::failed(PERMISSIONS, found, advice)];
+    }
+    vec![Finding::failed(
+        MANAGER,
+        found,
+        "look whether this address can be reached from here, and whether a proxy is in between",
+    )]
+}
+
+fn is_forbidden(error: &Error) -> bool {
+    source(error).and_then(|it| it.downcast_ref::<Forbidden>()).is_some()
+}
+
+fn source(error: &Error) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
+    match error {
+        Error::Unavailable { source, .. } | Error::Broken { source, .. } => Some(&**source),
+        Error::Refused(_) | Error::NotFound { .. } | Error::Conflict => None,
+    }
+}
+
+/// Does a role that somebody has allow an action? `*` stands for any characters.
+fn allows(role: &Value, action: &str) -> bool {
+    let fits = |field: &str| texts(role, field).into_iter().any(|it| matches(it, action));
+    fits("/actions") && !fits("/notActions")
+}
+
+fn matches(pattern: &str, action: &str) -> bool {
+    let (pattern, action) = (pattern.to_ascii_lowercase(), action.to_ascii_lowercase());
+    let parts: Vec<&str> = pattern.split('*').collect();
+    let [first, middle @ .., last] = parts.as_slice() else { return pattern == action };
+    let Some(mut rest) = action.strip_prefix(first) else { return false };
+    for part in middle {
+        let Some((_, after)) = rest.split_once(part) else { return false };
+        rest = after;
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_role_allows_what_it_does_not_take_back() {
+        let network = json!({ "actions": ["Microsoft.Network/*"], "notActions": ["*/delete"] });
+        assert!(allows(&network, "microsoft.network/networkSecurityGroups/read"));
+        assert!(!allows(&network, "Microsoft.Network/networkSecurityGroups/securityRules/delete"));
+        assert!(!allows(&network, "Microsoft.Compute/virtualMachines/read"));
+        assert!(!allows(&json!({}), "a/read"), "empty is nothing");
+        for (pattern, action, is_so) in [
+            ("*", "a/b/read", true),
+            ("*/read", "a/b/read", true),
+            ("*/read", "a/b/write", false),
+            ("a/*/read", "a/b/c/read", true),
+            ("a/*/read", "a/read", false),
+            ("a/b/read", "a/b/read", true),
+            ("a/b/read", "a/b/reads", false),
+            ("", "a", false),
+        ] {
+            assert_eq!(matches(pattern, action), is_so, "{pattern} {action}");
+        }
+    }
+}
