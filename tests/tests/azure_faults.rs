@@ -1,0 +1,94 @@
+//! What goes wrong in Azure, one kind at a time: every life ends shut, by the cloud's own oracle.
+
+use jiff::SignedDuration;
+use portcullis_domain::{GrantState, TargetId};
+use portcullis_simcloud::{Fault, Faults, On, Planned};
+use portcullis_tests::{
+    azure_place::{AzurePlace, LEASE},
+    given,
+};
+
+const ANN: &str = "198.51.100.9";
+/// The last look after a write, and a bit.
+const LOOKS: [i64; 2] = [61, 241];
+
+/// Goes wrong now and then: with the first such call, and with one a bit later.
+fn plan(place: &AzurePlace, on: On, fault: Fault) {
+    let planned = [0, 2].map(|skip| Planned { on, skip, times: 1, fault });
+    place.azure.cloud.plan(Faults { operation_millis: 0, planned: planned.into(), ..Faults::default() });
+}
+
+/// Settles now, and whenever the looks after a write come due.
+async fn settle(place: &AzurePlace) {
+    drop(place.try_expire().await);
+    place.work(3).await;
+    for seconds in LOOKS {
+        place.pass(SignedDuration::from_secs(seconds));
+        drop(place.try_expire().await);
+        place.work(3).await;
+    }
+}
+
+async fn life(place: &AzurePlace, id: &TargetId, machine: &str, on: On, fault: Fault) {
+    let before = place.holdings();
+    let told = format!("{machine} with {fault:?} on {on:?}");
+    plan(place, on, fault);
+    place.enable(id, &given::ssh()).await.unwrap_or_else(|error| panic!("{told}: {}", error.full()));
+    settle(place).await;
+    assert!(!place.passes(machine, ANN, 22), "{told}: locked");
+    plan(place, on, fault);
+    let grant = place.ask("ann", id, "22", &ANN.parse().expect("an address")).await;
+    settle(place).await;
+    assert_eq!(place.state(&grant).await, GrantState::Open, "{told}");
+    assert!(place.passes(machine, ANN, 22) && !place.passes(machine, "198.51.100.10", 22), "{told}: open");
+    plan(place, on, fault);
+    place.pass(LEASE);
+    settle(place).await;
+    assert_eq!(place.state(&grant).await, GrantState::Closed, "{told}");
+    assert!(!place.passes(machine, ANN, 22), "{told}: shut");
+    portcullis_app::disable(&place.store, &place.outside, id, &given::person("owner"), place.now())
+        .await
+        .unwrap_or_else(|error| panic!("{told}: {}", error.full()));
+    settle(place).await;
+    assert_eq!(place.holdings(), before, "{told}");
+}
+
+#[tokio::test]
+async fn whatever_goes_wrong_every_life_ends_shut() {
+    for (on, fault) in [
+        (On::Write, Fault::Throttled { retry_after_secs: 0 }),
+        (On::Read, Fault::Throttled { retry_after_secs: 0 }),
+        (On::Write, Fault::Unanswered { done: false }),
+        (On::Write, Fault::Unanswered { done: true }),
+        (On::Read, Fault::Unanswered { done: true }),
+        (On::Write, Fault::Broken),
+        (On::Read, Fault::Broken),
+        (On::Write, Fault::Late { millis: 30_000 }),
+    ] {
+        let place = AzurePlace::new(1);
+        life(&place, &place.id("app-1"), "app-1", on, fault).await;
+    }
+}
+
+/// What is left of a machine that is gone goes too; its neighbour's lock stays.
+#[tokio::test]
+async fn rules_of_a_machine_that_is_gone_go_with_it() {
+    let place = AzurePlace::new(1);
+    let (gone, stays) = (place.id("farm-1"), place.id("farm-2"));
+    place.guard(&gone, &given::ssh()).await;
+    place.guard(&stays, &given::ssh()).await;
+    place.open("ann", &gone, "22", ANN).await;
+    place.open("ann", &stays, "22", ANN).await;
+    assert_eq!(place.ours().len(), 4);
+    let place = place.changed(|snapshot| {
+        let resources = snapshot["resources"].as_object_mut().expect("resources");
+        resources.retain(|id, _| !id.ends_with("/farm-1") && !id.ends_with("/farm-1-nic"));
+    });
+    place.pass(LEASE);
+    drop(place.try_expire().await);
+    // It says of the one that is gone that it is not there.
+    let worker = place.worker();
+    drop(portcullis_app::reconcile(&place.store, &place.outside, &worker, place.now()).await);
+    assert_eq!(place.ours().len(), 1, "the lock of the machine that is there: {:#?}", place.ours());
+    assert!(!place.passes("farm-2", ANN, 22));
+}
