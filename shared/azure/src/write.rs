@@ -123,8 +123,8 @@ impl Azure {
         // Between two parts of a rule no other rule decides; and a part moves for nothing else, since its
         // place may only then be another one's when that one is gone from there.
         let is_beside = |it: u16| {
-            let (least, most) = (it.min(priority), it.max(priority));
-            foreign.range(least..=most).next().is_none()
+            let (low, high) = (it.min(priority), it.max(priority));
+            foreign.range(low..=high).next().is_none()
         };
         let own: BTreeSet<u16> =
             known.values().map(|it| it.priority).chain(parts.keys().filter_map(there)).collect();
