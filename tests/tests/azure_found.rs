@@ -78,7 +78,7 @@ async fn a_guarded_machine_is_healthy_and_says_who_was_there() {
     let all = found(&place).await.0;
     let it = &all["web-1"];
     assert_eq!((it.state, it.healthy, it.settled), (TargetState::Configured, Some(true), true));
-    assert_eq!(it.grants.iter().map(|it| it.id.clone()).collect::<Vec<_>>(), [grant.clone()]);
+    assert_eq!(it.grants.iter().map(|it| &it.id).collect::<Vec<_>>(), [&grant]);
     place.close(&grant).await;
     let it = &found(&place).await.0["web-1"];
     assert_eq!((it.grants.len(), it.recent.len()), (0, 1), "it stays among the last ones");

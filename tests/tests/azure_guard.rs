@@ -68,9 +68,9 @@ async fn every_machine_is_shut_opened_for_one_shut_and_left_as_it_was() {
     place.expire().await;
     for (machine, port, id, bob) in &opened {
         assert_eq!(who(&place, machine, *port), [""; 0], "{machine} is shut on time");
-        let late = place.facts(id).await.into_iter().find_map(|it| match it {
-            Fact::Closed { grant, late_ms, .. } if grant == *bob => Some(late_ms),
-            _ => None,
+        let late = place.facts(id).await.into_iter().find_map(|it| {
+            let Fact::Closed { grant, late_ms, .. } = it else { return None };
+            (grant == *bob).then_some(late_ms)
         });
         assert_eq!(late, Some(0), "{machine}");
     }
@@ -263,7 +263,9 @@ async fn no_other_rule_decides_between_the_parts_of_one() {
         let mut intruder = foreign("Allow", at, "*");
         intruder["destinationPortRange"] = json!("*");
         let groups = ["app-1-nsg", "app-subnet-nsg"];
-        groups.map(|it| place.put_rule(it, "Intruder", &intruder));
+        for group in groups {
+            place.put_rule(group, "Intruder", &intruder);
+        }
         let with_it = place.holdings();
         place.enable(&id, &policy).await.expect("enabled");
         drop(place.try_expire().await);
@@ -286,7 +288,9 @@ async fn no_other_rule_decides_between_the_parts_of_one() {
         }
         place.disable(&id).await;
         assert_eq!(place.holdings(), with_it);
-        groups.map(|it| place.azure.call("DELETE", &place.azure.rule(it, "Intruder"), None).status);
+        for group in groups {
+            place.azure.call("DELETE", &place.azure.rule(group, "Intruder"), None);
+        }
         assert_eq!(place.holdings(), before);
     }
 }
