@@ -1,10 +1,34 @@
 //! What is beyond firewalls and machines: somebody else's just-in-time access, and how the clouds fare.
 
 use crate::outside::Outside;
-use portcullis_app::ports::{Adoption, Checkup};
+use portcullis_app::{
+    Adoptable, Adoptables, Error, Finding,
+    ports::{Adoption, Checkup},
+};
 
-/// Neither a simulated fleet nor this machine has another just-in-time access than ours.
-impl Adoption for Outside {}
+/// This machine has no other just-in-time access than ours.
+impl Adoption for Outside {
+    async fn found(&self) -> Result<Adoptables, Error> {
+        match &self.azure {
+            Some(azure) => azure.found().await,
+            None => Ok(Adoptables::default()),
+        }
+    }
 
-/// Neither is asked over a network.
-impl Checkup for Outside {}
+    async fn remove(&self, what: &Adoptable) -> Result<(), Error> {
+        match &self.azure {
+            Some(azure) => azure.remove(what).await,
+            None => Err(Error::NotFound { what: "policy of somebody else's", name: what.name.clone() }),
+        }
+    }
+}
+
+/// This machine is not asked over a network.
+impl Checkup for Outside {
+    async fn checkup(&self) -> Vec<Finding> {
+        match &self.azure {
+            Some(azure) => azure.checkup().await,
+            None => vec![],
+        }
+    }
+}
