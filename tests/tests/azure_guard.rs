@@ -294,3 +294,25 @@ async fn no_other_rule_decides_between_the_parts_of_one() {
         assert_eq!(place.holdings(), before);
     }
 }
+
+/// Who says that a machine must not be guarded any more has not said that its doors may stay open.
+#[tokio::test]
+async fn what_becomes_unsupported_is_still_shut() {
+    let place = AzurePlace::new(1);
+    let id = place.id("web-1");
+    place.guard(&id, &given::ssh()).await;
+    let grant = place.open("ann", &id, "22", ANN).await;
+    let place = place.changed(|snapshot| {
+        let resources = snapshot["resources"].as_object_mut().expect("resources");
+        let (_, machine) =
+            resources.iter_mut().find(|(id, _)| id.ends_with("/virtualmachines/web-1")).expect("it");
+        machine["body"]["tags"] = serde_json::json!({ "portcullis": "disabled" });
+    });
+    assert!(place.passes("web-1", ANN, 22));
+    place.pass(LEASE);
+    place.expire().await;
+    assert!(place.grant(&grant).await.closed_at.is_some());
+    assert!(!place.passes("web-1", ANN, 22), "its lock stays until somebody disables it");
+    place.disable(&id).await;
+    assert_eq!(place.ours(), Vec::<serde_json::Value>::new());
+}

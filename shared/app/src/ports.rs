@@ -144,9 +144,11 @@ pub struct Cursor(pub String);
 /// Whatever holds rules. Every call may fail before or after it took effect, and a write may take
 /// effect minutes later, even if its caller is long dead.
 pub trait Firewalls: Send + Sync {
-    /// Every firewall on the target's path, at least one, with who is connected where that is known.
+    /// Every firewall on the ways to the target, with who is connected where that is known. At least one, but
+    /// for a target that was there, is known to be gone, and has no rule of ours left.
     ///
-    /// `NotFound` for a target that does not exist, `Broken` for one that nothing can guard.
+    /// `NotFound` for a target that never existed, `Broken` for one that nothing can guard and that has no rule
+    /// of ours.
     fn read(&self, target: &TargetId) -> impl Future<Output = Result<Snapshot, Error>> + Send;
 
     /// Every rule of ours in every firewall that can be seen, for whichever target.

@@ -12,7 +12,7 @@ use futures_util::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
     Error,
-    ports::{Firewalls, Inventory, Machine, Machines, OurRule},
+    ports::{Firewalls, Inventory, Machine, Machines, OurRule, Unsupported},
 };
 use portcullis_domain::{
     Action, AddressSet, Bands, Change, Existing, Families, Firewall, FirewallId, FirewallKind, Foreign, Held,
@@ -327,17 +327,21 @@ impl Azure {
         })
     }
 
-    /// What is left of a machine that is gone: rules with its name, which nobody needs any more.
+    /// A machine that is not among those that are listed.
     ///
     /// It is asked for by itself: Resource Graph may be behind, or not see it, and the lock of a machine that
-    /// is there must stay.
+    /// is there must stay. Of one that is gone there are rules to delete, or nothing any more.
     async fn remains(&self, target: &TargetId) -> Result<Snapshot, Error> {
-        let not_found = || Error::NotFound { what: "target", name: target.to_string() };
         let is_machine = target.as_str().contains("/providers/microsoft.compute/virtualmachines/");
         if !is_machine || self.arm.get(target.as_str(), COMPUTE_API).await?.is_some() {
             self.forget().await;
-            return Err(not_found());
+            return Err(Error::NotFound { what: "target", name: target.to_string() });
         }
+        self.leftovers(target).await
+    }
+
+    /// Rules of ours with the name of a machine that nothing leads to any more.
+    async fn leftovers(&self, target: &TargetId) -> Result<Snapshot, Error> {
         let (read_at, owner) = ((self.clock)(), Owner::from(target));
         let mut left: BTreeMap<FirewallId, Firewall> = BTreeMap::new();
         for OurRule { firewall, name, etag } in
@@ -356,9 +360,6 @@ impl Azure {
             });
             entry.ours.insert(name, held);
         }
-        if left.is_empty() {
-            return Err(not_found());
-        }
         Ok(Snapshot { ways: vec![], ..Snapshot::of(read_at, left.into_values().collect()) })
     }
 }
@@ -375,11 +376,23 @@ impl Firewalls for Azure {
     async fn read(&self, target: &TargetId) -> Result<Snapshot, Error> {
         let topology = self.topology().await?;
         let Some(vm) = topology.machines.get(target) else { return self.remains(target).await };
-        match &vm.machine.unsupported {
-            Some(reason) => {
-                Err(Error::Broken { doing: "guard this target", source: reason.to_string().into() })
-            }
+        let has_groups = vm.ways.iter().any(|it| !it.groups.is_empty());
+        match vm.machine.unsupported {
             None => self.snapshot(vm).await,
+            // What was guarded before stays so, and its leases end: until somebody disables it.
+            Some(Unsupported::NoFirewall | Unsupported::FirewallManager | Unsupported::DisabledByPolicy)
+                if has_groups =>
+            {
+                self.snapshot(vm).await
+            }
+            Some(reason) => {
+                let left = self.leftovers(target).await?;
+                if left.firewalls.is_empty() {
+                    let source = reason.to_string().into();
+                    return Err(Error::Broken { doing: "guard this target", source });
+                }
+                Ok(left)
+            }
         }
     }
 

@@ -69,7 +69,7 @@ impl Snapshot {
 
     fn follow(&self, way: &Way, owner: &Owner, mut packet: Packet) -> Decision {
         let mut passed = Decision { passes: true, firewall: None, rule: NO_RULE.to_owned() };
-        for firewall in self.on(way) {
+        for (n, firewall) in self.on(way, 0).enumerate() {
             let decision = firewall.first_match(owner, &packet, way.to);
             match firewall.kind {
                 FirewallKind::Union => continue,
@@ -78,12 +78,16 @@ impl Snapshot {
                 }
                 FirewallKind::Ordered { .. } => {}
                 FirewallKind::Translating => {
-                    packet.source = firewall.inside.first().unwrap_or(packet.source);
+                    // It sends from whichever of its addresses: from one that gets on, if there is any.
+                    let (protocol, port) = (packet.protocol, packet.port);
+                    let on = self.admitted_after(way, n + 1, owner, protocol, port);
+                    let from = on.intersection(&firewall.inside).first().or_else(|| firewall.inside.first());
+                    packet.source = from.unwrap_or(packet.source);
                 }
             }
             passed = decision;
         }
-        let groups = || self.on(way).filter(|it| it.kind == FirewallKind::Union);
+        let groups = || self.on(way, 0).filter(|it| it.kind == FirewallKind::Union);
         let decisions = || groups().map(|it| it.first_match(owner, &packet, way.to));
         let union = decisions().find(|it| it.passes).or_else(|| decisions().next());
         union.unwrap_or(passed)
@@ -93,22 +97,32 @@ impl Snapshot {
     pub fn admitted(&self, owner: &Owner, gate: Gate) -> Admitted {
         let mut admitted = Admitted { any: AddressSet::default(), all: AddressSet::all() };
         for protocol in gate.protocol.transports() {
-            let ways = self.ways.iter().map(|way| self.admitted_on(way, owner, *protocol, gate.port));
+            let ways = self
+                .ways
+                .iter()
+                .map(|way| self.admitted_after(way, 0, owner, *protocol, gate.port).intersection(&way.from));
             let one = ways.fold(AddressSet::default(), |all, one| all.union(&one));
             admitted = Admitted { any: admitted.any.union(&one), all: admitted.all.intersection(&one) };
         }
         admitted
     }
 
-    /// From the target backwards: who passes what is left of the way.
-    fn admitted_on(&self, way: &Way, owner: &Owner, protocol: Protocol, port: Port) -> AddressSet {
+    /// From the target backwards: who passes what is left of the way after its first `passed` firewalls.
+    fn admitted_after(
+        &self,
+        way: &Way,
+        passed: usize,
+        owner: &Owner,
+        protocol: Protocol,
+        port: Port,
+    ) -> AddressSet {
         let mut union: Option<AddressSet> = None;
-        for firewall in self.on(way).filter(|it| it.kind == FirewallKind::Union) {
+        for firewall in self.on(way, passed).filter(|it| it.kind == FirewallKind::Union) {
             let admitted = firewall.admitted(owner, protocol, port, way.to);
             union = Some(union.unwrap_or_default().union(&admitted));
         }
         let mut through = union.unwrap_or_else(AddressSet::all);
-        for firewall in self.on(way).rev() {
+        for firewall in self.on(way, passed).rev() {
             let admitted = firewall.admitted(owner, protocol, port, way.to);
             match firewall.kind {
                 FirewallKind::Ordered { .. } => through = through.intersection(&admitted),
@@ -119,7 +133,7 @@ impl Snapshot {
                 FirewallKind::Translating => through = admitted,
             }
         }
-        through.intersection(&way.from)
+        through
     }
 
     /// Everybody who has any way to the target, whatever the rules on it say.
@@ -127,8 +141,8 @@ impl Snapshot {
         self.ways.iter().fold(AddressSet::default(), |all, way| all.union(&way.from))
     }
 
-    fn on(&self, way: &Way) -> impl DoubleEndedIterator<Item = &Firewall> {
-        way.through.iter().filter_map(|at| self.firewalls.get(*at))
+    fn on(&self, way: &Way, passed: usize) -> impl DoubleEndedIterator<Item = &Firewall> {
+        way.through.iter().skip(passed).filter_map(|at| self.firewalls.get(*at))
     }
 }
 

@@ -39,7 +39,7 @@ pub enum Rule {
 pub struct Snapshot {
     /// When the reader asked, by its own clock: what is not here was absent after that.
     pub read_at: Timestamp,
-    /// Every firewall on any of the ways; at least one.
+    /// Every firewall on any of the ways; none where the target is gone, and every rule of ours with it.
     pub firewalls: Vec<Firewall>,
     /// The ways to the target: a packet gets there if any of them lets it through.
     pub ways: Vec<Way>,

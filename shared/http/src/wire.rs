@@ -2,12 +2,14 @@
 
 mod adopt;
 mod doctor;
+mod interface;
 
 pub use adopt::{
     AdoptBody, AdoptableMachineView, AdoptablePortView, AdoptableRuleView, AdoptableView, AdoptedMachineView,
     AdoptedView,
 };
 pub use doctor::{DoctorView, FindingView};
+pub use interface::InterfaceView;
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{Answer, Discovered, TargetState, Verified};
@@ -66,19 +68,6 @@ pub struct TargetView {
     pub last_access: Option<Timestamp>,
     /// Who that was.
     pub last_user: Option<String>,
-}
-
-/// A network interface of a machine.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct InterfaceView {
-    /// What the cloud calls it.
-    pub name: String,
-    /// Its addresses in its own network.
-    pub private: Vec<String>,
-    /// Its addresses on the Internet.
-    pub public: Vec<String>,
-    /// Every firewall on the way to it, in their order.
-    pub firewalls: Vec<String>,
 }
 
 /// What may be asked of one port.
@@ -591,17 +580,6 @@ impl TargetView {
             requests_7_days: requests.len(),
             last_access: last.and_then(|it| it.opened_at),
             last_user: last.map(|it| it.by.to_string()),
-        }
-    }
-}
-
-impl From<&portcullis_app::ports::Interface> for InterfaceView {
-    fn from(it: &portcullis_app::ports::Interface) -> Self {
-        Self {
-            name: it.name.clone(),
-            private: it.private.iter().map(ToString::to_string).collect(),
-            public: it.public.iter().map(ToString::to_string).collect(),
-            firewalls: it.firewalls.iter().map(ToString::to_string).collect(),
         }
     }
 }
