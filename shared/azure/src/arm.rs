@@ -27,8 +27,9 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{BoxError, Error};
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeSet,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::time::{Instant, sleep, timeout_at};
@@ -56,6 +57,9 @@ struct Inner {
     pipeline: Pipeline,
     endpoint: Endpoint,
     turns: Turns,
+    /// Resources that were seen to take one operation at a time: whose turn it is there keeps it until it is done.
+    /// Else each write would be told to come back long after the one before it is done.
+    one_at_a_time: Mutex<BTreeSet<String>>,
     heard: Mutex<Heard>,
 }
 
@@ -123,8 +127,8 @@ impl Arm {
         let bearer = BearerTokenAuthorizationPolicy::new(credential, [settings.endpoints.scope()]);
         let (name, version) = (Some(env!("CARGO_PKG_NAME")), Some(env!("CARGO_PKG_VERSION")));
         let pipeline = Pipeline::new(name, version, options, vec![], vec![Arc::new(bearer)], None);
-        let (turns, heard) = (Turns::default(), Mutex::default());
-        Ok(Self(Arc::new(Inner { pipeline, endpoint, turns, heard })))
+        let (turns, one_at_a_time, heard) = (Turns::default(), Mutex::default(), Mutex::default());
+        Ok(Self(Arc::new(Inner { pipeline, endpoint, turns, one_at_a_time, heard })))
     }
 
     /// GET; none for 404. `path` is absolute below the endpoint, such as `/subscriptions/…`.
@@ -183,7 +187,7 @@ impl Arm {
     }
 
     /// PUT, and waits until it is done. Writes to one and the same resource, or to its children, are sent
-    /// one after another; how they get on is watched side by side.
+    /// one after another; how they get on is watched side by side, unless Azure takes one at a time there.
     pub async fn put(
         &self,
         path: &str,
@@ -254,14 +258,13 @@ impl Arm {
             Condition::Match(etag) => request.insert_header(IF_MATCH, etag.clone()),
             Condition::Absent => request.insert_header("if-none-match", "*"),
         }
-        let answer = {
-            let turn = timeout_at(until, self.0.turns.take(&changed(path))).await;
-            let _turn = turn.map_err(|_| Error::Unavailable { doing, source: OutOfTime.into() })?;
-            match self.send(request.clone(), judge, until).await.map_err(|it| it.into_error(doing))? {
-                Some(answer) => answer,
-                None => return Ok(()),
-            }
-        };
+        let at = changed(path);
+        let turn = timeout_at(until, self.0.turns.take(&at)).await;
+        let turn = turn.map_err(|_| Error::Unavailable { doing, source: OutOfTime.into() })?;
+        let sent = self.send(request.clone(), &at, judge, until).await;
+        let Some(answer) = sent.map_err(|it| it.into_error(doing))? else { return Ok(()) };
+        // Given up here where others may write while this one is watched.
+        let _turn = Some(turn).filter(|_| self.one_at_a_time().contains(&at));
         if answer.status == 404 {
             return match goal {
                 Goal::There => Err(Error::NotFound { what: "resource in Azure", name: changed(path) }),
@@ -278,11 +281,13 @@ impl Arm {
     async fn send(
         &self,
         mut request: Request,
+        changed: &str,
         judge: Option<Judge<'_>>,
         until: Instant,
     ) -> Result<Option<Answer>, Failure> {
+        let at = Some(changed);
         for _ in 0..RENEWALS_MAX {
-            let answer = self.ask(&request, until).await?;
+            let answer = self.ask_at(at, &request, until).await?;
             let Some(judge) = judge.filter(|_| answer.status == 412) else { return Ok(Some(answer)) };
             let there = self.ask(&asking(Method::Get, request.url().clone()), until).await?;
             match judge(Some(&there.body).filter(|_| there.is_success())) {
@@ -293,7 +298,7 @@ impl Arm {
                 Found::Other => return Ok(Some(answer)),
             }
         }
-        self.ask(&request, until).await.map(Some)
+        self.ask_at(at, &request, until).await.map(Some)
     }
 
     /// Looks until it is done, or the time is over.
@@ -331,6 +336,11 @@ impl Arm {
 
     /// Asks until there is an answer that another try would not change.
     async fn ask(&self, request: &Request, until: Instant) -> Result<Answer, Failure> {
+        self.ask_at(None, request, until).await
+    }
+
+    /// The same of a write, which learns whether what it writes to takes one operation at a time.
+    async fn ask_at(&self, at: Option<&str>, request: &Request, until: Instant) -> Result<Answer, Failure> {
         let mut failed = 0;
         let mut last = Failure::Passing { source: OutOfTime.into(), after: None };
         loop {
@@ -339,6 +349,9 @@ impl Arm {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
+            if let Some(at) = at.filter(|_| last.is_another_operation()) {
+                self.one_at_a_time().insert(at.to_owned());
+            }
             failed += 1;
             let wait = match &last {
                 Failure::Passing { after, .. } => next_try(*after, failed, left(until)),
@@ -362,6 +375,10 @@ impl Arm {
         let answer = answer.map_err(|it| Failure::unanswered(&it))?;
         self.hear(&answer);
         Failure::answered(&answer).map_or(Ok(answer), Err)
+    }
+
+    fn one_at_a_time(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn hear(&self, answer: &Answer) {

@@ -202,6 +202,19 @@ impl Said {
     }
 }
 
+impl Failure {
+    /// Is it only that another operation is under way?
+    pub fn is_another_operation(&self) -> bool {
+        match self {
+            Self::Passing { source, .. } => {
+                let busy = source.downcast_ref::<Busy>();
+                busy.is_some_and(|it| is_passing_code(&it.refused.code))
+            }
+            Self::Lasting(_) => false,
+        }
+    }
+}
+
 /// Codes of what is only in the way of another write, whatever the status: Azure's network says
 /// `AnotherOperationInProgress` with 409, and `RetryableError` with 429 or in an operation that failed, its
 /// details `RetryableErrorDueToAnotherOperation`
