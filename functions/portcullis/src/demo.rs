@@ -79,7 +79,7 @@ impl Story {
         self.prove(&web)?;
         line(&format!(
             "\nThat was all of it, in a cloud that is gone now. {}\n  portcullis up          serve it, with a cloud that stays\n  \
-             portcullis up --help   or guard this machine: --guard host",
+             portcullis up --help   or guard what is yours: --guard azure, --guard host",
             self.paint.green("Next:")
         ));
         Ok(())
