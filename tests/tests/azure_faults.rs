@@ -70,7 +70,7 @@ async fn whatever_goes_wrong_every_life_ends_shut() {
     }
 }
 
-/// What is left of a machine that is gone goes too; its neighbour's lock stays.
+/// The leases of a machine that is gone go with it, and its lock once it is disabled; its neighbour's stay.
 #[tokio::test]
 async fn rules_of_a_machine_that_is_gone_go_with_it() {
     let place = AzurePlace::new(1);
@@ -88,6 +88,8 @@ async fn rules_of_a_machine_that_is_gone_go_with_it() {
     place.expire().await;
     place.reconcile().await;
     assert!(place.grant(&grant).await.closed_at.is_some(), "nobody gets in where nothing is");
+    assert_eq!(place.ours().len(), 2, "both locks: a machine may be made anew: {:#?}", place.ours());
+    place.disable(&gone).await;
     assert_eq!(place.ours().len(), 1, "the lock of the machine that is there: {:#?}", place.ours());
     assert!(!place.passes("farm-2", ANN, 22));
 }

@@ -306,7 +306,7 @@ async fn what_becomes_unsupported_is_still_shut() {
         let resources = snapshot["resources"].as_object_mut().expect("resources");
         let (_, machine) =
             resources.iter_mut().find(|(id, _)| id.ends_with("/virtualmachines/web-1")).expect("it");
-        machine["body"]["tags"] = serde_json::json!({ "portcullis": "disabled" });
+        machine["body"]["tags"] = json!({ "portcullis": "disabled" });
     });
     assert!(place.passes("web-1", ANN, 22));
     place.pass(LEASE);
@@ -314,5 +314,67 @@ async fn what_becomes_unsupported_is_still_shut() {
     assert!(place.grant(&grant).await.closed_at.is_some());
     assert!(!place.passes("web-1", ANN, 22), "its lock stays until somebody disables it");
     place.disable(&id).await;
-    assert_eq!(place.ours(), Vec::<serde_json::Value>::new());
+    assert_eq!(place.ours(), Vec::<Value>::new());
+}
+
+/// What cannot be seen is not gone: a lock is not given up because a list was incomplete.
+#[tokio::test]
+async fn what_cannot_be_seen_keeps_its_lock() {
+    for unseen in ["/networkinterfaces/web-1-nic", "/virtualnetworks/main-vnet"] {
+        let place = AzurePlace::new(1);
+        let id = place.id("web-1");
+        place.guard(&id, &given::ssh()).await;
+        let grant = place.open("ann", &id, "22", ANN).await;
+        let mut taken = Value::Null;
+        let place = place.changed(|snapshot| {
+            let resources = snapshot["resources"].as_object_mut().expect("resources");
+            let key = resources.keys().find(|it| it.ends_with(unseen)).expect("it").clone();
+            taken = json!([key, resources.remove(&key)]);
+        });
+        place.pass(LEASE);
+        assert!(place.try_expire().await.is_err(), "without {unseen} nobody can tell the ways to it");
+        assert_eq!(place.ours().len(), 2, "without {unseen} nothing is deleted");
+        assert!(place.grant(&grant).await.closed_at.is_none(), "nor said to be shut");
+        let place = place.changed(|snapshot| {
+            let key = taken[0].as_str().expect("a key").to_owned();
+            snapshot["resources"].as_object_mut().expect("resources").insert(key, taken[1].take());
+        });
+        place.pass(jiff::SignedDuration::from_mins(1));
+        place.expire().await;
+        assert!(place.grant(&grant).await.closed_at.is_some());
+        assert!(!place.passes("web-1", ANN, 22));
+    }
+}
+
+/// Whoever gets a machine's address behind the group that it was taken from would get in by its rules.
+#[tokio::test]
+async fn rules_in_a_group_that_a_machine_has_left_are_taken_away() {
+    let place = AzurePlace::new(1);
+    let id = place.id("web-1");
+    place.guard(&id, &given::ssh()).await;
+    place.open("ann", &id, "22", ANN).await;
+    let place = place.changed(|snapshot| {
+        let resources = snapshot["resources"].as_object_mut().expect("resources");
+        let id = |end: &str| {
+            resources.values().find_map(|it| {
+                it["body"]["id"]
+                    .as_str()
+                    .filter(|it| it.to_ascii_lowercase().ends_with(end))
+                    .map(str::to_owned)
+            })
+        };
+        let group = id("/networksecuritygroups/win-1-nsg").expect("a group");
+        let (_, nic) = resources.iter_mut().find(|(id, _)| id.ends_with("/web-1-nic")).expect("it");
+        nic["body"]["properties"]["networkSecurityGroup"]["id"] = json!(group);
+    });
+    assert!(place.passes("web-1", STRANGERS[0], 3389), "nothing of ours is there");
+    place.reconcile().await;
+    place.reconcile().await;
+    assert!(place.passes("web-1", ANN, 22) && !place.passes("web-1", STRANGERS[0], 22));
+    let group = place.azure.call(
+        "GET",
+        &place.azure.path("Microsoft.Network/networkSecurityGroups", "/web-1-nsg"),
+        None,
+    );
+    assert!(!group.body.to_string().contains("Portcullis-"), "{}", group.body);
 }

@@ -322,8 +322,18 @@ async fn outside(args: &Args, guarded: &[Target], simulated: Option<&Simulated>)
     } else if args.guard.contains(&Guard::Azure) {
         let azure = args.azure.azure()?;
         // What cannot be seen at the start is said at the start.
-        let login = "log in with `az login`, or say as whom with --azure-login";
-        azure.machines(None, 1).await.map_err(|error| Failure::from(error).next(login))?;
+        match azure.machines(None, 1).await {
+            Ok(_) => {}
+            // What is due is tried until it answers.
+            Err(error @ Error::Unavailable { .. }) => {
+                tracing::warn!(error = error.full(), "Azure does not answer; it is asked again and again");
+            }
+            Err(error) => {
+                let login =
+                    "say as whom with --azure-login; `developer` is whoever is logged in with `az login`";
+                return Err(Failure::from(error).next(login));
+            }
+        }
         outside.azure = Some(azure);
     }
     if args.guard.contains(&Guard::Host) {

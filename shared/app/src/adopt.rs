@@ -257,7 +257,10 @@ async fn unlocked(
     now: Timestamp,
 ) -> Result<Option<String>, Error> {
     if outside.machine(id).await?.is_none() {
-        return Ok(None);
+        // That it is not listed proves nothing; that no way leads to it does.
+        let is_gone = outside.read(id).await.is_ok_and(|it| it.ways.is_empty());
+        let why = "it is not among the machines that can be seen, and may be there all the same";
+        return Ok((!is_gone).then(|| why.to_owned()));
     }
     let Some((target, _)) = store.target(id).await? else {
         return Ok(Some("it is not guarded here: `enable` it first".to_owned()));
@@ -277,10 +280,18 @@ async fn unlocked(
         let open = open.into_iter().collect::<Vec<_>>().join("`, `");
         return Ok(Some(format!("its policy here does not shut `{open}`: add that with `edit` first")));
     }
-    let snapshot = outside.read(id).await?;
-    let is_locked = diff(&snapshot, &target.owner(), &target.rules(now)).is_empty();
-    Ok((!is_locked)
-        .then(|| "its lock here was not seen to be in place yet: look again in a moment".to_owned()))
+    let mut snapshot = outside.read(id).await?;
+    if !diff(&snapshot, &target.owner(), &target.rules(now)).is_empty() {
+        return Ok(Some("its lock here was not seen to be in place yet: look again in a moment".to_owned()));
+    }
+    for firewall in &mut snapshot.firewalls {
+        let is_theirs = |name: &str| {
+            what.rules.iter().any(|it| it.name == name && it.firewall.to_string() == firewall.id.to_string())
+        };
+        firewall.foreign.retain(|it| !is_theirs(&it.name));
+    }
+    let defeats = target.defeats_in(&snapshot, now).into_iter().next();
+    Ok(defeats.map(|(gate, by)| format!("without theirs `{gate}` would be open by {by}")))
 }
 
 impl Adoptable {

@@ -153,6 +153,9 @@ async fn health(
     let defeats = target.defeats_in(&snapshot, now).into_iter();
     let mut troubles: Vec<String> =
         defeats.map(|(gate, by)| format!("the lock of `{gate}` is defeated by {by}")).collect();
+    if let Some(why) = target.refused() {
+        troubles.insert(0, format!("its rules could not be written: {why}"));
+    }
     if 0 < target.misses() {
         let times = target.misses();
         troubles.push(format!("its firewalls could not be settled, {times} times in a row"));

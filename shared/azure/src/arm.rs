@@ -290,6 +290,10 @@ impl Arm {
             let answer = self.ask_at(at, &request, until).await?;
             let Some(judge) = judge.filter(|_| answer.status == 412) else { return Ok(Some(answer)) };
             let there = self.ask(&asking(Method::Get, request.url().clone()), until).await?;
+            if there.status != 404 && !there.is_success() {
+                // Nobody knows what is there.
+                return Ok(Some(there));
+            }
             match judge(Some(&there.body).filter(|_| there.is_success())) {
                 Found::Done => return Ok(None),
                 Found::AsRead(etag) => {

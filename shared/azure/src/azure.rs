@@ -1,12 +1,13 @@
 //! Azure as what the use cases need: firewalls and an inventory.
 
 use crate::{
-    Arm, NoToken, nat,
-    parts::{Part, Subject, held},
+    Arm, Busy, NoToken, nat,
+    parts::{Part, Subject, held, lock},
     reads::{Read, Reads, Writing},
     rule::Shown,
     topology::{Front, TYPES, Topology, Vm},
     turns::Turns,
+    write::is_front,
 };
 use futures_util::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
@@ -24,7 +25,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// The versions of the parts of ARM that are asked.
@@ -35,6 +36,9 @@ pub const SUBSCRIPTIONS_API: &str = "2022-12-01";
 /// How long it is taken for true where machines are. Resource Graph itself is seconds behind; every rule is
 /// read anew each time.
 const TOPOLOGY_MAX_AGE: SignedDuration = SignedDuration::from_secs(15);
+
+/// How long it is taken for true that nobody answers: else all who wait would try it one after another.
+const FAILURE_MAX_AGE: SignedDuration = SignedDuration::from_secs(3);
 
 /// What time it is.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -66,9 +70,19 @@ pub struct Azure {
     pub(crate) bounds: Bounds,
     pub(crate) turns: Turns,
     clock: Clock,
-    topology: tokio::sync::Mutex<Option<(Timestamp, Arc<Topology>)>>,
+    topology: tokio::sync::Mutex<Known>,
     groups: Reads<Group>,
+    /// Which firewalls held rules for whom when all of them were last looked at.
+    holders: Mutex<BTreeMap<Owner, BTreeSet<FirewallId>>>,
     fronts: Reads<Value>,
+}
+
+/// What was last heard of where machines are, and when.
+#[derive(Debug, Default)]
+struct Known {
+    topology: Option<(Timestamp, Arc<Topology>)>,
+    /// That nobody answered, and how.
+    failed: Option<(Timestamp, String)>,
 }
 
 /// A network security group, as ARM shows it.
@@ -94,8 +108,9 @@ impl Azure {
             arm,
             bounds,
             turns: Turns::default(),
-            topology: tokio::sync::Mutex::new(None),
+            topology: tokio::sync::Mutex::default(),
             groups: Reads::new(Arc::clone(&clock)),
+            holders: Mutex::default(),
             fronts: Reads::new(Arc::clone(&clock)),
             clock,
         }
@@ -115,20 +130,29 @@ impl Azure {
     pub(crate) async fn topology(&self) -> Result<Arc<Topology>, Error> {
         let mut known = self.topology.lock().await;
         let now = (self.clock)();
-        if let Some((at, topology)) = known.as_ref()
+        if let Some((at, topology)) = known.topology.as_ref()
             && now.duration_since(*at) < TOPOLOGY_MAX_AGE
         {
             return Ok(Arc::clone(topology));
         }
-        let (rows, unseen) = self.rows().await?;
+        if let Some((at, why)) = known.failed.as_ref()
+            && now.duration_since(*at) < FAILURE_MAX_AGE
+        {
+            return Err(Error::Unavailable { doing: "list machines in Azure", source: why.clone().into() });
+        }
+        let rows = self.rows().await;
+        if let Err(Error::Unavailable { source, .. }) = &rows {
+            known.failed = Some(((self.clock)(), source.to_string()));
+        }
+        let (rows, unseen) = rows?;
         let topology = Arc::new(Topology::of(rows, unseen));
-        *known = Some((now, Arc::clone(&topology)));
+        *known = Known { topology: Some((now, Arc::clone(&topology))), failed: None };
         Ok(topology)
     }
 
     /// The next one who asks is told anew.
     async fn forget(&self) {
-        *self.topology.lock().await = None;
+        self.topology.lock().await.topology = None;
     }
 
     /// Everything that says where machines are, with what could not be seen.
@@ -143,6 +167,10 @@ impl Azure {
             // Nobody would be told anything else.
             Err(Error::Broken { doing, source }) if source.is::<NoToken>() => {
                 Err(Error::Broken { doing, source })
+            }
+            // Who does not answer at all does not list either; who is busy there may.
+            Err(Error::Unavailable { doing, source }) if !source.is::<Busy>() => {
+                Err(Error::Unavailable { doing, source })
             }
             Err(error) => {
                 tracing::warn!(
@@ -232,7 +260,27 @@ impl Azure {
         read
     }
 
+    /// Groups that are on no way to a machine any more and hold rules with its name: whoever gets its address
+    /// behind one would have them.
+    async fn strays(&self, owner: &Owner, on_ways: &[&FirewallId]) -> Result<Vec<Firewall>, Error> {
+        let holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner).get(owner).cloned();
+        let mut strays = vec![];
+        for id in holders.into_iter().flatten().filter(|it| !on_ways.contains(&it) && !is_front(it)) {
+            let group = self.group(&id).await?;
+            let mut firewall = self.unled(id);
+            let mine = group.what.found().into_iter().filter(|(name, _)| name.owner == *owner);
+            firewall.ours.extend(mine.map(|(name, parts)| (name, unjudged(&parts))));
+            strays.extend(Some(firewall).filter(|it| !it.ours.is_empty()));
+        }
+        Ok(strays)
+    }
+
     async fn snapshot(&self, vm: &Vm) -> Result<Snapshot, Error> {
+        if let Some(what) = &vm.missing {
+            self.forget().await;
+            let source = format!("{what} cannot be seen, so nobody can tell the ways to it").into();
+            return Err(Error::Unavailable { doing: "read the firewalls of a machine", source });
+        }
         let owner = Owner::from(&vm.machine.id);
         let mut ids: Vec<&FirewallId> = vec![];
         for group in vm.ways.iter().flat_map(|it| &it.groups) {
@@ -249,6 +297,7 @@ impl Azure {
         for (id, group) in ids.iter().zip(&groups) {
             firewalls.push(self.seen(id, &group.what, &owner, vm)?);
         }
+        firewalls.extend(self.strays(&owner, &ids).await?);
         let mut snapshot = Snapshot::of(read_at, firewalls);
         let place = |id: &FirewallId| ids.iter().position(|it| *it == id);
         let through = |groups: &[FirewallId]| groups.iter().filter_map(place).collect::<Vec<_>>();
@@ -260,7 +309,7 @@ impl Azure {
         snapshot.ways = vm.ways.iter().map(direct).collect();
         if let (Some(front), Some(read)) = (&vm.front, fronts.first()) {
             let at = snapshot.firewalls.len();
-            let seen = front_seen(front, &read.what, &owner, vm)?;
+            let seen = front_seen(front, &read.what, &owner, vm);
             snapshot.firewalls.push(seen.0);
             snapshot.doors = seen.1;
             let ends = vm.ways.iter().filter(|it| it.address.is_ipv4());
@@ -337,30 +386,57 @@ impl Azure {
             self.forget().await;
             return Err(Error::NotFound { what: "target", name: target.to_string() });
         }
+        // That nothing is to be seen of a whole subscription says nothing of a machine in it.
+        let subscription = target.as_str().split('/').nth(2).unwrap_or_default();
+        let path = format!("/subscriptions/{subscription}");
+        if self.arm.get(&path, SUBSCRIPTIONS_API).await?.is_none() {
+            let source = format!("the subscription `{subscription}` cannot be seen").into();
+            return Err(Error::Unavailable { doing: "find a machine", source });
+        }
         self.leftovers(target).await
     }
 
-    /// Rules of ours with the name of a machine that nothing leads to any more.
+    /// Rules of ours with the name of a machine that nothing leads to any more. Its allows are nobody's; its lock
+    /// stays as it is until somebody disables it: the machine may be made anew.
     async fn leftovers(&self, target: &TargetId) -> Result<Snapshot, Error> {
         let (read_at, owner) = ((self.clock)(), Owner::from(target));
-        let mut left: BTreeMap<FirewallId, Firewall> = BTreeMap::new();
-        for OurRule { firewall, name, etag } in
-            self.ours().await?.into_iter().filter(|it| it.name.owner == owner)
-        {
-            let bands = self.bounds.bands.clone();
-            let held = Held { rule: None, priority: 0, beside: vec![], etag };
-            let entry = left.entry(firewall.clone()).or_insert_with(|| Firewall {
-                id: firewall,
-                kind: FirewallKind::Ordered { otherwise: Action::Deny },
-                bands,
-                inside: AddressSet::default(),
-                families: Families { v4: false, v6: false },
-                ours: BTreeMap::new(),
-                foreign: vec![],
-            });
-            entry.ours.insert(name, held);
+        let topology = self.topology().await?;
+        let mut left = vec![];
+        for group in self.all_groups(&topology).await? {
+            let Ok(id) = group.id.to_ascii_lowercase().parse() else { continue };
+            let mut firewall = self.unled(id);
+            for (name, parts) in group.found().into_iter().filter(|(name, _)| name.owner == owner) {
+                let mut held = unjudged(&parts);
+                if name.gate.is_none() {
+                    firewall.kind = FirewallKind::Ordered { otherwise: Action::Deny };
+                    held.rule = lock(&name, &parts);
+                }
+                firewall.ours.insert(name, held);
+            }
+            left.extend(Some(firewall).filter(|it| !it.ours.is_empty()));
         }
-        Ok(Snapshot { ways: vec![], ..Snapshot::of(read_at, left.into_values().collect()) })
+        for id in &topology.firewalls {
+            let names = nat::names(&self.front(id).await?.what);
+            let mut firewall = self.unled(id.clone());
+            let held = Held { rule: None, priority: 0, beside: vec![], etag: None };
+            let mine = names.into_iter().filter(|it| it.owner == owner);
+            firewall.ours.extend(mine.map(|name| (name, held.clone())));
+            left.extend(Some(firewall).filter(|it| !it.ours.is_empty()));
+        }
+        Ok(Snapshot { ways: vec![], ..Snapshot::of(read_at, left) })
+    }
+
+    /// A firewall that is on no way: nothing is wanted there.
+    fn unled(&self, id: FirewallId) -> Firewall {
+        Firewall {
+            id,
+            kind: FirewallKind::Union,
+            bands: self.bounds.bands.clone(),
+            inside: AddressSet::default(),
+            families: Families { v4: false, v6: false },
+            ours: BTreeMap::new(),
+            foreign: vec![],
+        }
     }
 }
 
@@ -376,6 +452,9 @@ impl Firewalls for Azure {
     async fn read(&self, target: &TargetId) -> Result<Snapshot, Error> {
         let topology = self.topology().await?;
         let Some(vm) = topology.machines.get(target) else { return self.remains(target).await };
+        if vm.missing.is_some() {
+            return self.snapshot(vm).await;
+        }
         let has_groups = vm.ways.iter().any(|it| !it.groups.is_empty());
         match vm.machine.unsupported {
             None => self.snapshot(vm).await,
@@ -405,6 +484,11 @@ impl Firewalls for Azure {
             let names = nat::names(&read.what).into_iter();
             ours.extend(names.map(|name| OurRule { firewall: id.clone(), name, etag: None }));
         }
+        let mut holders: BTreeMap<Owner, BTreeSet<FirewallId>> = BTreeMap::new();
+        for OurRule { firewall, name, .. } in &ours {
+            holders.entry(name.owner.clone()).or_default().insert(firewall.clone());
+        }
+        *self.holders.lock().unwrap_or_else(PoisonError::into_inner) = holders;
         Ok(ours)
     }
 
@@ -428,19 +512,23 @@ impl Inventory for Azure {
 
 impl Group {
     /// Its rules of ours, each with all its parts.
-    fn ours(&self) -> Vec<OurRule> {
-        let Ok(firewall) = self.id.to_ascii_lowercase().parse::<FirewallId>() else { return vec![] };
+    fn found(&self) -> BTreeMap<RuleName, BTreeMap<Part, Shown>> {
         let mut found: BTreeMap<RuleName, BTreeMap<Part, Shown>> = BTreeMap::new();
         for it in &self.properties.security_rules {
             if let Some((name, part)) = Part::of(&it.name) {
                 found.entry(name).or_default().insert(part, it.clone());
             }
         }
+        found
+    }
+
+    fn ours(&self) -> Vec<OurRule> {
+        let Ok(firewall) = self.id.to_ascii_lowercase().parse::<FirewallId>() else { return vec![] };
         let rule = |(name, parts): (RuleName, BTreeMap<Part, Shown>)| {
             let etag = Some(crate::parts::etag(&parts));
             OurRule { firewall: firewall.clone(), name, etag }
         };
-        found.into_iter().map(rule).collect()
+        self.found().into_iter().map(rule).collect()
     }
 }
 
@@ -457,11 +545,7 @@ fn front_seen(
     body: &Value,
     owner: &Owner,
     vm: &Vm,
-) -> Result<(Firewall, BTreeMap<portcullis_domain::Gate, std::net::SocketAddr>), Error> {
-    let state = crate::topology::text(body, "/properties/provisioningState");
-    if !["", "Succeeded", "Failed", "Canceled"].iter().any(|it| it.eq_ignore_ascii_case(state)) {
-        return Err(under_way(&front.id, "it"));
-    }
+) -> (Firewall, BTreeMap<portcullis_domain::Gate, std::net::SocketAddr>) {
     let seen = nat::seen(body, owner, &vm.machine.name, front);
     let bands = Bands { allows: nat::SEATS, denies: 0..0, existing: Existing::Override };
     let firewall = Firewall {
@@ -473,7 +557,14 @@ fn front_seen(
         ours: seen.ours,
         foreign: seen.foreign,
     };
-    Ok((firewall, seen.doors))
+    (firewall, seen.doors)
+}
+
+/// A rule of ours of which nobody needs to know what it says.
+fn unjudged(parts: &BTreeMap<Part, Shown>) -> Held {
+    let mut priorities = parts.values().map(|it| it.properties.priority);
+    let priority = priorities.next().unwrap_or(0);
+    Held { rule: None, priority, beside: priorities.collect(), etag: Some(crate::parts::etag(parts)) }
 }
 
 fn families(addresses: &[IpAddr]) -> Families {

@@ -34,14 +34,21 @@ pub struct Seen {
     pub doors: BTreeMap<Gate, SocketAddr>,
 }
 
-/// What a firewall holds.
+/// Is the firewall being written? What it shows is then what it will hold, minutes later.
+pub fn is_under_way(body: &Value) -> bool {
+    let state = text(body, "/properties/provisioningState");
+    !["", "Succeeded", "Failed", "Canceled"].iter().any(|it| it.eq_ignore_ascii_case(state))
+}
+
+/// What a firewall holds. While it is being written nobody is let in by a rule of ours there, as far as can be
+/// told, and nothing is as it shall be: what opens waits for it, and what shuts in security groups does not.
 pub fn seen(body: &Value, owner: &Owner, machine: &str, front: &Front) -> Seen {
     let mut seen = Seen::default();
     for (collection, rule) in rules(body) {
         let name = text(rule, "/name");
         let ours = ours(collection, name);
         if let Some(name) = &ours {
-            let told = told(name, rule).filter(|it| {
+            let told = told(name, rule).filter(|_| !is_under_way(body)).filter(|it| {
                 let wanted = nat_rule(name, it, machine, front, port_of(rule));
                 name.owner == *owner && wanted.is_some_and(|wanted| says_the_same(rule, &wanted))
             });
@@ -51,7 +58,7 @@ pub fn seen(body: &Value, owner: &Owner, machine: &str, front: &Front) -> Seen {
             let is_told = told.is_some();
             let priority = name.seat(SEATS.end);
             seen.ours.insert(name.clone(), Held { rule: told, priority, beside: vec![], etag: None });
-            if is_told {
+            if is_told || name.owner == *owner && is_under_way(body) {
                 continue;
             }
         }

@@ -180,6 +180,12 @@ pub fn etag(found: &BTreeMap<Part, Shown>) -> Etag {
     Etag(serde_json::to_string(&versions).unwrap_or_default())
 }
 
+/// What a lock shuts, whatever it is about.
+pub fn lock(name: &RuleName, found: &BTreeMap<Part, Shown>) -> Option<Rule> {
+    let subject = Subject { name: "", addresses: &[], inside: &Sources::default() };
+    if name.gate.is_none() { told(name, found, &subject) } else { None }
+}
+
 /// The rule that these parts may say; whether they do is for others to compare.
 fn told(name: &RuleName, found: &BTreeMap<Part, Shown>, subject: &Subject<'_>) -> Option<Rule> {
     let Some(gate) = name.gate else {

@@ -42,6 +42,8 @@ pub struct Vm {
     /// The firewall with classic rules in its network.
     pub front: Option<Front>,
     pub network: Network,
+    /// What it is connected to and could not be seen: nobody can tell the ways to it then.
+    pub missing: Option<String>,
 }
 
 /// A way to one of a machine's addresses.
@@ -180,6 +182,7 @@ impl Rows {
         let mut nics: Vec<&Value> =
             list(row, "/properties/networkProfile/networkInterfaces").iter().collect();
         nics.sort_by_key(|it| it.pointer("/properties/primary") != Some(&Value::Bool(true)));
+        let missing = self.missing(&nics);
         let nics: Vec<&Value> = nics.iter().filter_map(|it| self.one(kind, text(it, "/id"))).collect();
         let ends: Vec<End> = nics.iter().flat_map(|nic| self.ends(nic)).collect();
         let home = ends.first().map(|it| it.network.clone()).unwrap_or_default();
@@ -199,6 +202,9 @@ impl Rows {
             Some(Unsupported::Classic)
         } else if is_forbidden {
             Some(Unsupported::DisabledByPolicy)
+        } else if missing.is_some() {
+            // What it is cannot be told.
+            None
         } else if ends.is_empty() {
             Some(Unsupported::NoNic)
         } else if matches!(wall, Some(Wall::Managed)) {
@@ -233,7 +239,38 @@ impl Rows {
             groups: end.groups,
         };
         let ways = ends.into_iter().map(way).collect();
-        Some(Vm { machine, ways, front, network })
+        Some(Vm { machine, ways, front, network, missing })
+    }
+
+    /// The first thing that a machine's interfaces refer to and that is not among the rows: it was not listed, or
+    /// may not be seen.
+    fn missing(&self, nics: &[&Value]) -> Option<String> {
+        let [_, _, kind, publics, networks, ..] = TYPES;
+        let unseen = |kind: &str, id: &str| {
+            (!id.is_empty() && self.one(kind, id).is_none()).then(|| format!("`{id}`"))
+        };
+        for nic in nics {
+            let id = text(nic, "/id");
+            let Some(nic) = self.one(kind, id) else { return Some(format!("`{id}`")) };
+            for configuration in list(nic, "/properties/ipConfigurations") {
+                let subnet = text(configuration, "/properties/subnet/id").to_ascii_lowercase();
+                let network = network_of(&subnet).unwrap_or_default();
+                let public = text(configuration, "/properties/publicIPAddress/id");
+                let unseen = unseen(networks, &network).or_else(|| unseen(publics, public));
+                let is_known = self.one(networks, &network).is_some_and(|it| {
+                    list(it, "/properties/subnets")
+                        .iter()
+                        .any(|it| text(it, "/id").eq_ignore_ascii_case(&subnet))
+                });
+                if unseen.is_some() || !is_known {
+                    return unseen.or(Some(format!("`{subnet}`")));
+                }
+                if text(configuration, "/properties/privateIPAddress").is_empty() {
+                    return Some(format!("the address of `{}`", text(configuration, "/id")));
+                }
+            }
+        }
+        None
     }
 
     /// Where packets to an interface end.

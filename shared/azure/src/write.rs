@@ -190,6 +190,9 @@ impl Azure {
         let body = self.arm.get(id.as_str(), NETWORK_API).await?;
         let body = body.ok_or_else(|| Error::NotFound { what: "firewall", name: id.to_string() })?;
         let changes: Vec<_> = changes.into_iter().map(|it| (&it.name, &it.to)).collect();
+        if nat::is_under_way(&body) {
+            return Err(under_way(id));
+        }
         let Some(wanted) = nat::changed(&body, &changes, machine, front) else { return Ok(()) };
         let etag = body["etag"].as_str().map(|it| Condition::Match(it.to_owned()));
         self.arm.put(id.as_str(), NETWORK_API, &wanted, &etag.unwrap_or(Condition::None)).await
@@ -230,14 +233,26 @@ impl Group {
             .map(|it| &it.properties)
             .collect();
         let all = || others.iter().copied().chain(wanted.values());
+        let now = || self.properties.security_rules.iter().map(|it| &it.properties);
         let counted = [
-            ("rules", all().count(), RULES_MAX),
-            ("source prefixes", all().map(|it| it.sources().len()).sum(), PREFIXES_MAX),
-            ("destination prefixes", all().map(|it| it.destinations().len()).sum(), PREFIXES_MAX),
+            ("rules", all().count(), now().count(), RULES_MAX),
+            (
+                "source prefixes",
+                all().map(|it| it.sources().len()).sum(),
+                now().map(|it| it.sources().len()).sum(),
+                PREFIXES_MAX,
+            ),
+            (
+                "destination prefixes",
+                all().map(|it| it.destinations().len()).sum(),
+                now().map(|it| it.destinations().len()).sum(),
+                PREFIXES_MAX,
+            ),
         ];
         // What only shuts or shrinks is not held up by a group that is full already.
-        match counted.into_iter().find(|(_, count, max)| max < count) {
-            Some((what, count, max)) if !wanted.is_empty() => {
+        let shuts = wanted.values().all(|it| it.access.eq_ignore_ascii_case("Deny"));
+        match counted.into_iter().find(|(_, count, now, max)| max < count && now < count) {
+            Some((what, count, _, max)) if !shuts => {
                 let source = format!("`{id}` would have `{count}` {what}: at most {max}").into();
                 Err(Error::Broken { doing: WRITE, source })
             }
@@ -268,6 +283,11 @@ fn rule_path(group: &FirewallId, name: &str) -> String {
 fn free(band: &Range<u16>, near: u16, taken: &BTreeSet<u16>, is_good: impl Fn(u16) -> bool) -> Option<u16> {
     let free = band.clone().filter(|it| !taken.contains(it) && is_good(*it));
     free.min_by_key(|it| it.abs_diff(near))
+}
+
+fn under_way(id: &FirewallId) -> Error {
+    let source = format!("`{id}` is still being written").into();
+    Error::Unavailable { doing: WRITE, source }
 }
 
 fn no_room(id: &FirewallId) -> Error {

@@ -69,6 +69,7 @@ impl Snapshot {
 
     fn follow(&self, way: &Way, owner: &Owner, mut packet: Packet) -> Decision {
         let mut passed = Decision { passes: true, firewall: None, rule: NO_RULE.to_owned() };
+        let mut is_sent_on = false;
         for (n, firewall) in self.on(way, 0).enumerate() {
             let decision = firewall.first_match(owner, &packet, way.to);
             match firewall.kind {
@@ -83,9 +84,13 @@ impl Snapshot {
                     let on = self.admitted_after(way, n + 1, owner, protocol, port);
                     let from = on.intersection(&firewall.inside).first().or_else(|| firewall.inside.first());
                     packet.source = from.unwrap_or(packet.source);
+                    (is_sent_on, passed) = (true, decision.clone());
                 }
             }
-            passed = decision;
+            // Whom a translating firewall sends on is its rule's doing: what comes after sees but the firewall.
+            if !is_sent_on {
+                passed = decision;
+            }
         }
         let groups = || self.on(way, 0).filter(|it| it.kind == FirewallKind::Union);
         let decisions = || groups().map(|it| it.first_match(owner, &packet, way.to));

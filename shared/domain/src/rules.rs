@@ -300,10 +300,7 @@ impl Firewall {
     fn holding(&self, rule: &Rule) -> Option<Rule> {
         match (self.kind, rule) {
             (FirewallKind::Union | FirewallKind::Translating, Rule::Deny { .. }) => None,
-            (FirewallKind::Ordered { .. }, Rule::Deny { .. }) => {
-                let is_met = self.families.v4 || self.families.v6;
-                is_met.then(|| rule.clone())
-            }
+            (FirewallKind::Ordered { .. }, Rule::Deny { .. }) => Some(rule.clone()),
             (
                 FirewallKind::Ordered { .. } | FirewallKind::Union | FirewallKind::Translating,
                 Rule::Allow { gate, sources, until },

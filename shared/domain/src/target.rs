@@ -50,6 +50,9 @@ pub struct Target {
     agreed: Option<BTreeMap<String, Mark>>,
     drifted: bool,
     defeated: BTreeMap<Gate, String>,
+    /// Why its rules could not be written when that was last tried: a limit, a permission.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
     head: Head,
 }
 
@@ -120,6 +123,7 @@ impl Target {
             agreed: None,
             drifted: false,
             defeated: BTreeMap::new(),
+            refused: None,
             head: Head::default(),
         }
     }
@@ -329,13 +333,14 @@ impl Target {
         if agrees {
             self.agreed = Some(self.marks(seen));
         }
+        self.refused.clone_from(&seen.refused);
         self.claim = None;
         self.looks.retain(|look| now < *look);
         if wrote {
             self.look_again(seen.read_at);
         }
         // INVARIANT (the-read-back-decides): whatever a write's answer was.
-        if is_settled && self.grants.values().all(|it| it.open_failed.is_none() || it.opened_at.is_some()) {
+        if is_settled && self.grants.values().all(|it| it.open_failed.is_none()) {
             (self.misses, self.missed_at) = (0, None);
         } else if is_overtaken {
             self.look(now);
@@ -397,6 +402,11 @@ impl Target {
     /// How often in a row its firewalls could not be brought to what they must hold.
     pub fn misses(&self) -> u32 {
         self.misses
+    }
+
+    /// Why its rules could not be written when that was last tried.
+    pub fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
     }
 
     /// The latest time by which a worker is known to have decided what its firewalls must hold.
@@ -469,16 +479,18 @@ impl Target {
                     let late_ms = i64::try_from(late.as_millis()).unwrap_or(i64::MAX);
                     facts.push(Fact::Closed { grant, reason, late_ms });
                 }
-            } else if it.lease.is_live(now) && it.opened_at.is_none() {
+            } else if it.lease.is_live(now) {
                 if view.lets_in(&it.sources, admitted) {
-                    it.opened_at = Some(read_at);
-                    it.door = view.seen.doors.get(&it.gate).copied();
-                    let door = it.door;
-                    it.open_failed = None;
-                    facts.push(Fact::Opened { grant, door });
+                    if it.opened_at.is_none() || it.open_failed.is_some() {
+                        it.opened_at = it.opened_at.or(Some(read_at));
+                        it.door = view.seen.doors.get(&it.gate).copied();
+                        it.open_failed = None;
+                        facts.push(Fact::Opened { grant, door: it.door });
+                    }
                 } else if let Some(decided_by) = view.why_not(it.gate, &it.sources, admitted)
                     && it.open_failed.as_ref() != Some(&decided_by)
                 {
+                    // Also of one that was open: what is said to be open is open.
                     it.open_failed = Some(decided_by.clone());
                     facts.push(Fact::OpenFailed { grant, decided_by });
                 }
