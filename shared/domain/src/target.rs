@@ -80,6 +80,7 @@ pub struct Claim {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Mark {
+    /// What it says and where it stands: a lock under what it shuts out is none.
     rule: Digest,
     /// A rule that is over may be gone without anybody's doing: some firewalls shut by themselves.
     until: Option<Timestamp>,
@@ -509,7 +510,8 @@ impl Target {
                     Some(Rule::Allow { until, .. }) => Some(*until),
                     Some(Rule::Deny { .. }) | None => None,
                 };
-                (format!("{name} in {id}"), Mark { rule: Digest::of(&held.rule), until })
+                let rule = Digest::of(&(&held.rule, held.priority, &held.beside));
+                (format!("{name} in {id}"), Mark { rule, until })
             });
             rules.collect::<Vec<_>>()
         };
