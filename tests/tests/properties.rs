@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     Action, AddressSet, Bands, ChangeTo, Existing, Families, Firewall, FirewallKind, Foreign, Gate, Grant,
     GrantId, Held, Lease, Owner, Packet, Policy, PortRule, Protocol, Request, RequestState, Review, Rule,
-    Snapshot, Sources, Target, TargetId, Terms, What, Window, diff, review,
+    RuleName, Snapshot, Sources, Target, TargetId, Terms, Way, What, Window, diff, review,
 };
 use proptest::prelude::*;
 use std::{
@@ -18,6 +18,10 @@ use std::{
 /// clothes, 16 of IPv6, one stranger of each; 4 ports, 2 protocols.
 const PORTS: [u16; 4] = [22, 53, 3389, 5985];
 const TRANSPORTS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
+/// The target's addresses.
+const ENDS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 1, 1), Ipv4Addr::new(10, 0, 1, 2)];
+/// From where a firewall that translates sends packets on: one of the 32.
+const INSIDE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 17);
 
 fn v4(n: u8) -> Ipv4Addr {
     Ipv4Addr::from([10, 0, 0, n])
@@ -64,13 +68,16 @@ fn sources() -> impl Strategy<Value = Sources> {
     prop_oneof![8 => ranges().prop_map(Sources::of), 1 => Just(Sources::anywhere())]
 }
 
-/// Bit by bit: an IPv4 address is one in whichever clothes.
+/// Bit by bit: an IPv4 address is one in whichever clothes, and `::/0` does not speak of it.
 fn is_in(range: &IpNet, address: IpAddr) -> bool {
     let bits = |it: IpAddr| match it {
         IpAddr::V4(it) => mapped(it).to_bits(),
         IpAddr::V6(it) => it.to_bits(),
     };
     let len = u32::from(range.prefix_len() + if range.addr().is_ipv4() { 96 } else { 0 });
+    if len < 96 && address.to_canonical().is_ipv4() {
+        return false;
+    }
     let differs = (bits(range.addr()) ^ bits(address)).checked_shr(128 - len).unwrap_or_default();
     differs == 0
 }
@@ -81,17 +88,28 @@ fn protocol() -> impl Strategy<Value = Protocol> {
 
 fn foreign() -> impl Strategy<Value = Foreign> {
     let ports = prop_oneof![Just(vec![0..=u16::MAX]), Just(vec![22..=22, 53..=100]), Just(vec![1000..=6000])];
-    (300_u16..400, any::<bool>(), protocol(), sources(), ports, any::<bool>()).prop_map(
-        |(priority, allows, protocol, sources, ports, reaches)| Foreign {
+    let to = prop_oneof![
+        4 => Just(Sources::anywhere()),
+        2 => Just(Sources::default()),
+        1 => Just(Sources::from(IpAddr::from(ENDS[0]))),
+        1 => Just(Sources::from(IpAddr::from(ENDS[1]))),
+    ];
+    (300_u16..400, any::<bool>(), protocol(), sources(), ports, to).prop_map(
+        |(priority, allows, protocol, sources, ports, to)| Foreign {
             name: format!("foreign-{priority}"),
             priority,
             action: if allows { Action::Allow } else { Action::Deny },
             protocol,
             sources,
             ports,
-            to: if reaches { Sources::anywhere() } else { Sources::default() },
+            to,
         },
     )
+}
+
+fn families() -> impl Strategy<Value = Families> {
+    let one = [Families { v4: true, v6: false }, Families { v4: false, v6: true }];
+    prop_oneof![3 => Just(Families::BOTH), 1 => prop::sample::select(one.to_vec())]
 }
 
 fn firewall(kind: FirewallKind) -> impl Strategy<Value = Firewall> {
@@ -107,69 +125,150 @@ fn firewall(kind: FirewallKind) -> impl Strategy<Value = Firewall> {
     })
 }
 
-fn snapshot() -> impl Strategy<Value = Snapshot> {
+/// That denies.
+fn walled() -> impl Strategy<Value = Firewall> {
     let otherwise = prop_oneof![Just(Action::Allow), Just(Action::Deny)];
-    let ordered = otherwise.prop_flat_map(|otherwise| firewall(FirewallKind::Ordered { otherwise }));
-    let any = prop_oneof![2 => ordered, 1 => firewall(FirewallKind::Union)];
-    prop::collection::vec(any, 1..4).prop_map(|mut firewalls| {
-        for (n, firewall) in firewalls.iter_mut().enumerate() {
-            firewall.id = format!("nsg-{n}").parse().expect("valid");
-        }
-        Snapshot::of(at(0), firewalls)
+    otherwise.prop_flat_map(|otherwise| firewall(FirewallKind::Ordered { otherwise }))
+}
+
+fn numbered(mut firewalls: Vec<Firewall>) -> Vec<Firewall> {
+    for (n, firewall) in firewalls.iter_mut().enumerate() {
+        firewall.id = format!("nsg-{n}").parse().expect("valid");
+    }
+    firewalls
+}
+
+/// One way through everything.
+fn snapshot() -> impl Strategy<Value = Snapshot> {
+    let any = prop_oneof![2 => walled(), 1 => firewall(FirewallKind::Union)];
+    (prop::collection::vec(any, 1..4), families()).prop_map(|(firewalls, families)| {
+        let of = |it| Firewall { families, ..it };
+        Snapshot::of(at(0), numbered(firewalls.into_iter().map(of).collect()))
     })
+}
+
+/// Several ways, by which not everybody comes, to either address of the target or to none in particular. Some
+/// begin at a firewall that translates; those behind it admit what it sends.
+fn ways() -> impl Strategy<Value = Snapshot> {
+    let behind = prop_oneof![2 => walled(), 1 => firewall(FirewallKind::Union)];
+    let way = (
+        prop::option::of(sources()),
+        any::<[bool; 4]>(),
+        prop::option::of(prop::sample::select(ENDS.to_vec())),
+    );
+    let (firewalls, ways) = (prop::collection::vec(behind, 1..4), prop::collection::vec(way, 0..4));
+    (firewalls, firewall(FirewallKind::Translating), ways, any::<bool>()).prop_map(
+        |(mut firewalls, translating, ways, has_front)| {
+            let front = firewalls.len();
+            firewalls.push(translating);
+            if has_front {
+                for firewall in &mut firewalls {
+                    firewall.inside = AddressSet::from(&Sources::from(IpAddr::from(INSIDE)));
+                }
+            } else {
+                firewalls.truncate(front);
+            }
+            let count = firewalls.len();
+            let way = |(from, meets, to): (Option<Sources>, [bool; 4], Option<Ipv4Addr>)| {
+                let in_order = std::iter::once(front).chain(0..front).filter(|at| *at < count);
+                Way {
+                    from: from.map_or_else(AddressSet::all, |it| AddressSet::from(&it)),
+                    through: in_order.zip(meets).filter(|(_, meets)| *meets).map(|(at, _)| at).collect(),
+                    to: to.map(IpAddr::from),
+                }
+            };
+            let ways = ways.into_iter().map(way).collect();
+            Snapshot { ways, ..Snapshot::of(at(0), numbered(firewalls)) }
+        },
+    )
+}
+
+/// Foreign rules also stand in our bands, which may be almost full, and may be respected.
+fn crowded() -> impl Strategy<Value = Snapshot> {
+    let firewall = (walled(), prop::collection::btree_map(90_u16..130, foreign(), 0..16), any::<bool>());
+    let firewall = firewall.prop_map(|(firewall, foreign, overrides)| Firewall {
+        bands: Bands {
+            allows: 100..110,
+            denies: 110..120,
+            existing: if overrides { Existing::Override } else { Existing::Respect },
+        },
+        foreign: foreign.into_iter().map(|(priority, it)| Foreign { priority, ..it }).collect(),
+        ..firewall
+    });
+    prop::collection::vec(firewall, 1..3).prop_map(|firewalls| Snapshot::of(at(0), numbered(firewalls)))
 }
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).expect("in range")
 }
 
-/// The brute-force oracle: walks the rules as the documentation of each cloud says, packet by packet.
+/// The brute-force oracle: walks the rules as the documentation of each cloud says, packet by packet. One way
+/// is enough.
 fn passes(snapshot: &Snapshot, owner: &Owner, packet: &Packet) -> bool {
-    let (mut groups, mut admitted) = (0, 0);
-    for firewall in &snapshot.firewalls {
-        let mut verdicts: Vec<(u16, Action)> = vec![];
-        for it in &firewall.foreign {
-            let speaks = !it.to.is_empty()
-                && (it.protocol == Protocol::Any || it.protocol == packet.protocol)
-                && it.ports.iter().any(|ports| ports.contains(&packet.port.number()))
-                && it.sources.ranges().iter().any(|range| is_in(range, packet.source));
-            if speaks {
-                verdicts.push((it.priority, it.action));
-            }
-        }
-        for (name, held) in &firewall.ours {
-            let of = |gate: &Gate| {
-                gate.port == packet.port
-                    && (gate.protocol == Protocol::Any || gate.protocol == packet.protocol)
-            };
-            match &held.rule {
-                Some(Rule::Deny { gates }) if name.owner == *owner && gates.iter().any(of) => {
-                    verdicts.push((held.priority, Action::Deny));
-                }
-                Some(Rule::Allow { gate, sources, .. })
-                    if name.owner == *owner
-                        && of(gate)
-                        && sources.ranges().iter().any(|range| is_in(range, packet.source)) =>
-                {
-                    verdicts.push((held.priority, Action::Allow));
-                }
-                Some(Rule::Deny { .. } | Rule::Allow { .. }) | None => {}
-            }
-        }
-        verdicts.sort_by_key(|(priority, _)| *priority);
+    let comes = |way: &&Way| way.from.to_sources().ranges().iter().any(|it| is_in(it, packet.source));
+    snapshot.ways.iter().filter(comes).any(|way| arrives(snapshot, way, owner, *packet))
+}
+
+/// Security groups are the machine's own: they see what arrives, wherever they are named.
+fn arrives(snapshot: &Snapshot, way: &Way, owner: &Owner, mut packet: Packet) -> bool {
+    let mut groups = vec![];
+    for firewall in way.through.iter().map(|at| &snapshot.firewalls[*at]) {
+        let verdicts = verdicts(firewall, owner, &packet, way.to);
         match firewall.kind {
             FirewallKind::Ordered { otherwise } => {
                 if verdicts.first().map_or(otherwise, |it| it.1) == Action::Deny {
                     return false;
                 }
             }
-            FirewallKind::Union | FirewallKind::Translating => {
-                groups += 1;
-                admitted += usize::from(verdicts.iter().any(|it| it.1 == Action::Allow));
+            FirewallKind::Union => groups.push(firewall),
+            FirewallKind::Translating => {
+                if verdicts.iter().all(|it| it.1 == Action::Deny) {
+                    return false;
+                }
+                packet.source = INSIDE.into();
             }
         }
     }
-    groups == 0 || 0 < admitted
+    let admits = |it: &&Firewall| verdicts(it, owner, &packet, way.to).iter().any(|it| it.1 == Action::Allow);
+    groups.is_empty() || groups.iter().any(admits)
+}
+
+/// What the rules of a firewall that speak of a packet say, by their priorities.
+fn verdicts(firewall: &Firewall, owner: &Owner, packet: &Packet, to: Option<IpAddr>) -> Vec<(u16, Action)> {
+    let comes_from = |it: &Sources| it.ranges().iter().any(|range| is_in(range, packet.source));
+    let mut verdicts: Vec<(u16, Action)> = vec![];
+    for it in &firewall.foreign {
+        let reaches = match to {
+            Some(to) => it.to.ranges().iter().any(|range| is_in(range, to)),
+            None => !it.to.is_empty(),
+        };
+        let speaks = reaches
+            && (it.protocol == Protocol::Any || it.protocol == packet.protocol)
+            && it.ports.iter().any(|ports| ports.contains(&packet.port.number()))
+            && comes_from(&it.sources);
+        if speaks {
+            verdicts.push((it.priority, it.action));
+        }
+    }
+    for (_, held) in firewall.ours.iter().filter(|(name, _)| name.owner == *owner) {
+        let of = |gate: &Gate| {
+            gate.port == packet.port && (gate.protocol == Protocol::Any || gate.protocol == packet.protocol)
+        };
+        // Behind a firewall that translates, whom it let in comes from its address.
+        let is_sent_on =
+            firewall.kind != FirewallKind::Translating && firewall.inside.contains(packet.source);
+        match &held.rule {
+            Some(Rule::Deny { gates }) if gates.iter().any(of) => {
+                verdicts.push((held.priority, Action::Deny));
+            }
+            Some(Rule::Allow { gate, sources, .. }) if of(gate) && (is_sent_on || comes_from(sources)) => {
+                verdicts.push((held.priority, Action::Allow));
+            }
+            Some(Rule::Deny { .. } | Rule::Allow { .. }) | None => {}
+        }
+    }
+    verdicts.sort_by_key(|(priority, _)| *priority);
+    verdicts
 }
 
 fn id() -> TargetId {
@@ -257,37 +356,109 @@ fn groups(snapshot: &Snapshot) -> (Snapshot, bool) {
     (groups, is_walled)
 }
 
+/// By when a diff is empty where rules have to make room for each other.
+const ROUNDS_MAX: usize = 3;
+
+/// The evaluator and the oracle say the same of every packet there is.
+fn agrees(snapshot: &Snapshot, owner: &Owner) -> Result<(), TestCaseError> {
+    for port in PORTS.map(|it| it.try_into().expect("not zero")) {
+        let admitted = [Protocol::Tcp, Protocol::Udp, Protocol::Any]
+            .map(|protocol| snapshot.admitted(owner, Gate { port, protocol }));
+        for source in addresses() {
+            let packet = |protocol| Packet { source, protocol, port };
+            let each = TRANSPORTS.map(|it| passes(snapshot, owner, &packet(it)));
+            for ((protocol, passes), admitted) in TRANSPORTS.into_iter().zip(each).zip(&admitted) {
+                prop_assert_eq!(
+                    snapshot.decide(owner, &packet(protocol)).passes,
+                    passes,
+                    "{:?}",
+                    packet(protocol)
+                );
+                prop_assert_eq!(admitted.any.contains(source), passes, "{:?}", packet(protocol));
+                prop_assert_eq!(admitted.all.contains(source), passes, "{:?}", packet(protocol));
+            }
+            let any = packet(Protocol::Any);
+            prop_assert_eq!(snapshot.decide(owner, &any).passes, each == [true, true], "{:?}", any);
+            prop_assert_eq!(admitted[2].any.contains(source), each[0] || each[1], "{:?}", any);
+            prop_assert_eq!(admitted[2].all.contains(source), each[0] && each[1], "{:?}", any);
+        }
+    }
+    Ok(())
+}
+
+/// A lock stands on the right side of every rule that lets somebody into one of its gates, if there is room.
+fn lock_is_placed(firewall: &Firewall, wanted: &BTreeMap<RuleName, Rule>) -> Result<(), TestCaseError> {
+    let contradicts = |it: &&Foreign| {
+        let meets = |gate: &Gate| {
+            let port = gate.port.number();
+            it.ports.iter().any(|ports| ports.contains(&port))
+                && (it.protocol == Protocol::Any
+                    || gate.protocol == Protocol::Any
+                    || it.protocol == gate.protocol)
+        };
+        it.action == Action::Allow && !it.to.is_empty() && GATES.map(gate).iter().any(meets)
+    };
+    let bands = &firewall.bands;
+    let others = || firewall.foreign.iter().filter(contradicts).map(|it| it.priority);
+    let is_right = |seat: u16| match bands.existing {
+        Existing::Override => others().all(|it| seat < it),
+        Existing::Respect => others().filter(|it| *it < bands.denies.end).all(|it| it < seat),
+    };
+    let is_free = |seat: &u16| firewall.foreign.iter().all(|it| it.priority != *seat);
+    let has_room = bands.denies.clone().filter(is_free).any(is_right);
+    let is_lock = |it: &&RuleName| matches!(wanted.get(*it), Some(Rule::Deny { .. }));
+    if let Some(held) = firewall.ours.iter().find_map(|(name, held)| is_lock(&name).then_some(held)) {
+        prop_assert!(!has_room || is_right(held.priority), "at {}: {:?}", held.priority, firewall);
+        prop_assert!(bands.denies.contains(&held.priority));
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 300, ..ProptestConfig::default() })]
 
     /// The evaluator follows a packet as the brute-force oracle does, and the set that it computes is
     /// the set of the packets that pass.
     #[test]
-    fn the_evaluator_agrees_with_brute_force(snapshot in snapshot()) {
-        let owner = Owner::from(&id());
-        for packet in packets() {
-            let decision = snapshot.decide(&owner, &packet);
-            prop_assert_eq!(decision.passes, passes(&snapshot, &owner, &packet), "{:?}", packet);
-            let gate = Gate { port: packet.port, protocol: packet.protocol };
-            prop_assert_eq!(snapshot.admitted(&owner, gate).any.contains(packet.source), decision.passes);
-            let both = TRANSPORTS.map(|protocol| passes(&snapshot, &owner, &Packet { protocol, ..packet }));
-            let any = Packet { protocol: Protocol::Any, ..packet };
-            prop_assert_eq!(snapshot.decide(&owner, &any).passes, both == [true, true], "{:?}", any);
-        }
-        for port in PORTS {
-            let port = port.try_into().expect("not zero");
-            let admitted = snapshot.admitted(&owner, Gate { port, protocol: Protocol::Any });
-            for source in addresses() {
-                let each = TRANSPORTS.map(|protocol| passes(&snapshot, &owner, &Packet { source, protocol, port }));
-                prop_assert_eq!(admitted.any.contains(source), each[0] || each[1]);
-                prop_assert_eq!(admitted.all.contains(source), each[0] && each[1]);
+    fn the_evaluator_agrees_with_brute_force(before in prop_oneof![snapshot(), ways()], leases in leases(), now in 0_i64..100) {
+        let target = granted(&leases);
+        let owner = target.owner();
+        let mut after = before.clone();
+        let changes = diff(&after, &owner, &target.rules(at(now))).changes;
+        apply(&mut after, changes);
+        agrees(&before, &owner)?;
+        agrees(&after, &owner)?;
+    }
+
+    /// What a diff says is enough: where nothing of ours stood, nothing is left to say once it is done, however
+    /// little room there is; and where something else of ours stood, soon. A lock that has room stands above all
+    /// that contradict it, or under them where they are respected.
+    #[test]
+    fn a_diff_that_was_applied_is_empty(leases in leases(), before in prop_oneof![crowded(), ways()], times in prop::collection::vec(0_i64..100, 1..4)) {
+        let (mut after, target) = (before.clone(), granted(&leases));
+        let owner = target.owner();
+        for (n, now) in times.into_iter().enumerate() {
+            let wanted = target.rules(at(now));
+            let rounds = if n == 0 { 1 } else { ROUNDS_MAX };
+            for _ in 0..rounds {
+                let changes = diff(&after, &owner, &wanted).changes;
+                apply(&mut after, changes);
+            }
+            let left = diff(&after, &owner, &wanted);
+            prop_assert_eq!(&left.changes, &[], "after round {}: {:?}", rounds, after);
+            for firewall in &after.firewalls {
+                let is_unplaced = |name: &RuleName| left.unplaced.contains(&(firewall.id.clone(), name.clone()));
+                let held = |name: &RuleName| firewall.ours.contains_key(name);
+                prop_assert!(!wanted.keys().any(|name| is_unplaced(name) && held(name)));
+                lock_is_placed(firewall, &wanted)?;
             }
         }
     }
 
     /// Once `rules` are written, a guarded port admits the sources of live leases and nobody else,
     /// whatever foreign rules there are under ours; an unguarded one is as it was. Where there are only
-    /// security groups, which cannot deny, foreign rules go on admitting; none keeps out who has a lease.
+    /// security groups, which cannot deny, foreign rules go on admitting; none keeps out who has a lease. Who
+    /// is of a family of which the target has no address behind a firewall is let in by none of our rules.
     #[test]
     fn rules_admit_the_live_and_nobody_else(leases in leases(), before in snapshot(), now in 0_i64..100) {
         let (target, now) = (granted(&leases), at(now));
@@ -297,6 +468,8 @@ proptest! {
         apply(&mut after, changes);
         prop_assert!(diff(&after, &owner, &target.rules(now)).is_empty());
         let (groups, is_walled) = groups(&before);
+        let families = before.firewalls[0].families;
+        let has_way = |it: IpAddr| if it.to_canonical().is_ipv4() { families.v4 } else { families.v6 };
         let held = after.firewalls.iter().filter(|it| it.kind == FirewallKind::Union).flat_map(|it| it.ours.values());
         prop_assert!(!held.into_iter().any(|it| matches!(it.rule, Some(Rule::Deny { .. }))), "a group cannot deny");
         for packet in packets() {
@@ -304,7 +477,7 @@ proptest! {
                 *of == gate && lease.is_live(now) && sources.ranges().iter().any(|it| is_in(it, packet.source))
             });
             let wanted = match guarding(&packet) {
-                Some(gate) => is_live(gate) || !is_walled && passes(&groups, &owner, &packet),
+                Some(gate) => is_live(gate) && has_way(packet.source) || !is_walled && passes(&groups, &owner, &packet),
                 None => passes(&before, &owner, &packet),
             };
             prop_assert_eq!(passes(&after, &owner, &packet), wanted, "{:?}", packet);
