@@ -7,10 +7,14 @@ use portcullis_tests::{
     azure_place::{AzurePlace, LEASE},
     given,
 };
+use serde_json::json;
+use std::time::Instant;
 
 const ANN: &str = "198.51.100.9";
 /// The last look after a write, and a bit.
 const LOOKS: [i64; 2] = [61, 241];
+/// How long the simulated cloud asks whoever meets another operation to wait.
+const BUSY_SECS: u64 = 10;
 
 /// Goes wrong now and then: with the first such call, and with one a bit later.
 fn plan(place: &AzurePlace, on: On, fault: Fault) {
@@ -70,6 +74,36 @@ async fn whatever_goes_wrong_every_life_ends_shut() {
     }
 }
 
+/// Azure says when to ask again, and it is waited for; by the clock on the wall, so all of them at once.
+#[tokio::test]
+async fn what_azure_puts_off_is_done_when_it_says() {
+    let lives = [
+        (On::Write, Fault::Throttled { retry_after_secs: 1 }, 1),
+        (On::Read, Fault::Throttled { retry_after_secs: 1 }, 1),
+        (On::Write, Fault::AnotherOperation, BUSY_SECS),
+    ];
+    let life = async |(on, fault, waits)| {
+        let place = AzurePlace::new(1);
+        let (id, before) = (place.id("app-1"), place.holdings());
+        let told = format!("{fault:?} on {on:?}");
+        place.guard(&id, &given::ssh()).await;
+        let once = Planned { on, skip: 0, times: 1, fault };
+        place.azure.cloud.plan(Faults { operation_millis: 0, planned: vec![once], ..Faults::default() });
+        let began = Instant::now();
+        let grant = place.open("ann", &id, "22", ANN).await;
+        assert!(waits <= began.elapsed().as_secs(), "{told}: it was not waited for");
+        assert_eq!(place.state(&grant).await, GrantState::Open, "{told}");
+        assert!(place.passes("app-1", ANN, 22) && !place.passes("app-1", "198.51.100.10", 22), "{told}");
+        place.pass(LEASE);
+        place.expire().await;
+        assert!(!place.passes("app-1", ANN, 22), "{told}: shut");
+        place.disable(&id).await;
+        assert_eq!(place.holdings(), before, "{told}");
+    };
+    let [one, two, three] = lives.map(life);
+    tokio::join!(one, two, three);
+}
+
 /// The leases of a machine that is gone go with it, and its lock once it is disabled; its neighbour's stay.
 #[tokio::test]
 async fn rules_of_a_machine_that_is_gone_go_with_it() {
@@ -92,4 +126,38 @@ async fn rules_of_a_machine_that_is_gone_go_with_it() {
     place.disable(&gone).await;
     assert_eq!(place.ours().len(), 1, "the lock of the machine that is there: {:#?}", place.ours());
     assert!(!place.passes("farm-2", ANN, 22));
+}
+
+/// Resource Graph may be behind: who is not in its rows but answers when asked keeps its lock.
+#[tokio::test]
+async fn a_machine_that_only_the_list_misses_keeps_its_lock() {
+    let place = AzurePlace::new(1);
+    let id = place.id("farm-1");
+    place.guard(&id, &given::ssh()).await;
+    let grant = place.open("ann", &id, "22", ANN).await;
+    assert_eq!(place.ours().len(), 2);
+    // Lists tell another id than the one under which it is found.
+    let renamed = |name: &'static str| {
+        move |snapshot: &mut serde_json::Value| {
+            let resources = snapshot["resources"].as_object_mut().expect("resources");
+            let found = resources.iter_mut().find(|(id, _)| id.ends_with("/virtualmachines/farm-1"));
+            let body = &mut found.expect("farm-1").1["body"];
+            let (rest, _) = body["id"].as_str().and_then(|it| it.rsplit_once('/')).expect("an id");
+            body["id"] = json!(format!("{rest}/{name}"));
+        }
+    };
+    let place = place.changed(renamed("farm-1-as-listed"));
+    place.pass(LEASE);
+    place.try_expire().await.expect_err("it is not where it was");
+    let worker = place.worker();
+    portcullis_app::reconcile(&place.store, &place.outside, &worker, place.now())
+        .await
+        .expect_err("nor is it looked for anywhere else");
+    assert_eq!(place.ours().len(), 2, "nothing is taken away: {:#?}", place.ours());
+    assert!(!place.passes("farm-1", "198.51.100.10", 22), "it is locked");
+    assert_eq!(place.state(&grant).await, GrantState::Closing, "and nobody says that it is shut for ann");
+    let place = place.changed(renamed("farm-1"));
+    place.work(61).await;
+    assert!(!place.passes("farm-1", ANN, 22));
+    assert_eq!((place.state(&grant).await, place.ours().len()), (GrantState::Closed, 1));
 }

@@ -1,6 +1,5 @@
 //! A machine behind an Azure Firewall with classic rules: reached at the firewall's address, by whom a lease is.
 
-use portcullis_app::{ports::Firewalls};
 use portcullis_domain::{GrantState, Policy, PortRule, Terms};
 use portcullis_simcloud::Faults;
 use portcullis_tests::{
