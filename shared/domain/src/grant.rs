@@ -104,10 +104,10 @@ impl Grant {
             GrantState::Closed
         } else if self.lease.is_over(now) {
             GrantState::Closing
-        } else if self.open_failed.is_some() {
-            GrantState::OpenFailed
         } else if self.opened_at.is_some() {
             GrantState::Open
+        } else if self.open_failed.is_some() {
+            GrantState::OpenFailed
         } else {
             GrantState::Approved
         }

@@ -299,8 +299,7 @@ impl Told {
             }),
             Fact::Opened { grant, door } => self.change(grant, |it| {
                 it.door = *door;
-                // What was open, and was kept shut by somebody for a while, is open again.
-                it.opened_at = it.opened_at.or(Some(entry.at));
+                it.opened_at = Some(entry.at);
                 it.open_failed = None;
             }),
             Fact::OpenFailed { grant, decided_by } => {

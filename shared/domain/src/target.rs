@@ -341,7 +341,7 @@ impl Target {
             self.look_again(seen.read_at);
         }
         // INVARIANT (the-read-back-decides): whatever a write's answer was.
-        if is_settled && self.grants.values().all(|it| it.open_failed.is_none()) {
+        if is_settled && self.grants.values().all(|it| it.open_failed.is_none() || it.opened_at.is_some()) {
             (self.misses, self.missed_at) = (0, None);
         } else if is_overtaken {
             self.look(now);
@@ -480,18 +480,15 @@ impl Target {
                     let late_ms = i64::try_from(late.as_millis()).unwrap_or(i64::MAX);
                     facts.push(Fact::Closed { grant, reason, late_ms });
                 }
-            } else if it.lease.is_live(now) {
+            } else if it.lease.is_live(now) && it.opened_at.is_none() {
                 if view.lets_in(&it.sources, admitted) {
-                    if it.opened_at.is_none() || it.open_failed.is_some() {
-                        it.opened_at = it.opened_at.or(Some(read_at));
-                        it.door = view.seen.doors.get(&it.gate).copied();
-                        it.open_failed = None;
-                        facts.push(Fact::Opened { grant, door: it.door });
-                    }
+                    it.opened_at = Some(read_at);
+                    it.door = view.seen.doors.get(&it.gate).copied();
+                    it.open_failed = None;
+                    facts.push(Fact::Opened { grant, door: it.door });
                 } else if let Some(decided_by) = view.why_not(it.gate, &it.sources, admitted)
                     && it.open_failed.as_ref() != Some(&decided_by)
                 {
-                    // Also of one that was open: what is said to be open is open.
                     it.open_failed = Some(decided_by.clone());
                     facts.push(Fact::OpenFailed { grant, decided_by });
                 }
