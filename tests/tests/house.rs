@@ -4,11 +4,12 @@ use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 
 /// Which packages of ours each package may see.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("portcullis-domain", &[]),
     ("portcullis-app", &["portcullis-domain"]),
     ("portcullis-http", &["portcullis-app", "portcullis-domain"]),
     ("portcullis-local", &["portcullis-app", "portcullis-domain"]),
+    ("portcullis-aws", &["portcullis-app", "portcullis-domain"]),
     // The simulator is what its own tests ask; its product never sees it.
     ("portcullis-azure", &["portcullis-app", "portcullis-domain"]),
     (
@@ -28,6 +29,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
         "portcullis-tests",
         &[
             "portcullis-app",
+            "portcullis-aws",
             "portcullis-azure",
             "portcullis-domain",
             "portcullis-http",

@@ -120,6 +120,12 @@ impl GrantId {
     pub fn derived(request: &RequestId, n: usize) -> Self {
         Self(format!("{request}-{n}"))
     }
+
+    /// The request that it was derived from, and which of its grants it is; none for a name of another making.
+    pub fn derivation(&self) -> Option<(RequestId, usize)> {
+        let (request, n) = self.0.rsplit_once('-')?;
+        Some((request.parse().ok()?, n.parse().ok()?))
+    }
 }
 
 impl Chain {
@@ -263,6 +269,13 @@ mod tests {
         {
             assert!(name.parse::<RuleName>().is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_grant_says_which_request_it_is_of() {
+        let request: RequestId = "a-request".parse().expect("valid");
+        assert_eq!(GrantId::derived(&request, 12).derivation(), Some((request, 12)));
+        assert_eq!("another".parse::<GrantId>().expect("valid").derivation(), None);
     }
 
     #[test]

@@ -101,7 +101,10 @@ pub enum RequestState {
 }
 
 impl RequestState {
-    /// In one word.
+    /// The words of all states.
+    pub const WORDS: [&str; 4] = ["pending", "approved", "rejected", "lapsed"];
+
+    /// In one word, of [`Self::WORDS`].
     pub fn word(&self) -> &'static str {
         match self {
             Self::Pending { .. } => "pending",

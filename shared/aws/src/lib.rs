@@ -1,0 +1,14 @@
+//! AWS: the table in DynamoDB, events on EventBridge, and who may call.
+//!
+//! One table holds everything; `store/items.rs` says where. Settings are arguments: the functions read them.
+
+mod bus;
+mod connector;
+mod settings;
+mod store;
+mod tokens;
+
+pub use bus::EventBus;
+pub use settings::{Cloud, Keys, NoSetting};
+pub use store::{Clock, DynamoStore, NotEntries, entries_of};
+pub use tokens::TokenBook;

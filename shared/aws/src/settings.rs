@@ -1,0 +1,148 @@
+//! Which AWS: where, as whom, and how patiently it is asked.
+
+use crate::connector::connector;
+use aws_credential_types::Credentials;
+use aws_sdk_dynamodb as dynamodb;
+use aws_sdk_eventbridge as eventbridge;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
+use std::{fmt, time::Duration};
+
+/// How long one try of a call may take.
+const ATTEMPT_MAX: Duration = Duration::from_secs(3);
+/// How long a call may take with all its tries: well within a worker's life.
+const CALL_MAX: Duration = Duration::from_secs(8);
+/// How often a call is tried.
+const ATTEMPTS_MAX: u32 = 4;
+/// How long it waits before the second try, at most; twice as long before each further one.
+const BACKOFF: Duration = Duration::from_millis(50);
+
+/// As whom AWS is asked.
+#[derive(Clone)]
+pub struct Keys {
+    /// The id of the access key.
+    pub id: String,
+    /// Its secret.
+    pub secret: String,
+    /// What temporary keys have besides.
+    pub session: Option<String>,
+}
+
+/// An account's AWS in one region, and one pool of connections to it.
+#[derive(Clone)]
+pub struct Cloud {
+    region: String,
+    keys: Keys,
+    endpoint: Option<String>,
+    http: SharedHttpClient,
+}
+
+/// A setting that is missing.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not set")]
+pub struct NoSetting(pub &'static str);
+
+impl Cloud {
+    /// As the environment of a Lambda function says it; `environment` gives a variable. `Err` names the one
+    /// that is missing.
+    pub fn of(environment: impl Fn(&str) -> Option<String>) -> Result<Self, NoSetting> {
+        let wanted = |name| environment(name).filter(|it| !it.is_empty()).ok_or(NoSetting(name));
+        let keys = Keys {
+            id: wanted("AWS_ACCESS_KEY_ID")?,
+            secret: wanted("AWS_SECRET_ACCESS_KEY")?,
+            session: environment("AWS_SESSION_TOKEN").filter(|it| !it.is_empty()),
+        };
+        let region = wanted("AWS_REGION").or_else(|_| wanted("AWS_DEFAULT_REGION"));
+        let endpoint = environment("AWS_ENDPOINT_URL").filter(|it| !it.is_empty());
+        Ok(Self::at(region.map_err(|_| NoSetting("AWS_REGION"))?, keys, endpoint))
+    }
+
+    /// In a region, by these keys; at `endpoint` where that is not AWS's own.
+    pub fn at(region: String, keys: Keys, endpoint: Option<String>) -> Self {
+        // The provider and its protocol versions are constants that agree: a test says so.
+        let http = connector().unwrap_or_else(|error| unreachable!("ring speaks TLS: {error}"));
+        Self { region, keys, endpoint, http }
+    }
+
+    /// A client of DynamoDB.
+    pub fn dynamodb(&self) -> dynamodb::Client {
+        let mut config = dynamodb::Config::builder()
+            .behavior_version(dynamodb::config::BehaviorVersion::latest())
+            .region(dynamodb::config::Region::new(self.region.clone()))
+            .credentials_provider(self.credentials())
+            .http_client(self.http.clone())
+            .retry_config(retries())
+            .timeout_config(timeouts());
+        config.set_endpoint_url(self.endpoint.clone());
+        dynamodb::Client::from_conf(config.build())
+    }
+
+    /// A client of EventBridge.
+    pub fn eventbridge(&self) -> eventbridge::Client {
+        let mut config = eventbridge::Config::builder()
+            .behavior_version(eventbridge::config::BehaviorVersion::latest())
+            .region(eventbridge::config::Region::new(self.region.clone()))
+            .credentials_provider(self.credentials())
+            .http_client(self.http.clone())
+            .retry_config(retries())
+            .timeout_config(timeouts());
+        config.set_endpoint_url(self.endpoint.clone());
+        eventbridge::Client::from_conf(config.build())
+    }
+
+    fn credentials(&self) -> Credentials {
+        let Keys { id, secret, session } = self.keys.clone();
+        // A function's keys outlive its process: Lambda makes a new one before they end.
+        Credentials::new(id, secret, session, None, "environment")
+    }
+}
+
+fn retries() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX).with_initial_backoff(BACKOFF)
+}
+
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_MAX).operation_timeout(CALL_MAX).build()
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Cloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { region, endpoint, .. } = self;
+        f.debug_struct("Cloud").field("region", region).field("endpoint", endpoint).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(set: &[(&str, &str)]) -> Result<Cloud, NoSetting> {
+        Cloud::of(|name| set.iter().find(|(it, _)| *it == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let keys = [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "hush")];
+        assert_eq!(of(&[]).expect_err("nothing is set").to_string(), "`AWS_ACCESS_KEY_ID` is not set");
+        assert_eq!(of(&keys).expect_err("no region").to_string(), "`AWS_REGION` is not set");
+        assert!(of(&[keys[0], keys[1], ("AWS_DEFAULT_REGION", "eu-central-1")]).is_ok());
+    }
+
+    #[test]
+    fn a_secret_is_never_printed() {
+        let cloud = of(&[
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "hush"),
+            ("AWS_SESSION_TOKEN", "hush"),
+            ("AWS_REGION", "eu-central-1"),
+        ]);
+        let cloud = cloud.expect("all is set");
+        assert!(!format!("{cloud:?} {:?}", cloud.keys).contains("hush"));
+    }
+}

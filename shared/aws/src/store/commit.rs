@@ -1,0 +1,334 @@
+//! One batch as one transaction: each change with its condition, all of them or none.
+
+use super::{
+    DynamoStore,
+    items::{
+        BODY, CHAINS, COMMIT, DUE_AT, DUE_SHARD, GRANTS_CLOSED, GRANTS_OPEN, HASH, Key, LENGTH, LIST,
+        LISTED_AT, PERSON, PK, SK, TARGET, VERSION, body, grants_of, moment, n, requests_in, requests_of, s,
+    },
+    told,
+};
+use aws_sdk_dynamodb::{
+    error::SdkError,
+    operation::transact_write_items::TransactWriteItemsError,
+    types::{
+        CancellationReason, Delete, Put, TransactWriteItem, Update,
+        builders::{PutBuilder, UpdateBuilder},
+    },
+};
+use data_encoding::BASE32_NOPAD;
+use jiff::Timestamp;
+use portcullis_app::{
+    Error,
+    ports::{Batch, Seen},
+};
+use portcullis_domain::{Chain, Entry, Fact, Grant, GrantId, Next, Request};
+use sha2::{Digest as _, Sha256};
+use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
+
+/// How many changes DynamoDB takes in one transaction. The largest request, of 40 gates on 20 targets, needs 83.
+const CHANGES_MAX: usize = 100;
+/// How long the JSON of one item of entries may get, in bytes: an item has at most 400 KB.
+const SEGMENT_MAX: usize = 128 * 1024;
+/// How often a transaction that met another one in flight is tried.
+const MEETINGS_MAX: u32 = 4;
+/// How long it waits before the second try; twice as long before each further one.
+const AFTER_MEETING: Duration = Duration::from_millis(20);
+
+const ABSENT: &str = "attribute_not_exists(pk)";
+const UNCHANGED: &str = "version = :seen";
+
+/// What a transaction is made of.
+#[derive(Debug)]
+pub struct Changes {
+    commit: String,
+    all: Vec<TransactWriteItem>,
+    /// An item that carries the name of the commit.
+    witness: Option<Key>,
+}
+
+impl DynamoStore {
+    pub(super) async fn write(&self, batch: &Batch) -> Result<(), Error> {
+        let mut changes = self.changes();
+        let now = (self.clock)();
+        for (next, seen) in &batch.targets {
+            changes.target(&self.table, next, *seen, now)?;
+        }
+        if let Some((request, seen)) = &batch.request {
+            changes.request(&self.table, request, *seen, now)?;
+        }
+        changes.rest(&self.table, &batch.rest)?;
+        self.transact(changes).await
+    }
+
+    /// An empty transaction, with a name that no other one has.
+    pub fn changes(&self) -> Changes {
+        const NAME_BYTES: usize = 20;
+        let number = self.commits.fetch_add(1, Ordering::Relaxed);
+        let digest = Sha256::digest(format!("{} {number}", self.writer));
+        let commit = BASE32_NOPAD.encode(&digest[..NAME_BYTES]).to_ascii_lowercase();
+        Changes { commit, all: vec![], witness: None }
+    }
+
+    /// Makes all of the changes, or none and says `Conflict`.
+    ///
+    /// A retry after an answer that was lost is no lost race: for ten minutes DynamoDB knows the transaction by its
+    /// token, and after that we know it by the name that it left in what it wrote.
+    pub async fn transact(&self, changes: Changes) -> Result<(), Error> {
+        let Changes { commit, all, witness } = changes;
+        if CHANGES_MAX < all.len() {
+            let source = format!("it has {} changes: at most {CHANGES_MAX}", all.len()).into();
+            return Err(Error::Broken { doing: "write a transaction", source });
+        }
+        let mut wait = AFTER_MEETING;
+        for _ in 0..MEETINGS_MAX {
+            let call = self.client.transact_write_items().set_transact_items(Some(all.clone()));
+            let Err(error) = call.client_request_token(&commit).send().await else { return Ok(()) };
+            match verdict(&error) {
+                Verdict::Conflict if self.was_written(witness.as_ref(), &commit).await? => return Ok(()),
+                Verdict::Conflict => return Err(Error::Conflict),
+                Verdict::Meeting => tokio::time::sleep(wait).await,
+                Verdict::Throttled => {
+                    return Err(Error::Unavailable { doing: WRITE, source: error.into() });
+                }
+                Verdict::Other => return Err(told(WRITE, error)),
+            }
+            wait *= 2;
+        }
+        Err(Error::Conflict)
+    }
+
+    async fn was_written(&self, witness: Option<&Key>, commit: &str) -> Result<bool, Error> {
+        let Some(key) = witness else { return Ok(false) };
+        let found = self.get(key).await?;
+        Ok(found.is_some_and(|it| it.get(COMMIT) == Some(&s(commit))))
+    }
+}
+
+const WRITE: &str = "write to the table";
+
+/// What a transaction failed of.
+enum Verdict {
+    /// A condition did not hold.
+    Conflict,
+    /// Another transaction was at one of the items.
+    Meeting,
+    /// The table is too busy.
+    Throttled,
+    /// Anything else.
+    Other,
+}
+
+fn verdict(error: &SdkError<TransactWriteItemsError>) -> Verdict {
+    let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
+    else {
+        let is_meeting = error
+            .as_service_error()
+            .is_some_and(TransactWriteItemsError::is_transaction_in_progress_exception);
+        return if is_meeting { Verdict::Meeting } else { Verdict::Other };
+    };
+    let has = |code| {
+        cancelled.cancellation_reasons().iter().filter_map(CancellationReason::code).any(|it| it == code)
+    };
+    if has("ConditionalCheckFailed") {
+        Verdict::Conflict
+    } else if has("TransactionConflict") {
+        Verdict::Meeting
+    } else if has("ThrottlingError") || has("ProvisionedThroughputExceeded") {
+        Verdict::Throttled
+    } else {
+        Verdict::Other
+    }
+}
+
+impl Changes {
+    /// A target, its grants and its entries.
+    fn target(&mut self, table: &str, next: &Next, seen: Seen, now: Timestamp) -> Result<(), Error> {
+        let Next { target, entries, grants } = next;
+        let key = Key::target(&target.id);
+        let mut put = put(table, &key)
+            .item(BODY, body(target)?)
+            .item(VERSION, n(seen.next().0))
+            .item(COMMIT, s(&self.commit));
+        if let Some(due_at) = target.due_at() {
+            put = put.item(DUE_SHARD, s(key.due_shard())).item(DUE_AT, s(moment(due_at)));
+        }
+        if seen == Seen::NEVER {
+            self.put(put.condition_expression(ABSENT))?;
+            self.put(self::put(table, &Key::listed_target(&target.id)))?;
+        } else {
+            self.put(put.condition_expression(UNCHANGED).expression_attribute_values(":seen", n(seen.0)))?;
+        }
+        self.witness.get_or_insert(key);
+        let approved: BTreeSet<&GrantId> = entries.iter().filter_map(approved).collect();
+        for grant in grants {
+            self.grant(table, grant, approved.contains(&grant.id), now)?;
+        }
+        self.entries(table, entries)
+    }
+
+    fn request(&mut self, table: &str, request: &Request, seen: Seen, now: Timestamp) -> Result<(), Error> {
+        let key = Key::request(&request.id);
+        let mut set =
+            "SET body = :body, version = :version, #commit = :commit, #list = :list, person = :person, \
+            listed_at = if_not_exists(listed_at, :listed_at)"
+                .to_owned();
+        let mut update = update(table, &key)
+            .expression_attribute_names("#commit", COMMIT)
+            .expression_attribute_names("#list", LIST)
+            .expression_attribute_values(":body", body(request)?)
+            .expression_attribute_values(":version", n(seen.next().0))
+            .expression_attribute_values(":commit", s(&self.commit))
+            .expression_attribute_values(":list", s(requests_in(request.state.word())))
+            .expression_attribute_values(":person", s(requests_of(&request.by)))
+            .expression_attribute_values(":listed_at", s(place(now, request.id.as_str())));
+        if let Some(due_at) = request.due_at() {
+            set.push_str(", due_shard = :due_shard, due_at = :due_at");
+            update = update
+                .expression_attribute_values(":due_shard", s(key.due_shard()))
+                .expression_attribute_values(":due_at", s(moment(due_at)));
+        } else {
+            set.push_str(" REMOVE due_shard, due_at");
+        }
+        update = if seen == Seen::NEVER {
+            update.condition_expression(ABSENT)
+        } else {
+            update.condition_expression(UNCHANGED).expression_attribute_values(":seen", n(seen.0))
+        };
+        self.witness.get_or_insert(key);
+        self.update(update.update_expression(set))
+    }
+
+    /// Until it is closed a grant is in its target, and its own item says only that there is one.
+    fn grant(&mut self, table: &str, grant: &Grant, is_new: bool, now: Timestamp) -> Result<(), Error> {
+        let Some(key) = Key::grant(&grant.id) else {
+            let source = format!("`{}` is not the name of a grant of a request", grant.id).into();
+            return Err(Error::Broken { doing: WRITE, source });
+        };
+        if is_new {
+            // INVARIANT (granted-once): its item stays for ever.
+            let mut put = put(table, &key)
+                .item(LIST, s(GRANTS_OPEN))
+                .item(LISTED_AT, s(place(now, grant.id.as_str())))
+                .item(TARGET, s(Key::target(&grant.target).pk))
+                .item(PERSON, s(grants_of(&grant.by)));
+            if grant.closed_at.is_some() {
+                put = put.item(BODY, body(grant)?).item(LIST, s(GRANTS_CLOSED));
+            }
+            return self.put(put.condition_expression(ABSENT));
+        }
+        if grant.closed_at.is_none() {
+            return Ok(());
+        }
+        let update = update(table, &key)
+            .update_expression("SET body = :body, #list = :list")
+            .expression_attribute_names("#list", LIST)
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":body", body(grant)?)
+            .expression_attribute_values(":list", s(GRANTS_CLOSED));
+        self.update(update)
+    }
+
+    /// Entries at the end of the chain of the rest, if that is where they follow.
+    pub fn rest(&mut self, table: &str, rest: &[Entry]) -> Result<(), Error> {
+        let (Some(first), Some(last)) = (rest.first(), rest.last()) else { return Ok(()) };
+        let key = Key::head();
+        let mut put = put(table, &key)
+            .item(LENGTH, n(last.n + 1))
+            .item(HASH, s(last.hash.to_string()))
+            .item(COMMIT, s(&self.commit));
+        put = if first.n == 0 {
+            put.condition_expression(ABSENT)
+        } else {
+            put.condition_expression("#length = :length AND #hash = :hash")
+                .expression_attribute_names("#length", LENGTH)
+                .expression_attribute_names("#hash", HASH)
+                .expression_attribute_values(":length", n(first.n))
+                .expression_attribute_values(":hash", s(first.prev.to_string()))
+        };
+        self.put(put)?;
+        self.witness.get_or_insert(key);
+        self.entries(table, rest)
+    }
+
+    /// The entries of one commit to one chain stand together: it is them that most is paid for.
+    fn entries(&mut self, table: &str, entries: &[Entry]) -> Result<(), Error> {
+        for segment in segments(entries)? {
+            let (Some(first), Some(last)) = (segment.first(), segment.last()) else { continue };
+            let mut put = put(table, &Key::entries(&first.chain, last.n)).item(BODY, body(&segment)?);
+            if first.n == 0 {
+                put = put.item(LIST, s(CHAINS)).item(LISTED_AT, s(first.chain.as_str()));
+            }
+            self.put(put.condition_expression(ABSENT))?;
+        }
+        Ok(())
+    }
+
+    pub fn put(&mut self, put: PutBuilder) -> Result<(), Error> {
+        let put = put.build().map_err(unbuilt)?;
+        self.all.push(TransactWriteItem::builder().put(put).build());
+        Ok(())
+    }
+
+    fn update(&mut self, update: UpdateBuilder) -> Result<(), Error> {
+        let update = update.build().map_err(unbuilt)?;
+        self.all.push(TransactWriteItem::builder().update(update).build());
+        Ok(())
+    }
+
+    pub fn delete(&mut self, table: &str, key: &Key) -> Result<(), Error> {
+        let delete = Delete::builder().table_name(table).key(PK, s(&key.pk)).key(SK, s(&key.sk));
+        let delete = delete.build().map_err(unbuilt)?;
+        self.all.push(TransactWriteItem::builder().delete(delete).build());
+        Ok(())
+    }
+
+    /// The name of the commit, and what carries it.
+    pub fn witnessed_by(&mut self, key: Key) -> String {
+        self.witness.get_or_insert(key);
+        self.commit.clone()
+    }
+}
+
+pub fn put(table: &str, key: &Key) -> PutBuilder {
+    Put::builder().table_name(table).item(PK, s(&key.pk)).item(SK, s(&key.sk))
+}
+
+fn update(table: &str, key: &Key) -> UpdateBuilder {
+    Update::builder().table_name(table).key(PK, s(&key.pk)).key(SK, s(&key.sk))
+}
+
+/// Where something stands in lists. No two stand in the same place.
+fn place(now: Timestamp, id: &str) -> String {
+    format!("{}#{id}", moment(now))
+}
+
+fn approved(entry: &Entry) -> Option<&GrantId> {
+    let Fact::Approved { grant, .. } = &entry.fact else { return None };
+    Some(&grant.id)
+}
+
+/// In as few parts as items hold.
+fn segments(entries: &[Entry]) -> Result<Vec<Vec<&Entry>>, Error> {
+    let mut segments: Vec<Vec<&Entry>> = vec![];
+    let (mut length, mut chain) = (0, None::<&Chain>);
+    for entry in entries {
+        let json = serde_json::to_vec(entry);
+        let json = json.map_err(|error| Error::Broken { doing: WRITE, source: error.into() })?;
+        match segments.last_mut() {
+            Some(segment) if length + json.len() <= SEGMENT_MAX && chain == Some(&entry.chain) => {
+                segment.push(entry);
+                length += json.len();
+            }
+            Some(_) | None => {
+                segments.push(vec![entry]);
+                (length, chain) = (json.len(), Some(&entry.chain));
+            }
+        }
+    }
+    Ok(segments)
+}
+
+fn unbuilt(error: aws_sdk_dynamodb::error::BuildError) -> Error {
+    Error::Broken { doing: WRITE, source: error.into() }
+}

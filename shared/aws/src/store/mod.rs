@@ -1,0 +1,329 @@
+//! The table in DynamoDB: one table, conditional transactions, a sparse index of what is due.
+//!
+//! Whatever is decided on is read strongly consistent. An index may be a moment behind: it says *what* is in a list,
+//! and the items themselves are then read as they were last committed.
+
+mod commit;
+pub(crate) mod items;
+mod lists;
+
+pub(crate) use commit::put;
+pub(crate) use items::Item;
+
+use aws_sdk_dynamodb::{
+    Client,
+    error::{ProvideErrorMetadata, SdkError},
+    types::{AttributeValue, KeysAndAttributes},
+};
+use futures_util::future::try_join_all;
+use items::{
+    BODY, BY_DUE, CHAINS, DUE_SHARDS, HASH, Key, LENGTH, LISTED, PK, SK, TARGET, VERSION, chain_pk, corrupt,
+    due_shard, moment, named, number, parse, s, text, whole,
+};
+use jiff::Timestamp;
+use lists::{Paging, Range, Walk};
+use portcullis_app::{
+    Error,
+    ports::{Batch, Due, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
+};
+use portcullis_domain::{Chain, Entry, Grant, GrantId, Hash, Head, Request, RequestId, Target, TargetId};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+/// Tells the time.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// How many items DynamoDB gives for one asking.
+const BATCH_MAX: usize = 100;
+/// How often it is asked again for those that it was too busy to give.
+const UNPROCESSED_MAX: u32 = 6;
+/// How long the first of these waits; twice as long before each further one.
+const AFTER_UNPROCESSED: Duration = Duration::from_millis(50);
+/// How often a grant is looked for that is being closed meanwhile.
+const GRANT_LOOKS_MAX: usize = 3;
+
+const READ: &str = "read the table";
+
+/// The table in DynamoDB.
+pub struct DynamoStore {
+    client: Client,
+    table: String,
+    /// Who writes: no two processes share it.
+    writer: String,
+    commits: AtomicU64,
+    clock: Clock,
+}
+
+impl DynamoStore {
+    /// The table of this name. `writer` must be a name that no other process ever has.
+    pub fn new(client: Client, table: impl Into<String>, writer: impl Into<String>, clock: Clock) -> Self {
+        let (table, writer) = (table.into(), writer.into());
+        Self { client, table, writer, commits: AtomicU64::new(0), clock }
+    }
+
+    /// Can it be read? `Unavailable` if not, `Broken` if it never will.
+    pub async fn probe(&self) -> Result<(), Error> {
+        self.rest().await.map(drop)
+    }
+
+    pub(crate) fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// Strongly consistent.
+    pub(crate) async fn get(&self, key: &Key) -> Result<Option<Item>, Error> {
+        let call = self.client.get_item().table_name(&self.table).consistent_read(true);
+        let call = call.key(PK, s(&key.pk)).key(SK, s(&key.sk));
+        Ok(call.send().await.map_err(|error| told(READ, error))?.item)
+    }
+
+    /// All of these that are there, strongly consistent, by their keys.
+    pub(crate) async fn get_all(&self, keys: &[Key]) -> Result<BTreeMap<Key, Item>, Error> {
+        let parts = try_join_all(keys.chunks(BATCH_MAX).map(|part| self.get_part(part))).await?;
+        let mut found = BTreeMap::new();
+        for item in parts.into_iter().flatten() {
+            found.insert(Key::of(&item)?, item);
+        }
+        Ok(found)
+    }
+
+    async fn get_part(&self, keys: &[Key]) -> Result<Vec<Item>, Error> {
+        let mut wanted = KeysAndAttributes::builder().consistent_read(true);
+        for key in keys {
+            wanted = wanted.keys(Item::from([(PK.to_owned(), s(&key.pk)), (SK.to_owned(), s(&key.sk))]));
+        }
+        let build =
+            |error: aws_sdk_dynamodb::error::BuildError| Error::Broken { doing: READ, source: error.into() };
+        let (mut wanted, mut found) = (wanted.build().map_err(build)?, vec![]);
+        let mut wait = AFTER_UNPROCESSED;
+        for _ in 0..UNPROCESSED_MAX {
+            let call = self.client.batch_get_item().request_items(&self.table, wanted);
+            let answer = call.send().await.map_err(|error| told(READ, error))?;
+            found.extend(answer.responses.into_iter().flatten().flat_map(|(_, items)| items));
+            match answer.unprocessed_keys.into_iter().flatten().next() {
+                Some((_, rest)) if !rest.keys().is_empty() => wanted = rest,
+                Some(_) | None => return Ok(found),
+            }
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+        }
+        let source = format!("it was too busy to give all items in {UNPROCESSED_MAX} tries").into();
+        Err(Error::Unavailable { doing: READ, source })
+    }
+
+    /// The grant that an item stands for: closed in itself, or live in its target.
+    fn grant_of(item: &Item, id: &GrantId, target: Option<&Item>) -> Result<Option<Grant>, Error> {
+        if item.contains_key(BODY) {
+            return parse(item).map(Some);
+        }
+        let Some(target) = target else { return Ok(None) };
+        Ok(parse::<Target>(target)?.grants().get(id).cloned())
+    }
+}
+
+impl Store for DynamoStore {
+    async fn target(&self, id: &TargetId) -> Result<Option<(Target, Seen)>, Error> {
+        let Some(item) = self.get(&Key::target(id)).await? else { return Ok(None) };
+        Ok(Some((parse(&item)?, Seen(whole(&item, VERSION)?))))
+    }
+
+    async fn request(&self, id: &RequestId) -> Result<Option<(Request, Seen)>, Error> {
+        let Some(item) = self.get(&Key::request(id)).await? else { return Ok(None) };
+        Ok(Some((parse(&item)?, Seen(whole(&item, VERSION)?))))
+    }
+
+    async fn grant(&self, id: &GrantId) -> Result<Option<Grant>, Error> {
+        let Some(key) = Key::grant(id) else { return Ok(None) };
+        for _ in 0..GRANT_LOOKS_MAX {
+            let Some(item) = self.get(&key).await? else { return Ok(None) };
+            let target = if item.contains_key(BODY) { None } else { self.get(&target_of(&item)?).await? };
+            // It may have been closed between the two looks.
+            if let Some(grant) = Self::grant_of(&item, id, target.as_ref())? {
+                return Ok(Some(grant));
+            }
+        }
+        let source = format!("`{}`, `{}` is neither closed nor in its target", key.pk, key.sk).into();
+        Err(Error::Broken { doing: READ, source })
+    }
+
+    async fn rest(&self) -> Result<Head, Error> {
+        let Some(item) = self.get(&Key::head()).await? else { return Ok(Head::default()) };
+        let hash = text(&item, HASH)?.to_owned();
+        let hash = Hash::try_from(hash).map_err(|error| corrupt(&item, &error))?;
+        Ok(Head { n: whole(&item, LENGTH)?, hash })
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), Error> {
+        self.write(&batch).await
+    }
+
+    async fn due(&self, now: Timestamp, at_most: usize) -> Result<Vec<Due>, Error> {
+        let until = moment(now);
+        let parts = (0..DUE_SHARDS).map(|shard| {
+            let range = Range { index: Some(BY_DUE), partition: due_shard(shard), is_newest_first: false };
+            let until = until.clone();
+            async move { self.keys(&range, ("#sk <= :place", Some(until)), at_most).await }
+        });
+        let mut due: Vec<(String, Item)> = try_join_all(parts).await?.into_iter().flatten().collect();
+        due.sort_by(|one, two| one.0.cmp(&two.0));
+        due.truncate(at_most);
+        let of = |(_, item): (String, Item)| {
+            let key = Key::of(&item)?;
+            Ok(if key.is_request() {
+                Due::Request(named(&item, key.name())?)
+            } else {
+                Due::Target(named(&item, key.name())?)
+            })
+        };
+        due.into_iter().map(of).collect()
+    }
+
+    async fn targets(&self, after: Option<&TargetId>, at_most: usize) -> Result<Vec<Target>, Error> {
+        let range = Range { index: None, partition: items::TARGETS.to_owned(), is_newest_first: false };
+        let after = ("#sk > :place", after.map(ToString::to_string));
+        let listed = self.keys(&range, after, at_most).await?;
+        let ids = listed.iter().map(|(id, item)| named::<TargetId>(item, id));
+        let keys = ids.map(|id| id.map(|id| Key::target(&id))).collect::<Result<Vec<_>, _>>()?;
+        let found = self.get_all(&keys).await?;
+        keys.iter().filter_map(|key| found.get(key)).map(parse).collect()
+    }
+
+    async fn chains(&self, after: Option<&Chain>, at_most: usize) -> Result<Vec<Chain>, Error> {
+        let range = Range { index: Some(LISTED), partition: CHAINS.to_owned(), is_newest_first: false };
+        let listed = self.keys(&range, ("#sk > :place", after.map(ToString::to_string)), at_most).await?;
+        listed.iter().map(|(name, item)| named(item, name)).collect()
+    }
+
+    async fn requests(&self, of: &RequestFilter, asked: &PageAsked) -> Result<Page<Request>, Error> {
+        let fits = |it: &Request| {
+            of.state.as_ref().is_none_or(|state| it.state.word() == state)
+                && of.by.as_ref().is_none_or(|by| it.by == *by)
+        };
+        let (walk, mut paging) = (Walk::requests(of), Paging::of(asked));
+        while let Some(keys) = self.part(&walk, &mut paging).await? {
+            let found = self.get_all(&keys).await?;
+            let loaded = keys.iter().map(|key| found.get(key).map(parse::<Request>).transpose());
+            let loaded = loaded.collect::<Result<Vec<_>, _>>()?;
+            paging.take(loaded.into_iter().map(|it| it.filter(&fits)));
+        }
+        Ok(paging.done())
+    }
+
+    async fn grants(&self, of: &GrantFilter, asked: &PageAsked) -> Result<Page<Grant>, Error> {
+        let fits = |it: &Grant| {
+            of.target.as_ref().is_none_or(|target| it.target == *target)
+                && of.request.as_ref().is_none_or(|request| it.request == *request)
+                && of.by.as_ref().is_none_or(|by| it.by == *by)
+                && !(of.unclosed && it.closed_at.is_some())
+        };
+        let (walk, mut paging) = (Walk::grants(of), Paging::of(asked));
+        while let Some(keys) = self.part(&walk, &mut paging).await? {
+            let loaded = self.grants_at(&keys).await?;
+            paging.take(loaded.into_iter().map(|it| it.filter(&fits)));
+        }
+        Ok(paging.done())
+    }
+
+    async fn entries(&self, chain: &Chain, from: u64, at_most: usize) -> Result<Vec<Entry>, Error> {
+        let mut listed: Vec<Entry> = vec![];
+        let mut from = from;
+        while listed.len() < at_most {
+            let call = self.client.query().table_name(&self.table).consistent_read(true);
+            let call = call
+                .key_condition_expression("#pk = :pk AND #sk >= :from")
+                .expression_attribute_names("#pk", PK)
+                .expression_attribute_names("#sk", SK)
+                .expression_attribute_values(":pk", s(chain_pk(chain)))
+                .expression_attribute_values(":from", s(number(from)));
+            let limit = i32::try_from(at_most - listed.len()).unwrap_or(i32::MAX);
+            let answer = call.limit(limit).send().await.map_err(|error| told(READ, error))?;
+            let found = answer.items();
+            for item in found {
+                listed.extend(parse::<Vec<Entry>>(item)?.into_iter().filter(|it| from <= it.n));
+            }
+            match listed.last() {
+                Some(last) if !found.is_empty() => from = last.n + 1,
+                Some(_) | None => break,
+            }
+        }
+        listed.truncate(at_most);
+        Ok(listed)
+    }
+}
+
+impl DynamoStore {
+    /// Grants by the keys of their items; none for one that is not there any more, which cannot be.
+    async fn grants_at(&self, keys: &[Key]) -> Result<Vec<Option<Grant>>, Error> {
+        let found = self.get_all(keys).await?;
+        let live = found.values().filter(|it| !it.contains_key(BODY)).map(target_of);
+        let mut targets = live.collect::<Result<Vec<Key>, _>>()?;
+        targets.sort();
+        targets.dedup();
+        let targets = self.get_all(&targets).await?;
+        let mut grants = vec![];
+        for key in keys {
+            let Some(item) = found.get(key) else {
+                grants.push(None);
+                continue;
+            };
+            let id: GrantId = key.grant_id(item)?;
+            let target = if item.contains_key(BODY) { None } else { targets.get(&target_of(item)?) };
+            grants.push(match Self::grant_of(item, &id, target)? {
+                Some(grant) => Some(grant),
+                None => self.grant(&id).await?,
+            });
+        }
+        Ok(grants)
+    }
+}
+
+/// Where the target of a grant stands.
+fn target_of(grant: &Item) -> Result<Key, Error> {
+    let id = text(grant, TARGET)?.split_once('#').map_or("", |(_, id)| id);
+    Ok(Key::target(&named(grant, id)?))
+}
+
+/// The entries in an item of the table's stream; none if it holds something else.
+pub fn entries_of(pk: &str, body: &AttributeValue) -> Result<Vec<Entry>, NotEntries> {
+    if !pk.starts_with("J#") {
+        return Ok(vec![]);
+    }
+    let item = Item::from([(PK.to_owned(), s(pk)), (BODY.to_owned(), body.clone())]);
+    parse(&item).map_err(|error| NotEntries(error.full()))
+}
+
+/// A journal's item that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotEntries(String);
+
+/// What a failed call means for whoever asked.
+pub(crate) fn told<E>(doing: &'static str, error: SdkError<E>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    const OURS: [&str; 7] = [
+        "AccessDeniedException",
+        "IdempotentParameterMismatchException",
+        "InvalidSignatureException",
+        "MissingAuthenticationTokenException",
+        "ResourceNotFoundException",
+        "UnrecognizedClientException",
+        "ValidationException",
+    ];
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
+    let is_ours = code.is_some_and(|code| OURS.contains(&code));
+    let is_ours = is_ours || matches!(error, SdkError::ConstructionFailure(_));
+    let source = Box::new(error);
+    if is_ours { Error::Broken { doing, source } } else { Error::Unavailable { doing, source } }
+}
+
+impl fmt::Debug for DynamoStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DynamoStore").field("table", &self.table).finish_non_exhaustive()
+    }
+}

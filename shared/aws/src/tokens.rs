@@ -1,0 +1,136 @@
+//! Bearer tokens in the table: shown once, stored as a digest.
+
+use crate::store::{
+    DynamoStore, Item,
+    items::{COMMIT, Key, LIST, LISTED_AT, MADE_AT, TOKEN, TOKENS, named, s, text},
+    put,
+};
+use aws_sdk_dynamodb::types::builders::PutBuilder;
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use jiff::Timestamp;
+use portcullis_app::{Error, ports::Store};
+use portcullis_domain::{Chain, Fact, Person};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+/// What every token begins with, for those who search for leaked secrets.
+const PREFIX: &str = "pct_";
+/// How often a change of a token may lose to other writers.
+const CONFLICTS_MAX: usize = 100;
+/// How many tokens are listed.
+const TOKENS_MAX: usize = 10_000;
+
+/// Who may call with what: one token per person.
+#[derive(Debug)]
+pub struct TokenBook {
+    store: Arc<DynamoStore>,
+}
+
+impl TokenBook {
+    /// The tokens of a table.
+    pub fn of(store: &Arc<DynamoStore>) -> Self {
+        Self { store: Arc::clone(store) }
+    }
+
+    /// Whose token it is. It is looked up by its digest: whoever could time the search would learn digests, of which
+    /// none tells a token. The table is asked each time: what was revoked is revoked at once.
+    pub async fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error> {
+        let Some(item) = self.store.get(&Key::token(&digest(bearer))).await? else { return Ok(None) };
+        named(&item, text(&item, TOKEN)?).map(Some)
+    }
+
+    /// Makes a token out of 32 random bytes, in place of the one that the person had. It is told here and never
+    /// again.
+    pub async fn issue(
+        &self,
+        person: &Person,
+        by: &Person,
+        secret: [u8; 32],
+        now: Timestamp,
+    ) -> Result<String, Error> {
+        let bearer = format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&secret));
+        let fact = Fact::TokenMade { person: person.clone(), by: by.clone() };
+        self.replace(person, Some(&digest(&bearer)), fact, now).await?;
+        Ok(bearer)
+    }
+
+    /// Takes a person's token away, at once. `NotFound` if they have none.
+    pub async fn revoke(&self, person: &Person, by: &Person, now: Timestamp) -> Result<(), Error> {
+        let fact = Fact::TokenRevoked { person: person.clone(), by: by.clone() };
+        self.replace(person, None, fact, now).await
+    }
+
+    /// Who has a token, and since when.
+    pub async fn list(&self) -> Result<Vec<(Person, Timestamp)>, Error> {
+        let keys = self.store.listed(TOKENS, TOKENS_MAX).await?;
+        let items = self.store.get_all(&keys).await?;
+        let of = |(key, item): (Key, Item)| {
+            let made_at = text(&item, MADE_AT)?.parse();
+            let made_at = made_at.map_err(|error: jiff::Error| Error::Broken {
+                doing: "read the tokens",
+                source: error.into(),
+            })?;
+            Ok((named(&item, key.name())?, made_at))
+        };
+        items.into_iter().map(of).collect()
+    }
+
+    /// INVARIANT (nothing-unrecorded): a token and its entry are written together.
+    async fn replace(
+        &self,
+        person: &Person,
+        digest: Option<&str>,
+        fact: Fact,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let (key, table) = (Key::token_of(person), self.store.table());
+        for _ in 0..CONFLICTS_MAX {
+            let before = self.store.get(&key).await?;
+            let before = before.as_ref().map(|it| text(it, TOKEN)).transpose()?;
+            if before.is_none() && digest.is_none() {
+                return Err(Error::NotFound { what: "token of", name: person.to_string() });
+            }
+            let mut changes = self.store.changes();
+            if let Some(before) = before {
+                changes.delete(table, &Key::token(before))?;
+            }
+            match digest {
+                Some(digest) => {
+                    let commit = changes.witnessed_by(key.clone());
+                    let of_person = put(table, &key)
+                        .item(TOKEN, s(digest))
+                        .item(MADE_AT, s(now.to_string()))
+                        .item(COMMIT, s(commit))
+                        .item(LIST, s(TOKENS))
+                        .item(LISTED_AT, s(person.as_str()));
+                    changes.put(put(table, &Key::token(digest)).item(TOKEN, s(person.as_str())))?;
+                    changes.put(unchanged(of_person, before))?;
+                }
+                None => changes.delete(table, &key)?,
+            }
+            let (_, rest) = self.store.rest().await?.append(&Chain::rest(), now, [fact.clone()]);
+            changes.rest(table, &rest)?;
+            match self.store.transact(changes).await {
+                Err(Error::Conflict) => {}
+                outcome => return outcome,
+            }
+        }
+        Err(Error::Conflict)
+    }
+}
+
+/// The secret has 256 random bits, so a plain digest of it tells nothing.
+fn digest(bearer: &str) -> String {
+    HEXLOWER.encode(&Sha256::digest(bearer))
+}
+
+/// Only if the person has the token that was seen, or still none.
+fn unchanged(put: PutBuilder, before: Option<&str>) -> PutBuilder {
+    match before {
+        None => put.condition_expression("attribute_not_exists(pk)"),
+        Some(before) => put
+            .condition_expression("#token = :before")
+            .expression_attribute_names("#token", TOKEN)
+            .expression_attribute_values(":before", s(before)),
+    }
+}
