@@ -1,14 +1,16 @@
-//! AWS: the table in DynamoDB, events on EventBridge, and who may call.
+//! AWS: the table in DynamoDB, events on EventBridge, who may call, and who we are to Azure.
 //!
 //! One table holds everything; `store/items.rs` says where. Settings are arguments: the functions read them.
 
 mod bus;
 mod connector;
+mod federation;
 mod settings;
 mod store;
 mod tokens;
 
 pub use bus::EventBus;
+pub use federation::Federation;
 pub use settings::{Cloud, Keys, NoSetting};
 pub use store::{Clock, DynamoStore, NotEntries, entries_of};
 pub use tokens::TokenBook;

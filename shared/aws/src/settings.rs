@@ -4,6 +4,8 @@ use crate::connector::connector;
 use aws_credential_types::Credentials;
 use aws_sdk_dynamodb as dynamodb;
 use aws_sdk_eventbridge as eventbridge;
+use aws_sdk_s3 as s3;
+use aws_sdk_sts as sts;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 use std::{fmt, time::Duration};
@@ -37,6 +39,21 @@ pub struct Cloud {
     http: SharedHttpClient,
 }
 
+/// Every service has a configuration of its own, and all of them are alike.
+macro_rules! configured {
+    ($cloud:ident, $service:ident) => {{
+        let mut config = $service::Config::builder()
+            .behavior_version($service::config::BehaviorVersion::latest())
+            .region($service::config::Region::new($cloud.region.clone()))
+            .credentials_provider($cloud.credentials())
+            .http_client($cloud.http.clone())
+            .retry_config(retries())
+            .timeout_config(timeouts());
+        config.set_endpoint_url($cloud.endpoint.clone());
+        config
+    }};
+}
+
 /// A setting that is missing.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not set")]
@@ -66,28 +83,24 @@ impl Cloud {
 
     /// A client of DynamoDB.
     pub fn dynamodb(&self) -> dynamodb::Client {
-        let mut config = dynamodb::Config::builder()
-            .behavior_version(dynamodb::config::BehaviorVersion::latest())
-            .region(dynamodb::config::Region::new(self.region.clone()))
-            .credentials_provider(self.credentials())
-            .http_client(self.http.clone())
-            .retry_config(retries())
-            .timeout_config(timeouts());
-        config.set_endpoint_url(self.endpoint.clone());
-        dynamodb::Client::from_conf(config.build())
+        dynamodb::Client::from_conf(configured!(self, dynamodb).build())
     }
 
     /// A client of EventBridge.
     pub fn eventbridge(&self) -> eventbridge::Client {
-        let mut config = eventbridge::Config::builder()
-            .behavior_version(eventbridge::config::BehaviorVersion::latest())
-            .region(eventbridge::config::Region::new(self.region.clone()))
-            .credentials_provider(self.credentials())
-            .http_client(self.http.clone())
-            .retry_config(retries())
-            .timeout_config(timeouts());
-        config.set_endpoint_url(self.endpoint.clone());
-        eventbridge::Client::from_conf(config.build())
+        eventbridge::Client::from_conf(configured!(self, eventbridge).build())
+    }
+
+    /// A client of S3.
+    pub fn s3(&self) -> s3::Client {
+        // An emulator has one host for all buckets.
+        let is_emulated = self.endpoint.is_some();
+        s3::Client::from_conf(configured!(self, s3).force_path_style(is_emulated).build())
+    }
+
+    /// A client of the security token service of this region: the global one gives no web identity.
+    pub fn sts(&self) -> sts::Client {
+        sts::Client::from_conf(configured!(self, sts).build())
     }
 
     fn credentials(&self) -> Credentials {

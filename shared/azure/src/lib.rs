@@ -6,6 +6,7 @@
 mod adopt;
 mod answer;
 mod arm;
+mod assertion;
 mod azure;
 mod checkup;
 mod endpoint;
@@ -25,6 +26,7 @@ mod transport;
 mod turns;
 mod write;
 
+pub use assertion::AskedAssertion;
 pub use arm::{Arm, Condition, Found, Judge, Vitals};
 pub use azure::{Azure, Bounds, Clock};
 pub use azure_core::credentials::Secret;
