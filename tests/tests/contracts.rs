@@ -35,7 +35,7 @@ macro_rules! every_contract_of_a_store {
     ($($on:ident),*) => {
         $(every_contract! { $on: store {
             what_is_committed_is_loaded, a_conflict_leaves_no_trace, one_of_many_writers_wins, granted_once,
-            the_rest_is_one_chain, due_follows_every_commit, targets_are_listed_in_parts,
+            the_rest_is_one_chain, due_follows_every_commit, what_comes_due_has_its_time, targets_are_listed_in_parts,
             chains_are_listed_in_parts,
             requests_are_listed_newest_first, grants_are_listed_newest_first,
         } })*

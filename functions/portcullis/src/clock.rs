@@ -1,9 +1,10 @@
-//! The clock that closes: sleeps until something is due, and settles it then.
+//! The clock on the wall, and who lives by it.
 
-use crate::{alarm::Alarm, site::LocalSite};
+use crate::{alarm, site::LocalSite};
+use futures_util::stream;
 use jiff::Timestamp;
-use portcullis_app::{Error, expire, reconcile};
-use portcullis_domain::{ClaimToken, WORKER_LIFE};
+use portcullis_app::{Error, hold, live, ports::Clock, reconcile};
+use portcullis_domain::ClaimToken;
 use std::{
     sync::{
         Arc,
@@ -11,60 +12,33 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{
-    sync::{Semaphore, broadcast::error::RecvError},
-    task::JoinHandle,
-    time,
-};
+use tokio::{sync::broadcast::error::RecvError, time};
 
-/// How many workers may be at it: one that hangs on a firewall must not hold up the others.
-const WORKERS_MAX: usize = 8;
-/// How long a worker has to claim what is due, before the next one looks for what is still due.
-const HEAD_START: Duration = Duration::from_millis(250);
-/// How long the clock rests after a failure of its own.
-const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// This machine's.
+#[derive(Debug)]
+struct WallClock;
 
-/// Settles what is due, when it is due, until dropped.
-///
-/// INVARIANT (the-clock-closes): it wakes at the next due time of the table; a commit only makes it
-/// look at that time again.
-pub async fn run(site: Arc<LocalSite>) -> Result<(), Error> {
-    let broken = |source: std::io::Error| Error::Broken { doing: "set an alarm", source: source.into() };
-    let mut alarm = Alarm::new().map_err(broken)?;
-    let mut committed = site.store.subscribe();
-    let workers = Arc::new(Semaphore::new(WORKERS_MAX));
-    loop {
-        let due_at = match site.store.next_due() {
-            Ok(due_at) => due_at,
-            Err(error) => {
-                tracing::error!(error = error.full(), "The clock cannot see what is due");
-                time::sleep(AFTER_FAILURE).await;
-                continue;
-            }
-        };
-        if due_at.is_none_or(|due_at| Timestamp::now() < due_at) {
-            tokio::select! {
-                woken = alarm.wait_until(due_at) => woken.map_err(broken)?,
-                heard = committed.recv() => match heard {
-                    Ok(_) | Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return Ok(()),
-                },
-            }
-            continue;
-        }
-        let Ok(permit) = Arc::clone(&workers).acquire_owned().await else { return Ok(()) };
-        let site = Arc::clone(&site);
-        let mut worker: JoinHandle<bool> = tokio::spawn(async move {
-            let settled =
-                work("expire", expire(&*site.store, &site.outside, &token(), Timestamp::now())).await;
-            drop(permit);
-            settled
-        });
-        // Its targets have their own times for the next try; this is for a store that does not answer.
-        if let Ok(Ok(false) | Err(_)) = time::timeout(HEAD_START, &mut worker).await {
-            time::sleep(AFTER_FAILURE).await;
-        }
+impl Clock for WallClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
     }
+
+    async fn sleep_until(&self, at: Timestamp) -> Result<(), Error> {
+        if at <= self.now() {
+            return Ok(());
+        }
+        let broken = |source: std::io::Error| Error::Broken { doing: "set an alarm", source: source.into() };
+        alarm::wait_until(at).await.map_err(broken)
+    }
+}
+
+/// Settles what is due, when it is due, until dropped. A commit makes it look again.
+pub async fn run(site: Arc<LocalSite>) -> Result<(), Error> {
+    let nudges = stream::unfold(site.store.subscribe(), async |mut committed| match committed.recv().await {
+        Ok(_) | Err(RecvError::Lagged(_)) => Some(((), committed)),
+        Err(RecvError::Closed) => None,
+    });
+    hold(&*site.store, &site.outside, &WallClock, token, nudges, None).await.map(drop)
 }
 
 /// Settles everything, now and then, until dropped.
@@ -81,38 +55,9 @@ pub async fn backstop(site: Arc<LocalSite>, every: Duration) {
 
 /// Brings every firewall to what the table says; says whether that went well.
 pub async fn settle_everything(site: &LocalSite) -> bool {
-    work("reconcile", reconcile(&*site.store, &site.outside, &token(), Timestamp::now())).await
-}
-
-/// INVARIANT (a-claim-outlives-its-worker): no worker lives longer; it dies at whatever it waits for.
-async fn work(what: &'static str, work: impl Future<Output = Result<(), Error>>) -> bool {
-    let life = Duration::try_from(WORKER_LIFE).unwrap_or(Duration::MAX);
-    match time::timeout(life, work).await {
-        Ok(Ok(())) => true,
-        Ok(Err(error @ Error::Broken { .. })) => {
-            tracing::error!(
-                what,
-                error = error.full(),
-                "Some targets cannot be settled until somebody looks"
-            );
-            false
-        }
-        Ok(Err(
-            error
-            @ (Error::Refused(_) | Error::NotFound { .. } | Error::Conflict | Error::Unavailable { .. }),
-        )) => {
-            tracing::warn!(
-                what,
-                error = error.full(),
-                "Some targets could not be settled, and are tried again"
-            );
-            false
-        }
-        Err(_) => {
-            tracing::warn!(what, "A worker outlived its time and was stopped; its targets are tried again");
-            false
-        }
-    }
+    let (token, now) = (token(), Timestamp::now());
+    let work = reconcile(&*site.store, &site.outside, &token, now);
+    live("reconcile", &WallClock, now, work).await.is_ok()
 }
 
 /// No two workers of any two runs of this program on the same data share one.

@@ -31,9 +31,16 @@ pub trait Store: Send + Sync {
     /// An item that was written has the version [`Seen::next`].
     fn commit(&self, batch: Batch) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// At most `at_most` things that are due at `now`, from an index and never by a scan, longest due
-    /// first.
-    fn due(&self, now: Timestamp, at_most: usize) -> impl Future<Output = Result<Vec<Due>, Error>> + Send;
+    /// At most `at_most` things that are due by `until`, each with its due time, longest due first; from an
+    /// index and never by a scan.
+    ///
+    /// The index may be a moment behind the table, either way: what was just committed may be missing, and
+    /// what was just done may still be in it. Whoever hangs on it looks again.
+    fn due(
+        &self,
+        until: Timestamp,
+        at_most: usize,
+    ) -> impl Future<Output = Result<Vec<(Timestamp, Due)>, Error>> + Send;
 
     /// Targets that were ever guarded, by id, after `after`.
     fn targets(
@@ -290,6 +297,16 @@ pub trait Checkup: Send + Sync {
     fn checkup(&self) -> impl Future<Output = Vec<Finding>> + Send {
         async { vec![] }
     }
+}
+
+/// What time it is, and waiting for a time.
+pub trait Clock: Send + Sync {
+    /// The time of day.
+    fn now(&self) -> Timestamp;
+
+    /// Waits until [`Self::now`] is `at` or later, also if the machine is asleep meanwhile; not at all for what
+    /// is over. May wake early, as when somebody set the clock: whoever needs to know looks at it.
+    fn sleep_until(&self, at: Timestamp) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 /// Where events go.

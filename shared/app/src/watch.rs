@@ -28,6 +28,17 @@ pub async fn expire(
     now: Timestamp,
 ) -> Result<(), Error> {
     let due = store.due(now, DUE_MAX).await?;
+    take_on(store, firewalls, due.into_iter().map(|(_, due)| due).collect(), token, now).await
+}
+
+/// Does what is due, all of it at once.
+pub(crate) async fn take_on(
+    store: &impl Store,
+    firewalls: &impl Firewalls,
+    due: Vec<Due>,
+    token: &ClaimToken,
+    now: Timestamp,
+) -> Result<(), Error> {
     each(due, |due| async move {
         match due {
             Due::Target(id) => settle(store, firewalls, &id, token, now).await,

@@ -2,6 +2,7 @@
 
 use crate::given::{self, at, guarded, named};
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use portcullis_app::{
     Error,
     ports::{Batch, Due, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
@@ -101,32 +102,41 @@ pub async fn the_rest_is_one_chain(store: &impl Store) {
 
 /// What is due is what its own due time says, longest due first, and moves with every commit.
 pub async fn due_follows_every_commit(store: &impl Store) {
+    let due = async |until: Timestamp, at_most: usize| {
+        none(store.due(until, at_most).await).into_iter().map(|(_, due)| due).collect::<Vec<_>>()
+    };
     for (n, name) in ["vm-1", "vm-2", "vm-3"].into_iter().enumerate() {
         let when = at(30 - 10 * i64::try_from(n).expect("small"));
         done(store.commit(Batch::of(guarded(name, when), Seen::NEVER)).await);
     }
     let target = |name: &str| Due::Target(named(name));
-    assert_eq!(none(store.due(at(5), 10).await), vec![], "nothing is due before its time");
-    assert_eq!(none(store.due(at(20), 10).await), [target("vm-3"), target("vm-2")]);
-    assert_eq!(
-        none(store.due(at(99), 2).await),
-        [target("vm-3"), target("vm-2")],
-        "at most as many as asked for"
-    );
+    assert_eq!(due(at(5), 10).await, vec![], "nothing is due before its time");
+    assert_eq!(due(at(20), 10).await, [target("vm-3"), target("vm-2")]);
+    assert_eq!(due(at(99), 2).await, [target("vm-3"), target("vm-2")], "at most as many as asked for");
     let (loaded, seen) = none(store.target(&named("vm-3")).await).expect("stored");
     done(store.commit(Batch::of(loaded.claim(&token(), at(40)), seen)).await);
-    assert_eq!(
-        none(store.due(at(40), 10).await),
-        [target("vm-2"), target("vm-1")],
-        "a claim is due at its end"
-    );
-    assert!(none(store.due(at(70), 10).await).contains(&target("vm-3")));
+    assert_eq!(due(at(40), 10).await, [target("vm-2"), target("vm-1")], "a claim is due at its end");
+    assert!(due(at(70), 10).await.contains(&target("vm-3")));
     let pending = pending("a", 50);
     done(store.commit(Batch { request: Some((pending.clone(), Seen::NEVER)), ..Batch::default() }).await);
-    assert_eq!(none(store.due(at(50), 10).await).last(), Some(&Due::Request(pending.id.clone())));
+    assert_eq!(due(at(50), 10).await.last(), Some(&Due::Request(pending.id.clone())));
     let lapsed = pending.into_state(RequestState::Lapsed { at: at(50) });
     done(store.commit(Batch { request: Some((lapsed, Seen(1))), ..Batch::default() }).await);
-    assert_eq!(none(store.due(at(69), 10).await).len(), 2, "what is decided is not due");
+    assert_eq!(due(at(69), 10).await.len(), 2, "what is decided is not due");
+}
+
+/// What is yet to come is shown with its time, so that one can wait for it.
+pub async fn what_comes_due_has_its_time(store: &impl Store) {
+    for (name, when) in [("vm-1", at(30)), ("vm-2", at(20))] {
+        done(store.commit(Batch::of(guarded(name, when), Seen::NEVER)).await);
+    }
+    let pending = pending("a", 25);
+    done(store.commit(Batch { request: Some((pending.clone(), Seen::NEVER)), ..Batch::default() }).await);
+    let target = |name: &str| Due::Target(named(name));
+    let all = [(at(20), target("vm-2")), (at(25), Due::Request(pending.id)), (at(30), target("vm-1"))];
+    assert_eq!(none(store.due(at(99), 10).await), all);
+    assert_eq!(none(store.due(at(25), 10).await), all[..2], "its own time is in time");
+    assert_eq!(none(store.due(Timestamp::MAX, 1).await), all[..1], "the next one");
 }
 
 /// Targets are listed by id, a part at a time, each once.

@@ -2,23 +2,30 @@
 
 use super::{
     Ending, Plot,
-    clock::{NEVER, ms},
+    clock::{NEVER, ms, stamp},
     log::Actor,
     outside::Outside,
     world::{Job, Life, STORY_ENDS_MS, World},
 };
-use portcullis_app::{self as app, Error};
+use futures_util::stream;
+use portcullis_app::{self as app, Error, ports::Clock as _};
 use portcullis_domain::{ClaimToken, WORKER_LIFE};
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, Wake, Waker},
 };
 
 /// How often the platform asks whether anything is due.
 const TICK_MS: i64 = 1_000;
+
+/// How many workers of its own one invocation may begin.
+pub(super) const CLAIMS_MAX: u64 = 50;
 
 type Work = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
@@ -81,7 +88,7 @@ impl Executor {
                 drop(world);
             } else {
                 tick += TICK_MS;
-                job = world.is_anything_due().then_some(Job::Expire);
+                job = world.is_anything_due_by(tick).then_some(Job::Expire { until: tick });
                 drop(world);
             }
             if let Some(job) = job {
@@ -142,10 +149,17 @@ impl Executor {
 
 async fn run(outside: Outside, job: Job) -> Result<(), Error> {
     let (o, now) = (&outside, outside.now());
-    let token: ClaimToken = format!("w{}", outside.worker).parse().expect("a token");
+    let token = claim(outside.worker, 0);
     match job {
         Job::Settle(id) => app::settle(o, o, &id, &token, now).await,
-        Job::Expire => app::expire(o, o, &token, now).await,
+        Job::Expire { until } => {
+            // Each of its workers claims by a name of its own.
+            let begun = AtomicU64::new(0);
+            let token = || claim(outside.worker, begun.fetch_add(1, Ordering::Relaxed));
+            let until = stamp(until + outside.skew);
+            let held = app::hold(o, o, o, token, stream::pending(), Some(until)).await?;
+            held.failure.map_or(Ok(()), Err)
+        }
         Job::Reconcile => app::reconcile(o, o, &token, now).await,
         Job::Wish(wish) => wish.utter(o, now).await,
         Job::Verify => {
@@ -160,6 +174,12 @@ async fn run(outside: Outside, job: Job) -> Result<(), Error> {
     }
 }
 
+/// What a worker claims by. One that is in fact several has several.
+pub(super) fn claim(worker: u64, n: u64) -> ClaimToken {
+    assert!(n < CLAIMS_MAX, "w{worker} claims without end");
+    format!("w{worker}.{n}").parse().expect("a token")
+}
+
 impl Wake for Alarm {
     fn wake(self: Arc<Self>) {
         lock(&self.ready).push_back(self.worker);
@@ -170,7 +190,7 @@ impl fmt::Display for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Settle(id) => write!(f, "settle {id}"),
-            Self::Expire => f.write_str("expire"),
+            Self::Expire { until } => write!(f, "expire until {until} ms"),
             Self::Reconcile => f.write_str("reconcile"),
             Self::Verify => f.write_str("verify"),
             Self::Wish(wish) => write!(f, "{wish}"),

@@ -10,7 +10,7 @@ use super::{
 };
 use portcullis_app::{
     Error,
-    ports::{Firewalls, Inventory, Machine, Machines, Os, OurRule},
+    ports::{Clock as _, Firewalls, Inventory, Machine, Machines, Os, OurRule},
 };
 use portcullis_domain::{Change, Firewall, FirewallId, LOOK_AGAIN, Snapshot, TargetId};
 

@@ -1,8 +1,8 @@
 //! One worker's way to the world: calls take time, and get lost on the way there or back.
 
-use super::{executor::lock, faults::Lost, log::Actor, world::World};
+use super::{clock::world_ms, executor::lock, faults::Lost, log::Actor, world::World};
 use jiff::Timestamp;
-use portcullis_app::Error;
+use portcullis_app::{Error, ports::Clock};
 use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
@@ -47,12 +47,19 @@ impl Outside {
         lock(&self.world)
     }
 
-    pub(super) fn now(&self) -> Timestamp {
+    pub(super) fn actor(&self) -> Actor {
+        Actor::Worker(self.worker)
+    }
+}
+
+impl Clock for Outside {
+    fn now(&self) -> Timestamp {
         self.world().time.clock(self.skew)
     }
 
-    pub(super) fn actor(&self) -> Actor {
-        Actor::Worker(self.worker)
+    async fn sleep_until(&self, at: Timestamp) -> Result<(), Error> {
+        Pause { outside: self, until: world_ms(at).saturating_sub(self.skew) }.await;
+        Ok(())
     }
 }
 

@@ -211,10 +211,10 @@ impl Store for Outside {
         self.call(|world| world.commit(self, batch)).await
     }
 
-    async fn due(&self, now: Timestamp, at_most: usize) -> Result<Vec<Due>, Error> {
+    async fn due(&self, until: Timestamp, at_most: usize) -> Result<Vec<(Timestamp, Due)>, Error> {
         self.call(|world| {
-            let due = world.table.due.iter().take_while(|(at, _)| *at <= now);
-            Ok(due.take(at_most).map(|(_, due)| due.clone()).collect())
+            let due = world.table.due.iter().take_while(|(at, _)| *at <= until);
+            Ok(due.take(at_most).cloned().collect())
         })
         .await
     }

@@ -3,7 +3,7 @@
 use super::{
     Plot, Weather,
     actors::{self, Wish},
-    clock::{Event, NEVER, Outage, Timeline, ms},
+    clock::{Event, NEVER, Outage, Timeline, ms, stamp},
     cloud::Cloud,
     dice::Dice,
     faults::{Faults, LONG_MS, Lost, Once, SLOW_MS, STORM_ENDS_MS},
@@ -32,7 +32,10 @@ const CALLS: u64 = 400;
 #[derive(Debug, Clone)]
 pub(super) enum Job {
     Settle(TargetId),
-    Expire,
+    /// What is due until then, in milliseconds.
+    Expire {
+        until: i64,
+    },
     Reconcile,
     Wish(Box<Wish>),
     /// Somebody recomputes the journal.
@@ -302,8 +305,8 @@ impl World {
     }
 
     /// No clock is so fast that more would be due by it.
-    pub(super) fn is_anything_due(&self) -> bool {
-        let latest = self.time.clock(self.faults.skew_ms);
+    pub(super) fn is_anything_due_by(&self, then: i64) -> bool {
+        let latest = stamp(then + self.faults.skew_ms);
         self.table.next_due().is_some_and(|at| at <= latest)
     }
 

@@ -161,8 +161,8 @@ impl Store for DynamoStore {
         self.write(&batch).await
     }
 
-    async fn due(&self, now: Timestamp, at_most: usize) -> Result<Vec<Due>, Error> {
-        let until = moment(now);
+    async fn due(&self, until: Timestamp, at_most: usize) -> Result<Vec<(Timestamp, Due)>, Error> {
+        let until = moment(until);
         let parts = (0..DUE_SHARDS).map(|shard| {
             let range = Range { index: Some(BY_DUE), partition: due_shard(shard), is_newest_first: false };
             let until = until.clone();
@@ -171,13 +171,14 @@ impl Store for DynamoStore {
         let mut due: Vec<(String, Item)> = try_join_all(parts).await?.into_iter().flatten().collect();
         due.sort_by(|one, two| one.0.cmp(&two.0));
         due.truncate(at_most);
-        let of = |(_, item): (String, Item)| {
+        let of = |(at, item): (String, Item)| {
             let key = Key::of(&item)?;
-            Ok(if key.is_request() {
+            let due = if key.is_request() {
                 Due::Request(named(&item, key.name())?)
             } else {
                 Due::Target(named(&item, key.name())?)
-            })
+            };
+            Ok((named(&item, &at)?, due))
         };
         due.into_iter().map(of).collect()
     }

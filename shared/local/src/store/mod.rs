@@ -17,7 +17,7 @@ use portcullis_app::{
     ports::{Batch, Cursor, Due, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
 };
 use portcullis_domain::{Chain, Entry, Grant, GrantId, Head, Request, RequestId, Target, TargetId};
-use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
+use redb::{ReadTransaction, ReadableDatabase};
 use std::{fmt, ops::Bound, path::Path, sync::Arc};
 pub(crate) use tables::Open;
 use tables::{DUE_TARGET, LAYOUT, META_LAYOUT, META_REST, json, nanos, parse};
@@ -65,15 +65,6 @@ impl RedbStore {
     /// Everything that is committed from now on, a commit at a time.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<[Entry]>> {
         self.writer.subscribe()
-    }
-
-    /// When the next thing is due.
-    pub fn next_due(&self) -> Result<Option<Timestamp>, Error> {
-        self.read(|table| {
-            let due = table.open_table(tables::DUE)?;
-            let first = due.first()?.map(|(key, _)| key.value().0);
-            Ok(first.and_then(|at| Timestamp::from_nanosecond(at).ok()))
-        })
     }
 
     pub(crate) fn read<T>(
@@ -130,18 +121,20 @@ impl Store for RedbStore {
         self.write(move |open| commit::commit(&batch, open)).await
     }
 
-    async fn due(&self, now: Timestamp, at_most: usize) -> Result<Vec<Due>, Error> {
+    async fn due(&self, until: Timestamp, at_most: usize) -> Result<Vec<(Timestamp, Due)>, Error> {
         self.read(|table| {
             let index = table.open_table(tables::DUE)?;
-            let until = (nanos(now) + 1, DUE_TARGET, "");
+            let until = (nanos(until) + 1, DUE_TARGET, "");
             let mut due = vec![];
             for found in index.range(..until)?.take(at_most) {
                 let (key, _) = found?;
-                let (_, kind, id) = key.value();
-                due.push(match kind {
+                let (at, kind, id) = key.value();
+                let at = Timestamp::from_nanosecond(at).map_err(|error| corrupt("due", id, &error))?;
+                let what = match kind {
                     DUE_TARGET => Due::Target(name("due", id)?),
                     _ => Due::Request(name("due", id)?),
-                });
+                };
+                due.push((at, what));
             }
             Ok(due)
         })

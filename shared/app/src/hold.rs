@@ -1,0 +1,234 @@
+//! The clock that closes: holds until something is due, and settles it then.
+
+use crate::{
+    Error,
+    ports::{Clock, Due, Firewalls, Store},
+    watch::take_on,
+};
+use futures_util::{
+    FutureExt as _, Stream, StreamExt as _,
+    future::{self, Either},
+    stream::FuturesUnordered,
+};
+use jiff::{SignedDuration, Timestamp};
+use portcullis_domain::{ClaimToken, WORKER_LIFE};
+use std::{collections::BTreeMap, future::poll_fn, panic::AssertUnwindSafe, pin::pin, task::Poll};
+
+/// How many workers may be at it: one that hangs on a firewall must not hold up the others.
+const WORKERS_MAX: usize = 8;
+/// How many due things one worker takes on.
+const DUE_MAX: usize = 100;
+/// How long what was taken on is left to its worker while it is still due by the same time: it may not be
+/// claimed yet, the index may be behind, or the store did not answer.
+const HEAD_START: SignedDuration = SignedDuration::from_secs(1);
+/// No two looks at the index are further apart: it may be a moment behind, and nobody may tell of a commit.
+const LOOK: SignedDuration = SignedDuration::from_secs(2);
+/// How long the clock rests when it cannot see what is due.
+const AFTER_FAILURE: SignedDuration = SignedDuration::from_secs(1);
+
+/// What came of holding.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// How many due things were taken on, each as often as it was due.
+    pub taken_on: usize,
+    /// The first failure. It is in the log already, and what failed is due again.
+    pub failure: Option<Error>,
+}
+
+/// Settles what is due when it is due, until `until`; without one, for ever. Returns at once when nothing
+/// will be due by then; what it began it sees to its end.
+///
+/// A `nudge` says that something may be due earlier than was known; where nobody says so, the next look does.
+/// Fails only if the clock cannot be waited for.
+///
+/// INVARIANT (the-clock-closes): what is due comes from the table; nudges only make things prompt.
+pub async fn hold(
+    store: &impl Store,
+    firewalls: &impl Firewalls,
+    clock: &impl Clock,
+    token: impl Fn() -> ClaimToken,
+    nudges: impl Stream<Item = ()>,
+    until: Option<Timestamp>,
+) -> Result<Held, Error> {
+    let mut nudges = pin!(nudges.fuse());
+    let mut workers = FuturesUnordered::new();
+    let (mut held, mut taken) = (Held::default(), Taken::default());
+    loop {
+        let now = clock.now();
+        let is_over = until.is_some_and(|until| until <= now);
+        taken.forget(now);
+        let look = look(store, &taken, until.unwrap_or(Timestamp::MAX), now);
+        let seen = beside(&mut workers, &mut held, look).await;
+        let due_at = match seen {
+            Ok(Seen::Due(due)) if workers.len() < WORKERS_MAX => {
+                held.taken_on += due.len();
+                taken.take(&due, now);
+                let (due, token) = (due.into_iter().map(|(_, due)| due).collect(), token());
+                let work = async move { take_on(store, firewalls, due, &token, now).await };
+                workers.push(live("expire", clock, now, work));
+                continue;
+            }
+            Ok(Seen::Due(_)) => None,
+            Ok(Seen::Later(at)) => Some(at),
+            Ok(Seen::Nothing) if until.is_some() && workers.is_empty() => break,
+            Ok(Seen::Nothing) => None,
+            Err(error) => {
+                tracing::error!(error = error.full(), "The clock cannot see what is due");
+                held.failure.get_or_insert(error);
+                if !is_over {
+                    let rest = wait(clock, after(now, AFTER_FAILURE));
+                    beside(&mut workers, &mut held, rest).await?;
+                    continue;
+                }
+                None
+            }
+        };
+        if is_over {
+            break;
+        }
+        let next = [due_at, until, taken.until()].into_iter().flatten().min();
+        let wake_at = after(now, LOOK).min(next.unwrap_or(Timestamp::MAX));
+        let mut sleep = pin!(clock.sleep_until(wake_at));
+        poll_fn(|context| {
+            if let Poll::Ready(Some(outcome)) = workers.poll_next_unpin(context) {
+                held.finish(outcome);
+                return Poll::Ready(Ok(()));
+            }
+            if let Poll::Ready(Some(())) = nudges.as_mut().poll_next(context) {
+                return Poll::Ready(Ok(()));
+            }
+            sleep.as_mut().poll(context)
+        })
+        .await?;
+    }
+    while let Some(outcome) = workers.next().await {
+        held.finish(outcome);
+    }
+    Ok(held)
+}
+
+/// Lets a worker that began at `now` work for as long as one lives: it dies at whatever it waits for. One that
+/// panics harms nobody else. What it could not do is due again, and said in the log.
+///
+/// INVARIANT (a-claim-outlives-its-worker): its life is measured by the clock that its claims are written by.
+pub async fn live(
+    what: &'static str,
+    clock: &impl Clock,
+    now: Timestamp,
+    work: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
+    let work = pin!(AssertUnwindSafe(work).catch_unwind());
+    let death = pin!(wait(clock, after(now, WORKER_LIFE)));
+    let outcome = match future::select(work, death).await {
+        Either::Left((Ok(outcome), _)) => outcome,
+        Either::Left((Err(_), _)) => {
+            Err(Error::Broken { doing: "go on", source: "a worker panicked".into() })
+        }
+        Either::Right((Ok(()), _)) => {
+            Err(Error::Unavailable { doing: "finish in time", source: "a worker outlived its time".into() })
+        }
+        Either::Right((Err(error), _)) => Err(error),
+    };
+    match &outcome {
+        Ok(()) => {}
+        Err(error @ Error::Broken { .. }) => {
+            let error = error.full();
+            tracing::error!(what, error, "Some targets cannot be settled until somebody looks");
+        }
+        Err(
+            error
+            @ (Error::Refused(_) | Error::NotFound { .. } | Error::Conflict | Error::Unavailable { .. }),
+        ) => {
+            let error = error.full();
+            tracing::warn!(what, error, "Some targets could not be settled, and are tried again");
+        }
+    }
+    outcome
+}
+
+impl Held {
+    fn finish(&mut self, outcome: Result<(), Error>) {
+        if let Err(error) = outcome {
+            self.failure.get_or_insert(error);
+        }
+    }
+}
+
+/// What a look at the index shows, without what is left to its worker.
+enum Seen {
+    /// These are due, longest due first.
+    Due(Vec<(Timestamp, Due)>),
+    /// The next one is due then.
+    Later(Timestamp),
+    /// Nothing is due before the horizon.
+    Nothing,
+}
+
+/// Looks at the next thing first: mostly it is not due yet, and one is all that has to be read.
+async fn look(store: &impl Store, taken: &Taken, horizon: Timestamp, now: Timestamp) -> Result<Seen, Error> {
+    let next = store.due(horizon, taken.0.len() + 1).await?;
+    match next.iter().find(|it| !taken.holds(it)) {
+        None => Ok(Seen::Nothing),
+        Some((at, _)) if now < *at => Ok(Seen::Later(*at)),
+        Some(_) => {
+            let mut due = store.due(now.min(horizon), taken.0.len() + DUE_MAX).await?;
+            due.retain(|it| !taken.holds(it));
+            due.truncate(DUE_MAX);
+            // Somebody else may have done it all meanwhile.
+            Ok(if due.is_empty() { Seen::Later(after(now, HEAD_START)) } else { Seen::Due(due) })
+        }
+    }
+}
+
+/// What was taken on a moment ago: when it was due, and since when its worker has it.
+#[derive(Debug, Default)]
+struct Taken(BTreeMap<Due, (Timestamp, Timestamp)>);
+
+impl Taken {
+    fn take(&mut self, due: &[(Timestamp, Due)], now: Timestamp) {
+        self.0.extend(due.iter().map(|(at, due)| (due.clone(), (*at, now))));
+    }
+
+    /// What is due by another time was settled since, and is due anew.
+    fn holds(&self, (at, due): &(Timestamp, Due)) -> bool {
+        self.0.get(due).is_some_and(|(taken, _)| taken == at)
+    }
+
+    /// A clock that was set back must not keep anything from being taken on.
+    fn forget(&mut self, now: Timestamp) {
+        self.0.retain(|_, (_, since)| *since <= now && now < after(*since, HEAD_START));
+    }
+
+    /// When the first of it is no longer left to its worker.
+    fn until(&self) -> Option<Timestamp> {
+        self.0.values().map(|(_, since)| after(*since, HEAD_START)).min()
+    }
+}
+
+/// Does something while the workers go on.
+async fn beside<T>(
+    workers: &mut FuturesUnordered<impl Future<Output = Result<(), Error>>>,
+    held: &mut Held,
+    it: impl Future<Output = T>,
+) -> T {
+    let mut it = pin!(it);
+    poll_fn(|context| {
+        while let Poll::Ready(Some(outcome)) = workers.poll_next_unpin(context) {
+            held.finish(outcome);
+        }
+        it.as_mut().poll(context)
+    })
+    .await
+}
+
+/// Waits also where the clock wakes early.
+async fn wait(clock: &impl Clock, until: Timestamp) -> Result<(), Error> {
+    while clock.now() < until {
+        clock.sleep_until(until).await?;
+    }
+    Ok(())
+}
+
+fn after(now: Timestamp, time: SignedDuration) -> Timestamp {
+    now.saturating_add(time).unwrap_or(Timestamp::MAX)
+}
