@@ -16,7 +16,7 @@ use std::{
 const SEEDS: u64 = 5_500;
 /// What must have happened over so many seeds, or they prove nothing.
 const ENOUGH_SEEDS: u64 = 1_000;
-const SOMETIMES: [&str; 37] = [
+const SOMETIMES: [&str; 39] = [
     "approved",
     "approved by somebody",
     "call lost",
@@ -41,7 +41,9 @@ const SOMETIMES: [&str; 37] = [
     "lock holds again",
     "meddled",
     "needs approval",
+    "open again",
     "open failed",
+    "open, and kept out",
     "opened",
     "orphan deleted",
     "priority clashed",

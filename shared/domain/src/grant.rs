@@ -32,7 +32,8 @@ pub struct Grant {
     /// Where it is reached, if that is not at the target's own address and port: a firewall's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub door: Option<SocketAddr>,
-    /// The rule that keeps the sources out although everything is written.
+    /// The rule that keeps the sources out although everything is written, as the last look showed; also of what
+    /// was open before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_failed: Option<String>,
     /// Why it was ended before its end.
@@ -49,9 +50,9 @@ pub struct Grant {
 pub enum GrantState {
     /// Not yet seen to be open.
     Approved,
-    /// Seen to be open.
+    /// Seen to be open, when somebody last looked.
     Open,
-    /// Written, and defeated by another rule.
+    /// Written, and defeated by another rule, from the first or since.
     OpenFailed,
     /// Over, and not yet seen to be shut.
     Closing,
@@ -104,13 +105,20 @@ impl Grant {
             GrantState::Closed
         } else if self.lease.is_over(now) {
             GrantState::Closing
-        } else if self.opened_at.is_some() {
-            GrantState::Open
         } else if self.open_failed.is_some() {
             GrantState::OpenFailed
+        } else if self.opened_at.is_some() {
+            GrantState::Open
         } else {
             GrantState::Approved
         }
+    }
+
+    /// A read-back showed that its sources get in: for the first time, or again after somebody kept them out.
+    pub(crate) fn open(&mut self, read_at: Timestamp, door: Option<SocketAddr>) {
+        self.opened_at = self.opened_at.or(Some(read_at));
+        self.door = door;
+        self.open_failed = None;
     }
 
     /// Why its lease is over, or will be.

@@ -78,14 +78,14 @@ pub enum Fact {
     Extended { grant: GrantId, request: RequestId, lease: Lease, by: Person, approver: Option<Person> },
     /// A lease was ended before its end.
     Ended { grant: GrantId, lease: Lease, reason: EndReason, by: Person },
-    /// A read-back showed that the sources get in.
+    /// A read-back showed that the sources get in: for the first time, or again after `OpenFailed`.
     Opened {
         grant: GrantId,
         /// Where it is reached, if that is not at the target's own address and port.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         door: Option<SocketAddr>,
     },
-    /// Everything was written, and the sources still do not get in: this rule keeps them out.
+    /// Everything was written, and the sources do not get in, or no longer: this rule keeps them out.
     OpenFailed { grant: GrantId, decided_by: String },
     /// A read-back showed that nobody gets in but whom live leases admit. `late_ms` after the end.
     Closed { grant: GrantId, reason: EndReason, late_ms: i64 },
@@ -297,11 +297,7 @@ impl Told {
                 it.lease = *lease;
                 it.end_reason = Some(*reason);
             }),
-            Fact::Opened { grant, door } => self.change(grant, |it| {
-                it.door = *door;
-                it.opened_at = Some(entry.at);
-                it.open_failed = None;
-            }),
+            Fact::Opened { grant, door } => self.change(grant, |it| it.open(entry.at, *door)),
             Fact::OpenFailed { grant, decided_by } => {
                 self.change(grant, |it| it.open_failed = Some(decided_by.clone()));
             }

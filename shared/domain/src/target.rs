@@ -340,7 +340,8 @@ impl Target {
         if wrote {
             self.look_again(seen.read_at);
         }
-        // INVARIANT (the-read-back-decides): whatever a write's answer was.
+        // INVARIANT (the-read-back-decides): whatever a write's answer was. Whom somebody else keeps out who was let in
+        // once is shown, and is no miss: no write of ours changes it, and what is wanted anew waits for no retry.
         if is_settled && self.grants.values().all(|it| it.open_failed.is_none() || it.opened_at.is_some()) {
             (self.misses, self.missed_at) = (0, None);
         } else if is_overtaken {
@@ -460,6 +461,8 @@ impl Target {
     }
 
     /// Opens and closes what the read-back proves; gives what is closed.
+    ///
+    /// INVARIANT (open-means-read-back): also of what was open before, at every look.
     fn live(&mut self, view: &View<'_>, now: Timestamp, facts: &mut Vec<Fact>) -> Vec<Grant> {
         let guarded = self.policy.as_ref().map(Policy::gates).unwrap_or_default();
         let read_at = view.seen.read_at;
@@ -480,12 +483,13 @@ impl Target {
                     let late_ms = i64::try_from(late.as_millis()).unwrap_or(i64::MAX);
                     facts.push(Fact::Closed { grant, reason, late_ms });
                 }
-            } else if it.lease.is_live(now) && it.opened_at.is_none() {
+            } else if it.is_wanted(now) {
                 if view.lets_in(&it.sources, admitted) {
-                    it.opened_at = Some(read_at);
-                    it.door = view.seen.doors.get(&it.gate).copied();
-                    it.open_failed = None;
-                    facts.push(Fact::Opened { grant, door: it.door });
+                    if it.opened_at.is_none() || it.open_failed.is_some() {
+                        let door = view.seen.doors.get(&it.gate).copied();
+                        it.open(read_at, door);
+                        facts.push(Fact::Opened { grant, door });
+                    }
                 } else if let Some(decided_by) = view.why_not(it.gate, &it.sources, admitted)
                     && it.open_failed.as_ref() != Some(&decided_by)
                 {

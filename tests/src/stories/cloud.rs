@@ -46,6 +46,13 @@ struct Face {
     foreign: BTreeMap<String, Foreign>,
 }
 
+/// A firewall as somebody was shown it.
+#[derive(Debug)]
+pub(super) struct Glimpse {
+    face: Arc<Face>,
+    is_union: bool,
+}
+
 /// Why a firewall did not do it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
@@ -129,8 +136,7 @@ impl Cloud {
     /// What a firewall answers: what it holds, or held `age` milliseconds ago.
     pub(super) fn show(&self, id: &FirewallId, at: i64) -> Firewall {
         let wall = &self.walls[id];
-        let past = wall.past.iter().find(|(until, _)| at < *until).map(|(_, face)| face);
-        let Face { ours, twins, foreign } = past.unwrap_or(&wall.face).as_ref();
+        let Face { ours, twins, foreign } = wall.at(at).as_ref();
         let bare = |held: &Held| Held { etag: held.etag.clone().filter(|_| self.has_etags), ..held.clone() };
         Firewall {
             id: id.clone(),
@@ -141,6 +147,12 @@ impl Cloud {
             ours: ours.iter().map(|(name, held)| (name.clone(), bare(held))).collect(),
             foreign: foreign.values().chain(twins.values()).cloned().collect(),
         }
+    }
+
+    /// The same, for whoever wants to know what it lets through.
+    pub(super) fn glimpse(&self, id: &FirewallId, at: i64) -> Glimpse {
+        let wall = &self.walls[id];
+        Glimpse { face: Arc::clone(wall.at(at)), is_union: wall.kind == FirewallKind::Union }
     }
 
     /// A write takes effect, now; says whether that changed anything.
@@ -237,11 +249,8 @@ impl Cloud {
     pub(super) fn passes(&self, target: &TargetId, source: IpAddr, protocol: Protocol, port: u16) -> bool {
         let owner = Owner::from(target);
         // Nothing keeps anybody from a machine that is behind no firewall.
-        self.path(target).unwrap_or_default().iter().all(|id| {
-            let wall = &self.walls[id];
-            let verdict = wall.face.verdict(&owner, source, protocol, port, wall.kind == FirewallKind::Union);
-            verdict == Some(Action::Allow)
-        })
+        let path = self.path(target).unwrap_or_default();
+        path.iter().all(|id| self.glimpse(id, i64::MAX).passes(&owner, source, protocol, port))
     }
 
     /// Does a rule of ours let somebody in, in every firewall on the path?
@@ -276,10 +285,22 @@ impl Wall {
         Self { kind, face: Arc::new(face), past: vec![], outage: None }
     }
 
+    /// What it held at some time that is not too long ago.
+    fn at(&self, at: i64) -> &Arc<Face> {
+        self.past.iter().find(|(until, _)| at < *until).map_or(&self.face, |(_, face)| face)
+    }
+
     fn change(&mut self, now: i64, change: impl FnOnce(&mut Face)) {
         self.past.retain(|(until, _)| now - STALE_MS <= *until);
         self.past.push((now, Arc::clone(&self.face)));
         change(Arc::make_mut(&mut self.face));
+    }
+}
+
+impl Glimpse {
+    /// Does a packet to a target get through?
+    pub(super) fn passes(&self, owner: &Owner, source: IpAddr, protocol: Protocol, port: u16) -> bool {
+        self.face.verdict(owner, source, protocol, port, self.is_union) == Some(Action::Allow)
     }
 }
 

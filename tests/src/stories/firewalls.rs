@@ -2,7 +2,7 @@
 
 use super::{
     clock::{Event, Outage, ms},
-    cloud::{Refused, TARGETS, target},
+    cloud::{Glimpse, Refused, TARGETS, target},
     faults::{LANDS_LATE_MS, STALE_MS},
     oracle::Excuses,
     outside::{Outside, unavailable},
@@ -25,7 +25,7 @@ impl World {
         }
     }
 
-    fn read_one(&mut self, worker: &Outside, id: &FirewallId) -> Result<Firewall, Error> {
+    fn read_one(&mut self, worker: &Outside, id: &FirewallId) -> Result<(Firewall, Glimpse), Error> {
         self.answers(id)?;
         let now = self.time.now;
         let mut at = now;
@@ -35,7 +35,7 @@ impl World {
             // What was wrongly believed is looked at again.
             self.oracle.excuse(None, now, now + ms(LOOK_AGAIN[0]), Excuses::WorkAndCuts);
         }
-        Ok(self.cloud.show(id, at))
+        Ok((self.cloud.show(id, at), self.cloud.glimpse(id, at)))
     }
 
     /// One change takes effect: now, later, or now and later once more.
@@ -91,13 +91,15 @@ impl Firewalls for Outside {
         let read_at = self.now();
         let path = self.world().cloud.path(id).map(<[FirewallId]>::to_vec);
         let path = path.ok_or_else(|| Error::NotFound { what: "target", name: id.to_string() })?;
-        let mut firewalls = vec![];
+        let (mut firewalls, mut seen) = (vec![], vec![]);
         for firewall in &path {
-            firewalls.push(self.call(|world| world.read_one(self, firewall)).await?);
+            let (shown, glimpse) = self.call(|world| world.read_one(self, firewall)).await?;
+            firewalls.push(shown);
+            seen.push(glimpse);
         }
         let mut world = self.world();
         let now = world.time.now;
-        world.oracle.looked(id, now);
+        world.oracle.looked(self.worker, id, seen, now);
         Ok(Snapshot::of(read_at, firewalls))
     }
 
@@ -105,7 +107,7 @@ impl Firewalls for Outside {
         let mut found = vec![];
         let ids = self.world().cloud.ids();
         for id in ids {
-            let firewall = self.call(|world| world.read_one(self, &id)).await?;
+            let (firewall, _) = self.call(|world| world.read_one(self, &id)).await?;
             let of = |(name, held): (_, portcullis_domain::Held)| OurRule {
                 firewall: id.clone(),
                 name,

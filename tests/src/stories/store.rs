@@ -141,7 +141,7 @@ impl World {
             let entries = next.entries.clone();
             let before = self.table.write(next, seen);
             let Some(row) = self.table.targets.get_mut(&id) else { continue };
-            self.oracle.committed(row, before.as_ref(), (&entries, &self.cloud), now);
+            self.oracle.committed(row, before.as_ref(), (&entries, &self.cloud), worker.worker, now);
             let due_at = row.target.due_at();
             self.log.note(now, worker.actor(), || format!("{id} is due at {due_at:?}"));
             if is_wanted {

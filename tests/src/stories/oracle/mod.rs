@@ -6,10 +6,11 @@
 mod gates;
 mod record;
 mod rest;
+mod told;
 
 use super::{
     Broken, Ending, Plot,
-    cloud::Cloud,
+    cloud::{Cloud, Glimpse},
     faults::Faults,
     log::{Actor, Log},
     store::Table,
@@ -43,6 +44,7 @@ pub(in crate::stories) struct Oracle {
     orphans: BTreeSet<String>,
     written_at: BTreeMap<TargetId, i64>,
     looked_at: BTreeMap<TargetId, i64>,
+    glimpses: BTreeMap<(u64, TargetId), Vec<Glimpse>>,
     missed_at: BTreeMap<TargetId, i64>,
     awake_at: i64,
 }

@@ -23,6 +23,7 @@ impl Oracle {
         row: &mut Row,
         before: Option<&Target>,
         (entries, cloud): (&[Entry], &Cloud),
+        worker: u64,
         now: i64,
     ) {
         self.journal(row, entries, now);
@@ -37,6 +38,7 @@ impl Oracle {
         for entry in entries {
             self.fact(before, target, &entry.fact, cloud, now);
         }
+        self.told((before, target), entries, worker, now);
         self.trial(before, entries, &target.id, now);
         self.due(target, now);
         self.looks(target, now);
@@ -95,12 +97,14 @@ impl Oracle {
                     self.excuse(Some(target.id.clone()), now, until, Excuses::WorkAndCuts);
                 }
             }
-            Fact::Opened { grant, .. } => {
-                self.count("opened");
-                if let Some(it) = was(grant) {
+            Fact::Opened { grant, .. } => match was(grant) {
+                Some(it) if it.opened_at.is_some() => self.count("open again"),
+                Some(it) => {
+                    self.count("opened");
                     self.opened(it, now, now);
                 }
-            }
+                None => self.count("opened"),
+            },
             Fact::Closed { grant, .. } => {
                 self.count("closed");
                 if let Some(it) = was(grant) {
@@ -114,7 +118,10 @@ impl Oracle {
                 self.count("claim taken over");
                 self.written_at.insert(target.id.clone(), now);
             }
-            Fact::OpenFailed { .. } => self.count("open failed"),
+            Fact::OpenFailed { grant, .. } => {
+                let was_open = was(grant).is_some_and(|it| it.opened_at.is_some());
+                self.count(if was_open { "open, and kept out" } else { "open failed" });
+            }
             Fact::LockDefeated { by: Some(_), .. } => self.count("lock defeated"),
             Fact::LockDefeated { by: None, .. } => self.count("lock holds again"),
             Fact::DriftFound { .. } => self.count("drift found"),
@@ -277,10 +284,6 @@ impl Oracle {
             );
             self.break_rule("a-write-is-looked-at-again", now, how);
         }
-    }
-
-    pub(in crate::stories) fn looked(&mut self, target: &TargetId, now: i64) {
-        self.looked_at.insert(target.clone(), now);
     }
 
     /// INVARIANT (approval-binds-a-version, nothing-is-forgotten): of requests.
