@@ -124,7 +124,11 @@ fn the_story_of_the_readme() {
     wait("the close", || it.grant(&grant["id"])["state"] == "closed");
     assert!(!it.passes("web-1", ANN));
     assert_eq!(code(&it.up.ask(&["verify"])), DONE);
-    assert_eq!(code(&it.up.ask(&["disable", "web-1"])), DONE);
+    for told in ["is guarded no longer", "was not guarded: nothing has changed"] {
+        let disabled = it.up.ask(&["disable", "web-1"]);
+        assert_eq!(code(&disabled), DONE);
+        assert!(text(&disabled.stdout).contains(told), "{disabled:?}");
+    }
     assert!(it.passes("web-1", STRANGER), "and that everything is as it was");
 }
 

@@ -370,8 +370,12 @@ async fn editing_and_disabling_end_what_is_no_longer_guarded() {
     let other = place.id("win-1").await;
     let planned = place.call(&token, "POST", &path(&other, "/plan"), Some(json!({}))).await;
     assert!(planned.body["gates"][0]["shadows"].to_string().contains("RDP"), "{planned:?}");
-    assert_eq!(place.call(&token, "POST", &path(&id, "/disable"), None).await.status, 200);
-    assert_eq!(place.call(&token, "POST", &path(&id, "/disable"), None).await.status, 200, "twice is once");
+    // Twice is once, and never is as well: it is said what changed.
+    for (id, changed) in [(&id, true), (&id, false), (&other, false)] {
+        let disabled = place.call(&token, "POST", &path(id, "/disable"), None).await;
+        assert_eq!((disabled.status, &disabled.body["changed"]), (StatusCode::OK, &json!(changed)));
+        assert_eq!(disabled.body["ports"], json!([]), "{disabled:?}");
+    }
     let both = json!({ "ports": [{ "port": 3389, "protocol": "TCP" }, { "port": 3389, "protocol": "UDP" }] });
     assert_eq!(place.call(&token, "POST", &path(&other, "/enable"), Some(both)).await.status, 200);
     let edit = json!({ "ports": [{ "port": 3389, "approvers": ["carol"] }] });

@@ -31,6 +31,8 @@ pub struct Guarding {
 pub struct Guarded {
     /// The target.
     pub target: Target,
+    /// Is it guarded otherwise than before? Wanting twice what is so already is success, and changes nothing.
+    pub changed: bool,
     /// What the caller should know before it is too late.
     pub warnings: Vec<String>,
 }
@@ -74,8 +76,8 @@ pub async fn enable(
             Some(before) if before == policy => Ok(None),
             Some(_) => Err(Refusal::AlreadyEnabled { target: target.id }),
         };
-        let target = change(store, &guarding.target, true, set).await?;
-        Ok(Guarded { target, warnings })
+        let (target, changed) = change(store, &guarding.target, true, set).await?;
+        Ok(Guarded { target, changed, warnings })
     };
     recorded(store, &guarding.target, &guarding.by, outcome.await, now).await
 }
@@ -110,8 +112,8 @@ pub async fn edit(
                 target.set_policy(Some(wanted.clone()), &guarding.by, confirm_by, now).map(Some)
             }
         };
-        let target = change(store, &guarding.target, false, set).await?;
-        Ok(Guarded { target, warnings })
+        let (target, changed) = change(store, &guarding.target, false, set).await?;
+        Ok(Guarded { target, changed, warnings })
     };
     recorded(store, &guarding.target, &guarding.by, outcome.await, now).await
 }
@@ -123,7 +125,7 @@ pub async fn disable(
     target: &TargetId,
     by: &Person,
     now: Timestamp,
-) -> Result<Target, Error> {
+) -> Result<Guarded, Error> {
     let outcome = async {
         let set = |target: Target| match target.policy() {
             None => Ok(None),
@@ -131,7 +133,8 @@ pub async fn disable(
         };
         known(store, inventory, target).await?;
         // Disabling what is not guarded is success: somebody else was faster.
-        change(store, target, true, set).await
+        let (target, changed) = change(store, target, true, set).await?;
+        Ok(Guarded { target, changed, warnings: vec![] })
     };
     recorded(store, target, by, outcome.await, now).await
 }
@@ -143,10 +146,12 @@ pub async fn confirm(
     target: &TargetId,
     by: &Person,
     now: Timestamp,
-) -> Result<Target, Error> {
+) -> Result<Guarded, Error> {
     let outcome = async {
         known(store, inventory, target).await?;
-        change(store, target, false, |target| target.confirm_policy(by, now).map(Some)).await
+        let confirmed = |target: Target| target.confirm_policy(by, now).map(Some);
+        let (target, changed) = change(store, target, false, confirmed).await?;
+        Ok(Guarded { target, changed, warnings: vec![] })
     };
     recorded(store, target, by, outcome.await, now).await
 }
@@ -271,24 +276,24 @@ pub(crate) async fn known(
     Err(Error::NotFound { what: "target", name: id.to_string() })
 }
 
-/// Commits what `decide` makes of a target; nothing where it makes nothing of it.
+/// Commits what `decide` makes of a target; nothing where it makes nothing of it. Says whether it did.
 async fn change(
     store: &impl Store,
     id: &TargetId,
     may_be_new: bool,
     decide: impl Fn(Target) -> Result<Option<Next>, Refusal> + Send,
-) -> Result<Target, Error> {
+) -> Result<(Target, bool), Error> {
     for _ in 0..CONFLICTS_MAX {
         let (target, seen) = match store.target(id).await? {
             Some(found) => found,
             None if may_be_new => (Target::unguarded(id.clone()), Seen::NEVER),
             None => return Err(Refusal::NotEnabled { target: id.clone() }.into()),
         };
-        let Some(next) = decide(target.clone())? else { return Ok(target) };
+        let Some(next) = decide(target.clone())? else { return Ok((target, false)) };
         let after = next.target.clone();
         match store.commit(Batch::of(next, seen)).await {
             Err(Error::Conflict) => {}
-            outcome => return outcome.map(|()| after),
+            outcome => return outcome.map(|()| (after, true)),
         }
     }
     Err(Error::Conflict)

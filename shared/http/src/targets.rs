@@ -93,8 +93,8 @@ pub(crate) async fn disable<S: Site>(
     caller: Caller,
     Named(target): Named<TargetId>,
 ) -> Result<Json<GuardedView>, Problem> {
-    let target = app::disable(site.store(), site.outside(), &target, &caller.person, site.now()).await?;
-    Ok(Json(Guarded { target, warnings: vec![] }.into()))
+    let guarded = app::disable(site.store(), site.outside(), &target, &caller.person, site.now()).await?;
+    Ok(Json(guarded.into()))
 }
 
 /// Keeps a policy change that would lapse.
@@ -105,8 +105,8 @@ pub(crate) async fn confirm<S: Site>(
     caller: Caller,
     Named(target): Named<TargetId>,
 ) -> Result<Json<GuardedView>, Problem> {
-    let target = app::confirm(site.store(), site.outside(), &target, &caller.person, site.now()).await?;
-    Ok(Json(Guarded { target, warnings: vec![] }.into()))
+    let guarded = app::confirm(site.store(), site.outside(), &target, &caller.person, site.now()).await?;
+    Ok(Json(guarded.into()))
 }
 
 /// What would be written to a machine's firewalls, as it is guarded or would be with these ports.
@@ -187,7 +187,7 @@ pub(crate) async fn activity<S: Site>(
 }
 
 impl From<Guarded> for GuardedView {
-    fn from(Guarded { target, warnings }: Guarded) -> Self {
+    fn from(Guarded { target, changed, warnings }: Guarded) -> Self {
         let ports = |it: &Target| {
             it.policy().iter().flat_map(|it| it.ports().iter().map(PortRuleView::from)).collect()
         };
@@ -196,6 +196,7 @@ impl From<Guarded> for GuardedView {
             ports: ports(&target),
             policy_version: target.policy_version(),
             confirm_by: target.trial().map(|it| it.until),
+            changed,
             warnings,
         }
     }

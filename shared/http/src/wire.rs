@@ -157,6 +157,8 @@ pub struct GuardedView {
     /// Until when the change waits for a confirmation.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub confirm_by: Option<Timestamp>,
+    /// Whether that is otherwise than before: asking for what is so already changes nothing.
+    pub changed: bool,
     /// What to know before it is too late.
     pub warnings: Vec<String>,
 }

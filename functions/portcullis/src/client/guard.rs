@@ -131,6 +131,9 @@ impl One {
         let settled = wait::until_settled(client, &guarded.target);
         client.out.show(&guarded, || {
             let name = names::short(&guarded.target);
+            if !guarded.changed {
+                return format!("{name} was not guarded: nothing has changed.");
+            }
             let firewalls = if settled.is_ok() { "are" } else { "become" };
             format!(
                 "{name} is guarded no longer: its firewalls {firewalls} what they were before, its grants end."
