@@ -1,5 +1,6 @@
 //! The life of a grant on each kind of machine of Azure, through the real use cases; by the cloud's own oracle.
 
+use portcullis_app::ports::Store;
 use portcullis_azure::Bounds;
 use portcullis_domain::{Existing, Fact, GrantState, Policy, PortRule, TargetId, Terms};
 use portcullis_tests::{
@@ -219,6 +220,45 @@ async fn a_lease_behind_a_foreign_deny_is_never_called_open() {
     place.pass(LEASE);
     place.expire().await;
     assert_eq!((place.state(&grant).await, who(&place, "build-1", 22)), (GrantState::Closed, vec![]));
+}
+
+/// What is said to be open is open, as far as anybody has looked: nobody waits in front of a port that somebody else has
+/// shut since, and nobody else waits for that.
+#[tokio::test]
+async fn an_open_lease_that_somebody_shuts_is_not_called_open() {
+    let place = AzurePlace::on(Azure::new(1), lower());
+    let id = place.id("build-1");
+    place.guard(&id, &given::ssh()).await;
+    let grant = place.open("ann", &id, "22", "203.0.113.9").await;
+    let opened_at = place.grant(&grant).await.opened_at;
+    assert_eq!((place.state(&grant).await, opened_at.is_some()), (GrantState::Open, true));
+    place.put_rule("build-1-nsg", "Nobody-from-there", &foreign("Deny", 400, "203.0.113.0/24"));
+    place.reconcile().await;
+    let told = place.grant(&grant).await;
+    let by = told.open_failed.clone().unwrap_or_default();
+    assert_eq!(told.state(place.now()), GrantState::OpenFailed);
+    assert!(by.starts_with("Nobody-from-there in /") && by.ends_with("/build-1-nsg"), "{by}");
+    assert!(place.target(&id).await.is_settled(place.now()), "it is nothing that we could settle");
+    // Somebody else is let in at once.
+    let other = place.open("bob", &id, "22", BOB).await;
+    assert_eq!(
+        (place.state(&other).await, place.state(&grant).await),
+        (GrantState::Open, GrantState::OpenFailed)
+    );
+    // It is told once, and once more when it is over: by the looks that there are anyway.
+    place.reconcile().await;
+    place.azure.call("DELETE", &place.azure.rule("build-1-nsg", "Nobody-from-there"), None);
+    place.work(61).await;
+    let told = place.grant(&grant).await;
+    assert_eq!(
+        (told.state(place.now()), told.open_failed, told.opened_at),
+        (GrantState::Open, None, opened_at)
+    );
+    let entries = place.store.entries(&(&id).into(), 0, 1000).await.expect("listed");
+    let of_grant = entries.iter().filter(|it| it.fact.grant() == Some(&grant));
+    let events: Vec<&str> = of_grant.flat_map(portcullis_app::events).map(|it| it.kind).collect();
+    assert_eq!(events, ["request.approved", "grant.opened", "grant.open_failed", "grant.opened"]);
+    assert_eq!(portcullis_app::verify(&place.store).await.expect("recomputed").bad, vec![]);
 }
 
 /// With `existing_rules = respect` a lock stands under what was there: those whom it admits pass, a plan and the
