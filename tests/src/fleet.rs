@@ -11,7 +11,7 @@ use portcullis_app::{
 };
 use portcullis_domain::{
     Action, AddressSet, Bands, Change, ChangeTo, Etag, Existing, Families, Firewall, FirewallId,
-    FirewallKind, Foreign, Held, Rule, RuleName, Snapshot, TargetId,
+    FirewallKind, Foreign, Held, Owner, Rule, RuleName, Snapshot, TargetId,
 };
 use portcullis_local::Clock;
 use serde::{Deserialize, Serialize};
@@ -120,12 +120,21 @@ impl Firewalls for Fleet {
     }
 
     async fn ours(&self) -> Result<Vec<OurRule>, Error> {
-        let state = self.load()?;
-        let of = |(firewall, group): (FirewallId, Group)| {
-            let ours = group.ours.into_iter();
-            ours.map(move |(name, it)| OurRule { firewall: firewall.clone(), name, etag: Some(it.etag) })
+        let State { machines, security_groups, .. } = self.load()?;
+        let named = |owner: &Owner| {
+            machines.iter().map(|it| &it.machine.id).find(|id| Owner::from(*id) == *owner).cloned()
         };
-        Ok(state.security_groups.into_iter().flat_map(of).collect())
+        let mut ours = vec![];
+        for (firewall, group) in security_groups {
+            ours.extend(group.ours.into_iter().map(|(name, it)| {
+                let (until, machine) = match it.rule {
+                    Rule::Allow { until, .. } => (Some(until), None),
+                    Rule::Deny { .. } => (None, named(&name.owner)),
+                };
+                OurRule { firewall: firewall.clone(), name, etag: Some(it.etag), until, machine }
+            }));
+        }
+        Ok(ours)
     }
 
     async fn write(&self, _: Option<&TargetId>, changes: &[Change]) -> Result<(), Error> {

@@ -46,7 +46,8 @@ macro_rules! every_contract_of_firewalls {
     ($($on:ident),*) => {
         $(every_contract! { $on: firewalls at a target {
             what_is_written_is_read, writing_twice_is_once, deleting_the_absent_succeeds,
-            what_is_not_ours_stays, ours_lists_every_rule, an_unknown_target_is_not_found,
+            what_is_not_ours_stays, ours_lists_every_rule, ours_tells_what_a_rule_tells,
+            what_is_there_is_not_gone, an_unknown_target_is_not_found,
             a_stale_version_conflicts, a_priority_is_used_once,
         } })*
     };

@@ -32,7 +32,7 @@ macro_rules! every_contract {
 
 every_contract! {
     what_is_written_is_read, writing_twice_is_once, deleting_the_absent_succeeds, what_is_not_ours_stays,
-    ours_lists_every_rule, an_unknown_target_is_not_found,
+    ours_lists_every_rule, ours_tells_what_a_rule_tells, what_is_there_is_not_gone, an_unknown_target_is_not_found,
 }
 
 fn host() -> Host {

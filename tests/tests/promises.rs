@@ -14,6 +14,7 @@ use portcullis_tests::{
 };
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 /// Who has leases here, and from where; and somebody who has none.
 const ANN: &str = "198.51.100.1";
@@ -21,6 +22,8 @@ const BOB: &str = "203.0.113.0/24";
 const IN_BOBS_RANGE: &str = "203.0.113.77";
 const STRANGER: &str = "192.0.2.1";
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
+/// Whoever takes longer waits for what never comes.
+const HANGS_AFTER: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Asks for SSH on one machine for an hour; the grant's id.
 async fn open(place: &Place, id: &TargetId, by: &str, key: &str, from: &str) -> portcullis_domain::GrantId {
@@ -50,12 +53,16 @@ async fn shut_by_default() {
     place.expire().await;
     assert_eq!(who(&place, &id).await, [false, false, false]);
     // Whoever loses the table, or names another one, must not find the machine open: its lock stays, and
-    // what it let in goes.
+    // what it let in goes, no sooner than the lease that it was for.
     open(&place, &id, "ann", "3", ANN).await;
-    assert_eq!(who(&place, &id).await, [true, false, false]);
     let folder = tempfile::tempdir().expect("a folder");
     let empty = RedbStore::open(&folder.path().join("portcullis.redb")).expect("opens");
-    app::reconcile(&empty, place.fleet(), &named("worker"), place.now()).await.expect("settled");
+    let reconcile = async || app::reconcile(&empty, place.fleet(), &named("worker"), place.now()).await;
+    place.pass(HOUR - SECOND);
+    reconcile().await.expect("settled");
+    assert_eq!(who(&place, &id).await, [true, false, false], "it may be another installation's");
+    place.pass(SECOND);
+    reconcile().await.expect("settled");
     assert_eq!(who(&place, &id).await, [false, false, false]);
     let seen = app::discover_one(&empty, place.fleet(), &id, place.now()).await.expect("seen");
     assert!(seen.troubles.iter().any(|it| it.contains("enable it")), "{:?}", seen.troubles);
@@ -75,6 +82,8 @@ struct Listing<'a> {
 enum Happens {
     /// They cannot all be listed.
     Failure,
+    /// Nobody answers until somebody was settled.
+    Silence(Notify),
     /// A machine is guarded for the first time, and opened.
     Guarding,
 }
@@ -85,10 +94,14 @@ impl Firewalls for Listing<'_> {
     }
 
     async fn ours(&self) -> Result<Vec<OurRule>, Error> {
-        match self.happens {
+        match &self.happens {
             Happens::Failure => {
                 let source = "one of the firewalls is away".into();
                 Err(Error::Unavailable { doing: "list the rules", source })
+            }
+            Happens::Silence(over) => {
+                over.notified().await;
+                self.place.fleet().ours().await
             }
             Happens::Guarding => {
                 let id = self.place.guard("web-1", &given::ssh()).await;
@@ -99,7 +112,11 @@ impl Firewalls for Listing<'_> {
     }
 
     async fn write(&self, target: Option<&TargetId>, changes: &[Change]) -> Result<(), Error> {
-        self.place.fleet().write(target, changes).await
+        let outcome = self.place.fleet().write(target, changes).await;
+        if let (Happens::Silence(over), Some(_)) = (&self.happens, target) {
+            over.notify_one();
+        }
+        outcome
     }
 }
 
@@ -137,6 +154,21 @@ async fn a_sweep_that_fails_keeps_no_target_from_being_settled() {
     let told = app::reconcile(place.store(), &blind, &named("worker"), place.now()).await;
     assert!(matches!(told, Err(Error::Unavailable { .. })), "it is told: {told:?}");
     assert_eq!(who(&place, &id).await, [false, false, false], "and healed all the same");
+}
+
+/// A list of rules that comes late, or never, holds up no lease: here it comes once a target was settled.
+#[tokio::test]
+async fn a_sweep_that_hangs_keeps_no_target_from_being_settled() {
+    let place = Place::new();
+    let id = place.guard("web-1", &given::ssh()).await;
+    open(&place, &id, "ann", "1", ANN).await;
+    place.pass(HOUR);
+    assert_eq!(who(&place, &id).await, [true, false, false], "over, and nobody was there");
+    let slow = Listing { place: &place, happens: Happens::Silence(Notify::new()) };
+    let worker = named("worker");
+    let reconciled = app::reconcile(place.store(), &slow, &worker, place.now());
+    tokio::time::timeout(HANGS_AFTER, reconciled).await.expect("it hangs").expect("settled, and swept");
+    assert_eq!(who(&place, &id).await, [false, false, false]);
 }
 
 /// A rule that comes back when its target is guarded no longer, as from a saved ruleset, is cleaned up.

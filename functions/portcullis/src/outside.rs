@@ -95,4 +95,13 @@ impl Inventory for Outside {
             Err(error) => Err(error),
         }
     }
+
+    async fn is_gone(&self, id: &TargetId) -> Result<bool, Error> {
+        match self.of(id) {
+            Ok(Place::Azure(it)) => it.is_gone(id).await,
+            Ok(Place::Host(it)) => it.is_gone(id).await,
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
 }

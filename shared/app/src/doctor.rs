@@ -2,7 +2,8 @@
 
 use crate::{
     Error,
-    ports::{Checkup, Firewalls, Inventory, Store},
+    ports::{Checkup, Firewalls, Inventory, OurRule, Store},
+    sweep::{Fate, fate},
     watch::all,
 };
 use futures_util::{StreamExt, stream};
@@ -92,7 +93,7 @@ pub async fn doctor(
     findings
         .extend(unseen.into_iter().map(|it| Finding::warning("machines", it, "give the right to list them")));
     let Ok(known) = known else { return findings };
-    findings.extend(owners(outside, &known).await);
+    findings.extend(owners(outside, &known, now).await);
     let guarded: Vec<Target> = known.iter().filter(|it| it.policy().is_some()).cloned().collect();
     let count = guarded.len();
     let locks = stream::iter(guarded).map(|it| async move { lock(outside, &it, now).await });
@@ -106,10 +107,10 @@ pub async fn doctor(
     findings
 }
 
-/// Rules of ours whose machine the table does not know.
-async fn owners(firewalls: &impl Firewalls, known: &[Target]) -> Vec<Finding> {
+/// Rules of ours whose machine the table does not know, and what becomes of each.
+async fn owners(outside: &(impl Firewalls + Inventory), known: &[Target], now: Timestamp) -> Vec<Finding> {
     const CHECK: &str = "owners";
-    let found = match firewalls.ours().await {
+    let found = match outside.ours().await {
         Ok(found) => found,
         Err(error) => {
             let advice = "until it can, rules that nobody needs any more are not found";
@@ -117,21 +118,52 @@ async fn owners(firewalls: &impl Firewalls, known: &[Target]) -> Vec<Finding> {
         }
     };
     let owners: BTreeSet<Owner> = known.iter().map(Target::owner).collect();
-    let orphans: Vec<_> = found.iter().filter(|it| !owners.contains(&it.name.owner)).collect();
-    if orphans.is_empty() {
-        return vec![Finding::ok(CHECK, format!("each of {} rules of ours has its machine", found.len()))];
+    let count = found.len();
+    let orphans: Vec<OurRule> = found.into_iter().filter(|it| !owners.contains(&it.name.owner)).collect();
+    let findings = stream::iter(orphans).map(|it| async move { orphan(CHECK, outside, &it, now).await });
+    let findings: Vec<Finding> = findings.buffered(AT_ONCE_MAX).collect().await;
+    if findings.is_empty() {
+        return vec![Finding::ok(CHECK, format!("each of {count} rules of ours has its machine"))];
     }
-    let orphan = |it: &&crate::ports::OurRule| {
-        let advice = if it.name.gate.is_none() {
-            "`enable` its machine, and then `disable` it: the lock of a machine that is there is never just deleted"
-        } else {
-            "it is deleted when everything is next compared with the table"
-        };
-        let found =
-            format!("`{}` in `{}` is of a machine that this table does not know", it.name, it.firewall);
-        Finding::warning(CHECK, found, advice)
-    };
-    orphans.iter().map(orphan).collect()
+    findings
+}
+
+async fn orphan(
+    check: &'static str,
+    inventory: &impl Inventory,
+    orphan: &OurRule,
+    now: Timestamp,
+) -> Finding {
+    let OurRule { firewall, name, .. } = orphan;
+    let found = format!("`{name}` in `{firewall}` is of a machine that this table does not know");
+    match fate(inventory, orphan, now).await {
+        Ok(Fate::Deleted) => {
+            let advice = "it is deleted when everything is next compared with the table";
+            Finding::warning(check, found, advice)
+        }
+        Ok(Fate::Lasts { until }) => {
+            let advice = format!(
+                "it may be another installation's, so it stays until its end, {until}; if nobody needs it, delete it"
+            );
+            Finding::warning(check, found, advice)
+        }
+        Ok(Fate::Stays) => {
+            let advice = match &orphan.machine {
+                Some(machine) => format!(
+                    "`enable` its machine, `{machine}`, and then `disable` it: a lock is only deleted once its machine \
+                    is known to be gone"
+                ),
+                None => "`enable` its machine, and then `disable` it; if it is gone, delete the rule: which machine it \
+                    locks cannot be told, so its lock is never just deleted"
+                    .to_owned(),
+            };
+            Finding::warning(check, found, advice)
+        }
+        Err(error) => {
+            let found = format!("{found}, and nobody can tell whether that is gone: {}", error.full());
+            Finding::warning(check, found, "until its machine can be asked for, its lock stays")
+        }
+    }
 }
 
 /// What is wrong with the lock of a machine.

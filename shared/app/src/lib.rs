@@ -14,6 +14,7 @@ mod hold;
 mod look;
 pub mod ports;
 mod settle;
+mod sweep;
 mod tokens;
 mod watch;
 

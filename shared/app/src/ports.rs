@@ -158,7 +158,7 @@ pub trait Firewalls: Send + Sync {
     /// of ours.
     fn read(&self, target: &TargetId) -> impl Future<Output = Result<Snapshot, Error>> + Send;
 
-    /// Every rule of ours in every firewall that can be seen, for whichever target.
+    /// Every rule of ours in every firewall that can be seen, for whichever target, with what it tells of itself.
     fn ours(&self) -> impl Future<Output = Result<Vec<OurRule>, Error>> + Send;
 
     /// Makes the changes in their order. Writing twice is once; deleting the absent succeeds.
@@ -181,6 +181,11 @@ pub struct OurRule {
     pub name: RuleName,
     /// Its version.
     pub etag: Option<Etag>,
+    /// Until when an allow itself says that it is wanted; nothing where that cannot be read, and for a lock.
+    pub until: Option<Timestamp>,
+    /// The machine that a lock is for, as far as that follows from what is there: nothing where it does not. Its
+    /// name is a digest, so whoever guesses can tell whether they are right.
+    pub machine: Option<TargetId>,
 }
 
 /// What machines there are.
@@ -194,6 +199,12 @@ pub trait Inventory: Send + Sync {
 
     /// One machine.
     fn machine(&self, id: &TargetId) -> impl Future<Output = Result<Option<Machine>, Error>> + Send;
+
+    /// Is it proven that there is no such machine? Not by its absence from a list: `false` wherever it may merely
+    /// not be seen.
+    fn is_gone(&self, _: &TargetId) -> impl Future<Output = Result<bool, Error>> + Send {
+        async { Ok(false) }
+    }
 }
 
 /// A part of the inventory.

@@ -4,10 +4,11 @@ use crate::{
     CONFLICTS_MAX, Error, lapse,
     ports::{Batch, Due, Firewalls, Inventory, OurRule, Store},
     settle,
+    sweep::sweep,
 };
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::join, stream};
 use jiff::Timestamp;
-use portcullis_domain::{Chain, Change, ChangeTo, ClaimToken, Fact, Owner, Target, TargetId};
+use portcullis_domain::{ClaimToken, Owner, Target, TargetId};
 use std::collections::BTreeSet;
 
 /// How many due things one worker takes on.
@@ -69,107 +70,52 @@ async fn bury_one(store: &impl Store, id: &TargetId, now: Timestamp) -> Result<(
     Err(Error::Conflict)
 }
 
-/// Settles every target that there is something to hold for, or of which a rule was seen, and deletes the
-/// rules of ours that no target wants: the backstop.
-///
-/// INVARIANT (unknown-is-asked-last): the firewalls are read before the targets are listed. A target
-/// is stored before its first rule is written, so one that is still unknown afterwards has no rules.
-/// A sweep that fails keeps no target from being settled.
+/// Settles every target that there is something to hold for, or of which a rule was seen, and beside that deletes
+/// the rules of ours that nobody wants: the backstop. However long a sweep takes, or if it fails, it keeps no
+/// target from being settled.
 pub async fn reconcile(
     store: &impl Store,
     outside: &(impl Firewalls + Inventory),
     token: &ClaimToken,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let found = outside.ours().await;
     let known = all(store).await?;
-    let (found, unseen) = match found {
-        Ok(found) => (found, Ok(())),
-        Err(error) => (vec![], Err(error)),
+    let settled = |ids| each(ids, |id| async move { settle(store, outside, &id, token, now).await });
+    let is_held = |it: &&Target| it.policy().is_some() || !it.grants().is_empty();
+    let held: BTreeSet<TargetId> = known.iter().filter(is_held).map(|it| it.id.clone()).collect();
+    let rest = async {
+        let found = outside.ours().await?;
+        let (known, orphans) = told_apart(store, known, found.clone()).await?;
+        let seen: BTreeSet<Owner> = found.into_iter().map(|it| it.name.owner).collect();
+        // One worker settles a target once at a time: its claim would not keep it from itself.
+        let left = known.into_iter().filter(|it| !held.contains(&it.id) && seen.contains(&it.owner()));
+        let left = settled(left.map(|it| it.id).collect());
+        let (left, swept) = join(left, sweep(store, outside, orphans, now)).await;
+        left.and(swept)
     };
-    let owners: BTreeSet<Owner> = known.iter().map(Target::owner).collect();
-    let seen: BTreeSet<Owner> = found.iter().map(|it| it.name.owner.clone()).collect();
-    let swept = sweep(store, outside, found, &owners, now).await;
-    let held = known
-        .into_iter()
-        .filter(|it| it.policy().is_some() || !it.grants().is_empty() || seen.contains(&it.owner()));
-    let settled =
-        each(
-            held.map(|it| it.id).collect(),
-            |id| async move { settle(store, outside, &id, token, now).await },
-        );
-    unseen.and(swept).and(settled.await)
+    let (settled, rest) = join(settled(held.iter().cloned().collect()), rest).await;
+    settled.and(rest)
 }
 
-/// Deletes rules of ours whose target is unknown, but for the locks of machines that are there: whoever
-/// lost the table, or named another one, must not find their machines open.
-async fn sweep(
+/// Every target, and those of the rules that were found whose target is none of them.
+///
+/// INVARIANT (unknown-is-asked-last): the firewalls are read before the targets are listed. A target is stored
+/// before its first rule is written, so one that is still unknown afterwards has no rules.
+async fn told_apart(
     store: &impl Store,
-    outside: &(impl Firewalls + Inventory),
+    known: Vec<Target>,
     mut found: Vec<OurRule>,
-    known: &BTreeSet<Owner>,
-    now: Timestamp,
-) -> Result<(), Error> {
-    found.retain(|it| !known.contains(&it.name.owner));
-    let is_lock = |it: &OurRule| it.name.gate.is_none();
-    if found.iter().any(is_lock) {
-        let there = machines(outside).await?;
-        found.retain(|it| {
-            let is_kept = is_lock(it) && there.as_ref().is_none_or(|there| there.contains(&it.name.owner));
-            if is_kept {
-                let (rule, firewall) = (&it.name, &it.firewall);
-                tracing::warn!(%rule, %firewall, "A lock that this table does not know of stays: enable its \
-                    machine, then disable it, to take the lock away");
-            }
-            !is_kept
-        });
+) -> Result<(Vec<Target>, Vec<OurRule>), Error> {
+    let owners: BTreeSet<Owner> = known.iter().map(Target::owner).collect();
+    found.retain(|it| !owners.contains(&it.name.owner));
+    // Who was known before they were read is known.
+    if found.is_empty() {
+        return Ok((known, found));
     }
-    let mut outcome = Ok(());
-    for orphan in found {
-        let deleted = delete(store, outside, orphan, now).await;
-        outcome = outcome.and(deleted);
-    }
-    outcome
-}
-
-/// What the machines that are there are called in rules; `None` where some could not be seen.
-async fn machines(inventory: &impl Inventory) -> Result<Option<BTreeSet<Owner>>, Error> {
-    let (mut owners, mut after) = (BTreeSet::new(), None::<TargetId>);
-    loop {
-        let page = inventory.machines(after.as_ref(), PAGE).await?;
-        if !page.unseen.is_empty() {
-            return Ok(None);
-        }
-        owners.extend(page.items.iter().map(|it| Owner::from(&it.id)));
-        match page.items.last().filter(|_| page.items.len() == PAGE) {
-            Some(last) => after = Some(last.id.clone()),
-            None => return Ok(Some(owners)),
-        }
-    }
-}
-
-async fn delete(
-    store: &impl Store,
-    firewalls: &impl Firewalls,
-    orphan: OurRule,
-    now: Timestamp,
-) -> Result<(), Error> {
-    record(store, &orphan, now).await?;
-    let OurRule { firewall, name, etag } = orphan;
-    let change = Change { firewall, name, if_match: etag, to: ChangeTo::Delete };
-    firewalls.write(None, &[change]).await
-}
-
-async fn record(store: &impl Store, orphan: &OurRule, now: Timestamp) -> Result<(), Error> {
-    let fact = Fact::OrphanDeleted { firewall: orphan.firewall.to_string(), rule: orphan.name.to_string() };
-    for _ in 0..CONFLICTS_MAX {
-        let (_, rest) = store.rest().await?.append(&Chain::rest(), now, [fact.clone()]);
-        match store.commit(Batch { rest, ..Batch::default() }).await {
-            Err(Error::Conflict) => {}
-            outcome => return outcome,
-        }
-    }
-    Err(Error::Conflict)
+    let known = all(store).await?;
+    let owners: BTreeSet<Owner> = known.iter().map(Target::owner).collect();
+    found.retain(|it| !owners.contains(&it.name.owner));
+    Ok((known, found))
 }
 
 /// Every target that was ever guarded.

@@ -1,8 +1,8 @@
 //! Azure as what the use cases need: firewalls and an inventory.
 
 use crate::{
-    Arm, Busy, NoToken, nat,
-    parts::{Part, Subject, held, lock},
+    Arm, Busy, Forbidden, NoToken, nat,
+    parts::{Part, Subject, held, lock, locked, until},
     reads::{Read, Reads, Writing},
     rule::Shown,
     topology::{Front, TYPES, Topology, Vm},
@@ -39,6 +39,9 @@ const TOPOLOGY_MAX_AGE: SignedDuration = SignedDuration::from_secs(15);
 
 /// How long it is taken for true that nobody answers: else all who wait would try it one after another.
 const FAILURE_MAX_AGE: SignedDuration = SignedDuration::from_secs(3);
+
+/// Before the name of a machine, in the id of one that can be guarded.
+const MACHINES: &str = "/providers/microsoft.compute/virtualmachines/";
 
 /// What time it is.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -381,10 +384,18 @@ impl Azure {
     /// It is asked for by itself: Resource Graph may be behind, or not see it, and the lock of a machine that
     /// is there must stay. Of one that is gone there are rules to delete, or nothing any more.
     async fn remains(&self, target: &TargetId) -> Result<Snapshot, Error> {
-        let is_machine = target.as_str().contains("/providers/microsoft.compute/virtualmachines/");
-        if !is_machine || self.arm.get(target.as_str(), COMPUTE_API).await?.is_some() {
+        if !self.is_absent(target).await? {
             self.forget().await;
             return Err(Error::NotFound { what: "target", name: target.to_string() });
+        }
+        self.leftovers(target).await
+    }
+
+    /// Does Resource Manager say of a machine that it is not there? Who may not see it is told something else.
+    async fn is_absent(&self, target: &TargetId) -> Result<bool, Error> {
+        let is_machine = target.as_str().contains(MACHINES);
+        if !is_machine || self.arm.get(target.as_str(), COMPUTE_API).await?.is_some() {
+            return Ok(false);
         }
         // That nothing is to be seen of a whole subscription says nothing of a machine in it.
         let subscription = target.as_str().split('/').nth(2).unwrap_or_default();
@@ -393,7 +404,7 @@ impl Azure {
             let source = format!("the subscription `{subscription}` cannot be seen").into();
             return Err(Error::Unavailable { doing: "find a machine", source });
         }
-        self.leftovers(target).await
+        Ok(true)
     }
 
     /// Rules of ours with the name of a machine that nothing leads to any more. Its allows are nobody's; its lock
@@ -419,7 +430,7 @@ impl Azure {
             let names = nat::names(&self.front(id).await?.what);
             let mut firewall = self.unled(id.clone());
             let held = Held { rule: None, priority: 0, beside: vec![], etag: None };
-            let mine = names.into_iter().filter(|it| it.owner == owner);
+            let mine = names.into_keys().filter(|it| it.owner == owner);
             firewall.ours.extend(mine.map(|name| (name, held.clone())));
             left.extend(Some(firewall).filter(|it| !it.ours.is_empty()));
         }
@@ -478,11 +489,13 @@ impl Firewalls for Azure {
     async fn ours(&self) -> Result<Vec<OurRule>, Error> {
         let topology = self.topology().await?;
         let groups = self.all_groups(&topology).await?;
-        let mut ours: Vec<OurRule> = groups.iter().flat_map(Group::ours).collect();
+        let homes = Homes::of(&topology);
+        let mut ours: Vec<OurRule> = groups.iter().flat_map(|it| it.ours(&homes)).collect();
         for id in &topology.firewalls {
             let read = self.front(id).await?;
-            let names = nat::names(&read.what).into_iter();
-            ours.extend(names.map(|name| OurRule { firewall: id.clone(), name, etag: None }));
+            let rule =
+                |(name, until)| OurRule { firewall: id.clone(), name, etag: None, until, machine: None };
+            ours.extend(nat::names(&read.what).into_iter().map(rule));
         }
         let mut holders: BTreeMap<Owner, BTreeSet<FirewallId>> = BTreeMap::new();
         for OurRule { firewall, name, .. } in &ours {
@@ -508,6 +521,34 @@ impl Inventory for Azure {
     async fn machine(&self, id: &TargetId) -> Result<Option<Machine>, Error> {
         Ok(self.topology().await?.machines.get(id).map(|it| it.machine.clone()))
     }
+
+    async fn is_gone(&self, id: &TargetId) -> Result<bool, Error> {
+        match self.is_absent(id).await {
+            // Who may not see a machine is refused, whether it is there or not.
+            Err(Error::Broken { source, .. }) if source.is::<Forbidden>() => Ok(false),
+            outcome => outcome,
+        }
+    }
+}
+
+/// Where machines may be: what is known of a rule's machine is but its short name, and the digest of its id.
+struct Homes(BTreeSet<String>);
+
+impl Homes {
+    /// Every resource group that anything was found in.
+    fn of(topology: &Topology) -> Self {
+        let machines = topology.machines.keys().map(TargetId::as_str);
+        let firewalls = topology.groups.iter().chain(&topology.firewalls).map(FirewallId::as_str);
+        let group = |id: &str| id.split_once("/providers/").map(|(group, _)| group.to_owned());
+        Self(machines.chain(firewalls).filter_map(group).collect())
+    }
+
+    /// The machine that is called so by people, and so in rules.
+    fn machine(&self, owner: &Owner, name: &str) -> Option<TargetId> {
+        let name = name.to_ascii_lowercase();
+        let mut ids = self.0.iter().filter_map(|it| format!("{it}{MACHINES}{name}").parse().ok());
+        ids.find(|id| Owner::from(id) == *owner)
+    }
 }
 
 impl Group {
@@ -522,11 +563,15 @@ impl Group {
         found
     }
 
-    fn ours(&self) -> Vec<OurRule> {
+    fn ours(&self, homes: &Homes) -> Vec<OurRule> {
         let Ok(firewall) = self.id.to_ascii_lowercase().parse::<FirewallId>() else { return vec![] };
         let rule = |(name, parts): (RuleName, BTreeMap<Part, Shown>)| {
             let etag = Some(crate::parts::etag(&parts));
-            OurRule { firewall: firewall.clone(), name, etag }
+            let (until, machine) = match name.gate {
+                Some(_) => (until(&parts), None),
+                None => (None, locked(&parts).and_then(|machine| homes.machine(&name.owner, machine))),
+            };
+            OurRule { firewall: firewall.clone(), name, etag, until, machine }
         };
         self.found().into_iter().map(rule).collect()
     }

@@ -3,10 +3,11 @@
 
 use crate::{
     network::range,
-    parts::{allow_description, printed},
+    parts::{allow_description, printed, until_in},
     topology::{Front, list, text, texts},
 };
 use ipnet::IpNet;
+use jiff::Timestamp;
 use portcullis_domain::{Action, ChangeTo, Foreign, Gate, Held, Owner, Protocol, Rule, RuleName, Sources};
 use serde_json::{Value, json};
 use std::{
@@ -67,9 +68,12 @@ pub fn seen(body: &Value, owner: &Owner, machine: &str, front: &Front) -> Seen {
     seen
 }
 
-/// The names of every rule of ours.
-pub fn names(body: &Value) -> Vec<RuleName> {
-    rules(body).filter_map(|(collection, rule)| ours(collection, text(rule, "/name"))).collect()
+/// The names of every rule of ours, with until when each says that it is wanted.
+pub fn names(body: &Value) -> BTreeMap<RuleName, Option<Timestamp>> {
+    let named = |(collection, rule)| {
+        Some((ours(collection, text(rule, "/name"))?, until_in(text(rule, "/description"))))
+    };
+    rules(body).filter_map(named).collect()
 }
 
 /// The firewall as it shall be; none where it is so already.
@@ -171,7 +175,7 @@ fn says_the_same(one: &Value, two: &Value) -> bool {
 
 fn told(name: &RuleName, rule: &Value) -> Option<Rule> {
     let gate = name.gate?;
-    let until = text(rule, "/description").rsplit_once(" until ")?.1.parse().ok()?;
+    let until = until_in(text(rule, "/description"))?;
     let sources: Option<Vec<IpNet>> = texts(rule, "/sourceAddresses").into_iter().map(source_range).collect();
     Some(Rule::Allow { gate, sources: Sources::of(sources?), until })
 }

@@ -22,6 +22,10 @@ use std::{
 const DESCRIPTION_MAX: usize = 140;
 /// Before the end of the last lease, at the end of an allow's description.
 const UNTIL: &str = " until ";
+/// Before the name of the machine, in a lock's.
+const LOCKDOWN: &str = "Portcullis: nobody passes without a lease to ";
+/// After what there is room for of a name.
+const CUT: char = '…';
 
 /// The machine that rules of ours are about, as one security group sees it.
 #[derive(Debug, Clone, Copy)]
@@ -186,6 +190,24 @@ pub fn lock(name: &RuleName, found: &BTreeMap<Part, Shown>) -> Option<Rule> {
     if name.gate.is_none() { told(name, found, &subject) } else { None }
 }
 
+/// Until when an allow says that it is wanted: none where any of its parts does not say.
+pub fn until(found: &BTreeMap<Part, Shown>) -> Option<Timestamp> {
+    let ends: Option<Vec<Timestamp>> =
+        found.values().map(|it| until_in(it.properties.description.as_deref()?)).collect();
+    ends?.into_iter().max()
+}
+
+/// The end of the last lease, in an allow's description.
+pub fn until_in(description: &str) -> Option<Timestamp> {
+    description.rsplit_once(UNTIL)?.1.parse().ok()
+}
+
+/// What people call the machine that a lock is for; none where its name was too long.
+pub fn locked(found: &BTreeMap<Part, Shown>) -> Option<&str> {
+    let description = found.values().next()?.properties.description.as_deref()?;
+    description.strip_prefix(LOCKDOWN).filter(|it| !it.ends_with(CUT))
+}
+
 /// The rule that these parts may say; whether they do is for others to compare.
 fn told(name: &RuleName, found: &BTreeMap<Part, Shown>, subject: &Subject<'_>) -> Option<Rule> {
     let Some(gate) = name.gate else {
@@ -207,8 +229,7 @@ fn told(name: &RuleName, found: &BTreeMap<Part, Shown>, subject: &Subject<'_>) -
             }
         }
     }
-    let description = found.values().next()?.properties.description.as_deref()?;
-    let until = description.rsplit_once(UNTIL)?.1.parse().ok()?;
+    let until = until_in(found.values().next()?.properties.description.as_deref()?)?;
     Some(Rule::Allow { gate, sources: Sources::of(ranges), until })
 }
 
@@ -290,7 +311,7 @@ pub fn printed(range: &IpNet) -> String {
 }
 
 fn lockdown_description(machine: &str) -> String {
-    cut("Portcullis: nobody passes without a lease to ", machine, "")
+    cut(LOCKDOWN, machine, "")
 }
 
 pub fn allow_description(machine: &str, gate: Gate, until: Timestamp) -> String {
@@ -304,7 +325,7 @@ fn cut(before: &str, name: &str, after: &str) -> String {
     let name: String = if name.chars().count() <= room {
         name.to_owned()
     } else {
-        name.chars().take(room.saturating_sub(1)).chain(['…']).collect()
+        name.chars().take(room.saturating_sub(1)).chain([CUT]).collect()
     };
     format!("{before}{name}{after}")
 }

@@ -3,8 +3,11 @@
 
 use crate::given::{self, at, named};
 use jiff::{SignedDuration, Timestamp};
-use portcullis_app::{Error, ports::Firewalls};
-use portcullis_domain::{Change, ChangeTo, Packet, RuleSet, Snapshot, Target, TargetId, diff};
+use portcullis_app::{
+    Error,
+    ports::{Firewalls, Inventory},
+};
+use portcullis_domain::{Change, ChangeTo, Packet, Rule, RuleSet, Snapshot, Target, TargetId, diff};
 use std::net::IpAddr;
 
 /// Who has a lease in these contracts, and who has none.
@@ -66,6 +69,35 @@ pub async fn ours_lists_every_rule(firewalls: &impl Firewalls, id: &TargetId, no
     assert_eq!(listed(firewalls, id).await, held);
     make(firewalls, id, &RuleSet::new()).await;
     assert_eq!(listed(firewalls, id).await, Vec::<String>::new());
+}
+
+/// Whoever finds a rule of ours knows until when an allow is wanted, and which machine a lock is for: also who has
+/// no other record of either.
+pub async fn ours_tells_what_a_rule_tells(firewalls: &impl Firewalls, id: &TargetId, now: Timestamp) {
+    let wanted = open(id, now);
+    make(firewalls, id, &wanted).await;
+    let ours = firewalls.ours().await.unwrap_or_else(|error| panic!("{}", error.full()));
+    let mut told = (false, false);
+    for it in ours.into_iter().filter(|it| it.name.owner == id.into()) {
+        match wanted.get(&it.name).expect("wanted") {
+            Rule::Allow { until, .. } => {
+                told.0 = true;
+                assert_eq!((it.until, it.machine), (Some(*until), None), "{}", it.name);
+            }
+            Rule::Deny { .. } => {
+                told.1 = true;
+                assert_eq!((it.until, it.machine.as_ref()), (None, Some(id)), "{}", it.name);
+            }
+        }
+    }
+    assert_eq!(told, (true, true), "both are listed");
+    make(firewalls, id, &RuleSet::new()).await;
+}
+
+/// What is there is not said to be gone; where nobody can tell, it may be there.
+pub async fn what_is_there_is_not_gone(inventory: &impl Inventory, id: &TargetId, _: Timestamp) {
+    let is_gone = inventory.is_gone(id).await.unwrap_or_else(|error| panic!("{}", error.full()));
+    assert!(!is_gone, "{id}");
 }
 
 /// A target that is not there is said to be not there.

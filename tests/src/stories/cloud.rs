@@ -10,8 +10,13 @@ use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive, sync::Arc};
 
 /// The machines that there are. The first two share the firewall of their subnet.
 pub(super) const TARGETS: [&str; 3] = ["vm0", "vm1", "vm2"];
-/// A machine that is long gone, and left a rule behind.
-const GHOST: &str = "ghost";
+/// A machine that is long gone, and left rules behind.
+pub(super) const GHOST: &str = "ghost";
+/// A machine that another installation guards, and that nobody here gets to see.
+pub(super) const HIDDEN: &str = "hidden";
+/// When the other installation's lease is over; and an end that no lease has.
+const ORPHAN_ENDS_MS: i64 = 500_000;
+const NO_LEASE_ENDS_MS: i64 = 90_000_000;
 /// Above both our bands, where only a foreign hand writes.
 const INTRUDERS: u16 = 50;
 
@@ -78,7 +83,7 @@ impl Cloud {
             has_etags: dice.once_in(2),
             writes: 0,
         };
-        cloud.leave_an_orphan();
+        cloud.leave_orphans();
         cloud
     }
 
@@ -87,14 +92,36 @@ impl Cloud {
         (self.has_etags, self.etags_are_shared) = (true, false);
     }
 
-    fn leave_an_orphan(&mut self) {
-        let gate: Gate = "22/tcp".parse().expect("a gate");
-        let name = RuleName { owner: Owner::from(&target(GHOST)), gate: Some(gate) };
-        let until = super::clock::stamp(0);
-        let rule = Rule::Allow { gate, sources: Sources::anywhere(), until };
-        let to = ChangeTo::Put { rule, priority: BANDS.allows.start };
-        let change = Change { firewall: firewall("subnet"), name, if_match: None, to };
-        self.land(&change, 0).expect("nobody else is there");
+    /// What no table knows of: what is over, what lasts, what nobody can mean, and the locks of two machines.
+    fn leave_orphans(&mut self) {
+        let allow = |gate: &str, until| {
+            let gate: Gate = gate.parse().expect("a gate");
+            let until = super::clock::stamp(until);
+            (Some(gate), Rule::Allow { gate, sources: Sources::anywhere(), until })
+        };
+        let lock = || (None, Rule::Deny { gates: ["22/tcp".parse().expect("a gate")].into() });
+        let orphans = [
+            ("subnet", GHOST, allow("22/tcp", 0)),
+            ("nic0", GHOST, allow("3389/tcp", NO_LEASE_ENDS_MS)),
+            ("nic1", GHOST, lock()),
+            ("nic0", HIDDEN, lock()),
+            ("nic2", HIDDEN, allow("22/tcp", ORPHAN_ENDS_MS)),
+        ];
+        for (wall, owner, (gate, rule)) in orphans {
+            let name = RuleName { owner: Owner::from(&target(owner)), gate };
+            let priority = if gate.is_none() { BANDS.denies.start } else { BANDS.allows.start };
+            let to = ChangeTo::Put { rule, priority };
+            let change = Change { firewall: firewall(wall), name, if_match: None, to };
+            self.land(&change, 0).expect("nobody else is there");
+        }
+    }
+
+    /// Until when a rule of ours says that it is wanted.
+    pub(super) fn until(&self, id: &FirewallId, name: &RuleName) -> Option<jiff::Timestamp> {
+        match self.walls[id].face.ours.get(name)?.rule {
+            Some(Rule::Allow { until, .. }) => Some(until),
+            Some(Rule::Deny { .. }) | None => None,
+        }
     }
 
     pub(super) fn path(&self, target: &TargetId) -> Option<&[FirewallId]> {
@@ -202,6 +229,8 @@ impl Cloud {
     /// A foreign hand deletes a rule of ours, opens it to everybody, or makes something else of it.
     pub(super) fn meddle(&mut self, now: i64, dice: &mut Dice) -> Option<(FirewallId, RuleName)> {
         let all = self.walls.iter().flat_map(|(id, wall)| wall.face.ours.keys().map(move |name| (id, name)));
+        // The lock of another installation is for that one to heal.
+        let all = all.filter(|(_, name)| !is_lock_of_the_hidden(name));
         let all: Vec<(FirewallId, RuleName)> = all.map(|(id, name)| (id.clone(), name.clone())).collect();
         if all.is_empty() {
             return None;
@@ -339,6 +368,17 @@ impl Face {
 fn rule(name: String, priority: u16, action: Action, ports: &[RangeInclusive<u16>]) -> Foreign {
     let (protocol, sources) = (Protocol::Any, Sources::anywhere());
     Foreign { name, priority, action, protocol, sources, ports: ports.to_vec(), to: Sources::anywhere() }
+}
+
+/// Which machine a lock is for.
+pub(super) fn locked(name: &RuleName) -> Option<TargetId> {
+    let mut all = TARGETS.into_iter().chain([GHOST, HIDDEN]).map(target);
+    all.find(|id| name.gate.is_none() && Owner::from(id) == name.owner)
+}
+
+/// Is it the lock that nobody here may take away?
+pub(super) fn is_lock_of_the_hidden(name: &RuleName) -> bool {
+    locked(name).is_some_and(|it| it == target(HIDDEN))
 }
 
 pub(super) fn target(id: &str) -> TargetId {

@@ -2,7 +2,7 @@
 
 use super::{
     clock::{Event, Outage, ms},
-    cloud::{Glimpse, Refused, TARGETS, target},
+    cloud::{GHOST, Glimpse, Refused, TARGETS, locked, target},
     faults::{LANDS_LATE_MS, STALE_MS},
     oracle::Excuses,
     outside::{Outside, unavailable},
@@ -12,7 +12,7 @@ use portcullis_app::{
     Error,
     ports::{Clock as _, Firewalls, Inventory, Machine, Machines, Os, OurRule},
 };
-use portcullis_domain::{Change, Firewall, FirewallId, LOOK_AGAIN, Snapshot, TargetId};
+use portcullis_domain::{Change, Firewall, FirewallId, Held, LOOK_AGAIN, Rule, RuleName, Snapshot, TargetId};
 
 impl World {
     fn answers(&self, id: &FirewallId) -> Result<(), Error> {
@@ -47,7 +47,7 @@ impl World {
     ) -> Result<(), Error> {
         let now = self.time.now;
         let is_zombie = self.lives.get(&worker.worker).is_none_or(|it| it.is_zombie);
-        self.oracle.wrote(&self.table, (worker.worker, is_zombie), target, change, now);
+        self.oracle.wrote((&self.table, &self.cloud), (worker.worker, is_zombie), target, change, now);
         self.answers(&change.firewall)?;
         if self.storms() && self.dice.once_in(self.faults.late_once_in) {
             let lands_at = now + 1 + self.dice.below(LANDS_LATE_MS);
@@ -108,10 +108,12 @@ impl Firewalls for Outside {
         let ids = self.world().cloud.ids();
         for id in ids {
             let (firewall, _) = self.call(|world| world.read_one(self, &id)).await?;
-            let of = |(name, held): (_, portcullis_domain::Held)| OurRule {
-                firewall: id.clone(),
-                name,
-                etag: held.etag,
+            let of = |(name, held): (RuleName, Held)| {
+                let until = match held.rule {
+                    Some(Rule::Allow { until, .. }) => Some(until),
+                    Some(Rule::Deny { .. }) | None => None,
+                };
+                OurRule { firewall: id.clone(), machine: locked(&name), name, etag: held.etag, until }
             };
             found.extend(firewall.ours.into_iter().map(of));
         }
@@ -137,6 +139,10 @@ impl Inventory for Outside {
 
     async fn machine(&self, id: &TargetId) -> Result<Option<Machine>, Error> {
         self.call(|_| Ok(TARGETS.map(target).into_iter().find(|it| it == id).map(machine))).await
+    }
+
+    async fn is_gone(&self, id: &TargetId) -> Result<bool, Error> {
+        self.call(|_| Ok(*id == target(GHOST))).await
     }
 }
 

@@ -171,7 +171,13 @@ impl Firewalls for Host {
         let of_another_name =
             |name: &RuleName, it: &Placed| name.owner != owner && matches!(it.rule, Rule::Deny { .. });
         let rules = self.load().await?.rules.into_iter().filter(|(name, it)| !of_another_name(name, it));
-        let ours = rules.map(|(name, _)| OurRule { firewall: self.firewall.clone(), name, etag: None });
+        let ours = rules.map(|(name, it)| {
+            let (until, machine) = match it.rule {
+                Rule::Allow { until, .. } => (Some(until), None),
+                Rule::Deny { .. } => (None, Some(self.id.clone())),
+            };
+            OurRule { firewall: self.firewall.clone(), name, etag: None, until, machine }
+        });
         Ok(ours.collect())
     }
 

@@ -5,16 +5,16 @@ use super::{Excuses, OPENS_WITHIN_MS, Oracle, PROMISED_MS, gates::admits};
 use crate::stories::{
     actors::addresses,
     clock::{ms, stamp, world_ms},
-    cloud::{Cloud, is_in_band},
+    cloud::{Cloud, is_in_band, is_lock_of_the_hidden},
     executor::{CLAIMS_MAX, claim},
     store::{Row, Table},
 };
 use ipnet::IpNet;
 use jiff::Timestamp;
 use portcullis_domain::{
-    Approvers, CLAIM, Chain, Change, ChangeTo, ClaimToken, Entry, Fact, Grant, GrantId, LOOK_AGAIN, Lease,
-    Owner, Person, RETRY_MAX, RETRY_MIN, Request, RequestId, RequestState, Rule, Standing, Target, TargetId,
-    WORKER_LIFE,
+    Approvers, CLAIM, Chain, Change, ChangeTo, ClaimToken, Entry, Fact, Grant, GrantId, LEASE_MAX,
+    LOOK_AGAIN, Lease, Owner, Person, RETRY_MAX, RETRY_MIN, Request, RequestId, RequestState, Rule, Standing,
+    Target, TargetId, WORKER_LIFE,
 };
 
 impl Oracle {
@@ -358,7 +358,7 @@ impl Oracle {
     /// Every write, as its worker makes it: whose, where, what, and with which right.
     pub(in crate::stories) fn wrote(
         &mut self,
-        table: &Table,
+        (table, cloud): (&Table, &Cloud),
         (worker, is_zombie): (u64, bool),
         target: Option<&TargetId>,
         change: &Change,
@@ -366,7 +366,7 @@ impl Oracle {
     ) {
         self.count("written");
         match target {
-            None => self.swept(table, change, now),
+            None => self.swept((table, cloud), change, now),
             Some(id) => {
                 self.written_at.insert(id.clone(), now);
                 if change.name.owner != Owner::from(id) {
@@ -416,13 +416,22 @@ impl Oracle {
         }
     }
 
-    /// INVARIANT (unknown-is-asked-last): a sweep deletes what nobody knows, and records it first.
-    fn swept(&mut self, table: &Table, change: &Change, now: i64) {
+    /// INVARIANT (unknown-is-asked-last): a sweep deletes what nobody knows, and records it first. It leaves another
+    /// installation's lock, and its lease until that is over.
+    fn swept(&mut self, (table, cloud): (&Table, &Cloud), change: &Change, now: i64) {
         if let Some(id) = table.owner(&change.name.owner) {
             self.break_rule("unknown-is-asked-last", now, format!("{change} is a rule of {id}, no orphan"));
         }
         if !self.orphans.contains(&change.name.to_string()) {
             self.break_rule("journal-equals-state", now, format!("{change} was not recorded"));
+        }
+        let lasts = |until: Timestamp| {
+            stamp(now + self.skew_ms) < until && until.duration_since(stamp(now)) <= LEASE_MAX
+        };
+        if is_lock_of_the_hidden(&change.name)
+            || cloud.until(&change.firewall, &change.name).is_some_and(lasts)
+        {
+            self.break_rule("no-neighbour-harmed", now, format!("{change} is another installation's"));
         }
     }
 }

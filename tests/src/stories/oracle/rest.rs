@@ -1,7 +1,7 @@
 //! The end: faults stopped long ago, and everything must rest.
 
 use super::{Oracle, Scene, record::is_free};
-use crate::stories::clock::stamp;
+use crate::stories::{clock::stamp, cloud::is_lock_of_the_hidden};
 use portcullis_domain::{FirewallKind, RequestState, Rule, RuleName};
 use std::collections::BTreeMap;
 
@@ -50,8 +50,9 @@ impl Oracle {
                 .filter(|(name, rule)| is_here(name) && can_hold(rule))
                 .map(|(name, rule)| (name, Some(rule)))
                 .collect();
-            let held: BTreeMap<_, _> =
-                seen.ours.iter().map(|(name, held)| (name, held.rule.as_ref())).collect();
+            // Another installation's lock stays.
+            let ours = seen.ours.iter().filter(|(name, _)| !is_lock_of_the_hidden(name));
+            let held: BTreeMap<_, _> = ours.map(|(name, held)| (name, held.rule.as_ref())).collect();
             if held != wanted {
                 self.break_rule(
                     "shut-by-default",

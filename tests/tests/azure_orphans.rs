@@ -1,0 +1,181 @@
+//! Rules of ours in Azure whose machine the table does not know: of another installation, or of a table that was lost.
+
+use portcullis_app::{self as app, Finding, ports::Firewalls, ports::Store};
+use portcullis_azure::Role;
+use portcullis_domain::{Chain, Fact, TargetId};
+use portcullis_local::RedbStore;
+use portcullis_simcloud::Permissions;
+use portcullis_tests::{
+    azure::ANN,
+    azure_place::{AzurePlace, LEASE},
+    given,
+};
+use serde_json::{Value, json};
+
+const READ_MACHINE: &str = "Microsoft.Compute/virtualMachines/read";
+
+/// Another installation on the same cloud: it knows of nothing.
+struct Other {
+    store: RedbStore,
+    _folder: tempfile::TempDir,
+}
+
+impl Other {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = RedbStore::open(&folder.path().join("other.redb")).expect("opens");
+        Self { store, _folder: folder }
+    }
+
+    async fn reconcile(&self, place: &AzurePlace) {
+        let reconciled = app::reconcile(&self.store, &place.outside, &place.worker(), place.now()).await;
+        reconciled.unwrap_or_else(|error| panic!("{}", error.full()));
+    }
+
+    /// The names of the rules that it deleted.
+    async fn deleted(&self) -> Vec<String> {
+        let rest = self.store.entries(&Chain::rest(), 0, 100).await.expect("listed");
+        let deleted = |it| if let Fact::OrphanDeleted { rule, .. } = it { Some(rule) } else { None };
+        rest.into_iter().filter_map(|it| deleted(it.fact)).collect()
+    }
+
+    async fn owners(&self, place: &AzurePlace) -> Vec<Finding> {
+        let findings = app::doctor(&self.store, &place.outside, Ok(()), place.now()).await;
+        findings.into_iter().filter(|it| it.check == "owners").collect()
+    }
+}
+
+/// A machine with a lease.
+async fn guarded(name: &str) -> (AzurePlace, TargetId) {
+    let place = AzurePlace::new(1);
+    let id = place.id(name);
+    place.guard(&id, &given::ssh()).await;
+    place.open("ann", &id, "22", ANN).await;
+    (place, id)
+}
+
+/// Takes a machine away, with its interface.
+fn without(place: AzurePlace, name: &str) -> AzurePlace {
+    place.changed(|snapshot| {
+        let resources = snapshot["resources"].as_object_mut().expect("resources");
+        let (machine, nic) = (format!("/{name}"), format!("/{name}-nic"));
+        resources.retain(|id, _| !id.ends_with(&machine) && !id.ends_with(&nic));
+    })
+}
+
+fn rule(place: &AzurePlace, group: &str, access: &str) -> String {
+    let ours = place.ours().into_iter().find(|it| it["properties"]["access"] == access);
+    let name = ours.expect("there")["name"].as_str().expect("a name").to_owned();
+    place.azure.rule(group, &name)
+}
+
+#[tokio::test]
+async fn another_installation_keeps_its_leases_and_its_locks() {
+    // In a security group, in two, and in a firewall.
+    for name in ["web-1", "app-1", "vault-1"] {
+        let (place, _) = guarded(name).await;
+        let (other, before) = (Other::new(), place.holdings());
+        other.reconcile(&place).await;
+        assert_eq!((place.holdings(), other.deleted().await.len()), (before, 0), "{name}");
+        let said = other.owners(&place).await;
+        let says = |what: &str| said.iter().any(|it| it.advice.as_ref().is_some_and(|it| it.contains(what)));
+        assert!(
+            says("it stays until its end, 2026-") && says("`enable` its machine, `/subscriptions/"),
+            "{said:?}"
+        );
+        // Nobody came to shut it.
+        place.pass(LEASE);
+        let said = other.owners(&place).await;
+        assert!(said.iter().any(|it| it.advice.as_ref().is_some_and(|it| it.starts_with("it is deleted"))));
+        other.reconcile(&place).await;
+        let deleted = other.deleted().await;
+        assert!(
+            !deleted.is_empty() && deleted.iter().all(|it| it.ends_with("-tcp-22")),
+            "{name}: {deleted:?}"
+        );
+        let left = place.outside.ours().await.expect("listed");
+        assert!(!left.is_empty() && left.iter().all(|it| it.name.gate.is_none()), "{name}: {left:?}");
+        assert!(!place.passes(name, ANN, 22), "{name} is locked");
+    }
+}
+
+/// An end that no lease has, or none, is nobody's lease.
+#[tokio::test]
+async fn an_allow_of_nobody_goes_at_once() {
+    for description in
+        [json!("Portcullis: 22/tcp of web-1 until 2027-01-01T00:00:00Z"), json!("until further notice")]
+    {
+        let (place, _) = guarded("web-1").await;
+        let path = rule(&place, "web-1-nsg", "Allow");
+        let mut body = place.azure.call("GET", &path, None).body;
+        body["properties"]["description"] = description;
+        assert!(place.azure.call("PUT", &path, Some(&body)).status < 300);
+        let other = Other::new();
+        other.reconcile(&place).await;
+        assert_eq!(other.deleted().await.len(), 1, "{body}");
+        assert_eq!(place.ours().len(), 1, "the lock alone");
+    }
+}
+
+#[tokio::test]
+async fn a_lock_goes_once_its_machine_is_known_to_be_gone() {
+    let (place, _) = guarded("farm-1").await;
+    let place = without(place, "farm-1");
+    place.pass(LEASE);
+    let other = Other::new();
+    let said = other.owners(&place).await;
+    assert!(
+        said.iter().all(|it| it.advice.as_ref().is_some_and(|it| it.starts_with("it is deleted"))),
+        "{said:?}"
+    );
+    other.reconcile(&place).await;
+    let mut deleted = other.deleted().await;
+    deleted.sort();
+    assert!(deleted.len() == 2 && deleted[0].ends_with("-lockdown"), "{deleted:?}");
+    assert_eq!(place.ours(), Vec::<Value>::new());
+}
+
+/// That a machine is not in a list says nothing: it may be in nobody's sight.
+#[tokio::test]
+async fn the_lock_of_a_machine_that_merely_cannot_be_seen_stays() {
+    // It answers, though no list has it.
+    let (place, _) = guarded("farm-1").await;
+    let listed_as = |name: &'static str| {
+        move |snapshot: &mut Value| {
+            let resources = snapshot["resources"].as_object_mut().expect("resources");
+            let found = resources.iter_mut().find(|(id, _)| id.ends_with("/virtualmachines/farm-1"));
+            let body = &mut found.expect("farm-1").1["body"];
+            let (rest, _) = body["id"].as_str().and_then(|it| it.rsplit_once('/')).expect("an id");
+            body["id"] = json!(format!("{rest}/{name}"));
+        }
+    };
+    let place = place.changed(listed_as("farm-1-as-listed"));
+    stays(&place, "`enable` its machine, `/subscriptions/").await;
+
+    // Nobody here may see whether it is there.
+    let (place, _) = guarded("farm-1").await;
+    let place = without(place, "farm-1");
+    let actions = Role::guards().actions.into_iter().filter(|it| *it != READ_MACHINE).collect();
+    place.azure.cloud.permit(Permissions { actions: Some(actions) });
+    stays(&place, "`enable` its machine, `/subscriptions/").await;
+
+    // Its rule does not tell which machine it is for.
+    let (place, _) = guarded("farm-1").await;
+    let path = rule(&place, "farm-subnet-nsg", "Deny");
+    let mut body = place.azure.call("GET", &path, None).body;
+    body["properties"]["description"] = json!("Portcullis: nobody passes without a lease to farm…");
+    assert!(place.azure.call("PUT", &path, Some(&body)).status < 300);
+    let place = without(place, "farm-1");
+    stays(&place, "which machine it locks cannot be told").await;
+}
+
+async fn stays(place: &AzurePlace, advice: &str) {
+    place.pass(LEASE);
+    let other = Other::new();
+    other.reconcile(place).await;
+    assert!(other.deleted().await.iter().all(|it| it.ends_with("-tcp-22")), "no lock");
+    let left = place.ours();
+    assert_eq!((left.len(), &left[0]["properties"]["access"]), (1, &json!("Deny")), "{left:?}");
+    let said = other.owners(place).await;
+    assert!(said.len() == 1 && said[0].advice.as_ref().is_some_and(|it| it.contains(advice)), "{said:?}");
+}
