@@ -2,8 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Action, AddressSet, Bands, Existing, Fact, Families, Firewall, FirewallKind, Foreign, Held, LOOK_AGAIN,
-    Protocol, RETRY_OVERDUE_MAX, Request, Review, Snapshot, Sources, Standing, Target, Terms, What, review,
+    Action, AddressSet, Bands, CLOSED_AT_ONCE_MAX, Existing, Fact, Families, Firewall, FirewallKind, Foreign,
+    Held, LOOK_AGAIN, Protocol, RETRY_OVERDUE_MAX, Request, Review, Snapshot, Sources, Standing, Target,
+    Terms, What, review,
 };
 use portcullis_tests::given::{self, at, guarded, named, person};
 
@@ -52,6 +53,29 @@ fn long_missed() -> (Target, Timestamp) {
         target = settled(target, now, now + MILLIS);
     }
     (target, now)
+}
+
+#[test]
+fn more_leases_than_one_transaction_closes_are_closed_one_after_the_other() {
+    let many = 2 * CLOSED_AT_ONCE_MAX + 1;
+    let mut target = guarded("vm", at(0)).target;
+    for n in 0..many {
+        let request = given::request("ann", &n.to_string(), "vm", at(0));
+        target = target.grant(vec![given::grant(&request, &named("vm"), at(0))], None, at(0)).target;
+    }
+    let over = at(10_000);
+    let mut rounds = vec![];
+    while !target.grants().is_empty() {
+        assert!(target.due_at().is_some_and(|due_at| due_at <= over), "what is left over is due at once");
+        let mut firewall = defeated(&target, over);
+        firewall.foreign.clear();
+        let claimed = target.claim(&named("worker"), over).target;
+        let decided = claimed.rules(over);
+        let next = claimed.confirm(&Snapshot::of(over, vec![firewall]), false, &decided, over);
+        rounds.push(next.grants.len());
+        target = next.target;
+    }
+    assert_eq!(rounds, [CLOSED_AT_ONCE_MAX, CLOSED_AT_ONCE_MAX, 1]);
 }
 
 #[test]

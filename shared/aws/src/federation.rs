@@ -28,10 +28,9 @@ impl Federation {
         const DOING: &str = "get a token for Azure from AWS";
         let call = self.0.get_web_identity_token().audience(AUDIENCE).signing_algorithm(ALGORITHM);
         let answer = call.duration_seconds(LIFE_SECS).send().await.map_err(|error| told(DOING, error))?;
-        answer.web_identity_token.ok_or_else(|| Error::Unavailable {
-            doing: DOING,
-            source: "there is none in the answer".into(),
-        })
+        answer
+            .web_identity_token
+            .ok_or_else(|| Error::Unavailable { doing: DOING, source: "there is none in the answer".into() })
     }
 }
 

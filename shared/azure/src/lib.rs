@@ -26,8 +26,8 @@ mod transport;
 mod turns;
 mod write;
 
-pub use assertion::AskedAssertion;
 pub use arm::{Arm, Condition, Found, Judge, Vitals};
+pub use assertion::AskedAssertion;
 pub use azure::{Azure, Bounds, Clock};
 pub use azure_core::credentials::Secret;
 pub use endpoint::{ForeignLink, NotAPath, NotAnEndpoint};

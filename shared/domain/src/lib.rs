@@ -44,6 +44,6 @@ pub use rules::{
 };
 pub use space::AddressSet;
 pub use target::{
-    CLAIM, Claim, LAST_SECONDS, LOOK_AGAIN, Next, RETRY_MAX, RETRY_MIN, RETRY_OVERDUE_MAX, SKEW_MAX,
-    Standing, Target, Trial, WORKER_LIFE,
+    CLAIM, CLOSED_AT_ONCE_MAX, Claim, LAST_SECONDS, LOOK_AGAIN, Next, RETRY_MAX, RETRY_MIN,
+    RETRY_OVERDUE_MAX, SKEW_MAX, Standing, Target, Trial, WORKER_LIFE,
 };

@@ -28,6 +28,9 @@ pub const RETRY_OVERDUE_MAX: SignedDuration = SignedDuration::from_secs(5);
 /// An extension in the last seconds of a lease may come too late to leave no gap: skew and one settle.
 pub const LAST_SECONDS: SignedDuration = SignedDuration::from_secs(4);
 const _: () = assert!(SKEW_MAX.as_secs() < LAST_SECONDS.as_secs());
+/// How many grants one confirm closes: each is written by itself, and a table takes so much in one transaction. The
+/// others are due at once.
+pub const CLOSED_AT_ONCE_MAX: usize = 50;
 
 /// A machine: what is guarded, who may pass until when, and when somebody has to look at it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -314,8 +317,8 @@ impl Target {
     /// INVARIANT (closed-means-read-back): a grant is closed once its gate was seen to admit nobody
     /// but the live leases' sources. INVARIANT (a-write-is-looked-at-again), also when we lived.
     ///
-    /// `wrote` also where a dead worker may have. `decided` is what the worker was after. What is wanted instead since then is no miss of its: that
-    /// is due at once.
+    /// `wrote` also where a dead worker may have. `decided` is what the worker was after. What is wanted instead since
+    /// then is no miss of its: that is due at once.
     #[must_use]
     pub fn confirm(mut self, seen: &Snapshot, wrote: bool, decided: &RuleSet, now: Timestamp) -> Next {
         let view = View::of(&self, seen, now);
@@ -476,7 +479,7 @@ impl Target {
             };
             let (grant, reason) = (it.id.clone(), it.reason());
             if it.lease.is_over(now) {
-                if is_shut {
+                if is_shut && closed.len() < CLOSED_AT_ONCE_MAX {
                     let late = read_at.duration_since(it.lease.end());
                     it.closed_at = Some(read_at);
                     closed.push(it.clone());
