@@ -11,4 +11,6 @@ pub mod given;
 pub mod guarded;
 pub mod network;
 pub mod place;
+pub mod python;
 pub mod stories;
+pub mod template;

@@ -9,10 +9,10 @@ use portcullis_tests::{
     binary::{program, text},
     given,
     network::skipped,
+    python::programs,
 };
 use serde_json::{Value, json};
 use std::{
-    fs,
     io::{BufRead, BufReader, Lines, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
@@ -162,26 +162,10 @@ async fn defeats(place: &AzurePlace, id: &TargetId) -> Vec<Option<String>> {
     facts.filter_map(|it| if let Fact::LockDefeated { by, .. } = it { Some(by) } else { None }).collect()
 }
 
-/// A Python with the clients; installed once, and anew when the pins change.
+/// A Python with the clients.
 fn python() -> Result<PathBuf, String> {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("azure_clients");
-    let (python, installed) = (place.join("bin/python"), place.join("installed"));
-    let pins = folder().join("requirements.txt");
-    let wanted = fs::read_to_string(&pins).expect("reads");
-    if fs::read_to_string(&installed).is_ok_and(|it| it == wanted) {
-        return Ok(python);
-    }
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&place))?;
-    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-    run(Command::new(&python).args(install).arg(&pins))?;
-    fs::write(installed, wanted).map_err(|error| error.to_string())?;
-    Ok(python)
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
-    let told = || format!("{command:?}: {}", text(&output.stderr));
-    if output.status.success() { Ok(()) } else { Err(told()) }
+    programs(&folder().join("requirements.txt"), &place).map(|it| it.join("python"))
 }
 
 fn folder() -> PathBuf {

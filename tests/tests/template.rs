@@ -1,0 +1,454 @@
+//! What is deployed to AWS, as `template.yaml` says it: each function may do what its row here says and no more,
+//! lives as long as its work takes, and nothing that fails is lost.
+
+use portcullis_domain::WORKER_LIFE;
+use portcullis_tests::{
+    binary::text,
+    network::skipped,
+    python::programs,
+    template::{Template, short},
+};
+use serde_json::Value;
+use std::{collections::BTreeSet, path::Path, process::Command};
+
+/// Some actions, on what, and only if.
+type May = (&'static [&'static str], &'static str, Option<&'static str>);
+/// A function: its folder, how many seconds it lives, and all that it may do beside writing its log.
+type Row = (&'static str, i64, &'static [May]);
+
+/// One authority each.
+const FUNCTIONS: [Row; 7] = [
+    ("Api", 25, &[(TABLE, "Table.Arn", None), INDEXES, AZURE]),
+    ("Expire", 60 + WORKER_LIFE.as_secs() + START_SECS, &[(TABLE, "Table.Arn", None), INDEXES, AZURE]),
+    (
+        "Export",
+        900,
+        &[
+            (LOOK, "Table.Arn", None),
+            INDEXES,
+            (&["s3:PutObject"], "${Archive.Arn}/*", None),
+            (QUEUE, "ExportQueue.Arn", None),
+        ],
+    ),
+    ("Reconcile", WORKER_LIFE.as_secs(), &[(TABLE, "Table.Arn", None), INDEXES, AZURE]),
+    ("Relay", 30, &[(STREAM, "Table.StreamArn", None), BUS, (&["sqs:SendMessage"], "RelayDead.Arn", None)]),
+    (
+        "Settle",
+        WORKER_LIFE.as_secs(),
+        &[(TABLE, "Table.Arn", None), INDEXES, (QUEUE, "SettleQueue.Arn", None), AZURE],
+    ),
+    ("Submit", 20, &[(TABLE, "Table.Arn", None), INDEXES, (QUEUE, "SubmitQueue.Arn", None)]),
+];
+/// Without `dynamodb:Scan`: what is due is never found by looking at everything.
+const TABLE: &[&str] = &[
+    "dynamodb:BatchGetItem",
+    "dynamodb:ConditionCheckItem",
+    "dynamodb:DeleteItem",
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:Query",
+    "dynamodb:UpdateItem",
+];
+const LOOK: &[&str] = &["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"];
+const INDEXES: May = (&["dynamodb:Query"], "${Table.Arn}/index/*", None);
+const STREAM: &[&str] =
+    &["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"];
+const QUEUE: &[&str] = &["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];
+const BUS: May = (
+    &["events:PutEvents"],
+    "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/${AWS::StackName}",
+    Some(r#"{"StringEqualsIfExists":{"events:source":"portcullis"}}"#),
+);
+/// A token that says which role it is, for Azure alone. The action knows no resource.
+const AZURE: May = (
+    &["sts:GetWebIdentityToken"],
+    "*",
+    Some(r#"{"ForAllValues:StringEquals":{"sts:IdentityTokenAudience":"api://AzureADTokenExchange"}}"#),
+);
+const LOG: &[&str] = &["logs:CreateLogStream", "logs:PutLogEvents"];
+/// What a run of `expire` has beyond the minute that it looks ahead and its last settle.
+const START_SECS: i64 = 5;
+/// From when on a closing is late.
+const LATE_MS: i64 = 2000;
+/// How much longer than a function's life a message of its queue is hidden, as Lambda advises.
+const HIDDEN_LIVES: i64 = 6;
+/// The longest that a queue keeps a message.
+const FORTNIGHT_SECS: i64 = 14 * 24 * 3600;
+/// Where an authority says `*` for an action or a resource, and why that is no more than it should be.
+const WILDCARDS: [(&str, &str); 13] = [
+    // The entries of an index have no name of their own.
+    ("ApiRole", "${Table.Arn}/index/*"),
+    ("ExpireRole", "${Table.Arn}/index/*"),
+    ("ExportRole", "${Table.Arn}/index/*"),
+    ("ReconcileRole", "${Table.Arn}/index/*"),
+    ("SettleRole", "${Table.Arn}/index/*"),
+    ("SubmitRole", "${Table.Arn}/index/*"),
+    // A token for Azure is of no resource: its audience is what binds it.
+    ("ApiRole", "*"),
+    ("ExpireRole", "*"),
+    ("ReconcileRole", "*"),
+    ("SettleRole", "*"),
+    // The objects of a bucket; and what is refused to everybody.
+    ("ExportRole", "${Archive.Arn}/*"),
+    ("ArchivePolicy", "${Archive.Arn}/*"),
+    ("ArchivePolicy", "s3:*"),
+];
+
+#[test]
+fn each_function_may_do_what_its_row_says_and_no_more() {
+    let template = Template::read();
+    let functions = names(&template, "AWS::Serverless::Function");
+    assert_eq!(functions, FUNCTIONS.iter().map(|it| it.0.to_owned()).collect(), "every function has its row");
+    let roles = FUNCTIONS.iter().map(|it| format!("{}Role", it.0)).collect();
+    assert_eq!(names(&template, "AWS::IAM::Role"), roles, "and a role of its own");
+    for kind in ["AWS::IAM::Policy", "AWS::IAM::RolePolicy", "AWS::IAM::ManagedPolicy"] {
+        assert_eq!(names(&template, kind).len(), 0, "nothing is added to a role from elsewhere");
+    }
+    for (name, _, may) in FUNCTIONS {
+        let function = template.properties(name);
+        assert_eq!(short(&function["Role"]), format!("{name}Role.Arn"));
+        for more in ["Policies", "Events", "Connectors"] {
+            assert!(function[more].is_null(), "{name}: SAM would add to the role for {more}");
+        }
+        let role = template.properties(&format!("{name}Role"));
+        let keys: Vec<&String> = role.as_object().expect("properties").keys().collect();
+        assert_eq!(keys, ["AssumeRolePolicyDocument", "Policies", "RoleName"], "{name}");
+        let trusted = array(&role["AssumeRolePolicyDocument"]["Statement"]).iter();
+        let trusted: Vec<String> = trusted.map(|it| it["Principal"].to_string()).collect();
+        assert_eq!(trusted, [r#"{"Service":"lambda.amazonaws.com"}"#], "{name}");
+        let [policy] = &array(&role["Policies"])[..] else { panic!("{name}: one policy") };
+        let rows = may.iter().flat_map(|(actions, on, only_if)| granted(actions, on, *only_if));
+        let log = granted(LOG, &format!("{name}Log.Arn"), None);
+        assert_eq!(allowed(&policy["PolicyDocument"]), rows.chain(log).collect(), "{name}");
+    }
+}
+
+#[test]
+fn nobody_may_everything() {
+    let template = Template::read();
+    let mut wildcards = BTreeSet::new();
+    for (name, resource) in template.at("/Resources").as_object().expect("resources") {
+        for statement in statements(&resource["Properties"]) {
+            for negated in ["NotAction", "NotResource", "NotPrincipal"] {
+                assert!(statement[negated].is_null(), "{name}: {statement}");
+            }
+            let everybody = short(&statement["Principal"]).contains('*');
+            assert!(!everybody || statement["Effect"] == "Deny", "{name}: {statement}");
+            let said = many(&statement["Action"]).into_iter().chain(many(&statement["Resource"]));
+            wildcards.extend(said.map(short).filter(|it| it.contains('*')).map(|it| (name.clone(), it)));
+        }
+    }
+    let known = WILDCARDS.iter().map(|(name, it)| ((*name).to_owned(), (*it).to_owned())).collect();
+    assert_eq!(wildcards, known);
+}
+
+#[test]
+fn each_function_lives_as_long_as_its_work_and_leaves_a_log() {
+    let template = Template::read();
+    assert!(template.at("/Globals/Function")["Timeout"].is_null());
+    for (name, secs, _) in FUNCTIONS {
+        let (function, folder) = (template.properties(name), name.to_lowercase());
+        assert_eq!(function["Timeout"], secs, "{name}");
+        let called = format!("${{AWS::StackName}}-{folder}");
+        assert_eq!(short(&function["FunctionName"]), called);
+        assert_eq!(short(&function["LoggingConfig"]["LogGroup"]), format!("{name}Log"));
+        let log = template.properties(&format!("{name}Log"));
+        assert_eq!(short(&log["LogGroupName"]), format!("/aws/lambda/{called}"));
+        assert_eq!(short(&log["RetentionInDays"]), "LogRetention", "{name}");
+        // So that SAM builds it, and so that a test finds what it may put in its place.
+        assert_eq!(function["CodeUri"], format!("functions/{folder}"));
+        let built = template.at(&format!("/Resources/{name}/Metadata"));
+        assert_eq!(built["BuildMethod"], "rust-cargolambda", "{name}");
+        assert_eq!(built["BuildProperties"]["Binary"], folder);
+        for metric in ["Errors", "Throttles"] {
+            assert!(is_alarmed(&template, "AWS/Lambda", metric, name), "{name}: {metric}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_done_ends_where_it_is_seen() {
+    let template = Template::read();
+    let dead = |arn: &Value| {
+        let name = short(arn).strip_suffix(".Arn").expect("an ARN").to_owned();
+        let queue = template.properties(&name);
+        assert_eq!(queue["MessageRetentionPeriod"], FORTNIGHT_SECS, "{name}");
+        assert!(queue["RedrivePolicy"].is_null(), "{name} is where it ends");
+        assert!(is_alarmed(&template, "AWS/SQS", "ApproximateNumberOfMessagesVisible", &name), "{name}");
+        name
+    };
+    let mut ends = BTreeSet::new();
+    for (name, source) in template.of("AWS::Lambda::EventSourceMapping") {
+        let function = short(&source["FunctionName"]);
+        assert_eq!(source["FunctionResponseTypes"][0], "ReportBatchItemFailures", "{name}: one fails alone");
+        let end = if function == "Relay" {
+            assert_eq!(source["MaximumRetryAttempts"], -1, "its record's age alone ends it");
+            assert_eq!(source["BisectBatchOnFunctionError"], true);
+            dead(&source["DestinationConfig"]["OnFailure"]["Destination"])
+        } else {
+            let queue = template.properties(&format!("{function}Queue"));
+            assert_eq!(short(&source["EventSourceArn"]), format!("{function}Queue.Arn"));
+            let lives = template.properties(&function)["Timeout"].as_i64().expect("a number") * HIDDEN_LIVES;
+            assert_eq!(queue["VisibilityTimeout"], lives, "{name}");
+            dead(&queue["RedrivePolicy"]["deadLetterTargetArn"])
+        };
+        assert_eq!(end, format!("{function}Dead"));
+        ends.insert(end);
+    }
+    for (name, rule) in template.of("AWS::Events::Rule") {
+        for target in array(&rule["Targets"]).iter().filter(|it| short(&it["Arn"]).ends_with("Queue.Arn")) {
+            ends.insert(dead(&target["DeadLetterConfig"]["Arn"]));
+        }
+        let [target] = &array(&rule["Targets"])[..] else { panic!("{name} starts one thing") };
+        // A function that is not behind a queue is started again by the clock.
+        assert!(
+            short(&target["Arn"]).ends_with("Queue.Arn") || !rule["ScheduleExpression"].is_null(),
+            "{name}"
+        );
+    }
+    let with_end = |(name, queue): (&str, &Value)| {
+        ends.contains(name) || ends.contains(&dead(&queue["RedrivePolicy"]["deadLetterTargetArn"]))
+    };
+    assert!(template.of("AWS::SQS::Queue").into_iter().all(with_end), "every queue has an end");
+}
+
+/// A pattern that is too narrow makes things late, and nobody notices.
+#[test]
+fn each_is_started_by_what_it_is_for() {
+    let template = Template::read();
+    let told = |rule: &str| template.properties(rule)["EventPattern"].to_string();
+    let settled = r#"["request.approved","grant.ended","policy.changed"],"source":["portcullis"]}"#;
+    assert_eq!(told("SettleRule"), format!(r#"{{"detail-type":{settled}"#));
+    let from_bots =
+        |kinds: &str| format!(r#"{{"detail-type":[{kinds}],"source":[{{"anything-but":["portcullis"]}}]}}"#);
+    assert_eq!(told("SubmitRule"), from_bots(r#"{"prefix":"access."}"#));
+    assert_eq!(told("ExportRule"), from_bots(r#""export.request""#));
+    let entries = r#"{"pk":{"S":[{"prefix":"J#"}]},"sk":{"S":[{"anything-but":["HEAD"]}]}}"#;
+    let filter = &template.properties("RelaySource")["FilterCriteria"]["Filters"];
+    assert_eq!(
+        filter[0]["Pattern"],
+        format!(r#"{{"eventName":["INSERT"],"dynamodb":{{"Keys":{entries}}}}}"#)
+    );
+    assert_eq!(array(filter).len(), 1);
+    for (name, source) in template.of("AWS::Lambda::EventSourceMapping") {
+        assert!(source["Enabled"].is_null(), "{name} is on");
+    }
+    for (name, rule) in template.of("AWS::Events::Rule") {
+        assert!(rule["State"].is_null(), "{name} is on");
+        let is_for_bus = !rule["EventPattern"].is_null();
+        assert_eq!(
+            is_for_bus,
+            short(&rule["EventBusName"]) == "Bus",
+            "{name}: the clock has a bus of its own"
+        );
+        let Some(queue) = short(&rule["Targets"][0]["Arn"]).strip_suffix("Queue.Arn").map(ToOwned::to_owned)
+        else {
+            continue;
+        };
+        // Whoever else could put something there would start the function.
+        let policy = &template.properties(&format!("{queue}QueuePolicy"))["PolicyDocument"]["Statement"];
+        let [leave] = &array(policy)[..] else { panic!("{policy}") };
+        let from = array(&leave["Condition"]["ArnEquals"]["aws:SourceArn"]).iter().map(short);
+        let mut fed: Vec<&str> = template.of("AWS::Events::Rule").iter().map(|it| it.0).collect();
+        fed.retain(|it| short(&template.properties(it)["Targets"][0]["Arn"]) == format!("{queue}Queue.Arn"));
+        let fed = fed.into_iter().map(|it| format!("{it}.Arn"));
+        assert_eq!(from.collect::<BTreeSet<_>>(), fed.collect(), "{queue}");
+    }
+}
+
+#[test]
+fn evidence_is_never_overwritten() {
+    let template = Template::read();
+    let refused = array(&template.properties("ArchivePolicy")["PolicyDocument"]["Statement"]);
+    let [plain, over] = &refused[..] else { panic!("{refused:?}") };
+    assert_eq!(plain["Condition"].to_string(), r#"{"Bool":{"aws:SecureTransport":"false"}}"#);
+    assert_eq!((&over["Effect"], &over["Action"]), (&"Deny".into(), &"s3:PutObject".into()));
+    assert_eq!(over["Condition"]["Null"]["s3:if-none-match"], "true");
+    let archive = template.properties("Archive");
+    assert_eq!(archive["VersioningConfiguration"]["Status"], "Enabled");
+    assert_eq!(archive["ObjectLockEnabled"], true);
+    let public = archive["PublicAccessBlockConfiguration"].as_object().expect("what is blocked");
+    assert!(public.len() == 4 && public.values().all(|it| *it == true));
+}
+
+/// INVARIANT (the-clock-closes): no event is needed, and it is noticed if the clock stands still.
+#[test]
+fn closing_hangs_on_the_clock_alone() {
+    let template = Template::read();
+    for (name, rate) in [("Expire", "rate(1 minute)"), ("Reconcile", "rate(15 minutes)")] {
+        let rule = template.properties(&format!("{name}Rule"));
+        assert_eq!(rule["ScheduleExpression"], rate);
+        assert_eq!(short(&rule["Targets"][0]["Arn"]), format!("{name}.Arn"));
+        let leave = template.properties(&format!("{name}Permission"));
+        assert_eq!(short(&leave["SourceArn"]), format!("{name}Rule.Arn"));
+        // Its next run takes what this one did not; a late repeat would stand in its way.
+        assert_eq!(template.properties(name)["EventInvokeConfig"]["MaximumRetryAttempts"], 0);
+    }
+    let of_expire = |(_, alarm): &(&str, &Value)| {
+        alarm["MetricName"] == "Invocations" && short(&alarm["Dimensions"][0]["Value"]) == "Expire"
+    };
+    let alarm = template.of("AWS::CloudWatch::Alarm").into_iter().find(of_expire).expect("an alarm").1;
+    assert_eq!(
+        (&alarm["ComparisonOperator"], &alarm["TreatMissingData"]),
+        (&"LessThanThreshold".into(), &"breaching".into())
+    );
+    assert!(is_alarmed(&template, "AWS/Lambda", "IteratorAge", "Relay"));
+    let late =
+        template.of("AWS::CloudWatch::Alarm").into_iter().find(|it| it.1["MetricName"] == "close_late_ms");
+    assert_eq!(late.expect("an alarm").1["Threshold"], LATE_MS);
+}
+
+#[test]
+fn the_table_is_kept() {
+    let template = Template::read();
+    for name in ["Table", "Archive"] {
+        for policy in ["DeletionPolicy", "UpdateReplacePolicy"] {
+            assert_eq!(template.at(&format!("/Resources/{name}/{policy}")), "Retain");
+        }
+    }
+    let table = template.properties("Table");
+    assert_eq!(table["StreamSpecification"]["StreamViewType"], "NEW_IMAGE");
+    assert_eq!(table["SSESpecification"]["SSEEnabled"], true);
+    assert_eq!(table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], true);
+    assert!(table["TimeToLiveSpecification"].is_null(), "nothing of it goes by itself");
+    assert_eq!(keys(table), ["pk", "sk"]);
+    let index = |it: &Value| (short(&it["IndexName"]), keys(it), short(&it["Projection"]["ProjectionType"]));
+    let indexes: Vec<_> = array(&table["GlobalSecondaryIndexes"]).iter().map(index).collect();
+    let wanted = [
+        ("due", ["due_shard", "due_at"]),
+        ("listed", ["list", "listed_at"]),
+        ("of_target", ["target", "listed_at"]),
+        ("of_person", ["person", "listed_at"]),
+    ];
+    let wanted = wanted
+        .map(|(name, keys)| (name.to_owned(), keys.map(ToOwned::to_owned).to_vec(), "KEYS_ONLY".to_owned()));
+    assert_eq!(indexes, wanted);
+    assert!(array(&table["AttributeDefinitions"]).iter().all(|it| it["AttributeType"] == "S"));
+}
+
+#[test]
+fn only_what_is_served_is_reached() {
+    let template = Template::read();
+    let routes: BTreeSet<String> =
+        template.of("AWS::ApiGatewayV2::Route").iter().map(|it| short(&it.1["RouteKey"])).collect();
+    let served = ["ANY /v1/{proxy+}", "GET /healthz", "GET /openapi.json"];
+    assert_eq!(routes, served.map(ToOwned::to_owned).into());
+    assert_eq!(template.properties("ApiUrl")["AuthType"], "AWS_IAM");
+}
+
+/// A bot is known by the source of its events: who could put any could speak for any.
+#[test]
+fn nobody_but_the_relay_and_named_bots_puts_events() {
+    let template = Template::read();
+    let bus = array(&template.properties("Bus")["Policy"]["Statement"]);
+    let denied: Vec<&Value> = bus.iter().filter(|it| it["Effect"] == "Deny").collect();
+    let [nobody, as_us] = &denied[..] else { panic!("{bus:?}") };
+    let but = |it: &Value| it["Condition"]["ArnNotEquals"]["aws:PrincipalArn"].clone();
+    assert_eq!(but(nobody)["Fn::If"][0], "HasBotPrincipals");
+    assert_eq!(short(&but(nobody)["Fn::If"][2][0]), "RelayRole.Arn");
+    assert!(nobody["Condition"].as_object().is_some_and(|it| it.len() == 1), "whatever is in the event");
+    assert_eq!(short(&but(as_us)), "RelayRole.Arn");
+    assert_eq!(as_us["Condition"]["StringEquals"]["events:source"], "portcullis");
+    for statement in &denied {
+        assert_eq!(
+            (&statement["Principal"], &statement["Action"]),
+            (&"*".into(), &"events:PutEvents".into())
+        );
+    }
+    let allowed = bus.iter().find_map(|it| it.get("Fn::If")).expect("what bots may");
+    assert_eq!(
+        (short(&allowed[0]), short(&allowed[1]["Principal"]["AWS"])),
+        ("HasBotPrincipals".to_owned(), "BotPrincipals".to_owned())
+    );
+    assert_eq!((bus.len(), short(&allowed[2])), (3, "AWS::NoValue".to_owned()), "empty allows nobody");
+    assert_eq!(template.at("/Parameters/BotPrincipals/Default"), "");
+    assert_eq!(template.at("/Parameters/Bots/Default"), "[]");
+}
+
+/// cfn-lint, `sam validate --lint` and checkov, pinned; what checkov is told to leave alone says why.
+#[test]
+fn linters_have_nothing_to_say() {
+    let template = Template::read();
+    for (name, resource) in template.at("/Resources").as_object().expect("resources") {
+        for skip in resource["Metadata"]["checkov"]["skip"].as_array().into_iter().flatten() {
+            assert!(skip["comment"].as_str().is_some_and(|why| why.contains(' ')), "{name}: {skip}");
+        }
+    }
+    let (tests, place) = (Path::new(env!("CARGO_MANIFEST_DIR")), Path::new(env!("CARGO_TARGET_TMPDIR")));
+    let programs = match programs(&tests.join("aws/linters.txt"), &place.join("aws_linters")) {
+        Ok(programs) => programs,
+        Err(why) => return skipped(&why),
+    };
+    let checks: [(&str, &[&str]); 3] = [
+        ("cfn-lint", &["template.yaml"]),
+        ("sam", &["validate", "--lint"]),
+        ("checkov", &["--file", "template.yaml", "--skip-download", "--compact", "--quiet"]),
+    ];
+    for (program, words) in checks {
+        let mut check = Command::new(programs.join(program));
+        check.args(words).current_dir(tests.join("..")).env("HOME", place).env("NO_COLOR", "1");
+        check.env("AWS_DEFAULT_REGION", "us-east-1").env("SAM_CLI_TELEMETRY", "0");
+        let told = check.output().expect("runs");
+        assert!(told.status.success(), "{program}:\n{}{}", text(&told.stdout), text(&told.stderr));
+    }
+}
+
+/// The resources of a kind, by their names.
+fn names(template: &Template, kind: &str) -> BTreeSet<String> {
+    template.of(kind).iter().map(|it| it.0.to_owned()).collect()
+}
+
+/// A line for each action.
+fn granted(actions: &[&str], on: &str, only_if: Option<&str>) -> Vec<String> {
+    actions.iter().map(|action| format!("{action} on {on} if {}", only_if.unwrap_or("asked"))).collect()
+}
+
+/// What a policy allows, in such lines.
+fn allowed(policy: &Value) -> BTreeSet<String> {
+    let lines = |statement: &Value| {
+        assert_eq!(statement["Effect"], "Allow");
+        let condition = statement.get("Condition").map(ToString::to_string);
+        let actions: Vec<String> = many(&statement["Action"]).into_iter().map(short).collect();
+        let actions: Vec<&str> = actions.iter().map(String::as_str).collect();
+        let on = many(&statement["Resource"]).into_iter().map(short);
+        on.flat_map(|on| granted(&actions, &on, condition.as_deref())).collect::<Vec<_>>()
+    };
+    array(&policy["Statement"]).iter().flat_map(lines).collect()
+}
+
+/// Every statement of every policy in there.
+fn statements(within: &Value) -> Vec<&Value> {
+    match within {
+        Value::Object(fields) if fields.contains_key("Effect") => vec![within],
+        Value::Object(fields) => fields.values().flat_map(statements).collect(),
+        Value::Array(items) => items.iter().flat_map(statements).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => vec![],
+    }
+}
+
+/// Does an alarm speak of this metric of a function or queue, when there is any of it?
+fn is_alarmed(template: &Template, namespace: &str, metric: &str, name: &str) -> bool {
+    let speaks = |(_, alarm): (&str, &Value)| {
+        let of = short(&alarm["Dimensions"][0]["Value"]);
+        let is_of = of == name || of == format!("{name}.QueueName");
+        is_of
+            && alarm["Namespace"] == namespace
+            && alarm["MetricName"] == metric
+            && alarm["ComparisonOperator"] == "GreaterThanThreshold"
+    };
+    template.of("AWS::CloudWatch::Alarm").into_iter().any(speaks)
+}
+
+/// The attributes of a key.
+fn keys(of: &Value) -> Vec<String> {
+    array(&of["KeySchema"]).iter().map(|it| short(&it["AttributeName"])).collect()
+}
+
+/// One or several.
+fn many(value: &Value) -> Vec<&Value> {
+    value.as_array().map_or_else(|| vec![value], |it| it.iter().collect())
+}
+
+fn array(value: &Value) -> &Vec<Value> {
+    value.as_array().unwrap_or_else(|| panic!("{value} is no list"))
+}
