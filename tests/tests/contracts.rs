@@ -1,11 +1,13 @@
 //! Every implementation of a port passes the suite of that port.
 
 use portcullis_app::ports::Inventory;
+use portcullis_aws::{Cloud, DynamoStore, Keys};
 use portcullis_azure::Azure;
 use portcullis_domain::{Existing, TargetId};
 use portcullis_local::RedbStore;
 use portcullis_simcloud::Faults;
 use portcullis_tests::{
+    aws::Table,
     contracts::{firewalls, store},
     fleet::Fleet,
     stories::{Outside, calmly},
@@ -53,12 +55,32 @@ macro_rules! every_contract_of_firewalls {
     };
 }
 
-every_contract_of_a_store! { redb, the_table_of_stories }
+every_contract_of_a_store! { redb, dynamodb_local, ministack, the_table_of_stories }
 every_contract_of_firewalls! { fleet, azure, the_firewalls_of_stories }
 
 async fn redb(contract: impl AsyncFn(&RedbStore)) {
     let folder = tempfile::tempdir().expect("a folder");
     contract(&RedbStore::open(&folder.path().join("table.redb")).expect("opens")).await;
+}
+
+/// Where it cannot be installed, each contract says so.
+async fn dynamodb_local(contract: impl AsyncFn(&DynamoStore)) {
+    if let Some(table) = Table::local() {
+        contract(&in_dynamodb(&table)).await;
+    }
+}
+
+/// The same.
+async fn ministack(contract: impl AsyncFn(&DynamoStore)) {
+    if let Some(table) = Table::ministack() {
+        contract(&in_dynamodb(&table)).await;
+    }
+}
+
+fn in_dynamodb(table: &Table) -> DynamoStore {
+    let keys = Keys { id: "test".to_owned(), secret: "test".to_owned(), session: None };
+    let cloud = Cloud::at("us-east-1".to_owned(), keys, Some(table.endpoint().to_owned()));
+    DynamoStore::new(cloud.dynamodb(), table.name(), "contracts", Arc::new(firewalls::any_time))
 }
 
 /// Once on a machine with one security group, once on one with two.
