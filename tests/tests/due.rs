@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     Action, AddressSet, Bands, CLOSED_AT_ONCE_MAX, Existing, Fact, Families, Firewall, FirewallKind, Foreign,
-    Held, LOOK_AGAIN, Protocol, RETRY_OVERDUE_MAX, Request, Review, Snapshot, Sources, Standing, Target,
-    Terms, What, review,
+    GrantState, Held, LOOK_AGAIN, Protocol, RETRY_OVERDUE_MAX, Request, Review, Snapshot, Sources, Standing,
+    Target, Terms, What, review,
 };
 use portcullis_tests::given::{self, at, guarded, named, person};
 
@@ -113,6 +113,33 @@ fn what_came_due_while_a_worker_looked_is_due_at_once() {
     let tried = settled(target, end, end + MILLIS);
     let next = end + MILLIS + RETRY_OVERDUE_MAX;
     assert_eq!(tried.due_at(), Some(next), "and what was tried waits for the next look, but not for long");
+}
+
+/// Somebody keeps a lease out that was open: no write of ours changes that, so nothing waits for a retry of it, and nobody
+/// comes sooner than they would anyway.
+#[test]
+fn a_lease_that_somebody_keeps_out_is_shown_and_is_no_miss() {
+    let target = guarded("vm", at(0)).target;
+    let request = given::request("ann", "1", "vm", at(0));
+    let grant = given::grant(&request, &target.id, at(0));
+    let (id, end) = (grant.id.clone(), grant.lease.end());
+    let mut target = target.grant(vec![grant], None, at(0)).target;
+    let looks =
+        [(1, false, GrantState::Open), (2, true, GrantState::OpenFailed), (3, false, GrantState::Open)];
+    for (second, is_shut, state) in looks {
+        let now = at(second);
+        let mut firewall = defeated(&target, now);
+        firewall.foreign.iter_mut().for_each(|it| it.action = Action::Deny);
+        firewall.foreign.retain(|_| is_shut);
+        // Under the allow.
+        firewall.ours.first_entry().expect("the lock").get_mut().priority = 299;
+        let claimed = target.claim(&named("worker"), now).target;
+        let decided = claimed.rules(now);
+        target = claimed.confirm(&Snapshot::of(now, vec![firewall]), false, &decided, now).target;
+        let shown = target.grant_of(&id).expect("live");
+        assert_eq!((shown.state(now), shown.opened_at), (state, Some(at(1))), "after {second} s");
+        assert_eq!((target.misses(), target.due_at()), (0, Some(end)), "after {second} s");
+    }
 }
 
 #[test]

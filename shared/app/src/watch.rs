@@ -16,6 +16,8 @@ const DUE_MAX: usize = 100;
 /// How many targets one worker settles at once: one after another, the last ones would be late. All that it takes
 /// on, so that they share their reads of a firewall that they share.
 const AT_ONCE_MAX: usize = DUE_MAX;
+/// How often one worker sweeps before the next one has to.
+const SWEEPS_MAX: usize = 3;
 /// How many targets are listed at a time.
 const PAGE: usize = 200;
 
@@ -83,15 +85,26 @@ pub async fn reconcile(
     let settled = |ids| each(ids, |id| async move { settle(store, outside, &id, token, now).await });
     let is_held = |it: &&Target| it.policy().is_some() || !it.grants().is_empty();
     let held: BTreeSet<TargetId> = known.iter().filter(is_held).map(|it| it.id.clone()).collect();
-    let rest = async {
+    let round = async || {
         let found = outside.ours().await?;
-        let (known, orphans) = told_apart(store, known, found.clone()).await?;
+        let (known, orphans) = told_apart(store, &known, found.clone()).await?;
         let seen: BTreeSet<Owner> = found.into_iter().map(|it| it.name.owner).collect();
         // One worker settles a target once at a time: its claim would not keep it from itself.
         let left = known.into_iter().filter(|it| !held.contains(&it.id) && seen.contains(&it.owner()));
         let left = settled(left.map(|it| it.id).collect());
         let (left, swept) = join(left, sweep(store, outside, orphans, now)).await;
         left.and(swept)
+    };
+    let rest = async {
+        let mut outcome = Err(Error::Conflict);
+        for _ in 0..SWEEPS_MAX {
+            outcome = round().await;
+            // Somebody wrote beside it: perhaps we, in a firewall whose rules have one version.
+            if !matches!(outcome, Err(Error::Conflict)) {
+                break;
+            }
+        }
+        outcome
     };
     let (settled, rest) = join(settled(held.iter().cloned().collect()), rest).await;
     settled.and(rest)
@@ -103,14 +116,14 @@ pub async fn reconcile(
 /// before its first rule is written, so one that is still unknown afterwards has no rules.
 async fn told_apart(
     store: &impl Store,
-    known: Vec<Target>,
+    known: &[Target],
     mut found: Vec<OurRule>,
 ) -> Result<(Vec<Target>, Vec<OurRule>), Error> {
     let owners: BTreeSet<Owner> = known.iter().map(Target::owner).collect();
     found.retain(|it| !owners.contains(&it.name.owner));
     // Who was known before they were read is known.
     if found.is_empty() {
-        return Ok((known, found));
+        return Ok((known.to_vec(), found));
     }
     let known = all(store).await?;
     let owners: BTreeSet<Owner> = known.iter().map(Target::owner).collect();
