@@ -110,7 +110,7 @@ impl AzurePlace {
         };
         let key = format!("key-{}", self.count.fetch_add(1, Ordering::Relaxed));
         let what = What::Initiate { asks: vec![ask] };
-        let asked = Asked { by: named(by), key: named(&key), what, justification: None };
+        let asked = Asked { by: named(by), key: named(&key), what, justification: None, correlation: None };
         let answer = app::initiate(&self.store, &Terms::default(), &asked, self.now()).await;
         answer.unwrap_or_else(|error| panic!("{}", error.full())).grants[0].id.clone()
     }
@@ -124,7 +124,7 @@ impl AzurePlace {
 
     /// Ends a grant's lease, and settles.
     pub async fn close(&self, grant: &GrantId) {
-        app::close(&self.store, grant, &named("owner"), self.now()).await.expect("closed");
+        app::close(&self.store, grant, &named("owner"), None, self.now()).await.expect("closed");
         self.expire().await;
     }
 

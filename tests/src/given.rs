@@ -48,18 +48,19 @@ pub fn asked(by: &str, key: &str, targets: &[&str], from: &str) -> Asked {
         window: Window::For(HOUR),
     };
     let what = What::Initiate { asks: targets.iter().map(ask).collect() };
-    Asked { by: named(by), key: named(key), what, justification: None }
+    Asked { by: named(by), key: named(key), what, justification: None, correlation: None }
 }
 
 /// A request by somebody, as it was approved at `now`.
 pub fn request(by: &str, key: &str, target: &str, now: Timestamp) -> Request {
-    let Asked { by, key, what, justification } = asked(by, key, &[target], "198.51.100.1");
+    let Asked { by, key, what, justification, correlation } = asked(by, key, &[target], "198.51.100.1");
     let id = RequestId::derived(&by, &key);
     Request {
         id,
         by,
         what,
         justification,
+        correlation,
         asked_at: now,
         state: RequestState::Approved { at: now, by: None },
     }

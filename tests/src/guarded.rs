@@ -29,6 +29,7 @@ pub struct Guarded {
     terms: Terms,
     proxies: Proxies,
     operator: Person,
+    bots: app::Bots,
     counted: AtomicU32,
     _folder: tempfile::TempDir,
 }
@@ -54,6 +55,7 @@ impl Guarded {
             terms: Terms::default(),
             proxies: Proxies::default(),
             operator: named("operator"),
+            bots: app::Bots::default(),
             counted: AtomicU32::new(0),
             _folder: folder,
         }
@@ -89,7 +91,7 @@ impl Guarded {
         };
         let key = named(&format!("key-{}", self.count()));
         let what = What::Initiate { asks: vec![ask] };
-        let asked = app::Asked { by: named("ann"), key, what, justification: None };
+        let asked = app::Asked { by: named("ann"), key, what, justification: None, correlation: None };
         let answer: Answer = app::initiate(&*self.store, &Terms::default(), &asked, self.now()).await?;
         self.expire().await?;
         Ok(answer.grants.first().expect("a grant").id.clone())
@@ -97,7 +99,7 @@ impl Guarded {
 
     /// Ends a lease, and settles what is due.
     pub async fn close(&self, grant: &GrantId) -> Result<(), Error> {
-        app::close(&*self.store, grant, &named("ann"), self.now()).await?;
+        app::close(&*self.store, grant, &named("ann"), None, self.now()).await?;
         self.expire().await
     }
 
@@ -178,6 +180,10 @@ impl Site for Guarded {
         &self.operator
     }
 
+    fn bots(&self) -> &app::Bots {
+        &self.bots
+    }
+
     fn now(&self) -> Timestamp {
         self.azure.now()
     }
@@ -186,7 +192,7 @@ impl Site for Guarded {
         self.store.probe().await
     }
 
-    fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error> {
+    async fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error> {
         self.tokens.authenticate(bearer)
     }
 

@@ -13,7 +13,7 @@ use axum::{
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
-    self as app, Error, Guarding,
+    self as app, Bots, Error, Guarding,
     ports::{Firewalls, Inventory, Store},
 };
 use portcullis_domain::{
@@ -34,6 +34,8 @@ use tower::ServiceExt as _;
 
 /// Where callers of these tests are, unless they say otherwise.
 pub const CALLER: [u8; 4] = [198, 51, 100, 1];
+/// Which bots may speak here, and for whom.
+pub const BOTS: &str = r#"[{"source": "chatops", "for": ["ann", "bob"]}, {"source": "deploy", "for": "*"}]"#;
 /// How long an answer may be, in bytes.
 const ANSWER_MAX: usize = 16 << 20;
 
@@ -54,6 +56,7 @@ struct OnePlace {
     terms: Terms,
     proxies: Proxies,
     operator: Person,
+    bots: Bots,
     clock: Arc<AtomicI64>,
 }
 
@@ -86,6 +89,7 @@ impl Place {
             terms: Terms::default(),
             proxies,
             operator: given::person("operator"),
+            bots: named(BOTS),
             clock,
         };
         Self { site: Arc::new(site), folder, workers: AtomicI64::new(0) }
@@ -250,6 +254,10 @@ impl Site for OnePlace {
         &self.operator
     }
 
+    fn bots(&self) -> &Bots {
+        &self.bots
+    }
+
     fn now(&self) -> Timestamp {
         given::at(0) + millis(&self.clock)
     }
@@ -258,7 +266,7 @@ impl Site for OnePlace {
         self.store.probe().await
     }
 
-    fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error> {
+    async fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error> {
         self.tokens.authenticate(bearer)
     }
 

@@ -106,7 +106,7 @@ async fn together(place: &AzurePlace, machines: usize, adapters: usize, faults: 
     assert_only(place, machines, |_| true, "open");
     // Half of them close, while a few of the others are asked for again, from elsewhere.
     for (_, grant) in grants.iter().enumerate().filter(|(n, _)| n % 2 == 0) {
-        app::close(&place.store, grant, &named("owner"), place.now()).await.expect("closed");
+        app::close(&place.store, grant, &named("owner"), None, place.now()).await.expect("closed");
     }
     for (n, id) in ids.iter().enumerate().filter(|(n, _)| n % 4 == 1) {
         place.ask(&format!("friend-{n}"), id, "22", &named("198.51.100.200")).await;

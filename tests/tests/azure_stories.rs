@@ -71,7 +71,7 @@ async fn story(seed: u64) {
             2 if !asked.is_empty() => {
                 let (_, _, grant) = &asked[dice.index(asked.len())];
                 let by = given::person("owner");
-                portcullis_app::close(&place.store, grant, &by, place.now()).await.expect("closed");
+                portcullis_app::close(&place.store, grant, &by, None, place.now()).await.expect("closed");
             }
             3 => place.azure.cloud.plan(faults(&mut dice)),
             _ => place.pass(SignedDuration::from_millis(dice.below(PASS_MAX_MS))),

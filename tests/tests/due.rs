@@ -174,7 +174,7 @@ fn what_is_wanted_anew_does_not_wait_for_a_miss() {
     let asked = target.grant(vec![grant], None, now).target;
     assert_eq!(asked.due_at(), Some(now));
     let target = settled(asked, missed_at, missed_at + MILLIS);
-    let closed = target.close(&id, &person("ann"), now).target;
+    let closed = target.close(&id, &person("ann"), None, now).target;
     assert_eq!(closed.due_at(), Some(now));
 }
 

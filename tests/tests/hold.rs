@@ -292,4 +292,8 @@ impl Store for Wrong<'_> {
     async fn entries(&self, chain: &Chain, from: u64, at_most: usize) -> Result<Vec<Entry>, Error> {
         self.world.entries(chain, from, at_most).await
     }
+
+    async fn last(&self, chain: &Chain) -> Result<Option<Entry>, Error> {
+        self.world.last(chain).await
+    }
 }

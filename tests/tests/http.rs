@@ -8,9 +8,9 @@ use axum::{
 use jiff::SignedDuration;
 use portcullis_app::Error;
 use portcullis_domain::Terms;
-use portcullis_http::{Problem, Proxies};
+use portcullis_http::{Problem, Proxies, Vouched};
 use portcullis_tests::{
-    given::{self, HOUR},
+    given::{self, HOUR, named, ssh},
     place::{Answered, Place},
 };
 use serde_json::{Value, json};
@@ -397,4 +397,36 @@ async fn the_description_is_complete_and_health_is_told() {
     assert!(described.body["paths"]["/v1/requests"]["post"]["requestBody"].is_object());
     let health = place.send(request("/healthz")).await;
     assert_eq!((health.status, &health.body["status"]), (StatusCode::OK, &json!("ok")));
+}
+
+#[tokio::test]
+async fn whom_the_platform_vouches_for_needs_no_token_and_nobody_else_can_say_so() {
+    let place = Place::new();
+    let whoami = || Request::builder().uri("/v1/whoami").body(Body::empty()).expect("a request");
+    let mut vouched = whoami();
+    vouched.extensions_mut().insert(Vouched(named("arn:aws:iam::111122223333:role/deploy")));
+    let answer = place.send(vouched).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.body["person"], "arn:aws:iam::111122223333:role/deploy");
+    assert_eq!(place.send(whoami()).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn every_answer_names_what_the_asker_calls_the_matter() {
+    let place = Place::new();
+    let id = place.guard("web-1", &ssh()).await;
+    let token = place.token("ann").await;
+    let body = json!({ "asks": [{ "target": id, "port": 22, "sources": ["203.0.113.9"], "for": "PT1H" }] });
+    let ask = |correlation: &str| {
+        let request = Request::builder().method("POST").uri("/v1/requests");
+        let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        let request = request.header(header::CONTENT_TYPE, "application/json");
+        let request = request.header("x-correlation-id", correlation).body(Body::from(body.to_string()));
+        request.expect("a request")
+    };
+    let answer = place.send(ask("ticket-1")).await;
+    assert_eq!(answer.body["request"]["correlation_id"], "ticket-1", "{:?}", answer.body);
+    assert_eq!(answer.body["grants"][0]["correlation_id"], "ticket-1");
+    assert_eq!(place.send(ask("two words")).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(place.send(ask(&"x".repeat(129))).await.status, StatusCode::BAD_REQUEST);
 }

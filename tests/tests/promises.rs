@@ -217,10 +217,10 @@ async fn no_neighbour_harmed() {
     place.guard("web-1", &given::ssh()).await;
     let first = open(&place, &id, "ann", "1", ANN).await;
     let second = open(&place, &id, "bob", "2", ANN).await;
-    app::close(place.store(), &first, &named("ann"), place.now()).await.expect("closed");
+    app::close(place.store(), &first, &named("ann"), None, place.now()).await.expect("closed");
     place.expire().await;
     assert!(place.passes(&id, ANN).await, "two people behind one address: the other one's lease is live");
-    app::close(place.store(), &second, &named("bob"), place.now()).await.expect("closed");
+    app::close(place.store(), &second, &named("bob"), None, place.now()).await.expect("closed");
     place.expire().await;
     assert!(!place.passes(&id, ANN).await);
     let guarded = place.fleet().read(&id).await.expect("read").firewalls;
@@ -522,10 +522,10 @@ async fn twice_is_once() {
     app::approve(store, terms, &request, &bob, &shown, now()).await.expect("is approved");
     place.expire().await;
     assert_eq!(place.facts(&id).await, open, "approving and settling twice is once");
-    app::close(store, grant, &bob, now()).await.expect("closed");
+    app::close(store, grant, &bob, None, now()).await.expect("closed");
     place.expire().await;
     let shut = place.facts(&id).await;
-    app::close(store, grant, &bob, now()).await.expect("is closed");
+    app::close(store, grant, &bob, None, now()).await.expect("is closed");
     let late = app::initiate(store, terms, &wanted, now()).await.expect("the same");
     assert_eq!(
         late.grants[0].state(now()),

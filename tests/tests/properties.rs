@@ -322,6 +322,7 @@ fn request(asks: Vec<portcullis_domain::Ask>) -> Request {
         by: "ann".parse().expect("valid"),
         what: What::Initiate { asks },
         justification: None,
+        correlation: None,
         asked_at: at(0),
         state: RequestState::Approved { at: at(0), by: None },
     }

@@ -1,7 +1,7 @@
 //! The command line: what can be said.
 
 use crate::{
-    client::{adopt, decide, grants, guard, journal, look, request, tokens},
+    client::{adopt, decide, events, export, grants, guard, journal, look, request, tokens},
     role, simcloud, up,
 };
 use clap::{Args, Parser, Subcommand};
@@ -96,7 +96,17 @@ pub enum Command {
     Activity(journal::Activity),
     /// Recompute the journal: was anything changed, dropped or reordered? With --data in that folder,
     /// while nobody serves it
-    Verify,
+    Verify {
+        /// A folder that `export` filled: it is checked by itself
+        #[arg(value_name = "PATH", conflicts_with = "data")]
+        export: Option<PathBuf>,
+    },
+    /// Take the journal of some time away as evidence
+    Export(export::Export),
+    /// Show what happens, as it happens
+    Events(events::Events),
+    /// Send an event, as bots do
+    Send(events::Send),
     /// List what Microsoft's own just-in-time access guards, or take it over
     Adopt(adopt::Adopt),
     /// Look whether all is as it should be, and what to do where it is not

@@ -24,6 +24,11 @@ impl Output {
         Self { is_json, paint, zone: TimeZone::system() }
     }
 
+    /// Is it for scripts?
+    pub fn is_json(&self) -> bool {
+        self.is_json
+    }
+
     /// The time, where the person is.
     pub fn now(&self) -> ZonedDateTime {
         Timestamp::now().to_zoned_datetime(self.zone.clone())

@@ -2,7 +2,7 @@
 
 use crate::outside::Outside;
 use jiff::Timestamp;
-use portcullis_app::Error;
+use portcullis_app::{Bots, Error};
 use portcullis_domain::{Person, Terms};
 use portcullis_http::{Proxies, Site};
 use portcullis_local::{RedbStore, TokenBook};
@@ -23,6 +23,8 @@ pub struct LocalSite {
     pub proxies: Proxies,
     /// Who makes tokens.
     pub operator: Person,
+    /// Which bots may speak, and for whom.
+    pub bots: Bots,
 }
 
 impl Site for LocalSite {
@@ -49,6 +51,10 @@ impl Site for LocalSite {
         &self.operator
     }
 
+    fn bots(&self) -> &Bots {
+        &self.bots
+    }
+
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
@@ -57,7 +63,7 @@ impl Site for LocalSite {
         self.store.probe().await
     }
 
-    fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error> {
+    async fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error> {
         self.tokens.authenticate(bearer)
     }
 

@@ -14,10 +14,10 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
-    self as app, Error, Guarding,
+    self as app, Bots, Error, Guarding,
     ports::{Inventory, Store},
 };
-use portcullis_domain::{LEASE_DEFAULT, LEASE_MIN, Person, Policy, PortRule, Target, TargetId, Terms};
+use portcullis_domain::{Chain, LEASE_DEFAULT, LEASE_MIN, Person, Policy, PortRule, Target, TargetId, Terms};
 use portcullis_http::{Proxies, router};
 use portcullis_local::{Established, Host, LocalBus, RedbStore, TokenBook};
 use portcullis_simcloud::Simcloud;
@@ -67,6 +67,10 @@ pub struct Args {
     /// Where to serve the simulated Azure: a loopback address
     #[arg(long, env = "PORTCULLIS_SIMCLOUD_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub simcloud_listen: SocketAddr,
+    /// A file that says which bots may send events, and on whose behalf:
+    /// `[{"source": "chatops", "for": ["ann"]}]`, with "*" for anybody. Default: none
+    #[arg(long, env = "PORTCULLIS_BOTS_FILE", value_name = "FILE")]
+    pub bots: Option<PathBuf>,
     /// The real one.
     #[command(flatten)]
     pub azure: cloud::Args,
@@ -155,6 +159,7 @@ impl Up {
             let (asked, max) = (args.lease_min, LEASE_DEFAULT);
             return Err(Failure::usage(format!("`--lease-min {asked:#}` is too long: at most {max:#}")));
         }
+        let bots = args.bots()?;
         make_private_folder(data)?;
         let store = Arc::new(open(data)?);
         let tokens = TokenBook::of(&store);
@@ -166,7 +171,7 @@ impl Up {
         let reconcile_every = Duration::try_from(args.reconcile_every).unwrap_or(Duration::MAX);
         let proxies = Proxies::of(args.trusted_proxy.clone());
         let operator: Person = OPERATOR.parse().map_err(|error| broken("name the operator", error))?;
-        let site = Arc::new(LocalSite { store, outside, tokens, terms, proxies, operator });
+        let site = Arc::new(LocalSite { store, outside, tokens, terms, proxies, operator, bots });
         let is_first = operator_token(&site, data).await?;
         if simulated.as_ref().is_some_and(|it| it.is_new) {
             furnish(&site).await?;
@@ -242,6 +247,13 @@ impl Up {
 }
 
 impl Args {
+    fn bots(&self) -> Result<Bots, Failure> {
+        let Some(file) = &self.bots else { return Ok(Bots::default()) };
+        let cannot = |why: String| Failure::usage(format!("cannot use `{}`: {why}", file.display()));
+        let text = fs::read_to_string(file).map_err(|error| cannot(error.to_string()))?;
+        text.parse().map_err(cannot)
+    }
+
     async fn simulated(&self, data: &Path) -> Result<Option<Simulated>, Failure> {
         if self.guard.contains(&Guard::Simcloud) && self.guard.contains(&Guard::Azure) {
             let message = "`--guard simcloud,azure` guards a simulated Azure and a real one";
@@ -416,8 +428,9 @@ async fn tell(site: Arc<LocalSite>) {
             Err(RecvError::Closed) => return,
         }
         while let Ok(event) = events.try_recv() {
-            let (kind, chain) = (event.kind, &event.chain);
-            let grant = event.fact.grant().map(ToString::to_string).unwrap_or_default();
+            let (kind, detail) = (event.kind, event.detail);
+            let chain = detail.target.map_or_else(Chain::rest, |it| Chain::from(&it));
+            let grant = detail.grant.map(|it| it.to_string()).unwrap_or_default();
             match kind {
                 "grant.close_late" | "grant.open_failed" | "drift.found" => {
                     tracing::warn!(target = %chain, grant, "{kind}");
@@ -454,5 +467,6 @@ pub fn for_demonstration() -> Args {
         lease_min: LEASE_MIN.min(SignedDuration::from_secs(1)),
         reconcile_every: SignedDuration::from_mins(1),
         trusted_proxy: vec![],
+        bots: None,
     }
 }

@@ -6,8 +6,9 @@ use crate::{
 };
 use jiff::Timestamp;
 use portcullis_domain::{
-    Chain, Fact, GATES_MAX, Grant, GrantId, IdempotencyKey, Justification, Next, Outcome, Person, Refusal,
-    Refusals, Request, RequestId, RequestState, Review, Target, TargetId, Terms, What, review,
+    Chain, CorrelationId, Fact, GATES_MAX, Grant, GrantId, IdempotencyKey, Justification, Next, Outcome,
+    Person, Refusal, Refusals, Request, RequestId, RequestState, Review, Target, TargetId, Terms, What,
+    review,
 };
 use std::collections::BTreeMap;
 
@@ -22,6 +23,25 @@ pub struct Asked {
     pub what: What,
     /// Why.
     pub justification: Option<Justification>,
+    /// What they call the matter: every answer names it.
+    pub correlation: Option<CorrelationId>,
+}
+
+/// A wish for a later end of a lease, parsed.
+#[derive(Debug, Clone)]
+pub struct Extending {
+    /// Who asks.
+    pub by: Person,
+    /// The same key is the same request.
+    pub key: IdempotencyKey,
+    /// Whose lease.
+    pub grant: GrantId,
+    /// The new end.
+    pub end: Timestamp,
+    /// Why.
+    pub justification: Option<Justification>,
+    /// What they call the matter.
+    pub correlation: Option<CorrelationId>,
 }
 
 /// A request that was not refused, and the grants that were made of it.
@@ -68,6 +88,7 @@ pub async fn initiate(
                     asked: fresh.what.clone(),
                     why: fresh.justification.as_ref().map(ToString::to_string),
                     until,
+                    correlation: fresh.correlation.clone(),
                 };
                 (fresh.clone().into_state(state), noted(targets, &fact, now))
             }
@@ -101,22 +122,28 @@ pub async fn explain(
 pub async fn extend(
     store: &impl Store,
     terms: &Terms,
-    (by, key, justification): (&Person, &IdempotencyKey, Option<&Justification>),
-    (grant, end): (&GrantId, Timestamp),
+    asked: Extending,
     now: Timestamp,
 ) -> Result<Answer, Error> {
-    let found = find(store, grant).await?;
+    let Extending { by, key, grant, end, justification, correlation } = asked;
+    let found = find(store, &grant).await?;
     let what = What::Extend { target: found.target, grant: found.id, end };
-    let asked = Asked { by: by.clone(), key: key.clone(), what, justification: justification.cloned() };
+    let asked = Asked { by, key, what, justification, correlation };
     initiate(store, terms, &asked, now).await
 }
 
 /// Ends a grant's lease now. Closing what is over is success.
-pub async fn close(store: &impl Store, grant: &GrantId, by: &Person, now: Timestamp) -> Result<Grant, Error> {
+pub async fn close(
+    store: &impl Store,
+    grant: &GrantId,
+    by: &Person,
+    correlation: Option<&CorrelationId>,
+    now: Timestamp,
+) -> Result<Grant, Error> {
     let found = find(store, grant).await?;
     for _ in 0..CONFLICTS_MAX {
         let Some((target, seen)) = store.target(&found.target).await? else { break };
-        let next = target.close(grant, by, now);
+        let next = target.close(grant, by, correlation, now);
         let closed = next.target.grant_of(grant).cloned();
         if next.entries.is_empty() {
             return find(store, grant).await;
@@ -136,6 +163,7 @@ impl Asked {
             by: self.by.clone(),
             what: self.what.clone(),
             justification: self.justification.clone(),
+            correlation: self.correlation.clone(),
             asked_at: now,
             state: RequestState::Approved { at: now, by: None },
         }
@@ -186,9 +214,7 @@ pub(crate) fn granted(
             let grants = grants.iter().filter(|it| it.target == *id).cloned().collect();
             target.grant(grants, approver, now)
         }
-        Outcome::Extended { grant, lease, .. } => {
-            target.prolong((grant, *lease), &request.id, &request.by, approver, now)
-        }
+        Outcome::Extended { grant, lease, .. } => target.prolong((grant, *lease), request, approver, now),
     };
     targets.into_iter().map(|(id, (target, seen))| (next(&id, target), seen)).collect()
 }
@@ -208,6 +234,7 @@ async fn refuse(store: &impl Store, request: &Request, reasons: Refusals, now: T
         asked: request.what.clone(),
         why: request.justification.as_ref().map(ToString::to_string),
         reasons: reasons.iter().map(ToString::to_string).collect(),
+        correlation: request.correlation.clone(),
     };
     match note(store, &request.targets(), &fact, now).await {
         Ok(()) => Error::Refused(reasons),

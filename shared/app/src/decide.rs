@@ -71,8 +71,12 @@ pub async fn reject(
             Ok(request) => request,
             Err(reason) => return Err(refuse(store, &known, by, reason.into(), now).await),
         };
-        let fact =
-            Fact::RequestRejected { request: id.clone(), by: by.clone(), why: why.map(ToString::to_string) };
+        let fact = Fact::RequestRejected {
+            request: id.clone(),
+            by: by.clone(),
+            why: why.map(ToString::to_string),
+            correlation: request.correlation.clone(),
+        };
         let targets = noted(load(store, &request.targets()).await?, &fact, now);
         let state = RequestState::Rejected { at: now, by: by.clone(), why: why.cloned() };
         let rejected = request.into_state(state);
@@ -93,7 +97,8 @@ pub async fn lapse(store: &impl Store, id: &RequestId, now: Timestamp) -> Result
         if request.due_at().is_none_or(|due_at| now < due_at) {
             return Ok(());
         }
-        let fact = Fact::RequestLapsed { request: id.clone() };
+        let correlation = request.correlation.clone();
+        let fact = Fact::RequestLapsed { request: id.clone(), correlation };
         let targets = noted(load(store, &request.targets()).await?, &fact, now);
         let lapsed = request.into_state(RequestState::Lapsed { at: now });
         match store.commit(Batch { targets, request: Some((lapsed, seen)), rest: vec![] }).await {

@@ -5,24 +5,46 @@ use crate::{
     ports::{Bus, NotPublished},
 };
 use jiff::Timestamp;
-use portcullis_domain::{Chain, EndReason, Entry, Fact};
+use portcullis_domain::{CorrelationId, EndReason, Entry, Fact, GrantId, RequestId, TargetId};
 use serde::Serialize;
 
 /// A lease that closed later than this after its end is told as late.
 const LATE_MS: i64 = 2_000;
 
+/// The version of [`Detail`].
+const VERSION: u32 = 1;
+
 /// Something that happened, for whoever wants to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Event {
-    /// The same event has the same id, however often it is told.
-    pub id: String,
     /// What happened, such as `grant.opened`.
     pub kind: &'static str,
-    /// When.
-    pub at: Timestamp,
-    /// The chain it stands in: the target's, or the one for the rest.
-    pub chain: Chain,
     /// All of it.
+    pub detail: Detail,
+}
+
+/// What an event says, as it is on the bus. What is absent is not known or concerns nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Detail {
+    /// The version of this shape.
+    pub version: u32,
+    /// The same event has the same id, however often it is told.
+    pub id: String,
+    /// When it happened.
+    pub at: Timestamp,
+    /// The target whose journal tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetId>,
+    /// The request that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestId>,
+    /// The grant that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
+    /// What whoever asked calls the matter that it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<CorrelationId>,
+    /// What the journal says.
     pub fact: Fact,
 }
 
@@ -32,10 +54,16 @@ pub fn events(entry: &Entry) -> Vec<Event> {
         Fact::PolicySet { .. } | Fact::PolicyConfirmed { .. } | Fact::PolicyReverted { .. } => {
             &["policy.changed"]
         }
-        Fact::RequestRefused { .. } => &["request.refused"],
-        Fact::ApprovalNeeded { .. } => &["request.needs_approval"],
+        Fact::RequestRefused { .. } => &["request.received", "request.refused"],
+        Fact::EventRefused { .. } => &["request.refused"],
+        Fact::ApprovalNeeded { .. } => &["request.received", "request.needs_approval"],
         Fact::RequestRejected { .. } => &["request.rejected"],
         Fact::RequestLapsed { .. } => &["request.expired"],
+        // Whoever had to be asked was told of the request before; the first grant of the others tells of it.
+        Fact::Approved { grant, approver: None } if grant.id == GrantId::derived(&grant.request, 1) => {
+            &["request.received", "request.approved"]
+        }
+        Fact::Extended { approver: None, .. } => &["request.received", "request.approved"],
         Fact::Approved { .. } | Fact::Extended { .. } => &["request.approved"],
         Fact::Ended {
             reason: EndReason::UserRequested | EndReason::PolicyChanged | EndReason::Expired,
@@ -62,11 +90,17 @@ pub fn events(entry: &Entry) -> Vec<Event> {
         | Fact::TokenRefused { .. } => &[],
     };
     let event = |kind: &&'static str| Event {
-        id: format!("{}#{}#{kind}", entry.chain, entry.n),
         kind,
-        at: entry.at,
-        chain: entry.chain.clone(),
-        fact: entry.fact.clone(),
+        detail: Detail {
+            version: VERSION,
+            id: format!("{}#{}#{kind}", entry.chain, entry.n),
+            at: entry.at,
+            target: entry.chain.target(),
+            request: entry.fact.request(),
+            grant: entry.fact.grant().cloned(),
+            correlation_id: entry.fact.correlation().cloned(),
+            fact: entry.fact.clone(),
+        },
     };
     kinds.iter().map(event).collect()
 }

@@ -52,26 +52,25 @@ pub async fn hold(
 ) -> Result<Held, Error> {
     let mut nudges = pin!(nudges.fuse());
     let mut workers = FuturesUnordered::new();
-    let (mut held, mut taken) = (Held::default(), Taken::default());
+    let (mut held, mut busy) = (Held::default(), Taken::default());
     loop {
         let now = clock.now();
         let is_over = until.is_some_and(|until| until <= now);
-        taken.forget(now);
-        let look = look(store, &taken, until.unwrap_or(Timestamp::MAX), now);
+        busy.forget(now);
+        let look = look(store, &busy, until.unwrap_or(Timestamp::MAX), now);
         let seen = beside(&mut workers, &mut held, look).await;
         let due_at = match seen {
             Ok(Seen::Due(due)) if workers.len() < WORKERS_MAX => {
                 held.taken_on += due.len();
-                taken.take(&due, now);
+                busy.take(&due, now);
                 let (due, token) = (due.into_iter().map(|(_, due)| due).collect(), token());
                 let work = async move { take_on(store, firewalls, due, &token, now).await };
                 workers.push(live("expire", clock, now, work));
                 continue;
             }
-            Ok(Seen::Due(_)) => None,
             Ok(Seen::Later(at)) => Some(at),
             Ok(Seen::Nothing) if until.is_some() && workers.is_empty() => break,
-            Ok(Seen::Nothing) => None,
+            Ok(Seen::Due(_) | Seen::Nothing) => None,
             Err(error) => {
                 tracing::error!(error = error.full(), "The clock cannot see what is due");
                 held.failure.get_or_insert(error);
@@ -86,7 +85,7 @@ pub async fn hold(
         if is_over {
             break;
         }
-        let next = [due_at, until, taken.until()].into_iter().flatten().min();
+        let next = [due_at, until, busy.until()].into_iter().flatten().min();
         let wake_at = after(now, LOOK).min(next.unwrap_or(Timestamp::MAX));
         let mut sleep = pin!(clock.sleep_until(wake_at));
         poll_fn(|context| {

@@ -5,15 +5,20 @@
 
 mod adopt;
 mod ask;
+mod csv;
 mod decide;
 mod doctor;
 mod error;
 mod events;
+mod evidence;
+mod export;
 mod guard;
+mod happened;
 mod hold;
 mod look;
 pub mod ports;
 mod settle;
+mod submit;
 mod sweep;
 mod tokens;
 mod watch;
@@ -22,15 +27,20 @@ pub use adopt::{
     Adoptable, AdoptableMachine, AdoptablePort, AdoptableRule, Adoptables, Adopted, AdoptedMachine, Adopting,
     adopt,
 };
-pub use ask::{Answer, Asked, close, explain, extend, initiate};
+pub use ask::{Answer, Asked, Extending, close, explain, extend, initiate};
+pub use csv::csv_line;
 pub use decide::{approve, lapse, reject};
 pub use doctor::{Finding, Verdict, doctor};
 pub use error::{BoxError, Error};
-pub use events::{Event, events, relay};
+pub use events::{Detail, Event, events, relay};
+pub use evidence::{BadExport, Evidence};
+pub use export::{Exporting, Format, MANIFEST, Manifest, ManifestFile, Segment, export};
 pub use guard::{Guarded, Guarding, Plan, PlannedGate, confirm, disable, edit, enable, plan};
+pub use happened::{Happened, happened};
 pub use hold::{Held, hold, live};
 pub use look::{Discovered, TargetState, Verified, activity, check, discover, discover_one, verify};
 pub use settle::settle;
+pub use submit::{Bots, EVENT_MAX, Incoming, Submitted, submit};
 pub use tokens::may_change_token;
 pub use watch::{bury, expire, reconcile};
 

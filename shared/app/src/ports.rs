@@ -77,6 +77,9 @@ pub trait Store: Send + Sync {
         from: u64,
         at_most: usize,
     ) -> impl Future<Output = Result<Vec<Entry>, Error>> + Send;
+
+    /// The last entry of a chain, in one read; nothing where it has none.
+    fn last(&self, chain: &Chain) -> impl Future<Output = Result<Option<Entry>, Error>> + Send;
 }
 
 /// The version of an item that was loaded. Spent by committing over it.
@@ -318,6 +321,13 @@ pub trait Clock: Send + Sync {
     /// Waits until [`Self::now`] is `at` or later, also if the machine is asleep meanwhile; not at all for what
     /// is over. May wake early, as when somebody set the clock: whoever needs to know looks at it.
     fn sleep_until(&self, at: Timestamp) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// Where evidence is kept.
+pub trait Archive: Send + Sync {
+    /// Keeps this under a name, whole or not at all. Never overwrites: `Conflict` if the name is taken, by
+    /// whatever it is.
+    fn put(&self, name: &str, content: Vec<u8>) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 /// Where events go.

@@ -47,16 +47,16 @@ impl EventBus {
 
     fn sent(&self, at: usize, event: &Event) -> Result<Sent, NotPublished> {
         let not = |why: String| NotPublished { at, why };
-        let detail = serde_json::to_string(event).map_err(|error| not(error.to_string()))?;
+        let detail = serde_json::to_string(&event.detail).map_err(|error| not(error.to_string()))?;
         let bytes = SOURCE.len() + event.kind.len() + detail.len() + BYTES_OF_TIME;
         if BYTES_MAX < bytes {
-            return Err(not(format!("`{}` has {bytes} bytes: at most {BYTES_MAX}", event.id)));
+            return Err(not(format!("`{}` has {bytes} bytes: at most {BYTES_MAX}", event.detail.id)));
         }
         let entry = PutEventsRequestEntry::builder()
             .event_bus_name(&self.name)
             .source(SOURCE)
             .detail_type(event.kind)
-            .time(DateTime::from_secs(event.at.as_second()))
+            .time(DateTime::from_secs(event.detail.at.as_second()))
             .detail(detail);
         Ok(Sent { at, entry: entry.build(), bytes })
     }

@@ -1,6 +1,9 @@
 //! The life of one asked port on one target.
 
-use crate::{EndReason, Gate, GrantId, Justification, Lease, Person, Request, RequestId, Sources, TargetId};
+use crate::{
+    CorrelationId, EndReason, Fact, Gate, GrantId, Justification, Lease, Person, Request, RequestId, Sources,
+    TargetId,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -26,6 +29,9 @@ pub struct Grant {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub justification: Option<Justification>,
+    /// What whoever asked calls the matter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<CorrelationId>,
     /// When a read-back first showed that the sources get in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opened_at: Option<Timestamp>,
@@ -91,6 +97,7 @@ impl Grant {
             sources,
             lease,
             justification: request.justification.clone(),
+            correlation: request.correlation.clone(),
             opened_at: None,
             door: None,
             open_failed: None,
@@ -119,6 +126,19 @@ impl Grant {
         self.opened_at = self.opened_at.or(Some(read_at));
         self.door = door;
         self.open_failed = None;
+    }
+
+    /// Ends its lease before its time. Whoever does so may call that another matter than whoever asked for it.
+    pub(crate) fn end(
+        &mut self,
+        reason: EndReason,
+        (by, correlation): (&Person, Option<&CorrelationId>),
+        now: Timestamp,
+    ) -> Fact {
+        self.lease = self.lease.cut(now);
+        self.end_reason = Some(reason);
+        let correlation = correlation.or(self.correlation.as_ref()).cloned();
+        Fact::Ended { grant: self.id.clone(), lease: self.lease, reason, by: by.clone(), correlation }
     }
 
     /// Why its lease is over, or will be.

@@ -1,8 +1,8 @@
 //! What happened, numbered without gaps and chained by hashes: outbox, audit log and export in one.
 
 use crate::{
-    Chain, ClaimToken, Gate, Grant, GrantId, Lease, Person, Policy, Request, RequestId, Target, TargetId,
-    Trial, What,
+    Chain, ClaimToken, CorrelationId, Gate, Grant, GrantId, Lease, Person, Policy, Request, RequestId,
+    Target, TargetId, Trial, What,
 };
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
@@ -63,32 +63,86 @@ pub enum Fact {
     /// Somebody wanted to guard, edit, confirm or leave alone what they may not so.
     PolicyRefused { target: TargetId, by: Person, reasons: Vec<String> },
     /// Somebody asked for what they may not have.
-    RequestRefused { request: RequestId, by: Person, asked: What, why: Option<String>, reasons: Vec<String> },
+    RequestRefused {
+        request: RequestId,
+        by: Person,
+        asked: What,
+        why: Option<String>,
+        reasons: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        correlation: Option<CorrelationId>,
+    },
     /// Somebody asked for what somebody else has to approve.
-    ApprovalNeeded { request: RequestId, by: Person, asked: What, why: Option<String>, until: Timestamp },
+    ApprovalNeeded {
+        request: RequestId,
+        by: Person,
+        asked: What,
+        why: Option<String>,
+        until: Timestamp,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        correlation: Option<CorrelationId>,
+    },
     /// Somebody said no.
-    RequestRejected { request: RequestId, by: Person, why: Option<String> },
+    RequestRejected {
+        request: RequestId,
+        by: Person,
+        why: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        correlation: Option<CorrelationId>,
+    },
     /// Somebody wanted to say yes or no and may not.
     DecisionRefused { request: RequestId, by: Person, reasons: Vec<String> },
     /// Nobody said anything in time.
-    RequestLapsed { request: RequestId },
+    RequestLapsed {
+        request: RequestId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        correlation: Option<CorrelationId>,
+    },
     /// A grant was made.
     Approved { grant: Box<Grant>, approver: Option<Person> },
     /// A lease was prolonged.
-    Extended { grant: GrantId, request: RequestId, lease: Lease, by: Person, approver: Option<Person> },
+    Extended {
+        grant: GrantId,
+        request: RequestId,
+        lease: Lease,
+        by: Person,
+        approver: Option<Person>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        correlation: Option<CorrelationId>,
+    },
     /// A lease was ended before its end.
-    Ended { grant: GrantId, lease: Lease, reason: EndReason, by: Person },
+    Ended {
+        grant: GrantId,
+        lease: Lease,
+        reason: EndReason,
+        by: Person,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        correlation: Option<CorrelationId>,
+    },
     /// A read-back showed that the sources get in: for the first time, or again after `OpenFailed`.
     Opened {
         grant: GrantId,
         /// Where it is reached, if that is not at the target's own address and port.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         door: Option<SocketAddr>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        correlation: Option<CorrelationId>,
     },
     /// Everything was written, and the sources do not get in, or no longer: this rule keeps them out.
-    OpenFailed { grant: GrantId, decided_by: String },
+    OpenFailed {
+        grant: GrantId,
+        decided_by: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        correlation: Option<CorrelationId>,
+    },
     /// A read-back showed that nobody gets in but whom live leases admit. `late_ms` after the end.
-    Closed { grant: GrantId, reason: EndReason, late_ms: i64 },
+    Closed {
+        grant: GrantId,
+        reason: EndReason,
+        late_ms: i64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        correlation: Option<CorrelationId>,
+    },
     /// The worker that held this claim died, and may have written what no entry tells.
     TakenOver { from: ClaimToken },
     /// These writes are about to be made.
@@ -113,6 +167,22 @@ pub enum Fact {
     TokenMade { person: Person, by: Person },
     /// A bearer token was taken away.
     TokenRevoked { person: Person, by: Person },
+    /// An event came in that cannot be read, or that asks for what may not be.
+    EventRefused {
+        /// Whose event it was.
+        source: String,
+        /// What it was, as far as that can be told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kind: Option<String>,
+        /// What the bus calls it.
+        event: String,
+        /// For whom it spoke.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on_behalf_of: Option<String>,
+        reasons: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        correlation: Option<CorrelationId>,
+    },
     /// Somebody wanted to make or take away a token of this person, and may not.
     TokenRefused { person: Person, by: Person, reasons: Vec<String> },
 }
@@ -228,6 +298,77 @@ impl Fact {
             | Self::ForeignDeleted { .. }
             | Self::TokenMade { .. }
             | Self::TokenRevoked { .. }
+            | Self::EventRefused { .. }
+            | Self::TokenRefused { .. } => None,
+        }
+    }
+
+    /// The request that it is about.
+    pub fn request(&self) -> Option<RequestId> {
+        match self {
+            Self::RequestRefused { request, .. }
+            | Self::ApprovalNeeded { request, .. }
+            | Self::RequestRejected { request, .. }
+            | Self::DecisionRefused { request, .. }
+            | Self::RequestLapsed { request, .. }
+            | Self::Extended { request, .. } => Some(request.clone()),
+            Self::Approved { grant, .. } => Some(grant.request.clone()),
+            Self::Ended { grant, .. }
+            | Self::Opened { grant, .. }
+            | Self::OpenFailed { grant, .. }
+            | Self::Closed { grant, .. } => grant.derivation().map(|(request, _)| request),
+            Self::PolicySet { .. }
+            | Self::PolicyConfirmed { .. }
+            | Self::PolicyReverted { .. }
+            | Self::PolicyRefused { .. }
+            | Self::EventRefused { .. }
+            | Self::TakenOver { .. }
+            | Self::Writing { .. }
+            | Self::ReadBack { .. }
+            | Self::DriftFound { .. }
+            | Self::DriftHealed
+            | Self::LockDefeated { .. }
+            | Self::SettleFailed { .. }
+            | Self::OrphanDeleted { .. }
+            | Self::Adopted { .. }
+            | Self::ForeignDeleted { .. }
+            | Self::TokenMade { .. }
+            | Self::TokenRevoked { .. }
+            | Self::TokenRefused { .. } => None,
+        }
+    }
+
+    /// What whoever asked calls the matter that it answers.
+    pub fn correlation(&self) -> Option<&CorrelationId> {
+        match self {
+            Self::Approved { grant, .. } => grant.correlation.as_ref(),
+            Self::RequestRefused { correlation, .. }
+            | Self::ApprovalNeeded { correlation, .. }
+            | Self::RequestRejected { correlation, .. }
+            | Self::RequestLapsed { correlation, .. }
+            | Self::EventRefused { correlation, .. }
+            | Self::Extended { correlation, .. }
+            | Self::Ended { correlation, .. }
+            | Self::Opened { correlation, .. }
+            | Self::OpenFailed { correlation, .. }
+            | Self::Closed { correlation, .. } => correlation.as_ref(),
+            Self::DecisionRefused { .. }
+            | Self::PolicySet { .. }
+            | Self::PolicyConfirmed { .. }
+            | Self::PolicyReverted { .. }
+            | Self::PolicyRefused { .. }
+            | Self::TakenOver { .. }
+            | Self::Writing { .. }
+            | Self::ReadBack { .. }
+            | Self::DriftFound { .. }
+            | Self::DriftHealed
+            | Self::LockDefeated { .. }
+            | Self::SettleFailed { .. }
+            | Self::OrphanDeleted { .. }
+            | Self::Adopted { .. }
+            | Self::ForeignDeleted { .. }
+            | Self::TokenMade { .. }
+            | Self::TokenRevoked { .. }
             | Self::TokenRefused { .. } => None,
         }
     }
@@ -237,7 +378,7 @@ impl Entry {
     fn content_hash(&self) -> Hash {
         // Serialising cannot fail: every map has text for keys, and there are no floats.
         let content = serde_json::to_vec(&(&self.chain, self.n, self.at, &self.fact, &self.prev));
-        Hash(Sha256::digest(content.unwrap_or_default()).into())
+        Hash::of(&content.unwrap_or_default())
     }
 }
 
@@ -276,12 +417,12 @@ impl Told {
                 self.policy_version = *version;
             }
             Fact::PolicyConfirmed { .. } => self.trial = None,
-            Fact::ApprovalNeeded { request, by, asked, why, until } => {
+            Fact::ApprovalNeeded { request, by, asked, why, until, .. } => {
                 let waiting =
                     Waiting { by: by.clone(), asked: asked.clone(), why: why.clone(), until: *until };
                 self.pending.insert(request.clone(), waiting);
             }
-            Fact::RequestRejected { request, .. } | Fact::RequestLapsed { request } => {
+            Fact::RequestRejected { request, .. } | Fact::RequestLapsed { request, .. } => {
                 self.pending.remove(request);
             }
             Fact::Approved { grant, .. } => {
@@ -297,8 +438,8 @@ impl Told {
                 it.lease = *lease;
                 it.end_reason = Some(*reason);
             }),
-            Fact::Opened { grant, door } => self.change(grant, |it| it.open(entry.at, *door)),
-            Fact::OpenFailed { grant, decided_by } => {
+            Fact::Opened { grant, door, .. } => self.change(grant, |it| it.open(entry.at, *door)),
+            Fact::OpenFailed { grant, decided_by, .. } => {
                 self.change(grant, |it| it.open_failed = Some(decided_by.clone()));
             }
             Fact::Closed { grant, .. } => {
@@ -320,6 +461,7 @@ impl Told {
             | Fact::ForeignDeleted { .. }
             | Fact::TokenMade { .. }
             | Fact::TokenRevoked { .. }
+            | Fact::EventRefused { .. }
             | Fact::TokenRefused { .. } => {}
         }
         None
@@ -367,6 +509,13 @@ impl Told {
         } else {
             Err(BadRecord::OtherState { chain: chain.clone(), field: "a request that waits" })
         }
+    }
+}
+
+impl Hash {
+    /// Of all of this.
+    pub fn of(content: &[u8]) -> Self {
+        Self(Sha256::digest(content).into())
     }
 }
 

@@ -29,8 +29,8 @@ pub(crate) use journal::Digest;
 pub use journal::{BadRecord, EndReason, Entry, Fact, Hash, Head, Told};
 pub use lease::{LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, Lease, START_WITHIN, Window};
 pub use name::{
-    BadName, Chain, ClaimToken, FirewallId, GrantId, IdempotencyKey, Justification, Owner, Person, RequestId,
-    RuleName, TargetId,
+    BadName, Chain, ClaimToken, CorrelationId, FirewallId, GrantId, IdempotencyKey, Justification, Owner,
+    Person, RequestId, RuleName, TargetId,
 };
 pub use net::{BadAddress, Gate, Port, Protocol, Sources};
 pub use path::{Admitted, Decision, Packet, azure_default_rules};

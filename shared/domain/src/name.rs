@@ -84,6 +84,8 @@ names! {
     /// Chosen by a client so that asking twice is asking once.
     IdempotencyKey: "an idempotency key", 255, "1 to 255 printable characters",
         |it| it.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+    /// What whoever asks calls the matter: every answer names it.
+    CorrelationId: "a correlation id", 128, "1 to 128 printable characters without spaces", is_word;
     /// One run of one worker. No two runs that may be alive together share it.
     ClaimToken: "a claim token", 128, "1 to 128 printable characters without spaces", is_word;
     /// One chain of journal entries: a target's, or the one for everything that is no target's.

@@ -1,7 +1,8 @@
 //! What was asked, and what became of it.
 
 use crate::{
-    Approvers, GrantId, Justification, Person, Port, Protocol, Refusal, RequestId, Sources, TargetId, Window,
+    Approvers, CorrelationId, GrantId, Justification, Person, Port, Protocol, Refusal, RequestId, Sources,
+    TargetId, Window,
 };
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
@@ -21,6 +22,9 @@ pub struct Request {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub justification: Option<Justification>,
+    /// What whoever asks calls the matter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<CorrelationId>,
     /// When it was first asked.
     pub asked_at: Timestamp,
     /// What became of it.
@@ -202,6 +206,7 @@ mod tests {
             by: "ann".parse().expect("valid"),
             what: What::Initiate { asks: vec![ask] },
             justification: None,
+            correlation: None,
             asked_at: Timestamp::UNIX_EPOCH,
             state: RequestState::Pending {
                 until: Timestamp::from_second(100).expect("in range"),

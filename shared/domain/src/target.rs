@@ -1,9 +1,9 @@
 //! The one aggregate: a machine, who may reach it until when, and who is at work on its firewalls.
 
 use crate::{
-    Admitted, Chain, ClaimToken, Decision, Diff, Digest, EndReason, Entry, Fact, Firewall, FirewallId, Gate,
-    Grant, GrantId, Head, Lease, Owner, Packet, Person, Policy, Refusal, RequestId, Rule, RuleName, RuleSet,
-    Snapshot, Sources, TargetId, diff, space::AddressSet,
+    Admitted, Chain, ClaimToken, CorrelationId, Decision, Diff, Digest, EndReason, Entry, Fact, Firewall,
+    FirewallId, Gate, Grant, GrantId, Head, Lease, Owner, Packet, Person, Policy, Refusal, Request, Rule,
+    RuleName, RuleSet, Snapshot, Sources, TargetId, diff, space::AddressSet,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -216,16 +216,17 @@ impl Target {
     pub fn prolong(
         mut self,
         (grant, lease): (&GrantId, Lease),
-        request: &RequestId,
-        by: &Person,
+        request: &Request,
         approver: Option<&Person>,
         now: Timestamp,
     ) -> Next {
         let live = self.grants.get_mut(grant).filter(|it| !it.lease.is_over(now));
         let facts = live.map(|it| {
             it.lease = lease;
-            let (grant, request) = (grant.clone(), request.clone());
-            Fact::Extended { grant, request, lease, by: by.clone(), approver: approver.cloned() }
+            let correlation = request.correlation.clone().or_else(|| it.correlation.clone());
+            let grant = grant.clone();
+            let (request, by, approver) = (request.id.clone(), request.by.clone(), approver.cloned());
+            Fact::Extended { grant, request, lease, by, approver, correlation }
         });
         if facts.is_some() {
             self.look(now);
@@ -235,9 +236,15 @@ impl Target {
 
     /// Ends a lease now. Ending what is over is success: somebody else was faster.
     #[must_use]
-    pub fn close(mut self, grant: &GrantId, by: &Person, now: Timestamp) -> Next {
+    pub fn close(
+        mut self,
+        grant: &GrantId,
+        by: &Person,
+        correlation: Option<&CorrelationId>,
+        now: Timestamp,
+    ) -> Next {
         let live = self.grants.get_mut(grant).filter(|it| !it.lease.is_over(now));
-        let facts = live.map(|it| end(it, EndReason::UserRequested, by, now));
+        let facts = live.map(|it| it.end(EndReason::UserRequested, (by, correlation), now));
         if facts.is_some() {
             self.want(now);
         }
@@ -445,7 +452,7 @@ impl Target {
         let guarded = self.policy.as_ref().map(Policy::gates).unwrap_or_default();
         let orphaned = |it: &&mut Grant| !guarded.contains(&it.gate) && !it.lease.is_over(now);
         let ended = self.grants.values_mut().filter(orphaned);
-        let facts = ended.map(|it| end(it, EndReason::PolicyChanged, by, now)).collect();
+        let facts = ended.map(|it| it.end(EndReason::PolicyChanged, (by, None), now)).collect();
         self.look(now);
         facts
     }
@@ -477,27 +484,27 @@ impl Target {
             } else {
                 !view.seen.holds(&view.name(it.gate))
             };
-            let (grant, reason) = (it.id.clone(), it.reason());
+            let (grant, reason, correlation) = (it.id.clone(), it.reason(), it.correlation.clone());
             if it.lease.is_over(now) {
                 if is_shut && closed.len() < CLOSED_AT_ONCE_MAX {
                     let late = read_at.duration_since(it.lease.end());
                     it.closed_at = Some(read_at);
                     closed.push(it.clone());
                     let late_ms = i64::try_from(late.as_millis()).unwrap_or(i64::MAX);
-                    facts.push(Fact::Closed { grant, reason, late_ms });
+                    facts.push(Fact::Closed { grant, reason, late_ms, correlation });
                 }
             } else if it.is_wanted(now) {
                 if view.lets_in(&it.sources, admitted) {
                     if it.opened_at.is_none() || it.open_failed.is_some() {
                         let door = view.seen.doors.get(&it.gate).copied();
                         it.open(read_at, door);
-                        facts.push(Fact::Opened { grant, door });
+                        facts.push(Fact::Opened { grant, door, correlation });
                     }
                 } else if let Some(decided_by) = view.why_not(it.gate, &it.sources, admitted)
                     && it.open_failed.as_ref() != Some(&decided_by)
                 {
                     it.open_failed = Some(decided_by.clone());
-                    facts.push(Fact::OpenFailed { grant, decided_by });
+                    facts.push(Fact::OpenFailed { grant, decided_by, correlation });
                 }
             }
         }
@@ -668,12 +675,6 @@ impl<'a> View<'a> {
         let admitted = self.admitted.iter().map(|(gate, admitted)| (*gate, admitted.any.to_string()));
         Fact::ReadBack { agrees: self.agrees, admitted: admitted.collect() }
     }
-}
-
-fn end(it: &mut Grant, reason: EndReason, by: &Person, now: Timestamp) -> Fact {
-    it.lease = it.lease.cut(now);
-    it.end_reason = Some(reason);
-    Fact::Ended { grant: it.id.clone(), lease: it.lease, reason, by: by.clone() }
 }
 
 /// Rules that are not as they were, although their time is not over.

@@ -21,6 +21,11 @@ pub struct Caller {
     pub address: Option<IpAddr>,
 }
 
+/// Who calls, by the word of the platform that let them in: an extension of the request that the composition
+/// root sets, and nobody else can. A bearer token is not asked for then.
+#[derive(Debug, Clone)]
+pub struct Vouched(pub Person);
+
 /// Proxies whose `X-Forwarded-For` is believed. None by default.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies(Vec<IpNet>);
@@ -66,21 +71,28 @@ fn hop_address(hop: &str) -> Option<IpAddr> {
 impl<S: Site> FromRequestParts<Arc<S>> for Caller {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, site: &Arc<S>) -> Result<Self, Problem> {
-        let header = parts.headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
-        let Some(header) = header else {
-            return Err(Problem::unauthorized("send `Authorization: Bearer <token>`"));
+        let person = match parts.extensions.get::<Vouched>() {
+            Some(Vouched(person)) => person.clone(),
+            None => bearer(parts, site).await?,
         };
-        // RFC 9110: the scheme's case does not matter.
-        let bearer = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let person = match bearer {
-            Some((_, token)) => site.authenticate(token.trim())?,
-            None => None,
-        };
-        let person = person.ok_or_else(|| Problem::unauthorized("this token is not valid, or no longer"))?;
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|it| it.0.ip());
         let address = peer.and_then(|peer| site.proxies().address(peer, &parts.headers));
         Ok(Self { person, address })
     }
+}
+
+async fn bearer<S: Site>(parts: &Parts, site: &Arc<S>) -> Result<Person, Problem> {
+    let header = parts.headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
+    let Some(header) = header else {
+        return Err(Problem::unauthorized("send `Authorization: Bearer <token>`"));
+    };
+    // RFC 9110: the scheme's case does not matter.
+    let bearer = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let person = match bearer {
+        Some((_, token)) => site.authenticate(token.trim()).await?,
+        None => None,
+    };
+    person.ok_or_else(|| Problem::unauthorized("this token is not valid, or no longer"))
 }
 
 #[cfg(test)]

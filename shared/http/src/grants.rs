@@ -2,7 +2,7 @@
 
 use crate::{
     Caller, Problem, Site,
-    meta::{key, limit},
+    meta::{correlation, key, limit},
     problem::{Body, Named, Query},
     requests::parsed,
     wire::{AnswerView, ExtendBody, GrantView, GrantsQuery, Listed},
@@ -13,10 +13,10 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use portcullis_app::{
-    self as app, Error,
+    self as app, Error, Extending,
     ports::{Cursor, GrantFilter, PageAsked, Store},
 };
-use portcullis_domain::{GrantId, Justification};
+use portcullis_domain::GrantId;
 use std::sync::Arc;
 
 /// Grants, the newest first.
@@ -53,20 +53,24 @@ pub(crate) async fn show<S: Site>(
 }
 
 /// Ends a lease now. Closing what is over is success.
-#[utoipa::path(post, path = "/v1/grants/{grant}/close", params(("grant" = String, Path)),
+#[utoipa::path(post, path = "/v1/grants/{grant}/close", params(("grant" = String, Path),
+    ("X-Correlation-Id" = Option<String>, Header, description = "every event that answers it names it")),
     responses((status = 200, body = GrantView), (status = 404, body = Problem)))]
 pub(crate) async fn close<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,
+    headers: HeaderMap,
     Named(id): Named<GrantId>,
 ) -> Result<Json<GrantView>, Problem> {
-    let grant = app::close(site.store(), &id, &caller.person, site.now()).await?;
+    let correlation = correlation(&headers)?;
+    let grant = app::close(site.store(), &id, &caller.person, correlation.as_ref(), site.now()).await?;
     Ok(Json(GrantView::of(&grant, site.now())))
 }
 
 /// Asks for a later end: decided like a request, and may wait for an approval like one.
 #[utoipa::path(post, path = "/v1/grants/{grant}/extend", params(("grant" = String, Path),
-    ("Idempotency-Key" = Option<String>, Header, description = "the same key is the same request")),
+    ("Idempotency-Key" = Option<String>, Header, description = "the same key is the same request"),
+    ("X-Correlation-Id" = Option<String>, Header, description = "every event that answers it names it")),
     request_body = ExtendBody,
     responses((status = 202, body = AnswerView), (status = 403, body = Problem), (status = 404, body = Problem),
         (status = 409, body = Problem), (status = 422, body = Problem)))]
@@ -78,9 +82,14 @@ pub(crate) async fn extend<S: Site>(
     Body(body): Body<ExtendBody>,
 ) -> Result<(StatusCode, Json<AnswerView>), Problem> {
     let now = site.now();
-    let why: Option<Justification> = body.justification.as_deref().map(parsed).transpose()?;
-    let key = key(&headers, now)?;
-    let asker = (&caller.person, &key, why.as_ref());
-    let answer = app::extend(site.store(), site.terms(), asker, (&id, body.until), now).await?;
+    let asked = Extending {
+        by: caller.person,
+        key: key(&headers, now)?,
+        grant: id,
+        end: body.until,
+        justification: body.justification.as_deref().map(parsed).transpose()?,
+        correlation: correlation(&headers)?,
+    };
+    let answer = app::extend(site.store(), site.terms(), asked, now).await?;
     Ok((StatusCode::ACCEPTED, Json(AnswerView::of(&answer, now))))
 }

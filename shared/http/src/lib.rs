@@ -5,6 +5,8 @@
 
 mod adopt;
 mod caller;
+mod events;
+mod export;
 mod grants;
 mod meta;
 mod problem;
@@ -12,7 +14,7 @@ mod requests;
 mod targets;
 pub mod wire;
 
-pub use caller::{Caller, Proxies};
+pub use caller::{Caller, Proxies, Vouched};
 pub use problem::{Problem, Reason};
 
 use meta::Bearer;
@@ -26,7 +28,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use portcullis_app::{
-    Error,
+    Bots, EVENT_MAX, Error,
     ports::{Adoption, Checkup, Firewalls, Inventory, Store},
 };
 use portcullis_domain::{Person, Terms};
@@ -53,12 +55,14 @@ pub trait Site: Send + Sync + 'static {
     fn proxies(&self) -> &Proxies;
     /// Who makes and takes away tokens: whoever could would approve their own requests by another name.
     fn operator(&self) -> &Person;
+    /// Which bots may speak, and for whom.
+    fn bots(&self) -> &Bots;
     /// The time.
     fn now(&self) -> Timestamp;
     /// Can the table be read and written? `Unavailable` if not.
     fn probe(&self) -> impl Future<Output = Result<(), Error>> + Send;
     /// Whose bearer token this is.
-    fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error>;
+    fn authenticate(&self, bearer: &str) -> impl Future<Output = Result<Option<Person>, Error>> + Send;
     /// Makes a person's token anew and gives it, this once.
     fn issue_token(&self, person: &Person, by: &Person)
     -> impl Future<Output = Result<String, Error>> + Send;
@@ -91,6 +95,12 @@ pub fn router<S: Site>(site: Arc<S>) -> Router {
         .route("/v1/grants/{grant}/extend", post(grants::extend::<S>))
         .route("/v1/adoptable", get(adopt::list::<S>))
         .route("/v1/adopt", post(adopt::adopt::<S>))
+        .route(
+            "/v1/events",
+            // So that one that is only a little too long is recorded like any other bad one.
+            get(events::list::<S>).post(events::submit::<S>).layer(DefaultBodyLimit::max(2 * EVENT_MAX)),
+        )
+        .route("/v1/export", get(export::download::<S>))
         .route("/v1/verify", get(meta::verify::<S>))
         .route("/v1/doctor", get(meta::doctor::<S>))
         .route("/v1/whoami", get(meta::whoami::<S>))
@@ -121,7 +131,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         targets::list, targets::show, targets::enable, targets::edit, targets::disable, targets::confirm,
         targets::plan, targets::check, targets::activity, requests::list, requests::initiate, requests::explain,
         requests::show, requests::approve, requests::reject, grants::list, grants::show, grants::close,
-        grants::extend, adopt::list, adopt::adopt, meta::verify, meta::doctor, meta::whoami, meta::tokens,
+        grants::extend, adopt::list, adopt::adopt, events::list, events::submit, export::download, meta::verify, meta::doctor, meta::whoami, meta::tokens,
         meta::issue_token, meta::revoke_token, meta::healthz, meta::openapi,
     ),
     components(schemas(Problem)),

@@ -12,7 +12,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use portcullis_app as app;
-use portcullis_domain::{IdempotencyKey, Person};
+use portcullis_domain::{CorrelationId, IdempotencyKey, Person};
 use std::sync::Arc;
 use utoipa::{
     Modify,
@@ -107,6 +107,14 @@ pub(crate) fn key(headers: &HeaderMap, now: Timestamp) -> Result<IdempotencyKey,
         None => format!("at {now}"),
     };
     text.parse().map_err(|_| bad())
+}
+
+/// What the caller calls the matter.
+pub(crate) fn correlation(headers: &HeaderMap) -> Result<Option<CorrelationId>, Problem> {
+    const NAME: &str = "x-correlation-id";
+    let bad = || Problem::bad_input("`X-Correlation-Id` has 1 to 128 printable characters without spaces");
+    let given = headers.get(NAME).map(|it| it.to_str().map_err(|_| bad()));
+    given.transpose()?.map(|it| it.parse().map_err(|_| bad())).transpose()
 }
 
 /// How many items of a list are wanted.

@@ -57,6 +57,11 @@ impl Problem {
         Self::of(StatusCode::BAD_REQUEST, "bad-input", "The input cannot be read", detail)
     }
 
+    pub(crate) fn too_large(max: usize) -> Self {
+        let detail = format!("the body is too long: at most {max} bytes");
+        Self::of(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too long", detail)
+    }
+
     pub(crate) fn unauthorized(detail: &str) -> Self {
         Self::of(StatusCode::UNAUTHORIZED, "unauthorized", "A valid token is needed", detail)
     }
@@ -149,8 +154,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
                 Err(Problem::bad_input("the body must be JSON, with `content-type: application/json`"))
             }
             Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                let detail = format!("the body is too long: at most {BODY_MAX} bytes");
-                Err(Problem::of(rejection.status(), "too-large", "The body is too long", detail))
+                Err(Problem::too_large(BODY_MAX))
             }
             Err(rejection) => Err(Problem::bad_input(rejection.body_text())),
         }

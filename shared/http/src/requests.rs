@@ -2,7 +2,7 @@
 
 use crate::{
     Caller, Problem, Site,
-    meta::{key, limit},
+    meta::{correlation, key, limit},
     problem::{Body, Named, Query, Reason},
     wire::{
         AnswerView, ApproveBody, AskBody, GrantView, InitiateBody, Listed, RejectBody, RequestView,
@@ -24,7 +24,8 @@ use std::{fmt::Display, str::FromStr, sync::Arc};
 
 /// Asks for ports. The answer is a request with its grants, or one that waits for an approval.
 #[utoipa::path(post, path = "/v1/requests", request_body = InitiateBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "the same key is the same request")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "the same key is the same request"),
+        ("X-Correlation-Id" = Option<String>, Header, description = "every event that answers it names it")),
     responses((status = 202, body = AnswerView), (status = 403, body = Problem), (status = 409, body = Problem),
         (status = 422, body = Problem)))]
 pub(crate) async fn initiate<S: Site>(
@@ -161,6 +162,7 @@ fn asked(
         key: key(headers, now)?,
         what: What::Initiate { asks },
         justification: body.justification.as_deref().map(parsed).transpose()?,
+        correlation: correlation(headers)?,
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod doctor;
+mod events;
 mod interface;
 
 pub use adopt::{
@@ -9,6 +10,7 @@ pub use adopt::{
     AdoptedView,
 };
 pub use doctor::{DoctorView, FindingView};
+pub use events::{EventView, EventsQuery, ExportLine, ExportQuery, HappenedView, SubmittedView};
 pub use interface::InterfaceView;
 
 use jiff::{SignedDuration, Timestamp};
@@ -254,6 +256,9 @@ pub struct RequestView {
     pub asked_at: Timestamp,
     /// Why.
     pub justification: Option<String>,
+    /// What whoever asked calls the matter.
+    #[serde(default)]
+    pub correlation_id: Option<String>,
     /// What is asked for, a line each.
     pub asks: Vec<AskView>,
     /// What an approval has to name, so that it is for what was shown.
@@ -336,6 +341,9 @@ pub struct GrantView {
     pub end: Timestamp,
     /// Why.
     pub justification: Option<String>,
+    /// What whoever asked calls the matter.
+    #[serde(default)]
+    pub correlation_id: Option<String>,
     /// When a read-back first showed that the sources get in.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub opened_at: Option<Timestamp>,
@@ -606,6 +614,7 @@ impl GrantView {
             start: grant.lease.start(),
             end: grant.lease.end(),
             justification: grant.justification.as_ref().map(ToString::to_string),
+            correlation_id: grant.correlation.as_ref().map(ToString::to_string),
             opened_at: grant.opened_at,
             public_ip_address: grant.door.map(|it| it.ip().to_string()),
             mapped_port: grant.door.map(|it| it.port()),
@@ -640,6 +649,7 @@ impl From<&Request> for RequestView {
             state: request.state.word().to_owned(),
             asked_at: request.asked_at,
             justification: request.justification.as_ref().map(ToString::to_string),
+            correlation_id: request.correlation.as_ref().map(ToString::to_string),
             asks: asks(&request.what),
             shown: request.shown(),
             until,

@@ -28,6 +28,8 @@ pub async fn what_is_committed_is_loaded(store: &impl Store) {
     let chain = Chain::from(&next.target.id);
     assert_eq!(none(store.entries(&chain, 0, 100).await), next.entries);
     assert_eq!(none(store.entries(&chain, 1, 1).await), next.entries[1..2]);
+    assert_eq!(none(store.last(&chain).await).as_ref(), next.entries.last());
+    assert_eq!(none(store.last(&Chain::rest()).await), None, "there is none of the rest");
 }
 
 /// A batch with one stale version in it conflicts, and nothing of it is written.

@@ -79,9 +79,9 @@ impl Wish {
             Self::Confirm { target } => app::confirm(o, o, target, &person("olga"), now).await.map(|_| ()),
             Self::Open { asked } => app::initiate(o, &TERMS, asked, now).await.map(|_| ()),
             Self::Extend { by, key, grant, end } => {
-                app::extend(o, &TERMS, (by, key, None), (grant, *end), now).await.map(|_| ())
+                app::extend(o, &TERMS, extending(by, key, grant, *end), now).await.map(|_| ())
             }
-            Self::Close { by, grant } => app::close(o, grant, by, now).await.map(|_| ()),
+            Self::Close { by, grant } => app::close(o, grant, by, None, now).await.map(|_| ()),
             Self::Approve { request, by } => {
                 let shown = Self::shown(o, request, by).await?;
                 app::approve(o, &TERMS, request, by, &shown, now).await.map(|_| ())
@@ -132,7 +132,13 @@ fn crowd(time: &mut Timeline, dice: &mut Dice) {
             window: Window::For(SignedDuration::from_millis(length)),
         };
         let key = format!("crowd {n}").parse().expect("a key");
-        Asked { by: person("ann"), key, what: What::Initiate { asks: vec![ask] }, justification: None }
+        Asked {
+            by: person("ann"),
+            key,
+            what: What::Initiate { asks: vec![ask] },
+            justification: None,
+            correlation: None,
+        }
     };
     time.wish(asked_at, Wish::Open { asked: asking(0, length, ADDRESSES[0]) });
     for n in 1..CROWD {
@@ -219,7 +225,8 @@ fn lease(time: &mut Timeline, dice: &mut Dice, n: u64, asked_at: i64) {
     let key: IdempotencyKey = format!("key {n}").parse().expect("a key");
     let request = RequestId::derived(&by, &key);
     let grant = GrantId::derived(&request, 1);
-    let asked = Asked { by: by.clone(), key, what: What::Initiate { asks }, justification: None };
+    let asked =
+        Asked { by: by.clone(), key, what: What::Initiate { asks }, justification: None, correlation: None };
     time.wish(asked_at, Wish::Open { asked: asked.clone() });
     if dice.once_in(3) {
         // Pressed twice, or delivered late, even after the close.
@@ -297,4 +304,9 @@ impl fmt::Display for Wish {
             Self::Reject { request, by } => write!(f, "reject {request} as {by}"),
         }
     }
+}
+
+fn extending(by: &Person, key: &IdempotencyKey, grant: &GrantId, end: Timestamp) -> app::Extending {
+    let (by, key, grant) = (by.clone(), key.clone(), grant.clone());
+    app::Extending { by, key, grant, end, justification: None, correlation: None }
 }

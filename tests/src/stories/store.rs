@@ -276,4 +276,9 @@ impl Store for Outside {
         })
         .await
     }
+
+    async fn last(&self, chain: &Chain) -> Result<Option<Entry>, Error> {
+        let all = self.entries(chain, 0, usize::MAX).await?;
+        Ok(all.into_iter().next_back())
+    }
 }

@@ -4,12 +4,13 @@ use super::words;
 use crate::{cli::Globals, failure::Failure};
 use jiff::ZonedDateTime;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use portcullis_domain::CorrelationId;
 use portcullis_http::{Problem, Reason, wire::Listed};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, fs, io, net::IpAddr, path::PathBuf, thread, time::Duration};
 use ureq::{
-    Agent, Error,
-    http::{Method, Request, StatusCode, Uri},
+    Agent, BodyReader, Error,
+    http::{Method, Request, StatusCode, Uri, request::Builder},
 };
 
 /// How long to wait for a connection.
@@ -84,7 +85,7 @@ impl Connection {
 
     /// Looks.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.ask(&Method::GET, path, None, None, TRIES)
+        self.ask(&Method::GET, path, None, &[], TRIES)
     }
 
     /// Looks at what a query selects.
@@ -123,22 +124,44 @@ impl Connection {
     /// Asks for something to be done, once.
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: Option<&impl Serialize>) -> Result<T, Failure> {
         let body = body.map(json).transpose()?;
-        self.ask(&Method::POST, path, body.as_deref(), None, 1)
+        self.ask(&Method::POST, path, body.as_deref(), &[], 1)
+    }
+
+    /// Sends what is text already, once.
+    pub fn post_text<T: DeserializeOwned>(&self, path: &str, body: &str) -> Result<T, Failure> {
+        self.ask(&Method::POST, path, Some(body), &[], 1)
+    }
+
+    /// Looks at what is longer than memory, as it comes.
+    pub fn stream(&self, path: &str, query: &impl Serialize) -> Result<BodyReader<'static>, Failure> {
+        let request = Request::builder().uri(format!("{}{path}{}", self.url, query_string(query)));
+        let request = self.authorized(request).body(()).map_err(|error| self.unreachable(&error.into()))?;
+        let request = self.agent.configure_request(request).timeout_global(None);
+        let request = request.timeout_recv_response(Some(ANSWER_MAX)).build();
+        let mut response = self.agent.run(request).map_err(|error| self.unreachable(&error))?;
+        if response.status().is_success() {
+            return Ok(response.into_body().into_reader());
+        }
+        let body = response.body_mut().with_config().limit(BODY_MAX).read_to_string();
+        let body = body.map_err(|error| self.unreachable(&error))?;
+        Err(self.refusal(response.status(), &body))
     }
 
     /// Asks for something to be done that is the same with the same key, so a lost answer is asked for again.
     pub fn post_keyed<T: DeserializeOwned>(
         &self,
         path: &str,
-        key: &str,
+        (key, correlation): (&str, Option<&CorrelationId>),
         body: &impl Serialize,
     ) -> Result<T, Failure> {
-        self.ask(&Method::POST, path, Some(&json(body)?), Some(key), TRIES)
+        let correlation = correlation.map(|it| ("x-correlation-id", it.as_str()));
+        let headers: Vec<_> = [("idempotency-key", key)].into_iter().chain(correlation).collect();
+        self.ask(&Method::POST, path, Some(&json(body)?), &headers, TRIES)
     }
 
     /// Takes something away.
     pub fn delete(&self, path: &str) -> Result<(), Failure> {
-        self.ask::<Option<()>>(&Method::DELETE, path, None, None, 1).map(drop)
+        self.ask::<Option<()>>(&Method::DELETE, path, None, &[], 1).map(drop)
     }
 
     fn ask<T: DeserializeOwned>(
@@ -146,13 +169,13 @@ impl Connection {
         method: &Method,
         path: &str,
         body: Option<&str>,
-        key: Option<&str>,
+        headers: &[(&str, &str)],
         tries: u32,
     ) -> Result<T, Failure> {
         let mut pause = PAUSE;
         for n in 1.. {
             let is_last = n == tries;
-            match self.send(method, path, body, key) {
+            match self.send(method, path, body, headers) {
                 Ok((StatusCode::SERVICE_UNAVAILABLE, _)) if !is_last => {}
                 Ok((status, body)) => return self.read(status, &body),
                 // Nobody was there, and nobody will be a second later.
@@ -170,14 +193,12 @@ impl Connection {
         method: &Method,
         path: &str,
         body: Option<&str>,
-        key: Option<&str>,
+        headers: &[(&str, &str)],
     ) -> Result<(StatusCode, String), Error> {
         let mut request = Request::builder().method(method.clone()).uri(format!("{}{path}", self.url));
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        if let Some(key) = key {
-            request = request.header("idempotency-key", key);
+        request = self.authorized(request);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let mut response = match body {
             Some(body) => self.agent.run(request.header("content-type", "application/json").body(body)?)?,
@@ -187,22 +208,35 @@ impl Connection {
         Ok((response.status(), body))
     }
 
+    fn authorized(&self, request: Builder) -> Builder {
+        match &self.token {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
+        }
+    }
+
     fn read<T: DeserializeOwned>(&self, status: StatusCode, body: &str) -> Result<T, Failure> {
-        let strange = |what: String| {
-            Failure::broken(format!("`{}` {what}: is it a Portcullis of version {VERSION}?", self.url))
-        };
         if status.is_success() {
             // A 204 has no body, which is as good as `null`.
             let body = if body.is_empty() { "null" } else { body };
             return serde_json::from_str(body)
-                .map_err(|error| strange(format!("gave a strange answer ({error})")));
+                .map_err(|error| self.strange(&format!("gave a strange answer ({error})")));
         }
+        Err(self.refusal(status, body))
+    }
+
+    fn strange(&self, what: &str) -> Failure {
+        Failure::broken(format!("`{}` {what}: is it a Portcullis of version {VERSION}?", self.url))
+    }
+
+    /// What was answered in place of what was asked for.
+    fn refusal(&self, status: StatusCode, body: &str) -> Failure {
         let Ok(problem) = serde_json::from_str::<Problem>(body) else {
-            return Err(strange(format!("answered {status}")));
+            return self.strange(&format!("answered {status}"));
         };
         let failure = Failure::from(in_short(problem));
         if status != StatusCode::UNAUTHORIZED {
-            return Err(failure);
+            return failure;
         }
         let file = self.token_file.display();
         let next = match &self.token {
@@ -214,7 +248,7 @@ impl Connection {
                 "ask for a new one (`portcullis token create YOU`) and put it in PORTCULLIS_TOKEN or `{file}`"
             ),
         };
-        Err(failure.next(next))
+        failure.next(next)
     }
 
     fn unreachable(&self, error: &Error) -> Failure {

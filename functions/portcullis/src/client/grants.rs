@@ -7,7 +7,7 @@ use crate::{
 };
 use clap::Args;
 use jiff::{SignedDuration, Timestamp, ZonedDateTime};
-use portcullis_domain::GrantState;
+use portcullis_domain::{CorrelationId, GrantState};
 use portcullis_http::wire::{AnswerView, ExtendBody, GrantView, GrantsQuery};
 use std::num::NonZeroUsize;
 
@@ -55,6 +55,9 @@ pub struct Extend {
     /// Why
     #[arg(long, value_name = "TEXT")]
     why: Option<String>,
+    /// What you call the matter: every event that answers it names it
+    #[arg(long, value_name = "ID")]
+    correlation: Option<CorrelationId>,
 }
 
 impl Grants {
@@ -107,7 +110,8 @@ impl Extend {
         };
         let path = format!("/v1/grants/{}/extend", connection::segment(&grant.id));
         let body = ExtendBody { until, justification: self.why.clone() };
-        let answer: AnswerView = client.http.post_keyed(&path, &new_key()?, &body)?;
+        let answer: AnswerView =
+            client.http.post_keyed(&path, (&new_key()?, self.correlation.as_ref()), &body)?;
         client.out.show(&answer, || request::told(client, &answer))?;
         Ok(Exit::Done)
     }

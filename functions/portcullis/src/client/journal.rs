@@ -9,6 +9,7 @@ use crate::{
 };
 use clap::Args;
 use jiff::ZonedDateTime;
+use portcullis_app::csv_line;
 use portcullis_domain::{EndReason, Fact, Person, Policy, PortRule};
 use portcullis_http::wire::{EntryView, PageQuery, PortRuleView, VerifyView};
 use std::{num::NonZeroUsize, path::Path};
@@ -102,28 +103,16 @@ fn table(found: &[EntryView], now: &ZonedDateTime) -> Table {
 
 /// RFC 4180, with what identifies an entry and all that it says.
 fn csv(found: &[EntryView]) -> String {
-    let mut text = "n,at,what,by,words,detail,hash\r\n".to_owned();
+    let mut text = csv_line(["n", "at", "what", "by", "words", "detail", "hash"]);
     for it in found {
         let fact = fact(it);
         let what = it.fact.get("what").and_then(|it| it.as_str()).unwrap_or_default();
         let by = fact.as_ref().and_then(by).unwrap_or_default();
         let words = fact.as_ref().map(told).unwrap_or_default();
         let (n, at, detail) = (it.n.to_string(), it.at.to_string(), it.fact.to_string());
-        let cells = [&n, &at, what, &by, &words, &detail, &it.hash].map(cell);
-        text.push_str(&cells.join(","));
-        text.push_str("\r\n");
+        text.push_str(&csv_line([&n, &at, what, &by, &words, &detail, &it.hash]));
     }
     text
-}
-
-/// Quoted where it must be. What a spreadsheet would take for a formula is made text.
-fn cell(text: &str) -> String {
-    let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
-    if text.contains(['"', ',', '\n', '\r']) {
-        format!("\"{guard}{}\"", text.replace('"', "\"\""))
-    } else {
-        format!("{guard}{text}")
-    }
 }
 
 fn fact(entry: &EntryView) -> Option<Fact> {
@@ -152,7 +141,7 @@ fn told(fact: &Fact) -> String {
         Fact::DecisionRefused { request, reasons, .. } => {
             format!("a decision about request {request} was refused: {}", reasons.join("; "))
         }
-        Fact::RequestLapsed { request } => format!("request {request} lapsed"),
+        Fact::RequestLapsed { request, .. } => format!("request {request} lapsed"),
         Fact::Approved { grant, .. } => {
             let why = grant.justification.as_ref().map(ToString::to_string);
             let (id, gate, sources, end) = (&grant.id, grant.gate, &grant.sources, grant.lease.end());
@@ -160,10 +149,10 @@ fn told(fact: &Fact) -> String {
         }
         Fact::Extended { grant, lease, .. } => format!("grant {grant} runs until {}", lease.end()),
         Fact::Ended { grant, reason, .. } => format!("grant {grant} was ended: {}", reason_words(*reason)),
-        Fact::Opened { grant, door: None } => format!("grant {grant} is open"),
-        Fact::Opened { grant, door: Some(door) } => format!("grant {grant} is open at {door}"),
-        Fact::OpenFailed { grant, decided_by } => format!("grant {grant} is kept shut by {decided_by}"),
-        Fact::Closed { grant, reason, late_ms } => {
+        Fact::Opened { grant, door: None, .. } => format!("grant {grant} is open"),
+        Fact::Opened { grant, door: Some(door), .. } => format!("grant {grant} is open at {door}"),
+        Fact::OpenFailed { grant, decided_by, .. } => format!("grant {grant} is kept shut by {decided_by}"),
+        Fact::Closed { grant, reason, late_ms, .. } => {
             format!("grant {grant} is shut: {}, {late_ms} ms after its end", reason_words(*reason))
         }
         Fact::TakenOver { from } => format!("the worker {from} died at it; another one took over"),
@@ -196,6 +185,9 @@ fn told(fact: &Fact) -> String {
                 reasons.join("; ")
             )
         }
+        Fact::EventRefused { source, event, reasons, .. } => {
+            format!("the event {event} of {source} was refused: {}", reasons.join("; "))
+        }
         Fact::TokenRefused { person, reasons, .. } => {
             format!("a change of the token of {person} was refused: {}", reasons.join("; "))
         }
@@ -219,6 +211,7 @@ fn by(fact: &Fact) -> Option<String> {
         | Fact::TokenRefused { by, .. } => Some(by.to_string()),
         Fact::Approved { grant, approver } => Some(with_yes(grant.by.as_str(), approver.as_ref())),
         Fact::Extended { by, approver, .. } => Some(with_yes(by.as_str(), approver.as_ref())),
+        Fact::EventRefused { on_behalf_of, .. } => on_behalf_of.clone(),
         Fact::PolicyReverted { .. }
         | Fact::RequestLapsed { .. }
         | Fact::Opened { .. }
@@ -246,6 +239,7 @@ fn mark(fact: &Fact) -> Mark {
         | Fact::LockDefeated { by: None, .. } => Mark::Good,
         Fact::PolicyRefused { .. }
         | Fact::TokenRefused { .. }
+        | Fact::EventRefused { .. }
         | Fact::RequestRefused { .. }
         | Fact::ApprovalNeeded { .. }
         | Fact::RequestRejected { .. }

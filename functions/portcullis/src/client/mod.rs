@@ -4,6 +4,8 @@ pub mod adopt;
 mod connection;
 pub mod decide;
 mod doctor;
+pub mod events;
+pub mod export;
 pub mod grants;
 pub mod guard;
 pub mod journal;
@@ -59,11 +61,15 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Extend(it) => it.run(&client()?),
         Command::Check(it) => it.run(&client()?),
         Command::Activity(it) => it.run(&client()?),
-        Command::Verify => match &globals.data {
+        Command::Verify { export: Some(path) } => export::verify(&path, globals.json),
+        Command::Verify { export: None } => match &globals.data {
             // Only who names the folder here means it: the environment names it for all commands.
             Some(data) => journal::verify_offline(data, globals.json),
             None => journal::verify(&client()?),
         },
+        Command::Export(it) => it.run(&client()?),
+        Command::Events(it) => it.run(&client()?),
+        Command::Send(it) => it.run(&client()?),
         Command::Adopt(it) => it.run(&client()?),
         Command::Doctor => doctor::run(&client()?),
         Command::Whoami => look::whoami(&client()?),

@@ -38,6 +38,27 @@ fn moment_after(text: &str, now: &ZonedDateTime) -> Result<Timestamp, String> {
     Ok(at.timestamp())
 }
 
+/// A moment in the past, by the clock of this machine.
+pub fn past(text: &str) -> Result<Timestamp, String> {
+    past_before(text, &ZonedDateTime::now())
+}
+
+/// A moment: with an offset, without one where the person is, a date's midnight there, or a length of time ago.
+fn past_before(text: &str, now: &ZonedDateTime) -> Result<Timestamp, String> {
+    const WANTED: &str =
+        "not a time such as `24h` (ago), `2026-05-01`, `2026-05-01 18:30` or `2026-05-01T18:30Z`";
+    let text = text.trim();
+    let wanted = |_: jiff::Error| WANTED.to_owned();
+    if let Ok(ago) = length(text) {
+        return now.timestamp().checked_sub(ago).map_err(wanted);
+    }
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(at);
+    }
+    let at: civil::DateTime = text.parse().map_err(wanted)?;
+    at.to_zoned_datetime(now.time_zone().clone()).map(|it| it.timestamp()).map_err(wanted)
+}
+
 /// `until 14:05:30, 59 min left`, or `over since 14:05:30`.
 pub fn until(end: Timestamp, now: &ZonedDateTime) -> String {
     let left = end.duration_since(now.timestamp());
@@ -89,6 +110,16 @@ mod tests {
 
     fn now() -> ZonedDateTime {
         "2026-05-01T13:05:30+02:00[Europe/Berlin]".parse().expect("a time")
+    }
+
+    #[test]
+    fn the_past_is_a_length_ago_a_date_or_a_time() {
+        let past = |text: &str| past_before(text, &now()).map(|it| it.to_string());
+        assert_eq!(past("24h").as_deref(), Ok("2026-04-30T11:05:30Z"));
+        assert_eq!(past("2026-05-01").as_deref(), Ok("2026-04-30T22:00:00Z"), "midnight in Berlin");
+        assert_eq!(past("2026-05-01 12:00").as_deref(), Ok("2026-05-01T10:00:00Z"));
+        assert_eq!(past("2026-05-01T12:00Z").as_deref(), Ok("2026-05-01T12:00:00Z"));
+        assert!(past("yesterday").is_err());
     }
 
     #[test]

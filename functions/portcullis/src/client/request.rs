@@ -8,7 +8,7 @@ use crate::{
 use clap::Args;
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
-use portcullis_domain::{LEASE_DEFAULT, Sources, TargetId};
+use portcullis_domain::{CorrelationId, LEASE_DEFAULT, Sources, TargetId};
 use portcullis_http::wire::{AnswerView, AskBody, InitiateBody, RequestView, ReviewView, TargetView};
 use ports::AskedPort;
 
@@ -24,6 +24,9 @@ pub struct Request {
     /// The same key is the same request, however often it is sent. Default: a new one
     #[arg(long)]
     key: Option<String>,
+    /// What you call the matter: every event that answers it names it
+    #[arg(long, value_name = "ID")]
+    correlation: Option<CorrelationId>,
 }
 
 /// What is asked for.
@@ -67,7 +70,8 @@ impl Request {
             Some(key) => key.clone(),
             None => new_key()?,
         };
-        let mut answer: AnswerView = client.http.post_keyed("/v1/requests", &key, &body)?;
+        let mut answer: AnswerView =
+            client.http.post_keyed("/v1/requests", (&key, self.correlation.as_ref()), &body)?;
         if self.wait {
             answer = wait::until_open(client, answer)?;
         }

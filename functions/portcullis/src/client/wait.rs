@@ -77,7 +77,7 @@ pub fn until_settled(client: &Client, target: &str) -> Result<(), Failure> {
 }
 
 /// Draws on a terminal only.
-fn spinner() -> ProgressBar {
+pub fn spinner() -> ProgressBar {
     let spinner = ProgressBar::new_spinner().with_style(ProgressStyle::default_spinner());
     spinner.enable_steady_tick(TURN_EVERY);
     spinner

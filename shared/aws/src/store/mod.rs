@@ -254,6 +254,14 @@ impl Store for DynamoStore {
         listed.truncate(at_most);
         Ok(listed)
     }
+
+    async fn last(&self, chain: &Chain) -> Result<Option<Entry>, Error> {
+        let range = Range { index: None, partition: chain_pk(chain), is_newest_first: true };
+        // What stands in the chain besides its entries sorts after them.
+        let found = self.keys(&range, ("#sk <= :place", Some(number(u64::MAX))), 1).await?;
+        let Some((_, item)) = found.first() else { return Ok(None) };
+        Ok(parse::<Vec<Entry>>(item)?.pop())
+    }
 }
 
 impl DynamoStore {

@@ -240,6 +240,17 @@ impl Store for RedbStore {
             Ok(listed)
         })
     }
+
+    async fn last(&self, chain: &Chain) -> Result<Option<Entry>, Error> {
+        self.read(|table| {
+            let entries = table.open_table(tables::ENTRIES)?;
+            let mut all = entries.range((chain.as_str(), 0)..=(chain.as_str(), u64::MAX))?;
+            let Some(found) = all.next_back() else { return Ok(None) };
+            let (key, value) = found?;
+            let (chain, n) = key.value();
+            Ok(Some(parse("entries", &format!("{chain} {n}"), value.value())?))
+        })
+    }
 }
 
 /// Whoever reads a long list part by part must not keep the clock waiting.

@@ -143,6 +143,7 @@ impl Oracle {
             | Fact::ForeignDeleted { .. }
             | Fact::TokenMade { .. }
             | Fact::TokenRevoked { .. }
+            | Fact::EventRefused { .. }
             | Fact::TokenRefused { .. }
             | Fact::PolicyRefused { .. } => {}
         }

@@ -1,0 +1,336 @@
+//! The door for events: what bots ask for, on behalf of people.
+
+use crate::{Answer, Asked, Error, approve, ask::note, close, initiate, ports::Store, reject};
+use jiff::{SignedDuration, Timestamp};
+use portcullis_domain::{
+    Ask, CorrelationId, Fact, Grant, GrantId, IdempotencyKey, Justification, Person, Port, Protocol,
+    RequestId, Sources, TargetId, Terms, What, Window,
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::{collections::BTreeSet, str::FromStr};
+
+/// How long an event may be, in bytes: the largest request has 40 ports.
+pub const EVENT_MAX: usize = 64 * 1024;
+/// How much of what strangers wrote is recorded of each thing, in characters.
+const RECORDED_MAX: usize = 300;
+/// The version of what bots send.
+const VERSION: u64 = 1;
+
+/// Which bots may speak, and for whom. Empty allows nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Bots(Vec<Bot>);
+
+/// One bot.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bot {
+    /// What its events come from.
+    source: String,
+    /// Whom it may speak for.
+    #[serde(rename = "for")]
+    people: People,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+enum People {
+    Named(BTreeSet<Person>),
+    Word(Anybody),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+enum Anybody {
+    #[serde(rename = "*")]
+    Anybody,
+}
+
+/// An event as it came in: whatever it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Incoming<'a> {
+    /// The envelope as JSON: `source`, `detail-type`, `id` and `detail`.
+    pub body: &'a [u8],
+    /// Who sent it, where the channel knows better than the envelope.
+    pub source: Option<&'a str>,
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Submitted {
+    /// A request was made or decided.
+    Answered(Box<Answer>),
+    /// A lease was ended.
+    Closed(Box<Grant>),
+    /// No, for these reasons; that is recorded, and told as `request.refused`.
+    Refused(Vec<String>),
+}
+
+/// Does what an event asks for, or says why not. Only what another try may change is an error.
+///
+/// INVARIANT (one-door-in): the same use cases as for everybody else. A bad event is recorded and answered,
+/// never tried again: it will not get better.
+pub async fn submit(
+    store: &impl Store,
+    terms: &Terms,
+    bots: &Bots,
+    incoming: Incoming<'_>,
+    now: Timestamp,
+) -> Result<Submitted, Error> {
+    let mut heard = Heard::of(incoming);
+    let wish = match heard.wish(incoming, bots) {
+        Ok(wish) => wish,
+        Err(reason) => return heard.refuse(store, vec![reason], now).await,
+    };
+    let by = &wish.by;
+    let outcome = match wish.what {
+        Asking::Request { what, justification } => {
+            let (by, correlation) = (by.clone(), heard.correlation.clone());
+            let asked = Asked { by, key: wish.key, what, justification, correlation };
+            match initiate(store, terms, &asked, now).await {
+                // Recorded with the targets that it names, and told from there.
+                Err(Error::Refused(reasons)) => {
+                    return Ok(Submitted::Refused(reasons.iter().map(ToString::to_string).collect()));
+                }
+                outcome => outcome.map(|it| Submitted::Answered(Box::new(it))),
+            }
+        }
+        Asking::Approve { request, shown } => {
+            let answer = approve(store, terms, &request, by, &shown, now).await;
+            answer.map(|it| Submitted::Answered(Box::new(it)))
+        }
+        Asking::Reject { request, why } => match store.request(&request).await? {
+            Some((known, _)) => {
+                let answer = reject(store, &request, by, &known.shown(), why.as_ref(), now).await;
+                answer.map(|it| Submitted::Answered(Box::new(it)))
+            }
+            None => Err(Error::NotFound { what: "request", name: request.to_string() }),
+        },
+        Asking::Close { grant } => {
+            let closed = close(store, &grant, by, heard.correlation.as_ref(), now).await;
+            closed.map(|it| Submitted::Closed(Box::new(it)))
+        }
+    };
+    match outcome {
+        Err(Error::Refused(reasons)) => {
+            heard.refuse(store, reasons.iter().map(ToString::to_string).collect(), now).await
+        }
+        Err(error @ Error::NotFound { .. }) => heard.refuse(store, vec![error.to_string()], now).await,
+        outcome => outcome,
+    }
+}
+
+/// What can be told of an event, however bad it is.
+#[derive(Debug, Default)]
+struct Heard {
+    source: String,
+    kind: Option<String>,
+    event: String,
+    on_behalf_of: Option<String>,
+    correlation: Option<CorrelationId>,
+    detail: Value,
+}
+
+/// What an event asks for, parsed.
+struct Wish {
+    by: Person,
+    key: IdempotencyKey,
+    what: Asking,
+}
+
+enum Asking {
+    Request { what: What, justification: Option<Justification> },
+    Approve { request: RequestId, shown: String },
+    Reject { request: RequestId, why: Option<Justification> },
+    Close { grant: GrantId },
+}
+
+impl Heard {
+    fn of(incoming: Incoming<'_>) -> Self {
+        let is_short = incoming.body.len() <= EVENT_MAX;
+        let body = is_short.then(|| serde_json::from_slice::<Value>(incoming.body).ok()).flatten();
+        let mut body = body.unwrap_or_default();
+        let detail = body.get_mut("detail").map(Value::take).unwrap_or_default();
+        let text = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).map(str::to_owned);
+        Self {
+            source: incoming.source.map(str::to_owned).or_else(|| text(&body, "source")).unwrap_or_default(),
+            kind: text(&body, "detail-type"),
+            event: text(&body, "id").unwrap_or_default(),
+            on_behalf_of: text(&detail, "on_behalf_of"),
+            correlation: text(&detail, "correlation_id").and_then(|it| it.parse().ok()),
+            detail,
+        }
+    }
+
+    /// Parses it at the door, or gives the first reason why not.
+    fn wish(&mut self, incoming: Incoming<'_>, bots: &Bots) -> Result<Wish, String> {
+        if EVENT_MAX < incoming.body.len() {
+            return Err(format!("the event has {} bytes: at most {EVENT_MAX}", incoming.body.len()));
+        }
+        if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(incoming.body) {
+            return Err(format!("the event is not JSON: {error}"));
+        }
+        if !bots.0.iter().any(|it| it.source == self.source) {
+            return Err(format!("`{}` is no bot that may ask for anything here", self.source));
+        }
+        let Value::Object(mut detail) = self.detail.take() else {
+            return Err("the event has no `detail`, or none that is an object".to_owned());
+        };
+        let version = detail.remove("version").unwrap_or_default();
+        if version.as_u64() != Some(VERSION) {
+            return Err(format!("version `{version}` of an event is not known here: `{VERSION}` is"));
+        }
+        let by: Person = field(detail.remove("on_behalf_of"), "on_behalf_of")?
+            .ok_or("the event does not say on whose behalf it speaks: `on_behalf_of`")?;
+        if !bots.admit(&self.source, &by) {
+            return Err(format!("`{}` may not speak for `{by}`", self.source));
+        }
+        self.correlation = field(detail.remove("correlation_id"), "correlation_id")?;
+        let id: Option<String> = field(detail.remove("id"), "id")?;
+        let id = id.unwrap_or_else(|| self.event.clone());
+        // Two bots may count alike.
+        let key = format!("{} {id}", self.source).parse();
+        let key = key.ok().filter(|_| !id.trim().is_empty());
+        let key = key.ok_or("the event's id has 1 to 200 printable characters, and names it for ever")?;
+        let body = Value::Object(detail);
+        let what = match self.kind.as_deref() {
+            Some("access.request") => {
+                let RequestBody { targets, justification } = read(body)?;
+                let asks = targets.into_iter().map(TargetBody::asks).collect::<Result<Vec<_>, _>>()?;
+                let what = What::Initiate { asks: asks.into_iter().flatten().collect() };
+                Asking::Request { what, justification }
+            }
+            Some("access.approve") => {
+                let ApproveBody { request, shown } = read(body)?;
+                Asking::Approve { request, shown }
+            }
+            Some("access.reject") => {
+                let RejectBody { request, why } = read(body)?;
+                Asking::Reject { request, why }
+            }
+            Some("access.close") => Asking::Close { grant: read::<CloseBody>(body)?.grant },
+            Some(kind) => {
+                return Err(format!(
+                    "`{kind}` is nothing to ask for: `access.request`, `access.approve`, `access.reject` and \
+                     `access.close` are"
+                ));
+            }
+            None => return Err("the event does not say what it is: `detail-type`".to_owned()),
+        };
+        Ok(Wish { by, key, what })
+    }
+
+    /// INVARIANT (nothing-unrecorded): also of a no to what nobody understood.
+    async fn refuse(
+        self,
+        store: &impl Store,
+        reasons: Vec<String>,
+        now: Timestamp,
+    ) -> Result<Submitted, Error> {
+        let reasons: Vec<String> = reasons.iter().map(|it| short(it)).collect();
+        let fact = Fact::EventRefused {
+            source: short(&self.source),
+            kind: self.kind.as_deref().map(short),
+            event: short(&self.event),
+            on_behalf_of: self.on_behalf_of.as_deref().map(short),
+            reasons: reasons.clone(),
+            correlation: self.correlation,
+        };
+        note(store, &[], &fact, now).await.map(|()| Submitted::Refused(reasons))
+    }
+}
+
+impl Bots {
+    fn admit(&self, source: &str, person: &Person) -> bool {
+        self.0.iter().filter(|it| it.source == source).any(|it| match &it.people {
+            People::Named(people) => people.contains(person),
+            People::Word(Anybody::Anybody) => true,
+        })
+    }
+}
+
+impl FromStr for Bots {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        const WANTED: &str =
+            "[{\"source\": \"chatops.example\", \"for\": [\"ann\"]}], with \"*\" for anybody";
+        serde_json::from_str(text).map_err(|error| format!("not a policy of bots ({error}): {WANTED}"))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RequestBody {
+    targets: Vec<TargetBody>,
+    justification: Option<Justification>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TargetBody {
+    target: TargetId,
+    ports: Vec<PortBody>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PortBody {
+    port: Port,
+    protocol: Option<Protocol>,
+    sources: Option<Vec<String>>,
+    duration: Option<SignedDuration>,
+    end: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApproveBody {
+    request: RequestId,
+    shown: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RejectBody {
+    request: RequestId,
+    why: Option<Justification>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CloseBody {
+    grant: GrantId,
+}
+
+impl TargetBody {
+    fn asks(self) -> Result<Vec<Ask>, String> {
+        let Self { target, ports } = self;
+        let ask = |it: PortBody| {
+            let window = match (it.duration, it.end) {
+                (Some(length), None) => Window::For(length),
+                (None, Some(end)) => Window::Until(end),
+                (None, None) | (Some(_), Some(_)) => {
+                    return Err("a port is asked for with either `duration` or `end`".to_owned());
+                }
+            };
+            // A bot has no address that its people come from.
+            let sources = it.sources.ok_or("a bot has to name the `sources` of each port")?;
+            let sources = Sources::try_from(sources).map_err(|error| error.to_string())?;
+            Ok(Ask { target: target.clone(), port: it.port, protocol: it.protocol, sources, window })
+        };
+        ports.into_iter().map(ask).collect()
+    }
+}
+
+fn read<T: DeserializeOwned>(body: Value) -> Result<T, String> {
+    serde_json::from_value(body).map_err(|error| format!("the event's detail cannot be read: {error}"))
+}
+
+fn field<T: DeserializeOwned>(value: Option<Value>, name: &str) -> Result<Option<T>, String> {
+    let read = value.map(serde_json::from_value).transpose();
+    read.map(Option::flatten).map_err(|error| format!("`{name}` of the event cannot be read: {error}"))
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(RECORDED_MAX).collect()
+}

@@ -1,0 +1,315 @@
+//! The door for events: what bots ask for is decided like everything else, and what is bad is recorded, answered
+//! and never tried again.
+
+use portcullis_app::{self as app, Bots, EVENT_MAX, Error, Event, Incoming, Submitted, ports::Store};
+use portcullis_domain::{Chain, Entry, Fact, GrantState, RequestState, TargetId};
+use portcullis_tests::{
+    given::{named, ssh, ssh_with_approval},
+    place::{BOTS, Place},
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// An event as the bus delivers it.
+fn envelope(source: &str, kind: &str, detail: impl Into<Value>) -> Vec<u8> {
+    let detail: Value = detail.into();
+    let envelope = json!({
+        "version": "0", "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718", "detail-type": kind, "source": source,
+        "account": "111122223333", "time": "2026-11-24T12:00:00Z", "region": "eu-central-1", "resources": [],
+        "detail": detail,
+    });
+    serde_json::to_vec(&envelope).expect("writes")
+}
+
+/// What Ann wants of a machine through a bot.
+fn wanted(id: &TargetId, key: &str) -> Value {
+    let port = json!({ "port": 22, "protocol": "TCP", "sources": ["203.0.113.7"], "duration": "PT1H" });
+    json!({
+        "version": 1, "id": key, "correlation_id": "deploy-4711", "on_behalf_of": "ann",
+        "targets": [{ "target": id, "ports": [port] }], "justification": "deploy",
+    })
+}
+
+async fn submit(place: &Place, body: &[u8]) -> Result<Submitted, Error> {
+    let bots: Bots = named(BOTS);
+    app::submit(place.store(), place.terms(), &bots, Incoming { body, source: None }, place.now()).await
+}
+
+async fn answered(place: &Place, source: &str, kind: &str, detail: Value) -> app::Answer {
+    match submit(place, &envelope(source, kind, detail)).await.expect("heard") {
+        Submitted::Answered(answer) => *answer,
+        other @ (Submitted::Closed(_) | Submitted::Refused(_)) => panic!("{other:?}"),
+    }
+}
+
+async fn refused(place: &Place, body: &[u8]) -> String {
+    match submit(place, body).await.expect("never an error: it would be tried for ever") {
+        Submitted::Refused(reasons) => reasons.join("; "),
+        other @ (Submitted::Answered(_) | Submitted::Closed(_)) => panic!("{other:?}"),
+    }
+}
+
+async fn rest(place: &Place) -> Vec<Entry> {
+    place.store().entries(&Chain::rest(), 0, usize::MAX).await.expect("listed")
+}
+
+async fn told(place: &Place, id: &TargetId) -> Vec<Event> {
+    let mut entries = place.entries(id).await;
+    entries.extend(rest(place).await);
+    entries.iter().flat_map(app::events).collect()
+}
+
+#[tokio::test]
+async fn a_bot_asks_for_a_person_and_every_answer_has_its_correlation_id() {
+    let place = Place::new();
+    let id = place.guard("web-1", &ssh()).await;
+    let answer = answered(&place, "chatops", "access.request", wanted(&id, "1")).await;
+    assert_eq!(answer.request.by, named("ann"));
+    place.expire().await;
+    place.pass(portcullis_tests::given::HOUR);
+    place.expire().await;
+    let grant = place.store().grant(&answer.grants[0].id).await.expect("loads").expect("is there");
+    assert_eq!(grant.state(place.now()), GrantState::Closed);
+    let events = told(&place, &id).await;
+    let of_it = events.iter().filter(|it| it.detail.request.as_ref() == Some(&answer.request.id));
+    let of_it: Vec<&Event> = of_it.collect();
+    let kinds: Vec<&str> = of_it.iter().map(|it| it.kind).collect();
+    assert_eq!(kinds, ["request.received", "request.approved", "grant.opened", "grant.closed"]);
+    for event in of_it {
+        let detail = serde_json::to_value(&event.detail).expect("writes");
+        assert_eq!(detail["version"], 1);
+        assert_eq!(detail["correlation_id"], "deploy-4711", "{detail}");
+        assert_eq!(detail["target"], id.as_str(), "{detail}");
+        assert!(detail["fact"]["what"].is_string(), "{detail}");
+    }
+    let others = events.iter().filter(|it| it.kind == "policy.changed");
+    assert!(others.clone().count() == 1 && others.clone().all(|it| it.detail.correlation_id.is_none()));
+}
+
+#[tokio::test]
+async fn the_same_event_twice_is_one_request_and_two_bots_may_count_alike() {
+    let place = Place::new();
+    let id = place.guard("web-1", &ssh()).await;
+    let first = answered(&place, "chatops", "access.request", wanted(&id, "1")).await;
+    let again = answered(&place, "chatops", "access.request", wanted(&id, "1")).await;
+    assert_eq!(first.request.id, again.request.id);
+    let other = answered(&place, "deploy", "access.request", wanted(&id, "1")).await;
+    assert_ne!(first.request.id, other.request.id);
+    // Without an id of its own it has the bus's.
+    let mut bare = wanted(&id, "1");
+    bare.as_object_mut().expect("an object").remove("id");
+    let first = answered(&place, "chatops", "access.request", bare.clone()).await;
+    let again = answered(&place, "chatops", "access.request", bare).await;
+    assert_eq!(first.request.id, again.request.id);
+}
+
+#[tokio::test]
+async fn bots_approve_reject_and_close_for_people() {
+    let place = Place::new();
+    let id = place.guard("web-1", &ssh_with_approval()).await;
+    let decide = |request: &app::Answer, by: &str| json!({ "version": 1, "on_behalf_of": by, "request": request.request.id });
+    let first = answered(&place, "chatops", "access.request", wanted(&id, "1")).await;
+    assert!(matches!(first.request.state, RequestState::Pending { .. }));
+    let mut yes = decide(&first, "bob");
+    yes["shown"] = first.request.shown().into();
+    // Nobody approves their own, whoever speaks for them.
+    let mut own = yes.clone();
+    own["on_behalf_of"] = "ann".into();
+    let why = refused(&place, &envelope("chatops", "access.approve", own)).await;
+    assert!(why.contains("somebody else than `ann`"), "{why}");
+    let approved = answered(&place, "chatops", "access.approve", yes).await;
+    assert!(matches!(approved.request.state, RequestState::Approved { by: Some(_), .. }));
+    let close = json!({ "version": 1, "on_behalf_of": "ann", "correlation_id": "done", "grant": approved.grants[0].id });
+    let closed = submit(&place, &envelope("chatops", "access.close", close)).await.expect("heard");
+    assert!(matches!(closed, Submitted::Closed(grant) if grant.end_reason.is_some()));
+    let events = told(&place, &id).await;
+    let ended = events.iter().find(|it| it.kind == "grant.ended").expect("told");
+    assert_eq!(ended.detail.correlation_id, Some(named("done")), "whoever closes asked for that");
+    let second = answered(&place, "chatops", "access.request", wanted(&id, "2")).await;
+    let rejected = answered(&place, "chatops", "access.reject", decide(&second, "bob")).await;
+    assert!(matches!(rejected.request.state, RequestState::Rejected { .. }));
+    let rejected =
+        told(&place, &id).await.into_iter().find(|it| it.kind == "request.rejected").expect("told");
+    assert_eq!(rejected.detail.correlation_id, Some(named("deploy-4711")), "whoever asked is answered");
+}
+
+#[tokio::test]
+async fn what_is_bad_is_answered_and_recorded() {
+    let place = Place::new();
+    let id = place.guard("web-1", &ssh()).await;
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut detail = wanted(&id, "1");
+        change(&mut detail);
+        detail
+    };
+    let ask = |detail| envelope("chatops", "access.request", detail);
+    let cases: Vec<(Vec<u8>, &str)> = vec![
+        (b"{ nothing".to_vec(), "is not JSON"),
+        (vec![b' '; EVENT_MAX + 1], "at most 65536"),
+        (b"[]".to_vec(), "is no bot"),
+        (envelope("stranger", "access.request", wanted(&id, "1")), "`stranger` is no bot"),
+        (ask(with(&|it| it["on_behalf_of"] = "eve".into())), "may not speak for `eve`"),
+        (ask(with(&|it| it["version"] = 2.into())), "version `2`"),
+        (ask(with(&|it| it["version"] = Value::Null)), "version `null`"),
+        (ask(with(&|it| it["on_behalf_of"] = Value::Null)), "on whose behalf"),
+        (ask(with(&|it| it["id"] = "".into())), "the event's id"),
+        (ask(with(&|it| it["id"] = "x".repeat(300).into())), "the event's id"),
+        (ask(with(&|it| it["correlation_id"] = "two words".into())), "`correlation_id`"),
+        (ask(with(&|it| it["surprise"] = 1.into())), "surprise"),
+        (ask(with(&|it| it["targets"][0]["ports"][0]["sources"] = Value::Null)), "name the `sources`"),
+        (
+            ask(with(&|it| it["targets"][0]["ports"][0]["end"] = "2026-11-24T12:00:00Z".into())),
+            "either `duration`",
+        ),
+        (ask(json!("detail")), "no `detail`"),
+        (
+            envelope("chatops", "access.everything", wanted(&id, "1")),
+            "`access.everything` is nothing to ask for",
+        ),
+        (
+            envelope(
+                "chatops",
+                "access.close",
+                json!({ "version": 1, "on_behalf_of": "ann", "grant": "none" }),
+            ),
+            "no grant `none`",
+        ),
+    ];
+    for (body, wanted) in cases {
+        let before = rest(&place).await.len();
+        let why = refused(&place, &body).await;
+        assert!(why.contains(wanted), "{why}, not: {wanted}");
+        let recorded = rest(&place).await;
+        let last = recorded.last().expect("recorded");
+        assert_eq!(recorded.len(), before + 1, "{wanted}");
+        assert!(matches!(&last.fact, Fact::EventRefused { reasons, .. } if reasons.join("; ") == why));
+        let events = app::events(last);
+        assert_eq!(events.iter().map(|it| it.kind).collect::<Vec<_>>(), ["request.refused"]);
+    }
+    assert!(place.target(&id).await.grants().is_empty(), "nobody got anything");
+    // What can be told of a bad event is told to whoever waits for its answer.
+    refused(&place, &ask(with(&|it| it["on_behalf_of"] = "eve".into()))).await;
+    let events = app::events(rest(&place).await.last().expect("recorded"));
+    assert_eq!(events[0].detail.correlation_id, Some(named("deploy-4711")));
+}
+
+#[tokio::test]
+async fn what_the_policy_refuses_is_told_once_where_it_belongs() {
+    let place = Place::new();
+    let id = place.guard("web-1", &ssh()).await;
+    let mut long = wanted(&id, "1");
+    long["targets"][0]["ports"][0]["duration"] = "PT9H".into();
+    let why = refused(&place, &envelope("chatops", "access.request", long)).await;
+    assert!(why.contains("too long"), "{why}");
+    let events = told(&place, &id).await;
+    let no: Vec<&Event> = events.iter().filter(|it| it.kind == "request.refused").collect();
+    assert_eq!(no.len(), 1);
+    assert_eq!(no[0].detail.correlation_id, Some(named("deploy-4711")));
+    assert_eq!(no[0].detail.target.as_ref(), Some(&id));
+}
+
+#[tokio::test]
+async fn an_empty_policy_allows_nothing() {
+    let place = Place::new();
+    let id = place.guard("web-1", &ssh()).await;
+    let body = envelope("chatops", "access.request", wanted(&id, "1"));
+    for policy in ["[]", r#"[{"source": "chatops", "for": []}]"#] {
+        let bots: Bots = named(policy);
+        let incoming = Incoming { body: &body, source: None };
+        let submitted = app::submit(place.store(), place.terms(), &bots, incoming, place.now()).await;
+        assert!(matches!(submitted.expect("heard"), Submitted::Refused(_)), "{policy}");
+    }
+    for bad in ["", "{}", r#"[{"source": "chatops", "for": "ann"}]"#, r#"[{"source": "chatops"}]"#] {
+        assert!(bad.parse::<Bots>().is_err(), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn over_http_the_caller_is_the_source() {
+    let place = Place::new();
+    let id = place.guard("web-1", &ssh()).await;
+    let event = json!({ "source": "chatops", "detail-type": "access.request", "detail": wanted(&id, "1") });
+    let stranger = place.token("eve").await;
+    let answer = place.call(&stranger, "POST", "/v1/events", Some(event.clone())).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["accepted"]), (202, &json!(false)), "{:?}", answer.body);
+    let bot = place.token("chatops").await;
+    let answer = place.call(&bot, "POST", "/v1/events", Some(event)).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["accepted"]), (202, &json!(true)), "{:?}", answer.body);
+    assert_eq!(answer.body["answer"]["request"]["correlation_id"], "deploy-4711");
+    // And everybody may listen, from some time on.
+    let path = format!("/v1/events?since={}&correlation=deploy-4711", place.now());
+    let heard = place.call(&stranger, "GET", &path, None).await.body;
+    let kinds: Vec<&str> =
+        heard["events"].as_array().expect("events").iter().filter_map(|it| it["kind"].as_str()).collect();
+    assert_eq!(kinds.iter().filter(|it| **it == "request.refused").count(), 1, "{heard}");
+    assert!(kinds.contains(&"request.approved"), "{heard}");
+    let none =
+        place.call(&stranger, "GET", "/v1/events?since=2026-01-01T00:00Z&correlation=else", None).await;
+    assert_eq!(none.body["events"], json!([]));
+}
+
+/// Pieces that an event is made of, so that what is almost right is tried too.
+fn pieces() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        prop_oneof![Just("ann"), Just("chatops"), Just("PT1H"), Just("203.0.113.7"), Just("*"), Just("1")]
+            .prop_map(Value::from),
+        ".{0,40}".prop_map(Value::from),
+    ];
+    let names = prop_oneof![
+        Just("version"),
+        Just("id"),
+        Just("correlation_id"),
+        Just("on_behalf_of"),
+        Just("targets"),
+        Just("target"),
+        Just("ports"),
+        Just("port"),
+        Just("sources"),
+        Just("duration"),
+        Just("end"),
+        Just("request"),
+        Just("shown"),
+        Just("why"),
+        Just("grant"),
+    ];
+    leaf.prop_recursive(4, 40, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((names.clone(), inner), 0..8)
+                .prop_map(|it| it.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_comes_in_is_answered_and_recorded(
+        garbage in prop::collection::vec(any::<u8>(), 0..200),
+        detail in pieces(),
+        kind in prop_oneof![
+            Just("access.request"), Just("access.approve"), Just("access.reject"), Just("access.close"), Just("else"),
+        ],
+        is_garbage in prop::bool::weighted(0.2),
+        is_almost_right in any::<bool>(),
+    ) {
+        let mut detail = detail;
+        if is_almost_right && let Some(detail) = detail.as_object_mut() {
+            detail.insert("version".to_owned(), 1.into());
+            detail.insert("on_behalf_of".to_owned(), "ann".into());
+        }
+        let body = if is_garbage { garbage } else { envelope("chatops", kind, detail) };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("starts");
+        runtime.block_on(async {
+            let place = Place::new();
+            let submitted = submit(&place, &body).await.expect("nothing here is another try's");
+            // Nothing is guarded: whatever it asks for, the answer is no, and in the journal.
+            assert!(matches!(submitted, Submitted::Refused(_)), "{submitted:?}");
+            assert_eq!(rest(&place).await.len(), 1);
+        });
+    }
+}
