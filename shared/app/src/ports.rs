@@ -343,6 +343,8 @@ pub struct NotPublished {
     pub at: usize,
     /// Why.
     pub why: String,
+    /// Will it never be taken, however often it is tried?
+    pub is_hopeless: bool,
 }
 
 impl Seen {

@@ -46,7 +46,7 @@ impl EventBus {
     }
 
     fn sent(&self, at: usize, event: &Event) -> Result<Sent, NotPublished> {
-        let not = |why: String| NotPublished { at, why };
+        let not = |why: String| NotPublished { at, why, is_hopeless: true };
         let detail = serde_json::to_string(&event.detail).map_err(|error| not(error.to_string()))?;
         let bytes = SOURCE.len() + event.kind.len() + detail.len() + BYTES_OF_TIME;
         if BYTES_MAX < bytes {
@@ -104,7 +104,7 @@ impl Bus for EventBus {
             wait *= 2;
             waiting = failed.drain(..).map(|(sent, _)| sent).collect();
         }
-        let failed = failed.into_iter().map(|(sent, why)| NotPublished { at: sent.at, why });
+        let failed = failed.into_iter().map(|(sent, why)| NotPublished { at: sent.at, why, is_hopeless: false });
         Ok(hopeless.into_iter().chain(failed).collect())
     }
 }

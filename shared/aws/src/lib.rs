@@ -2,6 +2,7 @@
 //!
 //! One table holds everything; `store/items.rs` says where. Settings are arguments: the functions read them.
 
+mod archive;
 mod bus;
 mod connector;
 mod federation;
@@ -9,8 +10,9 @@ mod settings;
 mod store;
 mod tokens;
 
+pub use archive::Bucket;
 pub use bus::EventBus;
 pub use federation::Federation;
 pub use settings::{Cloud, Keys, NoSetting};
-pub use store::{Clock, DynamoStore, NotEntries, entries_of};
+pub use store::{Clock, DynamoStore, NotEntries, entries_in};
 pub use tokens::TokenBook;

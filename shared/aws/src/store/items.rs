@@ -178,9 +178,12 @@ pub fn due_shard(shard: u8) -> String {
     format!("due#{shard}")
 }
 
+/// What the partition of a chain's entries begins with.
+pub const ENTRIES: &str = "J#";
+
 /// The partition of a chain's entries.
 pub fn chain_pk(chain: &Chain) -> String {
-    format!("J#{chain}")
+    format!("{ENTRIES}{chain}")
 }
 
 /// The partition of a person's requests in the index of persons.

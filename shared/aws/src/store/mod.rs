@@ -15,9 +15,10 @@ use aws_sdk_dynamodb::{
     error::{ProvideErrorMetadata, SdkError},
     types::{AttributeValue, KeysAndAttributes},
 };
+use data_encoding::BASE64;
 use futures_util::future::try_join_all;
 use items::{
-    BODY, BY_DUE, CHAINS, DUE_SHARDS, HASH, Key, LENGTH, LISTED, PK, SK, TARGET, VERSION, chain_pk, corrupt,
+    BODY, BY_DUE, ENTRIES, CHAINS, DUE_SHARDS, HASH, Key, LENGTH, LISTED, PK, SK, TARGET, VERSION, chain_pk, corrupt,
     due_shard, moment, named, number, parse, s, text, whole,
 };
 use jiff::Timestamp;
@@ -27,6 +28,7 @@ use portcullis_app::{
     ports::{Batch, Due, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
 };
 use portcullis_domain::{Chain, Entry, Grant, GrantId, Hash, Head, Request, RequestId, Target, TargetId};
+use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fmt,
@@ -296,12 +298,15 @@ fn target_of(grant: &Item) -> Result<Key, Error> {
     Ok(Key::target(&named(grant, id)?))
 }
 
-/// The entries in an item of the table's stream; none if it holds something else.
-pub fn entries_of(pk: &str, body: &AttributeValue) -> Result<Vec<Entry>, NotEntries> {
-    if !pk.starts_with("J#") {
-        return Ok(vec![]);
-    }
-    let item = Item::from([(PK.to_owned(), s(pk)), (BODY.to_owned(), body.clone())]);
+/// The entries in an item as the table's stream tells it, in DynamoDB's JSON; none if it holds something else.
+pub fn entries_in(image: &Value) -> Result<Vec<Entry>, NotEntries> {
+    let pk = image["pk"]["S"].as_str().filter(|it| it.starts_with(ENTRIES));
+    let Some(pk) = pk else { return Ok(vec![]) };
+    let text = image[BODY]["S"].as_str().map(s);
+    let packed = || BASE64.decode(image[BODY]["B"].as_str()?.as_bytes()).ok();
+    let body = text.or_else(|| Some(AttributeValue::B(packed()?.into())));
+    let mut item = Item::from([(PK.to_owned(), s(pk))]);
+    item.extend(body.map(|it| (BODY.to_owned(), it)));
     parse(&item).map_err(|error| NotEntries(error.full()))
 }
 
