@@ -234,6 +234,7 @@ async fn refuse(store: &impl Store, request: &Request, reasons: Refusals, now: T
         asked: request.what.clone(),
         why: request.justification.as_ref().map(ToString::to_string),
         reasons: reasons.iter().map(ToString::to_string).collect(),
+        codes: reasons.iter().map(|it| it.code().to_owned()).collect(),
         correlation: request.correlation.clone(),
     };
     match note(store, &request.targets(), &fact, now).await {

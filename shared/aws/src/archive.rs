@@ -39,6 +39,9 @@ impl Archive for Bucket {
 
 impl fmt::Debug for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bucket").field("name", &self.name).field("folder", &self.folder).finish_non_exhaustive()
+        f.debug_struct("Bucket")
+            .field("name", &self.name)
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
     }
 }

@@ -104,7 +104,8 @@ impl Bus for EventBus {
             wait *= 2;
             waiting = failed.drain(..).map(|(sent, _)| sent).collect();
         }
-        let failed = failed.into_iter().map(|(sent, why)| NotPublished { at: sent.at, why, is_hopeless: false });
+        let failed =
+            failed.into_iter().map(|(sent, why)| NotPublished { at: sent.at, why, is_hopeless: false });
         Ok(hopeless.into_iter().chain(failed).collect())
     }
 }

@@ -69,6 +69,9 @@ pub enum Fact {
         asked: What,
         why: Option<String>,
         reasons: Vec<String>,
+        /// The same reasons for programs.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        codes: Vec<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
     },
@@ -125,6 +128,9 @@ pub enum Fact {
         /// Where it is reached, if that is not at the target's own address and port.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         door: Option<SocketAddr>,
+        /// How long after the beginning of its lease that was, where it is the first time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after_ms: Option<i64>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
     },

@@ -487,18 +487,19 @@ impl Target {
             let (grant, reason, correlation) = (it.id.clone(), it.reason(), it.correlation.clone());
             if it.lease.is_over(now) {
                 if is_shut && closed.len() < CLOSED_AT_ONCE_MAX {
-                    let late = read_at.duration_since(it.lease.end());
                     it.closed_at = Some(read_at);
                     closed.push(it.clone());
-                    let late_ms = i64::try_from(late.as_millis()).unwrap_or(i64::MAX);
+                    let late_ms = millis(it.lease.end(), read_at);
                     facts.push(Fact::Closed { grant, reason, late_ms, correlation });
                 }
             } else if it.is_wanted(now) {
                 if view.lets_in(&it.sources, admitted) {
                     if it.opened_at.is_none() || it.open_failed.is_some() {
                         let door = view.seen.doors.get(&it.gate).copied();
+                        let after_ms =
+                            it.opened_at.is_none().then(|| millis(it.lease.start(), read_at));
                         it.open(read_at, door);
-                        facts.push(Fact::Opened { grant, door, correlation });
+                        facts.push(Fact::Opened { grant, door, after_ms, correlation });
                     }
                 } else if let Some(decided_by) = view.why_not(it.gate, &it.sources, admitted)
                     && it.open_failed.as_ref() != Some(&decided_by)
@@ -687,6 +688,10 @@ fn strays(before: &BTreeMap<String, Mark>, after: &BTreeMap<String, Mark>, now: 
 
 fn looks(now: Timestamp) -> Vec<Timestamp> {
     LOOK_AGAIN.map(|wait| after(now, wait)).to_vec()
+}
+
+fn millis(from: Timestamp, to: Timestamp) -> i64 {
+    i64::try_from(to.duration_since(from).as_millis()).unwrap_or(i64::MAX)
 }
 
 fn after(now: Timestamp, wait: SignedDuration) -> Timestamp {

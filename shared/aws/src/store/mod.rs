@@ -18,8 +18,8 @@ use aws_sdk_dynamodb::{
 use data_encoding::BASE64;
 use futures_util::future::try_join_all;
 use items::{
-    BODY, BY_DUE, ENTRIES, CHAINS, DUE_SHARDS, HASH, Key, LENGTH, LISTED, PK, SK, TARGET, VERSION, chain_pk, corrupt,
-    due_shard, moment, named, number, parse, s, text, whole,
+    BODY, BY_DUE, CHAINS, DUE_SHARDS, ENTRIES, HASH, Key, LENGTH, LISTED, PK, SK, TARGET, VERSION, chain_pk,
+    corrupt, due_shard, moment, named, number, parse, s, text, whole,
 };
 use jiff::Timestamp;
 use lists::{Paging, Range, Walk};
