@@ -496,8 +496,7 @@ impl Target {
                 if view.lets_in(&it.sources, admitted) {
                     if it.opened_at.is_none() || it.open_failed.is_some() {
                         let door = view.seen.doors.get(&it.gate).copied();
-                        let after_ms =
-                            it.opened_at.is_none().then(|| millis(it.lease.start(), read_at));
+                        let after_ms = it.opened_at.is_none().then(|| millis(it.lease.start(), read_at));
                         it.open(read_at, door);
                         facts.push(Fact::Opened { grant, door, after_ms, correlation });
                     }
