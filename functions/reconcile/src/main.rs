@@ -1,0 +1,18 @@
+//! Brings every firewall to what the table says, whatever anybody asked: drift, orphans, what was forgotten.
+
+#![recursion_limit = "256"] // One future in the other, down to the connection.
+
+use jiff::Timestamp;
+use portcullis_app::{live, ports::Clock as _, reconcile};
+use portcullis_lambda::{Environment, Failed, Place, run_schedule};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Failed> {
+    let place = Place::start(Environment::new(|name| std::env::var(name).ok()), Timestamp::now)?;
+    let (store, azure, clock) = (place.store()?, place.azure()?, place.clock);
+    run_schedule(clock, async |token| {
+        let now = clock.now();
+        live("reconcile", &clock, now, reconcile(&store, &azure, &token(), now)).await
+    })
+    .await
+}

@@ -1,0 +1,17 @@
+//! Does what bots ask for on the bus, on behalf of people.
+
+use jiff::Timestamp;
+use portcullis_app::{Incoming, ports::Clock as _, submit};
+use portcullis_lambda::{Environment, Failed, Place, run_queue};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Failed> {
+    let place = Place::start(Environment::new(|name| std::env::var(name).ok()), Timestamp::now)?;
+    let (store, clock) = (place.store()?, place.clock);
+    let (terms, bots) = (place.environment.terms()?, place.environment.bots()?);
+    run_queue(clock, async |message| {
+        let incoming = Incoming { body: message.body.as_bytes(), source: None };
+        submit(&store, &terms, &bots, incoming, clock.now()).await.map(drop)
+    })
+    .await
+}

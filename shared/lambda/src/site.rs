@@ -1,0 +1,106 @@
+//! What the HTTP API stands on in a function.
+
+use crate::{BadSetting, Place, WallClock};
+use jiff::Timestamp;
+use portcullis_app::{Bots, BoxError, Error, ports::Clock as _};
+use portcullis_aws::{DynamoStore, TokenBook};
+use portcullis_azure::Azure;
+use portcullis_domain::{Person, Terms};
+use portcullis_http::{Proxies, Site};
+use std::{fmt, sync::Arc};
+
+/// Throws 256 bits.
+pub type Dice = fn() -> Result<[u8; 32], BoxError>;
+
+/// The table, the tokens in it, and Azure.
+pub struct LambdaSite {
+    store: Arc<DynamoStore>,
+    outside: Azure,
+    tokens: TokenBook,
+    terms: Terms,
+    bots: Bots,
+    /// None: the platform says where callers are.
+    proxies: Proxies,
+    operator: Person,
+    clock: WallClock,
+    dice: Dice,
+}
+
+impl LambdaSite {
+    /// As the environment says it.
+    pub fn of(place: &Place, dice: Dice) -> Result<Self, BadSetting> {
+        let store = Arc::new(place.store()?);
+        Ok(Self {
+            outside: place.azure()?,
+            tokens: TokenBook::of(&store),
+            terms: place.environment.terms()?,
+            bots: place.environment.bots()?,
+            proxies: Proxies::default(),
+            operator: place.environment.operator()?,
+            clock: place.clock,
+            dice,
+            store,
+        })
+    }
+}
+
+impl Site for LambdaSite {
+    type Store = DynamoStore;
+    type Outside = Azure;
+
+    fn store(&self) -> &DynamoStore {
+        &self.store
+    }
+
+    fn outside(&self) -> &Azure {
+        &self.outside
+    }
+
+    fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    fn bots(&self) -> &Bots {
+        &self.bots
+    }
+
+    fn proxies(&self) -> &Proxies {
+        &self.proxies
+    }
+
+    fn operator(&self) -> &Person {
+        &self.operator
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    async fn probe(&self) -> Result<(), Error> {
+        self.store.probe().await
+    }
+
+    async fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error> {
+        self.tokens.authenticate(bearer).await
+    }
+
+    async fn issue_token(&self, person: &Person, by: &Person) -> Result<String, Error> {
+        let secret = (self.dice)();
+        let secret = secret.map_err(|source| Error::Broken { doing: "roll dice for a token", source })?;
+        self.tokens.issue(person, by, secret, self.now()).await
+    }
+
+    async fn revoke_token(&self, person: &Person, by: &Person) -> Result<(), Error> {
+        self.tokens.revoke(person, by, self.now()).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<(Person, Timestamp)>, Error> {
+        self.tokens.list().await
+    }
+}
+
+impl fmt::Debug for LambdaSite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LambdaSite")
+    }
+}
