@@ -83,7 +83,7 @@ impl Site for LocalSite {
 }
 
 /// 256 bits from the system: nobody guesses them.
-fn secret() -> Result<[u8; 32], getrandom::Error> {
+pub fn secret() -> Result<[u8; 32], getrandom::Error> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret)?;
     Ok(secret)

@@ -37,8 +37,10 @@ mod install;
 mod microburst;
 mod ministack;
 mod process;
+mod stack;
 mod table;
 
 pub use microburst::{Fault, Proxy};
 pub use ministack::{Auth, Key, Ministack, Refused};
+pub use stack::{Answered, Ear, Stack};
 pub use table::{Local, Table, dynamodb};

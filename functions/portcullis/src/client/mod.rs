@@ -6,6 +6,7 @@ pub mod decide;
 mod doctor;
 pub mod events;
 pub mod export;
+mod first;
 pub mod grants;
 pub mod guard;
 pub mod journal;
@@ -73,7 +74,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Adopt(it) => it.run(&client()?),
         Command::Doctor => doctor::run(&client()?),
         Command::Whoami => look::whoami(&client()?),
-        Command::Token(it) => it.run(&client()?),
+        Command::Token(it) => it.run(&Output::here(globals.json), client),
         Command::Role(it) => it.print(),
         Command::Completions { shell } => {
             let mut script = vec![];

@@ -1,9 +1,9 @@
 //! Tokens: who may call.
 
-use super::{Client, connection, moments};
+use super::{Client, connection, first, moments};
 use crate::{
     failure::{Exit, Failure},
-    output,
+    output::{self, Output},
     table::{Mark, Table},
 };
 use clap::Subcommand;
@@ -18,6 +18,9 @@ pub enum Token {
     Create {
         /// Whose
         person: Person,
+        /// In this table in AWS itself, by the keys in the environment: the first token of a deployment
+        #[arg(long, value_name = "NAME")]
+        table: Option<String>,
     },
     /// List who has a token
     List,
@@ -29,15 +32,26 @@ pub enum Token {
 }
 
 impl Token {
-    pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
+    /// Only who asks Portcullis needs a client: the first token is made without.
+    pub fn run(
+        &self,
+        out: &Output,
+        client: impl FnOnce() -> Result<Client, Failure>,
+    ) -> Result<Exit, Failure> {
         match self {
-            Self::Create { person } => {
-                let made: TokenMade =
-                    client.http.post("/v1/tokens", Some(&TokenBody { person: person.clone() }))?;
-                client.out.show(&made, || made.token.clone())?;
+            Self::Create { person, table } => {
+                let made = match table {
+                    Some(table) => {
+                        let token = first::token(person, table)?;
+                        TokenMade { person: person.to_string(), token }
+                    }
+                    None => client()?.http.post("/v1/tokens", Some(&TokenBody { person: person.clone() }))?,
+                };
+                out.show(&made, || made.token.clone())?;
                 output::note(format_args!("This is the only time that the token of {person} is shown."));
             }
             Self::List => {
+                let client = client()?;
                 let found: Vec<TokenView> = client.http.get("/v1/tokens")?;
                 let empty = "Nobody has a token. Make one with `portcullis token create PERSON`.";
                 client.out.list(&found, empty, || {
@@ -50,6 +64,7 @@ impl Token {
                 })?;
             }
             Self::Revoke { person } => {
+                let client = client()?;
                 client.http.delete(&format!("/v1/tokens/{}", connection::segment(person.as_str())))?;
                 client.out.show(&serde_json::json!({ "person": person }), || {
                     format!("{person} has no token any longer.")

@@ -1,0 +1,57 @@
+//! What is to be exported.
+
+use jiff::Timestamp;
+use portcullis_app::{Exporting, Format};
+use portcullis_lambda::Message;
+use serde::Deserialize;
+
+const DAY_SECS: i64 = 24 * 60 * 60;
+
+/// As the journal tells that it was asked for.
+#[derive(Debug, Deserialize)]
+struct Asked {
+    from: Timestamp,
+    to: Timestamp,
+    format: Format,
+}
+
+/// What an event asks for. A schedule asks for nothing: then it is the day before, in UTC.
+pub fn of(message: &Message, now: Timestamp) -> Exporting {
+    asked(message).unwrap_or_else(|| yesterday(now))
+}
+
+fn asked(message: &Message) -> Option<Exporting> {
+    let fact = message.event()?["detail"]["fact"].take();
+    let Asked { from, to, format } = serde_json::from_value(fact).ok()?;
+    Some(Exporting { from, to, format })
+}
+
+fn yesterday(now: Timestamp) -> Exporting {
+    let today = now.as_second().div_euclid(DAY_SECS);
+    let midnight = |day: i64| Timestamp::from_second(day * DAY_SECS).unwrap_or(Timestamp::MIN);
+    Exporting { from: midnight(today - 1), to: midnight(today), format: Format::Jsonl }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked_by(body: &str) -> (String, String, Format) {
+        let message = Message { body: body.to_owned(), token: "worker".parse().expect("a token") };
+        let wish = of(&message, "2026-03-02T00:17:03Z".parse().expect("a time"));
+        (wish.from.to_string(), wish.to.to_string(), wish.format)
+    }
+
+    #[test]
+    fn a_schedule_means_the_day_before() {
+        let day = ("2026-03-01T00:00:00Z".to_owned(), "2026-03-02T00:00:00Z".to_owned(), Format::Jsonl);
+        assert_eq!(asked_by(r#"{"source":"aws.events","detail":{}}"#), day);
+    }
+
+    #[test]
+    fn an_event_says_what_it_means() {
+        let fact = r#"{"what":"export_asked","from":"2026-01-01T00:00:00Z","to":"2026-02-01T00:00:00Z","format":"csv","by":"ann"}"#;
+        let wanted = ("2026-01-01T00:00:00Z".to_owned(), "2026-02-01T00:00:00Z".to_owned(), Format::Csv);
+        assert_eq!(asked_by(&format!(r#"{{"detail":{{"fact":{fact}}}}}"#)), wanted);
+    }
+}

@@ -1,0 +1,340 @@
+//! All of `template.yaml`, deployed, with a simulated Azure to guard.
+
+use super::{Auth, Ministack};
+use crate::azure::Azure;
+use jiff::Timestamp;
+use portcullis_aws::{Cloud, DynamoStore, Keys, TokenBook};
+use portcullis_simcloud::{Faults, Packet, PacketProtocol, Simcloud};
+use rustix::process::{Pid, Signal};
+use serde_json::{Value, json};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, OnceLock},
+};
+use tempfile::TempDir;
+
+/// The functions, by the names of their binaries.
+const FUNCTIONS: [&str; 7] = ["api", "expire", "export", "reconcile", "relay", "settle", "submit"];
+/// The bots of a deployment, and whom they may speak for.
+const BOTS: &str = r#"[{"source":"chatops.example","for":["ann","bob"]}]"#;
+
+/// A deployment.
+#[derive(Debug)]
+pub struct Stack {
+    /// Where it is deployed.
+    pub aws: Ministack,
+    /// What it guards.
+    pub azure: Azure,
+    outputs: BTreeMap<String, String>,
+    token: String,
+    _code: TempDir,
+}
+
+/// What the API answered.
+#[derive(Debug)]
+pub struct Answered {
+    /// The HTTP status.
+    pub status: u16,
+    /// Null where there is none.
+    pub body: Value,
+}
+
+impl Stack {
+    /// A deployment of its own. `None`, said aloud, where the emulator cannot be installed.
+    pub fn deploy(auth: Auth) -> Option<Self> {
+        let aws = Ministack::start(auth)?;
+        let azure = Azure::with(|_| Simcloud::new(1, Arc::new(Timestamp::now)));
+        azure.cloud.plan(Faults { operation_millis: 100, retry_after_secs: 0, ..Faults::default() });
+        let code = tempfile::tempdir().expect("a folder");
+        for (function, binary) in FUNCTIONS.iter().zip(binaries()) {
+            let folder = code.path().join(function);
+            fs::create_dir_all(&folder).expect("a folder");
+            fs::copy(binary, folder.join("bootstrap")).expect("copied");
+        }
+        let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
+        let tenant = azure.cloud.tenant();
+        let parameters = [
+            ("Architecture", "x86_64"),
+            ("DeletionProtection", "false"),
+            ("EventArchiveDays", "0"),
+            ("ExpireConcurrency", "0"),
+            ("LeaseMin", "1s"),
+            ("LogLevel", "debug"),
+            ("Bots", BOTS),
+            ("AzureLogin", "client-secret"),
+            ("AzureClientSecret", "simulated"),
+            ("AzureTenant", tenant.as_str()),
+            ("AzureClient", "portcullis"),
+            ("AzureArm", azure.url.as_str()),
+            ("AzureAuthority", azure.url.as_str()),
+            ("AzureAudience", azure.url.as_str()),
+        ];
+        let outputs = aws.deploy(&template, "portcullis", code.path(), &parameters);
+        let token = first_token(aws.url(), &outputs["TableName"]);
+        Some(Self { aws, azure, outputs, token, _code: code })
+    }
+
+    /// An output of the template.
+    pub fn output(&self, name: &str) -> &str {
+        &self.outputs[name]
+    }
+
+    /// A function as it is called there.
+    pub fn function(name: &str) -> String {
+        format!("portcullis-{name}")
+    }
+
+    /// The table, as whoever owns the account.
+    pub fn store(&self) -> DynamoStore {
+        store(self.aws.url(), &self.outputs["TableName"])
+    }
+
+    /// Asks the API as the operator.
+    pub fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answered {
+        let url = format!("{}{path}", self.aws.api(self.output("Url")));
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
+        let request = ureq::http::Request::builder().method(method).uri(url);
+        let request = request.header("authorization", format!("Bearer {}", self.token));
+        let answer = match body {
+            Some(body) => {
+                let request = request.header("content-type", "application/json");
+                agent.run(request.body(body.to_string()).expect("a request"))
+            }
+            None => agent.run(request.body(()).expect("a request")),
+        };
+        let mut answer = answer.expect("answers");
+        let text = answer.body_mut().read_to_string().expect("text");
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Answered { status: answer.status().as_u16(), body }
+    }
+
+    /// Puts an event on the bus as a bot does.
+    pub fn put(&self, source: &str, kind: &str, detail: &Value) {
+        let entry = json!({ "Source": source, "DetailType": kind, "Detail": detail.to_string(),
+                            "EventBusName": self.output("BusName") });
+        let put = self.aws.call("events", "put_events", &json!({ "Entries": [entry] })).expect("put");
+        assert_eq!(put["FailedEntryCount"], 0, "{put}");
+    }
+
+    /// Invokes a function as a schedule does: nobody waits for it.
+    pub fn invoke(&self, function: &str) {
+        let call =
+            json!({ "FunctionName": Self::function(function), "Payload": "{}", "InvocationType": "Event" });
+        self.aws.call("lambda", "invoke", &call).expect("invoked");
+    }
+
+    /// Puts a message into one of the template's queues.
+    pub fn send(&self, queue: &str, body: &str) {
+        let message = json!({ "QueueUrl": self.queue(&Self::function(queue)), "MessageBody": body });
+        self.aws.call("sqs", "send_message", &message).expect("sent");
+    }
+
+    /// Hears everything that is told from now on.
+    pub fn listen(&self, name: &str) -> Ear<'_> {
+        let name = format!("ear-{name}");
+        let made = self.aws.call("sqs", "create_queue", &json!({ "QueueName": name })).expect("made");
+        let url = text(&made["QueueUrl"]);
+        let wanted = json!({ "QueueUrl": url, "AttributeNames": ["QueueArn"] });
+        let attributes = self.aws.call("sqs", "get_queue_attributes", &wanted).expect("made");
+        let bus = self.output("BusName");
+        let pattern = json!({ "source": ["portcullis"] }).to_string();
+        let rule = json!({ "Name": name, "EventBusName": bus, "EventPattern": pattern });
+        self.aws.call("events", "put_rule", &rule).expect("made");
+        let target = json!([{ "Id": "ear", "Arn": attributes["Attributes"]["QueueArn"] }]);
+        let targets = json!({ "Rule": name, "EventBusName": bus, "Targets": target });
+        self.aws.call("events", "put_targets", &targets).expect("made");
+        Ear { stack: self, url, heard: RefCell::default() }
+    }
+
+    /// From now on nobody tells the bus what is committed.
+    pub fn stop_the_relay(&self) {
+        let mine = json!({ "FunctionName": Self::function("relay") });
+        let found = self.aws.call("lambda", "list_event_source_mappings", &mine).expect("listed");
+        for mapping in found["EventSourceMappings"].as_array().expect("a list") {
+            let off = json!({ "UUID": mapping["UUID"], "Enabled": false });
+            self.aws.call("lambda", "update_event_source_mapping", &off).expect("updated");
+        }
+    }
+
+    /// Kills a function's process at whatever it does.
+    pub fn kill(&self, function: &str) {
+        let (name, endpoint) = (
+            format!("AWS_LAMBDA_FUNCTION_NAME={}", Self::function(function)),
+            format!("AWS_ENDPOINT_URL={}", self.aws.url()),
+        );
+        let is_it = |pid: &u32| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let has = |wanted: &String| environment.split(|it| *it == 0).any(|it| it == wanted.as_bytes());
+            has(&name) && has(&endpoint)
+        };
+        let processes = fs::read_dir("/proc").expect("processes").filter_map(Result::ok);
+        let pids = processes.filter_map(|it| it.file_name().to_str()?.parse().ok()).filter(is_it);
+        let mut killed = 0;
+        for pid in pids.filter_map(|it| Pid::from_raw(i32::try_from(it).ok()?)) {
+            rustix::process::kill_process(pid, Signal::KILL).expect("killed");
+            killed += 1;
+        }
+        assert!(0 < killed, "no process runs {name}");
+    }
+
+    /// What was put into the archive under a path that ends so.
+    pub fn archived(&self, ending: &str) -> Option<String> {
+        let bucket = self.output("ArchiveName");
+        let found = self.aws.call("s3", "list_objects_v2", &json!({ "Bucket": bucket })).expect("listed");
+        let mut keys = found["Contents"].as_array().into_iter().flatten().map(|it| text(&it["Key"]));
+        let key = keys.find(|it| it.ends_with(ending))?;
+        let url = format!("{}/{bucket}/{key}", self.aws.url());
+        Some(ureq::get(url).call().ok()?.body_mut().read_to_string().expect("text"))
+    }
+
+    fn queue(&self, name: &str) -> String {
+        let found = self.aws.call("sqs", "get_queue_url", &json!({ "QueueName": name })).expect("a queue");
+        text(&found["QueueUrl"])
+    }
+
+    // What people do and see.
+
+    /// Guards a machine and waits until it is shut; gives its id.
+    pub fn enable(&self, machine: &str) -> String {
+        let id = self.azure.machine(machine).to_string();
+        self.ask("POST", &format!("{}/enable", path(&id)), Some(&json!({}))).done();
+        self.wait_until("it is shut", || self.ask("GET", &path(&id), None).done()["settled"] == true);
+        id
+    }
+
+    /// Asks for SSH for this long; gives the grant's id.
+    pub fn request(&self, machine: &str, from: &str, length: &str) -> String {
+        let id = self.azure.machine(machine).to_string();
+        let ask = json!({ "target": id, "port": 22, "sources": [from], "for": length });
+        let answer = self.ask("POST", "/v1/requests", Some(&json!({ "asks": [ask] }))).done();
+        text(&answer["grants"][0]["id"])
+    }
+
+    /// Where a grant is in its life.
+    pub fn state(&self, grant: &str) -> String {
+        text(&self.ask("GET", &format!("/v1/grants/{grant}"), None).done()["state"])
+    }
+
+    /// Waits until a grant is there in its life.
+    pub fn wait_for(&self, grant: &str, state: &str) {
+        self.wait_until(&format!("{grant} is {state}"), || self.state(grant) == state);
+    }
+
+    /// A machine's journal.
+    pub fn activity(&self, machine: &str) -> Vec<Value> {
+        let id = self.azure.machine(machine).to_string();
+        let found = self.ask("GET", &format!("{}/activity?limit=200", path(&id)), None).done();
+        found["items"].as_array().or(found.as_array()).expect("entries").clone()
+    }
+
+    /// How late a grant was seen to be shut, after its end.
+    pub fn late_ms(&self, machine: &str, grant: &str) -> i64 {
+        let closed = self.activity(machine).into_iter().map(|it| it["fact"].clone());
+        let mut closed = closed.filter(|it| it["what"] == "closed" && it["grant"] == grant);
+        closed.next().expect("closed")["late_ms"].as_i64().expect("a number")
+    }
+
+    /// Does SSH get through, by the cloud's own oracle?
+    pub fn passes(&self, machine: &str, from: &str) -> bool {
+        let packet =
+            Packet { from: from.parse().expect("an address"), protocol: PacketProtocol::Tcp, port: 22 };
+        self.azure.cloud.passes(machine, packet).expect("decided").passes
+    }
+
+    /// Lets each write of the cloud take this long.
+    pub fn slow_down(&self, operation_millis: u32) {
+        self.azure.cloud.plan(Faults { operation_millis, retry_after_secs: 0, ..Faults::default() });
+    }
+
+    /// Waits until something is so.
+    pub fn wait_until(&self, what: &str, is_so: impl Fn() -> bool) {
+        self.aws.wait(what, |_| is_so().then_some(()));
+    }
+}
+
+/// Who hears what is told.
+#[derive(Debug)]
+pub struct Ear<'s> {
+    stack: &'s Stack,
+    url: String,
+    heard: RefCell<Vec<Value>>,
+}
+
+impl Ear<'_> {
+    /// Waits for an event of this kind that fits, and gives it with its envelope.
+    pub fn hear(&self, kind: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        self.stack.aws.wait(&format!("{kind} is heard, among {:?}", self.kinds()), |aws| {
+            let wanted = json!({ "QueueUrl": self.url, "MaxNumberOfMessages": 10 });
+            let received = aws.call("sqs", "receive_message", &wanted).expect("received");
+            for message in received["Messages"].as_array().into_iter().flatten() {
+                let event = serde_json::from_str(message["Body"].as_str().expect("text")).expect("JSON");
+                self.heard.borrow_mut().push(event);
+                let gone = json!({ "QueueUrl": self.url, "ReceiptHandle": message["ReceiptHandle"] });
+                aws.call("sqs", "delete_message", &gone).expect("deleted");
+            }
+            let heard = self.heard.borrow();
+            heard.iter().find(|it| it["detail-type"] == kind && fits(it)).cloned()
+        })
+    }
+
+    fn kinds(&self) -> Vec<String> {
+        self.heard.borrow().iter().map(|it| text(&it["detail-type"])).collect()
+    }
+}
+
+fn path(target: &str) -> String {
+    format!("/v1/targets/{}", target.replace('/', "%2F"))
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+}
+
+impl Answered {
+    /// The body of a success.
+    pub fn done(self) -> Value {
+        assert!((200..300).contains(&self.status), "{self:?}");
+        self.body
+    }
+}
+
+/// The functions as they are deployed: built for release. Building what is built costs nothing.
+fn binaries() -> &'static [PathBuf] {
+    static BINARIES: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    BINARIES.get_or_init(|| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--release", "--message-format", "json", "--quiet", "--locked"]);
+        for function in FUNCTIONS {
+            cargo.arg("--package").arg(format!("portcullis-{function}"));
+        }
+        let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let messages = String::from_utf8_lossy(&built.stdout).into_owned();
+        let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let executable = |it: Value| {
+            let name = it["target"]["name"].as_str()?.to_owned();
+            Some((name, PathBuf::from(it["executable"].as_str()?)))
+        };
+        let executables: BTreeMap<String, PathBuf> = messages.filter_map(executable).collect();
+        FUNCTIONS.iter().map(|it| executables[*it].clone()).collect()
+    })
+}
+
+fn store(endpoint: &str, table: &str) -> DynamoStore {
+    let keys = Keys { id: "test".to_owned(), secret: "test".to_owned(), session: None };
+    let cloud = Cloud::at("us-east-1".to_owned(), keys, Some(endpoint.to_owned()));
+    let writer = format!("tests {} {}", std::process::id(), Timestamp::now().as_nanosecond());
+    DynamoStore::new(cloud.dynamodb(), table, writer, Arc::new(Timestamp::now))
+}
+
+fn first_token(endpoint: &str, table: &str) -> String {
+    let tokens = TokenBook::of(&Arc::new(store(endpoint, table)));
+    let operator = "operator".parse().expect("a person");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starts");
+    let made = runtime.block_on(tokens.issue(&operator, &operator, [7; 32], Timestamp::now()));
+    made.unwrap_or_else(|error| panic!("{}", error.full()))
+}

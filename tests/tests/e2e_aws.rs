@@ -1,0 +1,210 @@
+//! The real functions, deployed from the real template to an emulator of AWS, guarding a simulated Azure.
+//! Where the emulator cannot be installed, each test says `skipped` and why.
+
+use jiff::Timestamp;
+use portcullis_tests::{
+    aws::{Auth, Stack},
+    azure::ANN,
+};
+use serde_json::{Value, json};
+use std::{
+    sync::OnceLock,
+    thread,
+    time::{Duration, Instant},
+};
+
+const BOB: &str = "198.51.100.7";
+/// Late is what is told as late.
+const LATE_MS: i64 = 2_000;
+
+/// One deployment for the tests that harm no neighbour: each guards a machine of its own.
+fn shared() -> Option<&'static Stack> {
+    static SHARED: OnceLock<Option<Stack>> = OnceLock::new();
+    SHARED.get_or_init(|| Stack::deploy(Auth::Open)).as_ref()
+}
+
+#[test]
+fn what_is_asked_over_http_opens_and_ends_on_the_clock() {
+    let Some(stack) = shared() else { return };
+    lives_and_ends(stack, "web-1");
+    let verified = stack.ask("GET", "/v1/verify", None).done();
+    assert_eq!(verified["whole"], true, "{verified}");
+}
+
+/// With the emulator's policies enforced, each function runs under its own role.
+#[test]
+fn every_function_lives_by_its_own_role() {
+    let Some(stack) = Stack::deploy(Auth::Enforced) else { return };
+    lives_and_ends(&stack, "web-1");
+}
+
+fn lives_and_ends(stack: &Stack, machine: &str) {
+    stack.enable(machine);
+    assert!(!stack.passes(machine, ANN), "it is shut for everybody");
+    let grant = stack.request(machine, ANN, "PT20S");
+    stack.wait_for(&grant, "open");
+    assert!(stack.passes(machine, ANN) && !stack.passes(machine, BOB));
+    // As the schedule does within a minute: what is due by then is held until its end.
+    stack.invoke("expire");
+    stack.wait_for(&grant, "closed");
+    assert!(!stack.passes(machine, ANN));
+    let late = stack.late_ms(machine, &grant);
+    assert!((0..=LATE_MS).contains(&late), "{late} ms late");
+}
+
+/// Nobody invokes anything: the template's own schedule closes.
+#[test]
+fn the_schedule_closes() {
+    let Some(stack) = shared() else { return };
+    stack.enable("db-1");
+    // The emulator's first minute and its grain, and a run that holds.
+    let grant = stack.request("db-1", ANN, "PT100S");
+    stack.wait_for(&grant, "open");
+    stack.wait_for(&grant, "closed");
+    let late = stack.late_ms("db-1", &grant);
+    assert!((0..=LATE_MS).contains(&late), "{late} ms late");
+}
+
+#[test]
+fn a_bot_asks_and_hears_its_answers() {
+    let Some(stack) = shared() else { return };
+    let id = stack.enable("app-1");
+    let ear = stack.listen("answers");
+    let port = json!({ "port": 22, "sources": [ANN], "duration": "PT30M" });
+    let wish = json!({ "version": 1, "id": "incident-7", "correlation_id": "thread-7", "on_behalf_of": "ann",
+                       "targets": [{ "target": id, "ports": [port] }], "justification": "disk full" });
+    // Told twice, it is asked once.
+    stack.put("chatops.example", "access.request", &wish);
+    stack.put("chatops.example", "access.request", &wish);
+    let opened = ear.hear("grant.opened", |it| it["detail"]["correlation_id"] == "thread-7");
+    ear.hear("request.approved", |it| it["detail"]["correlation_id"] == "thread-7");
+    assert!(stack.passes("app-1", ANN));
+    let grant = opened["detail"]["grant"].as_str().expect("a grant").to_owned();
+    assert_eq!(opened["detail"]["request"], grant.rsplit_once('-').expect("of a request").0);
+    let of_it = stack.ask("GET", &format!("/v1/grants?target={}", segment(&id)), None).done();
+    assert_eq!(of_it["items"].as_array().map(Vec::len), Some(1), "{of_it}");
+
+    let end = json!({ "version": 1, "id": "incident-7-done", "correlation_id": "thread-7",
+                      "on_behalf_of": "ann", "grant": grant });
+    stack.put("chatops.example", "access.close", &end);
+    ear.hear("grant.closed", |it| it["detail"]["grant"] == grant.as_str());
+    assert!(!stack.passes("app-1", ANN));
+}
+
+/// Refused, recorded, told, and never tried again.
+#[test]
+fn a_bad_event_is_answered() {
+    let Some(stack) = shared() else { return };
+    let ear = stack.listen("refusals");
+    let wish = |by: &str, version: u32, correlation: &str| json!({ "version": version, "correlation_id": correlation, "on_behalf_of": by, "targets": [] });
+    let bad = [
+        ("nobody.example", wish("ann", 1, "bad-bot"), "no bot"),
+        ("chatops.example", wish("mallory", 1, "bad-person"), "may not speak for"),
+        ("chatops.example", wish("ann", 9, "bad-version"), "version"),
+        ("chatops.example", wish("ann", 1, "bad-wish"), "nothing"),
+    ];
+    for (source, wish, because) in bad {
+        stack.put(source, "access.request", &wish);
+        let correlation = &wish["correlation_id"];
+        let refused = ear.hear("request.refused", |it| it["detail"]["correlation_id"] == *correlation);
+        let reasons = refused["detail"]["fact"]["reasons"].to_string();
+        assert!(reasons.contains(because), "{correlation}: {reasons}");
+    }
+    stack.send("submit", "this is no JSON");
+    ear.hear("request.refused", |it| it["detail"]["fact"]["reasons"].to_string().contains("not JSON"));
+}
+
+/// The relay is dead for the whole life of a grant: nobody is told anything, and it opens and closes all the same.
+#[test]
+fn without_a_bus_the_clock_opens_and_closes() {
+    let Some(stack) = Stack::deploy(Auth::Open) else { return };
+    stack.enable("web-1");
+    stack.stop_the_relay();
+    let grant = stack.request("web-1", ANN, "PT15S");
+    stack.invoke("expire");
+    stack.wait_for(&grant, "open");
+    assert!(stack.passes("web-1", ANN));
+    stack.wait_for(&grant, "closed");
+    assert!(!stack.passes("web-1", ANN));
+    let late = stack.late_ms("web-1", &grant);
+    assert!((0..=LATE_MS).contains(&late), "{late} ms late");
+}
+
+/// Killed between the write and its confirmation, `settle` leaves a claim and a rule that may land yet: whoever comes
+/// after its claim takes over.
+#[test]
+fn a_worker_that_is_killed_is_taken_over_from() {
+    let Some(stack) = Stack::deploy(Auth::Open) else { return };
+    stack.enable("web-1");
+    stack.slow_down(5_000);
+    let grant = stack.request("web-1", ANN, "PT1H");
+    let is_allow = |path: &str| path.contains("/Portcullis-") && !path.ends_with("-lockdown");
+    let is_written = || stack.azure.cloud.calls().iter().any(|it| it.method == "PUT" && is_allow(&it.path));
+    stack.wait_until("settle writes", is_written);
+    stack.kill("settle");
+    stack.slow_down(100);
+    // Its claim ends after 30 s, and the run of the clock that holds by then settles.
+    let begun = Instant::now();
+    while stack.state(&grant) != "open" {
+        assert!(begun.elapsed() < Duration::from_secs(110), "{}", stack.state(&grant));
+        stack.invoke("expire");
+        thread::sleep(Duration::from_secs(5));
+    }
+    assert!(stack.passes("web-1", ANN));
+    let activity = stack.activity("web-1");
+    assert!(activity.iter().any(|it| it["fact"]["what"] == "taken_over"), "{activity:#?}");
+    assert_eq!(stack.ask("GET", "/v1/verify", None).done()["whole"], true);
+}
+
+#[test]
+fn a_rule_that_was_changed_by_hand_is_healed() {
+    let Some(stack) = shared() else { return };
+    stack.enable("build-1");
+    let ear = stack.listen("drift");
+    let group = stack.azure.path("Microsoft.Network/networkSecurityGroups", "/build-1-nsg");
+    let held = stack.azure.call("GET", &group, None).body;
+    let names = held["properties"]["securityRules"].as_array().expect("rules").iter();
+    let ours = names.filter_map(|it| it["name"].as_str()).filter(|it| it.starts_with("Portcullis-"));
+    for name in ours {
+        let deleted = stack.azure.call("DELETE", &stack.azure.rule("build-1-nsg", name), None);
+        assert!(deleted.status < 300, "{deleted:?}");
+    }
+    stack.wait_until("the rules are gone", || stack.passes("build-1", ANN));
+    stack.invoke("reconcile");
+    ear.hear("drift.healed", |it| it["detail"]["target"].as_str().is_some_and(|it| it.ends_with("/build-1")));
+    assert!(!stack.passes("build-1", ANN));
+}
+
+/// Two copies of everything at once, on the same events.
+#[test]
+fn two_of_everything_are_as_one() {
+    let Some(stack) = shared() else { return };
+    stack.enable("farm-1");
+    let grants: Vec<String> =
+        (0..4).map(|n| stack.request("farm-1", &format!("203.0.113.{}", 20 + n), "PT40S")).collect();
+    for function in ["expire", "expire", "reconcile", "reconcile"] {
+        stack.invoke(function);
+    }
+    for grant in &grants {
+        stack.wait_for(grant, "closed");
+        assert!(stack.late_ms("farm-1", grant) <= LATE_MS);
+    }
+    assert!(!stack.passes("farm-1", "203.0.113.20"));
+    assert_eq!(stack.ask("GET", "/v1/verify", None).done()["whole"], true);
+}
+
+/// Every night, and when somebody asks, evidence is put where it stays.
+#[test]
+fn evidence_is_put_into_the_archive() {
+    let Some(stack) = shared() else { return };
+    stack.send("export", r#"{"source":"aws.events","detail-type":"Scheduled Event","detail":{}}"#);
+    let manifest = stack.aws.wait("a manifest", |_| stack.archived("manifest.json"));
+    let manifest: Value = serde_json::from_str(&manifest).expect("JSON");
+    assert_eq!(manifest["version"], 1);
+    let midnight = Timestamp::now().to_string();
+    assert!(manifest["to"].as_str() <= Some(midnight.as_str()), "{manifest}");
+}
+
+fn segment(id: &str) -> String {
+    id.replace('/', "%2F")
+}
