@@ -7,7 +7,7 @@ use portcullis_app::{
 };
 use portcullis_azure::{Forbidden, Role};
 use portcullis_domain::{Existing, Policy, PortRule, Terms};
-use portcullis_simcloud::{Faults, Permissions, Simcloud};
+use portcullis_simcloud::{Call, Faults, Permissions, Simcloud};
 use portcullis_tests::{
     azure::{ANN, Azure},
     given::{self, named},
@@ -19,8 +19,9 @@ use std::{collections::BTreeSet, time::Duration};
 const GRAPH: &str = "Microsoft.ResourceGraph/resources/read";
 /// In milliseconds.
 const MINUTE: i64 = 60_000;
-/// What Azure asks for beside the action of a call, so that no call is of it.
-const JOINS: [&str; 2] = [
+/// What Azure asks for where a firewall is written, beside the action of that.
+const JOINS: [&str; 3] = [
+    "Microsoft.Network/ipGroups/join/action",
     "Microsoft.Network/publicIPAddresses/join/action",
     "Microsoft.Network/virtualNetworks/subnets/join/action",
 ];
@@ -33,12 +34,36 @@ fn without(actions: &[String], action: &str) -> Vec<String> {
     actions.iter().filter(|it| *it != action).cloned().collect()
 }
 
-/// What has been asked so far, and nothing of it in vain.
-fn needed(azure: &Azure) -> BTreeSet<String> {
-    let calls = azure.cloud.calls();
+/// What has been asked after the first `furnished` calls, and nothing of it in vain.
+fn needed(azure: &Azure, furnished: usize) -> BTreeSet<String> {
+    let calls = azure.cloud.calls().split_off(furnished);
     let refused: Vec<_> = calls.iter().filter(|it| it.status == 403).collect();
     assert!(refused.is_empty(), "the role has an action too few: {refused:?}");
-    calls.into_iter().map(|it| it.action.expect("every path names something")).collect()
+    calls.into_iter().flat_map(actions).collect()
+}
+
+/// All that a call needed.
+fn actions(call: Call) -> Vec<String> {
+    std::iter::once(call.action.expect("every path names something")).chain(call.linked).collect()
+}
+
+/// The fleet, with a rule of somebody else's in the firewall that goes by a group of addresses; and
+/// how many calls that took.
+fn place() -> (Guarded, usize) {
+    let place = Guarded::new();
+    let path = place.azure.path("Microsoft.Network/azureFirewalls", "/edge-fw");
+    let group = place.azure.path("Microsoft.Network/ipGroups", "/offices");
+    let mut wall = place.azure.call("GET", &path, None).body;
+    wall["properties"]["networkRuleCollections"] = json!([{
+        "name": "out", "properties": { "priority": 300, "action": { "type": "Allow" }, "rules": [{
+            "name": "https", "protocols": ["TCP"], "sourceIpGroups": [group.split('?').next()],
+            "destinationAddresses": ["*"], "destinationPorts": ["443"],
+        }] },
+    }]);
+    let before = place.azure.cloud.calls().len();
+    assert_eq!(place.azure.call("PUT", &path, Some(&wall)).status, 200);
+    assert_eq!(place.azure.cloud.calls()[before].linked.len(), 3, "a subnet, an address, a group");
+    (place, before + 1)
 }
 
 fn rdp() -> Policy {
@@ -97,7 +122,7 @@ async fn machine_gone(place: &Guarded) -> Result<(), Error> {
     let changes = portcullis_domain::diff(&gone, &owner, &portcullis_domain::RuleSet::new()).changes;
     assert!(!changes.is_empty(), "its lock is still there");
     outside.write(Some(&id), &changes).await?;
-    drop(needed(&azure));
+    drop(needed(&azure, 0));
     Ok(())
 }
 
@@ -138,7 +163,7 @@ async fn passing<T>(azure: &Azure, what: impl Future<Output = T>) -> T {
 async fn the_role_has_no_action_too_few_and_none_too_many() {
     let role = Role::guards().actions;
     let mut seen: BTreeSet<String> = BTreeSet::new();
-    let place = Guarded::new();
+    let (place, furnished) = place();
     permit(&place.azure.cloud, &role);
     lives(&place).await.expect("all that is needed is allowed");
     machine_gone(&place).await.expect("all that is needed is allowed");
@@ -148,7 +173,7 @@ async fn the_role_has_no_action_too_few_and_none_too_many() {
         assert_eq!(it.verdict, Verdict::Ok, "{it:?}");
     }
     writes_that_take_time(&place).await.expect("all that is needed is allowed");
-    seen.extend(needed(&place.azure));
+    seen.extend(needed(&place.azure, furnished));
 
     // Whoever has no Resource Graph goes by lists.
     let place = Guarded::new();
@@ -156,17 +181,15 @@ async fn the_role_has_no_action_too_few_and_none_too_many() {
     lives(&place).await.expect("lists say the same");
     let listed = place.azure.cloud.calls();
     assert!(listed.iter().all(|it| it.status != 403 || it.action.as_deref() == Some(GRAPH)));
-    seen.extend(listed.into_iter().filter_map(|it| it.action));
-
-    let wanted: BTreeSet<String> = seen.into_iter().chain(JOINS.map(str::to_owned)).collect();
-    assert_eq!(wanted, role.into_iter().collect(), "left is what is needed, right is what the role has");
+    seen.extend(listed.into_iter().flat_map(actions));
+    assert_eq!(seen, role.into_iter().collect(), "left is what is needed, right is what the role has");
 }
 
 #[tokio::test]
 async fn a_firewall_needs_what_it_joins() {
     let role = Role::guards().actions;
     for join in JOINS {
-        let place = Guarded::new();
+        let (place, _) = place();
         permit(&place.azure.cloud, &without(&role, join));
         let id = place.enable("vault-1", &rdp()).await.expect("a lock is in the security group alone");
         let seen = place.outside.read(&id).await.expect("reads");

@@ -47,20 +47,30 @@ fn who_may_not_is_told_which_action_is_missing() {
 fn a_firewall_is_written_by_who_may_join_what_it_stands_on() {
     let azure = Azure::new(1);
     let path = azure.path("Microsoft.Network/azureFirewalls", "/edge-fw");
-    let firewall = azure.call("GET", &path, None).body;
-    let (write, subnet, address) = (
+    let mut firewall = azure.call("GET", &path, None).body;
+    let (write, subnet, address, group) = (
         "Microsoft.Network/azureFirewalls/write",
         "Microsoft.Network/virtualNetworks/subnets/join/action",
         "Microsoft.Network/publicIPAddresses/join/action",
+        "Microsoft.Network/ipGroups/join/action",
     );
-    for (allowed, missing) in [(&[write, address], subnet), (&[write, subnet], address)] {
-        azure.permit(allowed);
+    // Who names no group needs none.
+    azure.permit(&[write, subnet, address]);
+    assert_eq!(azure.call("PUT", &path, Some(&firewall)).status, 200);
+    firewall["properties"]["natRuleCollections"][0]["properties"]["rules"][0]["sourceIpGroups"] =
+        json!(["/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/ipGroups/offices"]);
+    for (allowed, missing) in [
+        ([write, address, group], subnet),
+        ([write, subnet, group], address),
+        ([write, subnet, address], group),
+    ] {
+        azure.permit(&allowed);
         let refused = azure.call("PUT", &path, Some(&firewall));
         assert_eq!((refused.status, refused.code()), (403, "LinkedAuthorizationFailed"));
         let said = refused.body["error"]["message"].as_str().expect("a message");
         assert!(said.contains(&format!("does not have permission to perform action '{missing}'")), "{said}");
     }
-    azure.permit(&[write, subnet, address]);
+    azure.permit(&[write, subnet, address, group]);
     assert_eq!(azure.call("PUT", &path, Some(&firewall)).status, 200);
 }
 

@@ -7,6 +7,7 @@ use crate::{
     graph,
     kind::Kind,
     path::Place,
+    permissions::links,
     refused::Refused,
     rule::etag_text,
     serve::{BODY_MAX, Base},
@@ -55,8 +56,9 @@ pub async fn answer(State(simcloud): State<Arc<Simcloud>>, Base(base): Base, req
     let asked = Asked { method, path, place, query, headers, body, base, now };
     let (response, is_cut) = asked.answer(&mut cloud);
     let status = if is_cut { 0 } else { response.status().as_u16() };
+    let linked = asked.links();
     let action = asked.place.map(|it| it.action(&asked.method));
-    simcloud.remember(Call { method: asked.method.to_string(), path: asked.path, action, status });
+    simcloud.remember(Call { method: asked.method.to_string(), path: asked.path, action, linked, status });
     let mut response = if is_cut { cut() } else { response };
     if let Ok(n) = HeaderValue::try_from(format!("00000000-0000-4000-9000-{:012x}", cloud.next())) {
         response.headers_mut().insert("x-ms-request-id", n);
@@ -76,6 +78,17 @@ impl Asked {
         let (mut response, is_cut) = self.answer_admitted(cloud, place, on);
         response.headers_mut().insert(header, left.into());
         (response, is_cut)
+    }
+
+    /// The actions that are needed on what the body names.
+    fn links(&self) -> Vec<String> {
+        match (self.method.as_str(), &self.place) {
+            ("PUT", Some(Place::Resource { kind: Kind::Firewall, .. })) => {
+                let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+                links(&body).into_iter().map(|(action, _)| action.to_owned()).collect()
+            }
+            (_, _) => vec![],
+        }
     }
 
     fn answer_admitted(&self, cloud: &mut Cloud, place: &Place, on: On) -> (Response, bool) {

@@ -104,6 +104,8 @@ pub struct Call {
     /// The action that it needed, such as `Microsoft.Network/networkSecurityGroups/read`; none, where its
     /// path names nothing.
     pub action: Option<String>,
+    /// The actions that it needed besides, on what its body names.
+    pub linked: Vec<String>,
     /// 0 where the answer was lost.
     pub status: u16,
 }

@@ -5,6 +5,10 @@ use axum::http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+const JOIN_SUBNET: &str = "Microsoft.Network/virtualNetworks/subnets/join/action";
+const JOIN_ADDRESS: &str = "Microsoft.Network/publicIPAddresses/join/action";
+const JOIN_GROUP: &str = "Microsoft.Network/ipGroups/join/action";
+
 /// What callers are allowed to do, as a role says it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -93,23 +97,12 @@ impl Cloud {
         Err(Refused::new(StatusCode::FORBIDDEN, "AuthorizationFailed", message))
     }
 
-    /// Refuses the write of a firewall by who may not use what it stands on: its subnet and its public
-    /// address, as its body names them.
+    /// Refuses the write of a firewall by who may not use what its body names.
     pub fn permit_links(&self, id: &str, wanted: &Value) -> Result<(), Refused> {
-        let configurations = wanted["properties"]["ipConfigurations"].as_array();
-        for configuration in configurations.into_iter().flatten() {
-            let links = [
-                ("subnet", "Microsoft.Network/virtualNetworks/subnets/join/action"),
-                ("publicIPAddress", "Microsoft.Network/publicIPAddresses/join/action"),
-            ];
-            for (field, action) in links {
-                if let Some(linked) = configuration["properties"][field]["id"].as_str() {
-                    let write = format!("{}/write", Kind::Firewall.name());
-                    self.permit_link((&write, id), (action, linked))?;
-                }
-            }
-        }
-        Ok(())
+        let write = format!("{}/write", Kind::Firewall.name());
+        links(wanted)
+            .into_iter()
+            .try_for_each(|(action, linked)| self.permit_link((&write, id), (action, linked)))
     }
 
     /// Refuses an action on a scope by who may not do the other one, which comes with it, where that is
@@ -137,6 +130,29 @@ impl Cloud {
             "The client '00000000-0000-4000-b000-{n:012x}' with object id '00000000-0000-4000-b001-{n:012x}'"
         )
     }
+}
+
+/// What a firewall stands on and goes by, as its body names it, each with the action that whoever writes the
+/// firewall needs there: subnets, public addresses, groups of addresses.
+pub fn links(firewall: &Value) -> Vec<(&'static str, &str)> {
+    let properties = &firewall["properties"];
+    let mut links = vec![];
+    for it in list(&properties["ipConfigurations"]).chain(Some(&properties["managementIpConfiguration"])) {
+        for (field, action) in [("subnet", JOIN_SUBNET), ("publicIPAddress", JOIN_ADDRESS)] {
+            links.extend(it["properties"][field]["id"].as_str().map(|linked| (action, linked)));
+        }
+    }
+    for collections in ["natRuleCollections", "networkRuleCollections", "applicationRuleCollections"] {
+        for rule in list(&properties[collections]).flat_map(|it| list(&it["properties"]["rules"])) {
+            let groups = ["sourceIpGroups", "destinationIpGroups"].into_iter().flat_map(|it| list(&rule[it]));
+            links.extend(groups.filter_map(Value::as_str).map(|linked| (JOIN_GROUP, linked)));
+        }
+    }
+    links
+}
+
+fn list(it: &Value) -> impl Iterator<Item = &Value> {
+    it.as_array().into_iter().flatten()
 }
 
 /// Is a text what a pattern with `*` says?
