@@ -5,8 +5,9 @@
 //! what is left of the time to open is ours.
 
 use futures_util::future::join_all;
+use jiff::SignedDuration;
 use portcullis_azure::Bounds;
-use portcullis_domain::{Bands, Existing};
+use portcullis_domain::{Bands, Existing, TargetId};
 use portcullis_simcloud::Simcloud;
 use portcullis_tests::{
     azure::Azure,
@@ -19,6 +20,10 @@ use std::time::{Duration, Instant};
 const ROUNDS: usize = 51;
 /// How many grants are due together, on how many security groups; each on a machine of its own.
 const LIVES: [(u16, u16); 5] = [(1, 1), (10, 1), (100, 1), (10, 10), (100, 10)];
+/// How many grants are due together behind one firewall, each on a machine of its own.
+const BEHIND_FIREWALL: [u16; 3] = [1, 10, 100];
+/// How often what is due is done until all is: two who want one place at the same time are due again.
+const SETTLES_MAX: usize = 5;
 const SEED: u64 = 1;
 const GUEST: &str = "203.0.113.9";
 /// What median of the time to open is wanted, without the cloud's own.
@@ -29,7 +34,16 @@ fn main() {
     println!("calls of Resource Manager: reads of security groups, other reads, writes");
     println!("{:<8} {:<8} {:>16} {:>16} {:>16}", "grants", "groups", "enable", "open", "close");
     for (grants, groups) in LIVES {
-        runtime.block_on(life(grants, groups));
+        let azure = Azure::with(|clock| Simcloud::farm(SEED, clock, groups, grants / groups));
+        let told = runtime.block_on(life(azure, grants)).map(Calls::direct);
+        println!("{grants:<8} {groups:<8} {:>16} {:>16} {:>16}", told[0], told[1], told[2]);
+    }
+    println!("\nbehind one firewall with classic rules: the same, and writes of the firewall");
+    println!("{:<8} {:>20} {:>20} {:>20}", "grants", "enable", "open", "close");
+    for grants in BEHIND_FIREWALL {
+        let azure = Azure::with(|clock| Simcloud::farm_behind_firewall(SEED, clock, grants));
+        let told = runtime.block_on(life(azure, grants)).map(Calls::behind_firewall);
+        println!("{grants:<8} {:>20} {:>20} {:>20}", told[0], told[1], told[2]);
     }
     runtime.block_on(opening());
 }
@@ -40,50 +54,82 @@ struct Calls {
     groups: usize,
     others: usize,
     writes: usize,
+    walls: usize,
 }
 
 impl Calls {
     fn of(place: &AzurePlace) -> Self {
         let calls = place.azure.cloud.calls();
         let is_write = |method: &str| method == "PUT" || method == "DELETE";
-        let writes = calls.iter().filter(|it| is_write(&it.method)).count();
-        let is_group = |path: &str| path.to_ascii_lowercase().contains("/networksecuritygroups");
+        let is_at = |path: &str, what: &str| path.to_ascii_lowercase().contains(what);
+        let all_writes = calls.iter().filter(|it| is_write(&it.method)).count();
+        let walls =
+            calls.iter().filter(|it| is_write(&it.method) && is_at(&it.path, "/azurefirewalls/")).count();
+        let is_group = |path: &str| is_at(path, "/networksecuritygroups");
         let groups = calls.iter().filter(|it| !is_write(&it.method) && is_group(&it.path)).count();
-        Self { groups, others: calls.len() - writes - groups, writes }
+        Self { groups, others: calls.len() - all_writes - groups, writes: all_writes - walls, walls }
     }
 
-    fn since(self, before: Self) -> String {
-        let (groups, others) = (self.groups - before.groups, self.others - before.others);
-        format!("{groups} + {others} + {}", self.writes - before.writes)
+    fn since(self, before: Self) -> Self {
+        Self {
+            groups: self.groups - before.groups,
+            others: self.others - before.others,
+            writes: self.writes - before.writes,
+            walls: self.walls - before.walls,
+        }
+    }
+
+    fn direct(self) -> String {
+        assert_eq!(self.walls, 0, "there is no firewall");
+        format!("{} + {} + {}", self.groups, self.others, self.writes)
+    }
+
+    fn behind_firewall(self) -> String {
+        format!("{} + {} + {} + {}", self.groups, self.others, self.writes, self.walls)
     }
 }
 
-async fn life(grants: u16, groups: u16) {
-    let azure = Azure::with(|clock| Simcloud::farm(SEED, clock, groups, grants / groups));
-    // Room for all: two rules that want one place are another round for one of them.
+/// What enabling, opening and closing cost.
+async fn life(azure: Azure, grants: u16) -> [Calls; 3] {
+    // Room for all.
     let bands = Bands { allows: 100..2000, denies: 2000..4000, existing: Existing::Override };
     let place = AzurePlace::on(azure, Bounds { subscriptions: vec![], bands });
     let machines: Vec<String> = (0..grants).map(|n| format!("vm-{n:03}")).collect();
     let ids: Vec<_> = machines.iter().map(|it| place.id(it)).collect();
     let policy = given::ssh();
-    let mut counted = vec![Calls::of(&place)];
+    let first = Calls::of(&place);
     for enabled in join_all(ids.iter().map(|id| place.enable(id, &policy))).await {
         enabled.expect("enabled");
     }
-    place.expire().await;
-    counted.push(Calls::of(&place));
+    settle(&place, &ids).await;
+    let enabled = Calls::of(&place);
     for id in &ids {
         place.ask("ann", id, "22", &named(GUEST)).await;
     }
-    place.expire().await;
-    counted.push(Calls::of(&place));
+    settle(&place, &ids).await;
+    let opened = Calls::of(&place);
     assert!(machines.iter().all(|it| place.passes(it, GUEST, 22)), "every grant is open");
     place.pass(LEASE);
-    place.expire().await;
-    counted.push(Calls::of(&place));
+    settle(&place, &ids).await;
+    let closed = Calls::of(&place);
     assert!(!machines.iter().any(|it| place.passes(it, GUEST, 22)), "every grant is shut");
-    let told: Vec<String> = counted.windows(2).map(|it| it[1].since(it[0])).collect();
-    println!("{grants:<8} {groups:<8} {:>16} {:>16} {:>16}", told[0], told[1], told[2]);
+    [enabled.since(first), opened.since(enabled), closed.since(opened)]
+}
+
+/// Does what is due, and what is due again a moment later.
+async fn settle(place: &AzurePlace, ids: &[TargetId]) {
+    for _ in 0..SETTLES_MAX {
+        place.expire().await;
+        let mut rest = 0;
+        for id in ids {
+            rest += usize::from(!place.target(id).await.is_settled(place.now()));
+        }
+        if rest == 0 {
+            return;
+        }
+        place.pass(SignedDuration::from_secs(1));
+    }
+    panic!("not settled after {SETTLES_MAX} seconds");
 }
 
 /// From the ask to the read-back that shows it open.

@@ -1,10 +1,14 @@
 //! A machine behind an Azure Firewall with classic rules: reached at the firewall's address, by whom a lease is.
 
-use portcullis_domain::{GrantState, Policy, PortRule, Terms};
-use portcullis_simcloud::Faults;
+use futures_util::future::join_all;
+use portcullis_app::ports::Firewalls;
+use portcullis_azure::Bounds;
+use portcullis_domain::{Existing, GrantState, Policy, PortRule, TargetId, Terms, diff};
+use portcullis_simcloud::{Faults, Simcloud};
 use portcullis_tests::{
+    azure::Azure,
     azure_place::{AzurePlace, LEASE},
-    given::named,
+    given::{self, named},
 };
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -103,4 +107,87 @@ async fn a_firewall_that_is_being_written_opens_nothing_and_holds_up_nothing() {
     place.work(62).await;
     assert_eq!(place.state(&grant).await, GrantState::Open);
     assert!(place.passes("vault-1", ANN, 22) && !place.passes("vault-1", ANN, 3389));
+}
+
+const MACHINES: u16 = 10;
+
+/// Machines behind one firewall, shut.
+async fn farm() -> (AzurePlace, Vec<TargetId>) {
+    let azure = Azure::with(|clock| Simcloud::farm_behind_firewall(1, clock, MACHINES));
+    let place = AzurePlace::on(azure, Bounds::with(Existing::Override));
+    let ids: Vec<TargetId> = (0..MACHINES).map(|n| place.id(&format!("vm-{n:03}"))).collect();
+    for id in &ids {
+        place.enable(id, &given::ssh()).await.expect("enabled");
+    }
+    place.expire().await;
+    (place, ids)
+}
+
+/// How often a firewall was written.
+fn walls_written(place: &AzurePlace) -> usize {
+    let calls = place.azure.cloud.calls();
+    calls
+        .iter()
+        .filter(|it| it.method == "PUT" && it.path.to_ascii_lowercase().contains("/azurefirewalls/"))
+        .count()
+}
+
+/// A firewall takes minutes to be written: what opens or closes together is one write of it, give or take who came
+/// a moment late.
+#[tokio::test]
+async fn what_is_due_together_behind_one_firewall_is_written_together() {
+    const WRITES_MAX: usize = 2;
+    let (place, ids) = farm().await;
+    assert_eq!(walls_written(&place), 0, "a lock is in the security group alone");
+    let mut grants = vec![];
+    for id in &ids {
+        grants.push(place.ask("ann", id, "22", &named(ANN)).await);
+    }
+    place.expire().await;
+    let opened = walls_written(&place);
+    assert!((1..=WRITES_MAX).contains(&opened), "{opened} writes");
+    let mut doors = std::collections::BTreeSet::new();
+    for (n, grant) in grants.iter().enumerate() {
+        let grant = place.grant(grant).await;
+        assert_eq!(grant.state(place.now()), GrantState::Open, "{n}");
+        assert!(doors.insert(grant.door.expect("a door")), "each has its own");
+        assert!(
+            place.passes(&format!("vm-{n:03}"), ANN, 22)
+                && !place.passes(&format!("vm-{n:03}"), STRANGER, 22)
+        );
+    }
+    place.pass(LEASE);
+    place.expire().await;
+    let closed = walls_written(&place) - opened;
+    assert!((1..=WRITES_MAX).contains(&closed), "{closed} writes");
+    for (n, grant) in grants.iter().enumerate() {
+        assert_eq!(place.state(grant).await, GrantState::Closed, "{n}");
+        assert!(!place.passes(&format!("vm-{n:03}"), ANN, 22), "{n}");
+    }
+}
+
+/// Those who share nothing but the cloud, as functions do, write over what the others have just written: nobody's
+/// rule is lost.
+#[tokio::test]
+async fn who_was_slower_writes_over_what_is_there_then() {
+    /// Of so many nobody is slower more often than may be.
+    const WRITERS: usize = 3;
+    let (place, ids) = farm().await;
+    let mut wanted = vec![];
+    for id in &ids[..WRITERS] {
+        place.ask("ann", id, "22", &named(ANN)).await;
+        let (adapter, target) = (place.azure.guarded_within(place.bounds().clone()), place.target(id).await);
+        let seen = adapter.read(id).await.expect("reads");
+        let changes = diff(&seen, &target.owner(), &target.rules(place.now())).changes;
+        wanted.push((id, adapter, changes));
+    }
+    let writes = wanted.iter().map(|(id, adapter, changes)| adapter.write(Some(id), changes));
+    let written = join_all(writes).await;
+    assert!(written.iter().all(Result::is_ok), "{written:?}");
+    for n in 0..WRITERS {
+        assert!(place.passes(&format!("vm-{n:03}"), ANN, 22), "{n}");
+    }
+    let calls = place.azure.cloud.calls();
+    let is_wall = |path: &str| path.to_ascii_lowercase().contains("/azurefirewalls/");
+    assert!(calls.iter().any(|it| it.status == 412 && is_wall(&it.path)), "somebody was slower");
 }

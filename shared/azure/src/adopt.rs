@@ -194,7 +194,7 @@ impl Azure {
 
     /// Rules of an Azure Firewall: it is written as a whole, over what is there when it is our turn.
     async fn remove_from(&self, id: &FirewallId, rules: Vec<&AdoptableRule>) -> Result<(), Error> {
-        let _turn = self.turns.take(id.as_str()).await;
+        let _turn = self.batches.turn(id).await;
         let Some(mut body) = self.arm.get(id.as_str(), NETWORK_API).await? else { return Ok(()) };
         let before = body.clone();
         for list in LISTS {

@@ -1,13 +1,14 @@
 //! Azure as what the use cases need: firewalls and an inventory.
 
 use crate::{
-    Arm, Busy, Forbidden, NoToken, nat,
+    Arm, Busy, Forbidden, NoToken,
+    batches::Batches,
+    nat,
     parts::{Part, Subject, held, lock, locked, until},
     reads::{Read, Reads, Writing},
     rule::Shown,
     topology::{Front, TYPES, Topology, Vm},
-    turns::Turns,
-    write::is_front,
+    write::{Wanted, is_front},
 };
 use futures_util::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
@@ -71,7 +72,7 @@ impl Bounds {
 pub struct Azure {
     pub(crate) arm: Arm,
     pub(crate) bounds: Bounds,
-    pub(crate) turns: Turns,
+    pub(crate) batches: Batches<Wanted>,
     clock: Clock,
     topology: tokio::sync::Mutex<Known>,
     groups: Reads<Group>,
@@ -110,7 +111,7 @@ impl Azure {
         Self {
             arm,
             bounds,
-            turns: Turns::default(),
+            batches: Batches::default(),
             topology: tokio::sync::Mutex::default(),
             groups: Reads::new(Arc::clone(&clock)),
             holders: Mutex::default(),
@@ -247,6 +248,11 @@ impl Azure {
     /// Says that a security group is written to, until what it gives is dropped.
     pub(crate) fn writing(&self, id: &FirewallId) -> Writing<Group> {
         self.groups.writing(id)
+    }
+
+    /// Says that somebody is at the rules of a machine behind a firewall: who reads both waits once.
+    pub(crate) fn writing_behind(&self, front: &FirewallId) -> Writing<Value> {
+        self.fronts.writing(front)
     }
 
     /// A security group as it was last read.

@@ -8,6 +8,7 @@ mod answer;
 mod arm;
 mod assertion;
 mod azure;
+mod batches;
 mod checkup;
 mod endpoint;
 mod login;

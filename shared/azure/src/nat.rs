@@ -79,7 +79,7 @@ pub fn names(body: &Value) -> BTreeMap<RuleName, Option<Timestamp>> {
 /// The firewall as it shall be; none where it is so already.
 pub fn changed(
     body: &Value,
-    changes: &[(&RuleName, &ChangeTo)],
+    changes: &[(RuleName, ChangeTo)],
     machine: &str,
     front: Option<&Front>,
 ) -> Option<Value> {

@@ -4,10 +4,11 @@ use crate::{
     Azure,
     arm::{Condition, Found},
     azure::{Group, NETWORK_API},
+    batches::Joined,
     nat,
     parts::{Part, Subject, Version, digest, parts, same_rule, versions},
     rule::{Properties, Shown},
-    topology::Vm,
+    topology::{Front, Vm},
 };
 use futures_util::future::join_all;
 use portcullis_app::Error;
@@ -24,7 +25,17 @@ use std::{
 pub const RULES_MAX: usize = 1000;
 pub const PREFIXES_MAX: usize = 4000;
 
+/// How often a firewall is written over what somebody else has just written there.
+const FRONT_TRIES_MAX: usize = 3;
 const WRITE: &str = "write the rules of a target";
+
+/// What one target wants of an Azure Firewall.
+#[derive(Debug)]
+pub struct Wanted {
+    machine: String,
+    front: Option<Front>,
+    changes: Vec<(RuleName, ChangeTo)>,
+}
 
 impl Azure {
     /// Makes changes in phases: deletions and denies, then allows. In a phase all are made side by side; one
@@ -32,6 +43,7 @@ impl Azure {
     pub(crate) async fn make(&self, target: Option<&TargetId>, changes: &[Change]) -> Result<(), Error> {
         let topology = self.topology().await?;
         let vm = target.and_then(|it| topology.machines.get(it));
+        let _writing = vm.and_then(|it| it.front.as_ref()).map(|it| self.writing_behind(&it.id));
         let opens = |it: &&Change| matches!(&it.to, ChangeTo::Put { rule: Rule::Allow { .. }, .. });
         let (open, shut): (Vec<&Change>, Vec<&Change>) = changes.iter().partition(opens);
         for phase in [shut, open] {
@@ -176,26 +188,56 @@ impl Azure {
         self.arm.delete_unless_changed(path, NETWORK_API, &condition, &judge).await
     }
 
-    /// The rules of ours in an Azure Firewall: it is written as a whole, so all of them at once, over what is
-    /// there when it is our turn.
+    /// The rules of ours in an Azure Firewall, with those that others want there at the same time.
     async fn change_front(
         &self,
         vm: Option<&Vm>,
         id: &FirewallId,
         changes: Vec<&Change>,
     ) -> Result<(), Error> {
-        let _turn = self.turns.take(id.as_str()).await;
-        let machine = vm.map_or("", |it| it.machine.name.as_str());
-        let front = vm.and_then(|it| it.front.as_ref()).filter(|it| it.id == *id);
-        let body = self.arm.get(id.as_str(), NETWORK_API).await?;
-        let body = body.ok_or_else(|| Error::NotFound { what: "firewall", name: id.to_string() })?;
-        let changes: Vec<_> = changes.into_iter().map(|it| (&it.name, &it.to)).collect();
-        if nat::is_under_way(&body) {
-            return Err(under_way(id));
+        let wanted = Wanted {
+            machine: vm.map(|it| it.machine.name.clone()).unwrap_or_default(),
+            front: vm.and_then(|it| it.front.clone()).filter(|it| it.id == *id),
+            changes: changes.into_iter().map(|it| (it.name.clone(), it.to.clone())).collect(),
+        };
+        let mut batch = match self.batches.join(id, wanted).await? {
+            Joined::Told(told) => return told,
+            Joined::Mine(batch) => batch,
+        };
+        let outcome = self.put_front(id, &batch.all()).await;
+        match outcome {
+            Err(Error::Refused(_) | Error::NotFound { .. } | Error::Broken { .. }) if batch.is_shared() => {
+                batch.part();
+                let alone = self.put_front(id, &batch.all()).await;
+                batch.tell(alone)
+            }
+            outcome => batch.tell(outcome),
         }
-        let Some(wanted) = nat::changed(&body, &changes, machine, front) else { return Ok(()) };
-        let etag = body["etag"].as_str().map(|it| Condition::Match(it.to_owned()));
-        self.arm.put(id.as_str(), NETWORK_API, &wanted, &etag.unwrap_or(Condition::None)).await
+    }
+
+    /// Writes an Azure Firewall as a whole, over what is there; where somebody else was faster, over what they
+    /// have written.
+    async fn put_front(&self, id: &FirewallId, all: &[&Wanted]) -> Result<(), Error> {
+        let mut outcome = Err(Error::Conflict);
+        for _ in 0..FRONT_TRIES_MAX {
+            let body = self.arm.get(id.as_str(), NETWORK_API).await?;
+            let body = body.ok_or_else(|| Error::NotFound { what: "firewall", name: id.to_string() })?;
+            if nat::is_under_way(&body) {
+                return Err(under_way(id));
+            }
+            let step = |body: Option<Value>, it: &&Wanted| {
+                let after = nat::changed(body.as_ref()?, &it.changes, &it.machine, it.front.as_ref());
+                after.or(body)
+            };
+            let wanted = all.iter().fold(Some(body.clone()), step).filter(|it| *it != body);
+            let Some(wanted) = wanted else { return Ok(()) };
+            let etag = body["etag"].as_str().map(|it| Condition::Match(it.to_owned()));
+            outcome = self.arm.put(id.as_str(), NETWORK_API, &wanted, &etag.unwrap_or(Condition::None)).await;
+            if !matches!(outcome, Err(Error::Conflict)) {
+                break;
+            }
+        }
+        outcome
     }
 }
 

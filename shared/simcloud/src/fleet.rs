@@ -5,7 +5,7 @@
 mod farm;
 mod rules;
 
-pub use farm::cloud as farm;
+pub use farm::{behind_firewall, cloud as farm};
 
 use crate::{
     cloud::{Cloud, Resource, Rules},
@@ -150,9 +150,9 @@ impl Builder {
             self.machine(machine, os, interfaces.len());
         }
         self.classic_machine(CLASSIC);
-        self.firewall("edge-fw", 1, None);
+        self.firewall("edge-fw", NETWORKS[1].0, None);
         let policy = format!("{group}/providers/Microsoft.Network/firewallPolicies/hub-policy");
-        self.firewall("hub-fw", 2, Some(&policy));
+        self.firewall("hub-fw", NETWORKS[2].0, Some(&policy));
         let policy = rules::jit_policy(&group, LOCATION, &self.id(Kind::VirtualMachine, "jit-1"));
         let id = policy["id"].as_str().unwrap_or_default().to_ascii_lowercase();
         self.cloud.jit_policies.insert(id, policy);
@@ -273,10 +273,9 @@ impl Builder {
         self.add(Kind::ClassicMachine, name, properties);
     }
 
-    fn firewall(&mut self, name: &str, network: usize, policy: Option<&str>) {
+    fn firewall(&mut self, name: &str, network: &str, policy: Option<&str>) {
         let public = self.public_address(&format!("{name}-ip"), "IPv4");
-        let subnet =
-            format!("{}/subnets/AzureFirewallSubnet", self.id(Kind::VirtualNetwork, NETWORKS[network].0));
+        let subnet = format!("{}/subnets/AzureFirewallSubnet", self.id(Kind::VirtualNetwork, network));
         let mut properties = json!({
             "sku": { "name": "AZFW_VNet", "tier": "Standard" }, "threatIntelMode": "Alert",
             "ipConfigurations": [{

@@ -80,6 +80,12 @@ impl Simcloud {
         Self::of(fleet::farm(seed, groups, machines_per_group), clock)
     }
 
+    /// A cloud to measure with, too: such machines without public addresses, in one subnet with its security
+    /// group `farm-00-nsg`, behind one firewall `farm-fw` with classic rules. There are at most 250.
+    pub fn farm_behind_firewall(seed: u64, clock: Clock, machines: u16) -> Self {
+        Self::of(fleet::behind_firewall(seed, machines), clock)
+    }
+
     /// The cloud of a snapshot.
     pub fn restore(snapshot: &str, clock: Clock) -> Result<Self, NotASnapshot> {
         let cloud = serde_json::from_str(snapshot).map_err(NotASnapshot)?;

@@ -27,21 +27,50 @@ pub fn cloud(seed: u64, groups: u16, machines_per_group: u16) -> Cloud {
             // From the networks that are set aside for tests of networks, as long as they last.
             let public = format!("198.{}.{c}.{d}", 18 + b % 2);
             let public = builder.public_address_at(&format!("{machine}-ip"), "IPv4", &public);
-            let nic = builder.id(Kind::NetworkInterface, &nic_name(&machine, 0));
-            let mut properties = json!({
-                "privateIPAddress": format!("10.{high}.{low}.{host}"), "privateIPAllocationMethod": "Dynamic",
-                "privateIPAddressVersion": "IPv4", "primary": true, "subnet": { "id": format!("{network}/subnets/{name}") },
-                "provisioningState": "Succeeded",
-            });
-            properties["publicIPAddress"] = json!({ "id": public });
-            let configuration = Builder::configuration(&nic, "ipconfig1", &properties);
-            let properties = builder.nic(&machine, 0, &[configuration]);
-            builder.add(Kind::NetworkInterface, &nic_name(&machine, 0), properties);
-            builder.machine(&machine, Os::Linux, 1);
+            let subnet = format!("{network}/subnets/{name}");
+            builder.farmed(&machine, &format!("10.{high}.{low}.{host}"), &subnet, Some(public));
             count += 1;
         }
     }
     let space = json!({ "addressPrefixes": ["10.0.0.0/8"] });
     builder.add(Kind::VirtualNetwork, NETWORK, json!({ "addressSpace": space, "subnets": subnets }));
     builder.done()
+}
+
+/// So many machines in one subnet with its security group, behind one firewall with classic rules.
+pub fn behind_firewall(seed: u64, machines: u16) -> Cloud {
+    let mut builder = Builder::of(seed);
+    builder.group();
+    let network = builder.id(Kind::VirtualNetwork, NETWORK);
+    let security_group = builder.security_group("farm-00-nsg", None);
+    let subnets = [
+        Builder::subnet(&network, "AzureFirewallSubnet", "10.1.0.0/24", None),
+        Builder::subnet(&network, "farm-00", "10.0.0.0/24", Some(&security_group)),
+    ];
+    let subnet = format!("{network}/subnets/farm-00");
+    for n in 0..machines.min(MACHINES_MAX) {
+        builder.farmed(&format!("vm-{n:03}"), &format!("10.0.0.{}", FIRST_HOST + n), &subnet, None);
+    }
+    let space = json!({ "addressPrefixes": ["10.0.0.0/8"] });
+    builder.add(Kind::VirtualNetwork, NETWORK, json!({ "addressSpace": space, "subnets": subnets }));
+    builder.firewall("farm-fw", NETWORK, None);
+    builder.done()
+}
+
+impl Builder {
+    /// A machine with one interface.
+    fn farmed(&mut self, machine: &str, address: &str, subnet: &str, public: Option<String>) {
+        let nic = self.id(Kind::NetworkInterface, &nic_name(machine, 0));
+        let mut properties = json!({
+            "privateIPAddress": address, "privateIPAllocationMethod": "Dynamic", "privateIPAddressVersion": "IPv4",
+            "primary": true, "subnet": { "id": subnet }, "provisioningState": "Succeeded",
+        });
+        if let Some(public) = public {
+            properties["publicIPAddress"] = json!({ "id": public });
+        }
+        let configuration = Self::configuration(&nic, "ipconfig1", &properties);
+        let properties = self.nic(machine, 0, &[configuration]);
+        self.add(Kind::NetworkInterface, &nic_name(machine, 0), properties);
+        self.machine(machine, Os::Linux, 1);
+    }
 }
