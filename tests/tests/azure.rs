@@ -36,7 +36,17 @@ fn group(id: &str, above: Vec<Foreign>) -> Firewall {
 
 fn foreign(name: &str, priority: u16, action: Action, from: &str) -> Foreign {
     let (protocol, sources, ports) = (Protocol::Tcp, named(from), vec![22..=22]);
-    Foreign { name: name.to_owned(), priority, action, protocol, sources, ports, to: Sources::anywhere() }
+    let unsure = Sources::default();
+    Foreign {
+        name: name.to_owned(),
+        priority,
+        action,
+        protocol,
+        sources,
+        unsure,
+        ports,
+        to: Sources::anywhere(),
+    }
 }
 
 fn snapshot(firewalls: Vec<Firewall>) -> Snapshot {

@@ -22,6 +22,7 @@ fn defeated(target: &Target, now: Timestamp) -> Firewall {
         action: Action::Allow,
         protocol: Protocol::Any,
         sources: Sources::anywhere(),
+        unsure: Sources::default(),
         ports: vec![22..=22],
         to: Sources::anywhere(),
     };

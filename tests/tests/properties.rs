@@ -101,6 +101,7 @@ fn foreign() -> impl Strategy<Value = Foreign> {
             action: if allows { Action::Allow } else { Action::Deny },
             protocol,
             sources,
+            unsure: Sources::default(),
             ports,
             to,
         },
@@ -429,6 +430,41 @@ proptest! {
         apply(&mut after, changes);
         agrees(&before, &owner)?;
         agrees(&after, &owner)?;
+    }
+
+    /// Whomever rules really speak of, among those of whom nobody can tell: of who gets in nobody is missed, and
+    /// of who does not, nobody is said to get in for sure.
+    #[test]
+    fn in_doubt_a_lock_is_open_and_a_lease_is_shut(
+        before in prop_oneof![snapshot(), ways()], leases in leases(), now in 0_i64..100,
+        doubts in prop::collection::vec((sources(), any::<bool>()), 24),
+    ) {
+        let target = granted(&leases);
+        let owner = target.owner();
+        let mut told = before;
+        let changes = diff(&told, &owner, &target.rules(at(now))).changes;
+        apply(&mut told, changes);
+        let mut truth = told.clone();
+        let rules = told.firewalls.iter_mut().zip(&mut truth.firewalls);
+        let rules = rules.flat_map(|(told, truth)| told.foreign.iter_mut().zip(&mut truth.foreign));
+        for ((told, truth), (maybe, is_so)) in rules.zip(doubts) {
+            if is_so {
+                let both = told.sources.ranges().iter().chain(maybe.ranges()).copied();
+                truth.sources = Sources::of(both);
+            }
+            told.unsure = maybe;
+        }
+        for (port, protocol) in PORTS.into_iter().flat_map(|port| TRANSPORTS.map(|it| (port, it))) {
+            let port = port.try_into().expect("not zero");
+            let admitted = told.admitted(&owner, Gate { port, protocol });
+            for source in addresses() {
+                let packet = Packet { source, protocol, port };
+                let (may, does) = (told.decide(&owner, &packet).passes, told.decide_surely(&owner, &packet).passes);
+                let truth = passes(&truth, &owner, &packet);
+                prop_assert!((may || !truth) && (truth || !does), "{packet:?}: {does} <= {truth} <= {may}");
+                prop_assert_eq!((admitted.any.contains(source), admitted.all.contains(source)), (may, does));
+            }
+        }
     }
 
     /// What a diff says is enough: where nothing of ours stood, nothing is left to say once it is done, however

@@ -184,7 +184,8 @@ fn told(name: &RuleName, rule: &Value) -> Option<Rule> {
 fn foreign(collection: &str, rule: &Value) -> Foreign {
     let is_unknown = !list(rule, "/sourceIpGroups").is_empty();
     let ranges: Option<Vec<IpNet>> = texts(rule, "/sourceAddresses").into_iter().map(source_range).collect();
-    let sources = ranges.filter(|_| !is_unknown).map_or_else(Sources::anywhere, Sources::of);
+    let unsure = if is_unknown || ranges.is_none() { Sources::anywhere() } else { Sources::default() };
+    let sources = ranges.map_or_else(Sources::default, Sources::of);
     let spoken = texts(rule, "/protocols");
     let speaks = |protocol: &str| {
         spoken.iter().any(|it| it.eq_ignore_ascii_case(protocol) || it.eq_ignore_ascii_case("any"))
@@ -205,6 +206,7 @@ fn foreign(collection: &str, rule: &Value) -> Foreign {
         action: Action::Allow,
         protocol: protocol.unwrap_or(Protocol::Any),
         sources,
+        unsure,
         ports: if protocol.is_some() { vec![port] } else { vec![] },
         to,
     }

@@ -1,7 +1,7 @@
 //! Security rules as ARM shows them, and what they mean to the evaluator.
 
-use crate::network::Network;
-use portcullis_domain::{Action, AddressSet, Foreign, Protocol};
+use crate::network::{Meant, Network};
+use portcullis_domain::{Action, Foreign, Protocol};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::ops::RangeInclusive;
@@ -85,10 +85,16 @@ impl Properties {
         let groups = |it: &Option<Vec<Value>>| {
             it.iter().flatten().filter_map(|it| it["id"].as_str().map(str::to_owned)).collect::<Vec<_>>()
         };
-        let addresses = |prefixes: Vec<&str>, groups: Vec<String>| {
-            let prefixes = prefixes.into_iter().map(|it| network.addresses(it, action));
-            let groups = groups.iter().map(|it| network.group(it, action));
-            prefixes.chain(groups).fold(AddressSet::default(), |all, one| all.union(&one)).to_sources()
+        let meant = |prefixes: Vec<&str>, groups: Vec<String>| {
+            let prefixes = prefixes.into_iter().map(|it| network.meant(it));
+            let groups = groups.iter().map(|it| network.group(it));
+            prefixes.chain(groups).fold(Meant::default(), |all, one| all.or(&one))
+        };
+        let from = meant(self.sources(), groups(&self.source_application_security_groups));
+        let to = meant(self.destinations(), groups(&self.destination_application_security_groups));
+        let to = match action {
+            Action::Allow => to.sure.union(&to.unsure),
+            Action::Deny => to.sure,
         };
         let from_any_port = self.is_from_any_port();
         let protocol = match self.protocol.to_ascii_lowercase().as_str() {
@@ -105,9 +111,10 @@ impl Properties {
             priority: self.priority,
             action,
             protocol: protocol.unwrap_or(Protocol::Any),
-            sources: addresses(self.sources(), groups(&self.source_application_security_groups)),
+            sources: from.sure.to_sources(),
+            unsure: from.unsure.without(&from.sure).to_sources(),
             ports,
-            to: addresses(self.destinations(), groups(&self.destination_application_security_groups)),
+            to: to.to_sources(),
         }
     }
 
@@ -170,9 +177,8 @@ mod tests {
     fn what_is_not_known_is_taken_for_the_worst() {
         for (access, admits) in [("Allow", true), ("Deny", false)] {
             let tag = Properties { source_address_prefix: Some("AzureCloud".to_owned()), ..rule(access) };
-            let sources = tag.foreign("it", &Network::default()).sources;
-            assert_eq!(sources == Sources::anywhere(), admits, "{access} by a tag");
-            assert_eq!(sources.is_empty(), !admits, "{access} by a tag");
+            let Foreign { sources, unsure, .. } = tag.foreign("it", &Network::default());
+            assert!(sources.is_empty() && unsure == Sources::anywhere(), "{access} by a tag");
             let port = Properties { source_port_range: Some("1024".to_owned()), ..rule(access) };
             let ports = port.foreign("it", &Network::default()).ports;
             assert_eq!(!ports.is_empty(), admits, "{access} from one port");

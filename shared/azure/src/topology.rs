@@ -1,6 +1,6 @@
 //! Which machines there are, and the ways to them, made of the rows that Resource Graph or plain lists give.
 
-use crate::network::{Network, addresses, private};
+use crate::network::{HOST, Network, addresses, private};
 use portcullis_app::ports::{Interface, Machine, Os, Unsupported};
 use portcullis_domain::{AddressSet, FirewallId, Sources, TargetId};
 use serde_json::Value;
@@ -135,12 +135,17 @@ impl Rows {
         }
         let network = |(id, row): (&String, &Value)| {
             let own = texts(row, "/properties/addressSpace/addressPrefixes");
-            let peers = list(row, "/properties/virtualNetworkPeerings").iter();
-            let peered = peers.flat_map(|it| texts(it, "/properties/remoteAddressSpace/addressPrefixes"));
+            let peers =
+                || list(row, "/properties/virtualNetworkPeerings").iter().filter(|it| is_connected(it));
+            let peered = peers().flat_map(|it| texts(it, "/properties/remoteAddressSpace/addressPrefixes"));
+            let own_gateway = list(row, "/properties/subnets").iter().any(is_of_gateway);
+            let is_on = |it: &Value, path| it.pointer(path) == Some(&Value::Bool(true));
+            let their_gateway = peers().any(|it| is_on(it, "/properties/useRemoteGateways"));
             let here = |members: &BTreeMap<String, AddressSet>| members.get(id).cloned().unwrap_or_default();
             let groups = groups.iter().map(|(group, members)| (group.clone(), here(members)));
-            let space = addresses(own.into_iter().chain(peered));
-            (id.clone(), Network { space, groups: groups.collect() })
+            let space = addresses(own.into_iter().chain(peered).chain([HOST]));
+            let is_open_ended = own_gateway || their_gateway;
+            (id.clone(), Network { space, is_open_ended, groups: groups.collect() })
         };
         self.all(networks).map(network).collect()
     }
@@ -215,7 +220,8 @@ impl Rows {
         } else {
             None
         };
-        let network = networks.get(&home).cloned().unwrap_or_default();
+        let mut network = networks.get(&home).cloned().unwrap_or_default();
+        network.is_open_ended |= ends.iter().any(|it| it.has_routes);
         let guarded_by = match (&unsupported, &front) {
             (Some(_), _) => None,
             (None, Some(_)) => Some("firewall".to_owned()),
@@ -301,6 +307,7 @@ impl Rows {
                 public: public.and_then(|it| text(it, "/properties/ipAddress").parse().ok()),
                 is_public: !text(configuration, "/properties/publicIPAddress/id").is_empty()
                     || balanced.iter().any(|it| !list(configuration, it).is_empty()),
+                has_routes: subnet.is_some_and(|it| !text(it, "/properties/routeTable/id").is_empty()),
                 groups: on_the_way.filter_map(group).collect(),
             })
         };
@@ -341,6 +348,8 @@ struct End {
     private: IpAddr,
     public: Option<IpAddr>,
     is_public: bool,
+    /// Does its subnet have routes of its own?
+    has_routes: bool,
     groups: Vec<FirewallId>,
 }
 
@@ -380,6 +389,17 @@ fn os(row: &Value) -> Os {
 fn tags(row: &Value) -> BTreeMap<String, String> {
     let tags = row["tags"].as_object().into_iter().flatten();
     tags.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+/// Does a peering let the other network's machines in?
+fn is_connected(peering: &Value) -> bool {
+    let may_enter = peering.pointer("/properties/allowVirtualNetworkAccess") != Some(&Value::Bool(false));
+    may_enter && text(peering, "/properties/peeringState").eq_ignore_ascii_case("Connected")
+}
+
+/// Is it the subnet that gateways are in? There can be nothing else in one of that name.
+fn is_of_gateway(subnet: &Value) -> bool {
+    text(subnet, "/id").to_ascii_lowercase().ends_with("/subnets/gatewaysubnet")
 }
 
 /// A subnet's prefixes: one field or the other.

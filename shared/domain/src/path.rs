@@ -35,18 +35,37 @@ pub struct Decision {
 /// Who passes a gate of which both protocols may be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admitted {
-    /// Those who get any packet through.
+    /// Those who may get a packet through, as far as can be told.
     pub any: AddressSet,
-    /// Those who get every packet through.
+    /// Those who surely get every packet through.
     pub all: AddressSet,
 }
 
+/// What is made of those of whom nobody can tell whether a foreign rule speaks of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    /// An allow speaks of them and a deny does not: who may get in.
+    Opens,
+    /// A deny speaks of them and an allow does not: who surely gets in.
+    Shuts,
+}
+
 impl Snapshot {
-    /// Follows one packet to the target that `owner` names.
+    /// Follows one packet to the target that `owner` names. Where nobody can tell, it passes: a lock that may
+    /// be open is none.
     pub fn decide(&self, owner: &Owner, packet: &Packet) -> Decision {
+        self.decide_in(Doubt::Opens, owner, packet)
+    }
+
+    /// The same where a packet of which nobody can tell is stopped: a lease that may be shut is not open.
+    pub fn decide_surely(&self, owner: &Owner, packet: &Packet) -> Decision {
+        self.decide_in(Doubt::Shuts, owner, packet)
+    }
+
+    fn decide_in(&self, doubt: Doubt, owner: &Owner, packet: &Packet) -> Decision {
         let mut last = Decision { passes: true, firewall: None, rule: NO_RULE.to_owned() };
         for protocol in packet.protocol.transports() {
-            last = self.decide_transport(owner, &Packet { protocol: *protocol, ..*packet });
+            last = self.decide_transport(doubt, owner, &Packet { protocol: *protocol, ..*packet });
             if !last.passes {
                 break;
             }
@@ -55,10 +74,10 @@ impl Snapshot {
     }
 
     /// The first way that lets it through, else what stops it on the last one.
-    fn decide_transport(&self, owner: &Owner, packet: &Packet) -> Decision {
+    fn decide_transport(&self, doubt: Doubt, owner: &Owner, packet: &Packet) -> Decision {
         let mut stopped = Decision { passes: false, firewall: None, rule: NO_WAY.to_owned() };
         for way in self.ways.iter().filter(|it| it.from.contains(packet.source)) {
-            let decision = self.follow(way, owner, *packet);
+            let decision = self.follow(doubt, way, owner, *packet);
             if decision.passes {
                 return decision;
             }
@@ -67,11 +86,11 @@ impl Snapshot {
         stopped
     }
 
-    fn follow(&self, way: &Way, owner: &Owner, mut packet: Packet) -> Decision {
+    fn follow(&self, doubt: Doubt, way: &Way, owner: &Owner, mut packet: Packet) -> Decision {
         let mut passed = Decision { passes: true, firewall: None, rule: NO_RULE.to_owned() };
         let mut is_sent_on = false;
         for (n, firewall) in self.on(way, 0).enumerate() {
-            let decision = firewall.first_match(owner, &packet, way.to);
+            let decision = firewall.first_match(doubt, owner, &packet, way.to);
             match firewall.kind {
                 FirewallKind::Union => continue,
                 FirewallKind::Ordered { .. } | FirewallKind::Translating if !decision.passes => {
@@ -81,7 +100,7 @@ impl Snapshot {
                 FirewallKind::Translating => {
                     // It sends from whichever of its addresses: from one that gets on, if there is any.
                     let (protocol, port) = (packet.protocol, packet.port);
-                    let on = self.admitted_after(way, n + 1, owner, protocol, port);
+                    let on = self.admitted_after(doubt, way, n + 1, owner, protocol, port);
                     let from = on.intersection(&firewall.inside).first().or_else(|| firewall.inside.first());
                     packet.source = from.unwrap_or(packet.source);
                     (is_sent_on, passed) = (true, decision.clone());
@@ -93,7 +112,7 @@ impl Snapshot {
             }
         }
         let groups = || self.on(way, 0).filter(|it| it.kind == FirewallKind::Union);
-        let decisions = || groups().map(|it| it.first_match(owner, &packet, way.to));
+        let decisions = || groups().map(|it| it.first_match(doubt, owner, &packet, way.to));
         let union = decisions().find(|it| it.passes).or_else(|| decisions().next());
         union.unwrap_or(passed)
     }
@@ -102,19 +121,27 @@ impl Snapshot {
     pub fn admitted(&self, owner: &Owner, gate: Gate) -> Admitted {
         let mut admitted = Admitted { any: AddressSet::default(), all: AddressSet::all() };
         for protocol in gate.protocol.transports() {
-            let ways = self
-                .ways
-                .iter()
-                .map(|way| self.admitted_after(way, 0, owner, *protocol, gate.port).intersection(&way.from));
-            let one = ways.fold(AddressSet::default(), |all, one| all.union(&one));
-            admitted = Admitted { any: admitted.any.union(&one), all: admitted.all.intersection(&one) };
+            let by = |doubt| {
+                let through = |way: &Way| self.admitted_after(doubt, way, 0, owner, *protocol, gate.port);
+                let ways = self.ways.iter().map(|way| through(way).intersection(&way.from));
+                ways.fold(AddressSet::default(), |all, one| all.union(&one))
+            };
+            let may = by(Doubt::Opens);
+            let surely = if self.is_sure() { may.clone() } else { by(Doubt::Shuts) };
+            admitted = Admitted { any: admitted.any.union(&may), all: admitted.all.intersection(&surely) };
         }
         admitted
+    }
+
+    /// Can be told of everybody whether a rule speaks of them?
+    fn is_sure(&self) -> bool {
+        self.firewalls.iter().flat_map(|it| &it.foreign).all(|it| it.unsure.is_empty())
     }
 
     /// From the target backwards: who passes what is left of the way after its first `passed` firewalls.
     fn admitted_after(
         &self,
+        doubt: Doubt,
         way: &Way,
         passed: usize,
         owner: &Owner,
@@ -123,12 +150,12 @@ impl Snapshot {
     ) -> AddressSet {
         let mut union: Option<AddressSet> = None;
         for firewall in self.on(way, passed).filter(|it| it.kind == FirewallKind::Union) {
-            let admitted = firewall.admitted(owner, protocol, port, way.to);
+            let admitted = firewall.admitted(doubt, owner, protocol, port, way.to);
             union = Some(union.unwrap_or_default().union(&admitted));
         }
         let mut through = union.unwrap_or_else(AddressSet::all);
         for firewall in self.on(way, passed).rev() {
-            let admitted = firewall.admitted(owner, protocol, port, way.to);
+            let admitted = firewall.admitted(doubt, owner, protocol, port, way.to);
             match firewall.kind {
                 FirewallKind::Ordered { .. } => through = through.intersection(&admitted),
                 FirewallKind::Union => {}
@@ -163,16 +190,29 @@ struct Speaks<'a> {
     sources: Option<&'a Sources>,
     /// And whom else.
     also: Option<&'a AddressSet>,
+    /// And, maybe, whom else.
+    unsure: Option<&'a Sources>,
 }
 
 impl Speaks<'_> {
-    fn of(&self, source: IpAddr) -> bool {
-        self.sources.is_none_or(|it| it.admit(source)) || self.also.is_some_and(|it| it.contains(source))
+    fn of(&self, doubt: Doubt, source: IpAddr) -> bool {
+        self.sources.is_none_or(|it| it.admit(source))
+            || self.also.is_some_and(|it| it.contains(source))
+            || self.maybe(doubt).is_some_and(|it| it.admit(source))
     }
 
-    fn spoken_of(&self) -> AddressSet {
+    fn spoken_of(&self, doubt: Doubt) -> AddressSet {
         let sources = self.sources.map_or_else(AddressSet::all, AddressSet::from);
-        self.also.map_or(sources.clone(), |also| sources.union(also))
+        let also = self.also.cloned().into_iter().chain(self.maybe(doubt).map(AddressSet::from));
+        also.fold(sources, |all, one| all.union(&one))
+    }
+
+    /// Those of whom nobody can tell, where they count.
+    fn maybe(&self, doubt: Doubt) -> Option<&Sources> {
+        match (doubt, self.action) {
+            (Doubt::Opens, Action::Allow) | (Doubt::Shuts, Action::Deny) => self.unsure,
+            (Doubt::Opens, Action::Deny) | (Doubt::Shuts, Action::Allow) => None,
+        }
     }
 }
 
@@ -188,7 +228,7 @@ impl Firewall {
                 Rule::Allow { gate, sources, .. } if of_gate(gate) => (Action::Allow, Some(sources), also),
                 Rule::Deny { .. } | Rule::Allow { .. } => return None,
             };
-            Some(Speaks { priority: held.priority, name, action, sources, also })
+            Some(Speaks { priority: held.priority, name, action, sources, also, unsure: None })
         });
         let speaks = |it: &&Foreign| {
             let reaches = to.map_or(!it.to.is_empty(), |to| it.to.admit(to));
@@ -200,15 +240,16 @@ impl Firewall {
             action: it.action,
             sources: Some(&it.sources),
             also: None,
+            unsure: Some(&it.unsure),
         });
         let mut speaking: Vec<_> = ours.chain(foreign).collect();
         speaking.sort_by_key(|it| it.priority);
         speaking
     }
 
-    fn first_match(&self, owner: &Owner, packet: &Packet, to: Option<IpAddr>) -> Decision {
+    fn first_match(&self, doubt: Doubt, owner: &Owner, packet: &Packet, to: Option<IpAddr>) -> Decision {
         let speaking = self.speaking(owner, packet.protocol, packet.port, to);
-        let first = speaking.iter().find(|it| it.of(packet.source) && self.kind.heeds(it.action));
+        let first = speaking.iter().find(|it| it.of(doubt, packet.source) && self.kind.heeds(it.action));
         let (action, rule) = match first {
             Some(it) => (it.action, it.name.to_string()),
             None => (self.kind.otherwise(), NO_RULE.to_owned()),
@@ -216,22 +257,45 @@ impl Firewall {
         Decision { passes: action == Action::Allow, firewall: Some(self.id.clone()), rule }
     }
 
-    fn admitted(&self, owner: &Owner, protocol: Protocol, port: Port, to: Option<IpAddr>) -> AddressSet {
-        let mut undecided = AddressSet::all();
-        let mut admitted = AddressSet::default();
-        let speaking = self.speaking(owner, protocol, port, to);
-        for it in speaking.iter().filter(|it| self.kind.heeds(it.action)) {
-            let spoken_of = it.spoken_of();
-            match it.action {
-                Action::Allow => admitted = admitted.union(&undecided.intersection(&spoken_of)),
-                Action::Deny => {}
-            }
-            undecided = undecided.without(&spoken_of);
-        }
+    fn admitted(
+        &self,
+        doubt: Doubt,
+        owner: &Owner,
+        protocol: Protocol,
+        port: Port,
+        to: Option<IpAddr>,
+    ) -> AddressSet {
+        let shares = self.shares(doubt, owner, protocol, port, to);
+        let sum = |action: Option<Action>| {
+            let some = shares.iter().filter(|(it, _)| action.is_none_or(|action| it.action == action));
+            some.fold(AddressSet::default(), |all, (_, share)| all.union(share))
+        };
+        let admitted = sum(Some(Action::Allow));
         match self.kind.otherwise() {
-            Action::Allow => admitted.union(&undecided),
+            Action::Allow => admitted.union(&AddressSet::all().without(&sum(None))),
             Action::Deny => admitted,
         }
+    }
+
+    /// On whom each rule that speaks decides: on those of whom none before it speaks.
+    fn shares(
+        &self,
+        doubt: Doubt,
+        owner: &Owner,
+        protocol: Protocol,
+        port: Port,
+        to: Option<IpAddr>,
+    ) -> Vec<(Speaks<'_>, AddressSet)> {
+        let mut undecided = AddressSet::all();
+        let mut speaking = self.speaking(owner, protocol, port, to);
+        speaking.retain(|it| self.kind.heeds(it.action));
+        let shares = speaking.into_iter().map(|it| {
+            let spoken_of = it.spoken_of(doubt);
+            let share = undecided.intersection(&spoken_of);
+            undecided = undecided.without(&spoken_of);
+            (it, share)
+        });
+        shares.collect()
     }
 }
 
@@ -262,6 +326,7 @@ pub fn azure_default_rules(virtual_network: &Sources) -> [Foreign; 3] {
         action,
         protocol: Protocol::Any,
         sources,
+        unsure: Sources::default(),
         ports: vec![0..=u16::MAX],
         to: Sources::anywhere(),
     };

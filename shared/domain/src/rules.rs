@@ -156,6 +156,9 @@ pub struct Foreign {
     pub protocol: Protocol,
     /// Of whom it speaks.
     pub sources: Sources,
+    /// Of whom it may speak besides: nobody can tell.
+    #[serde(default, skip_serializing_if = "Sources::is_empty")]
+    pub unsure: Sources,
     /// Of which ports it speaks.
     pub ports: Vec<RangeInclusive<u16>>,
     /// Of packets to which addresses it speaks.

@@ -665,7 +665,14 @@ impl<'a> View<'a> {
 
     fn decided(&self, gate: Gate, who: &AddressSet, passes: bool) -> Option<String> {
         let source = who.first()?;
-        let decide = |protocol| self.seen.decide(&self.owner, &Packet { source, protocol, port: gate.port });
+        let decide = |protocol| {
+            let packet = Packet { source, protocol, port: gate.port };
+            if passes {
+                self.seen.decide(&self.owner, &packet)
+            } else {
+                self.seen.decide_surely(&self.owner, &packet)
+            }
+        };
         let mut decisions = gate.protocol.transports().iter().map(|protocol| decide(*protocol));
         let Decision { firewall, rule, .. } = decisions.find(|it| it.passes == passes)?;
         Some(firewall.map_or_else(|| rule.clone(), |firewall| format!("{rule} in {firewall}")))

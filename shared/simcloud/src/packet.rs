@@ -136,9 +136,17 @@ impl<'a> Network<'a> {
         Ok(Self { body: &cloud.resource(Kind::VirtualNetwork, id)?.body })
     }
 
+    /// Is an address of this network: of its own space, of that of a network that it is peered with, or the
+    /// host's? That is what the tag `VirtualNetwork` says; there are no gateways and no routes here.
     fn holds(&self, address: IpAddr) -> bool {
-        let space = list(self.body, "/properties/addressSpace/addressPrefixes");
-        space.iter().filter_map(Value::as_str).any(|it| covers(it, address))
+        let is_in = |space: &[Value]| space.iter().filter_map(Value::as_str).any(|it| covers(it, address));
+        let peerings = list(self.body, "/properties/virtualNetworkPeerings").iter();
+        is_in(list(self.body, "/properties/addressSpace/addressPrefixes"))
+            || covers(LOAD_BALANCER, address)
+            || peerings
+                .filter(|it| text(it, "/properties/peeringState") == "Connected")
+                .filter(|it| it["properties"]["allowVirtualNetworkAccess"] != false)
+                .any(|it| is_in(list(it, "/properties/remoteAddressSpace/addressPrefixes")))
     }
 
     /// Is an address that of an interface here, and in one of these application security groups?

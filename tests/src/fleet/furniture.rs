@@ -90,6 +90,7 @@ fn open_to_the_world(os: Os) -> Foreign {
         action: Action::Allow,
         protocol: Protocol::Tcp,
         sources: Sources::anywhere(),
+        unsure: Sources::default(),
         ports: vec![port..=port],
         to: Sources::anywhere(),
     }

@@ -367,7 +367,17 @@ impl Face {
 
 fn rule(name: String, priority: u16, action: Action, ports: &[RangeInclusive<u16>]) -> Foreign {
     let (protocol, sources) = (Protocol::Any, Sources::anywhere());
-    Foreign { name, priority, action, protocol, sources, ports: ports.to_vec(), to: Sources::anywhere() }
+    let unsure = Sources::default();
+    Foreign {
+        name,
+        priority,
+        action,
+        protocol,
+        sources,
+        unsure,
+        ports: ports.to_vec(),
+        to: Sources::anywhere(),
+    }
 }
 
 /// Which machine a lock is for.

@@ -236,6 +236,7 @@ fn changed_by_hand() -> Foreign {
         action: Action::Allow,
         protocol: Protocol::Any,
         sources: Sources::anywhere(),
+        unsure: Sources::default(),
         ports: vec![0..=u16::MAX],
         to: Sources::anywhere(),
     }
