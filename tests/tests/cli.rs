@@ -193,6 +193,20 @@ fn every_way_to_fail_has_its_exit_code_and_says_what_helps() {
 }
 
 #[test]
+fn a_plan_says_what_a_lock_would_shadow_and_what_would_defeat_it() {
+    let it = Place::new(&[]);
+    let planned = text(&it.up.ask(&["plan", "vault-1"]).stdout);
+    for part in
+        ["From-firewall in vault-subnet-nsg", "management/rdp-to-vault-1 in edge-fw (while a lease is open)"]
+    {
+        assert!(planned.contains(part), "{part}: {planned}");
+    }
+    let gate = &it.json(&["plan", "vault-1"])["gates"][0];
+    assert!(gate["shadows"].to_string().contains("From-firewall in /subscriptions/"), "{gate}");
+    assert!(gate["defeated_by"].to_string().contains("rdp-to-vault-1 in /subscriptions/"), "{gate}");
+}
+
+#[test]
 fn every_command_speaks_json() {
     let it = Place::new(&["--lease-min", "1s"]);
     let list = |words: &[&str]| assert!(it.json(words).is_array(), "{words:?} gives a list");

@@ -64,7 +64,7 @@ pub enum Command {
     Simcloud(simcloud::Args),
     /// List machines, guarded or not
     Targets(look::Targets),
-    /// Show what guarding would write, and which rules of others it would shadow
+    /// Show what guarding would write, and which rules of others it would shadow or be defeated by
     Plan(guard::Plan),
     /// Guard machines: their ports are shut, but for leases
     Enable(guard::Enable),

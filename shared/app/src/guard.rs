@@ -7,7 +7,8 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Change, Fact, Gate, Next, Person, Policy, PortRule, Refusal, Snapshot, Target, TargetId, diff,
+    Change, Fact, Gate, Next, Outlook, Person, Policy, PortRule, Refusal, Snapshot, Target, TargetId, diff,
+    outlook,
 };
 use std::net::IpAddr;
 
@@ -55,8 +56,10 @@ pub struct PlannedGate {
     pub gate: Gate,
     /// Who passes now.
     pub admits_now: String,
-    /// Foreign rules that admit somebody now and would no longer decide.
+    /// Foreign rules that let somebody in now and would not any more.
     pub shadows: Vec<String>,
+    /// Foreign rules that would let somebody in without a lease, and when, if not always.
+    pub defeated_by: Vec<String>,
 }
 
 /// Guards a target that is not guarded. Enabling twice with the same policy is enabling once.
@@ -168,26 +171,22 @@ pub async fn plan(
     let snapshot = supported(outside, id).await?;
     let known = store.target(id).await?.map(|(target, _)| target);
     let target = known.unwrap_or_else(|| Target::unguarded(id.clone()));
-    let before = target.clone();
     let target = match policy {
         Some(policy) => target.set_policy(Some(policy.clone()), by, None, now).map_err(Error::from)?.target,
         None => target,
     };
     let owner = target.owner();
     let gates = target.policy().into_iter().flat_map(Policy::ports).map(PortRule::gate);
-    let planned = gates.map(|gate| PlannedGate {
-        gate,
-        admits_now: snapshot.admitted(&owner, gate).any.summary(),
-        shadows: if before.policy().is_some_and(|it| it.rule(gate).is_some()) {
-            vec![]
-        } else {
-            admitting(&snapshot, gate)
-        },
+    let changes = diff(&snapshot, &owner, &target.rules(now)).changes;
+    let planned = gates.map(|gate| {
+        let admits_now = snapshot.admitted(&owner, gate).any.summary();
+        let Outlook { shadows, defeated_by } = outlook(&snapshot, &owner, gate, &changes);
+        PlannedGate { gate, admits_now, shadows, defeated_by }
     });
     Ok(Plan {
-        changes: diff(&snapshot, &owner, &target.rules(now)).changes,
         gates: planned.collect(),
         warnings: target.policy().map(|it| warnings(&snapshot, it, true)).unwrap_or_default(),
+        changes,
     })
 }
 
@@ -234,19 +233,6 @@ pub(crate) async fn supported(
         Some(reason) => Err(Refusal::Unsupported { target: id.clone(), reason: reason.to_string() }.into()),
         None => outside.read(id).await,
     }
-}
-
-/// Foreign rules that let somebody through a gate.
-fn admitting(snapshot: &Snapshot, gate: Gate) -> Vec<String> {
-    let admits = |it: &&portcullis_domain::Foreign| {
-        it.action == portcullis_domain::Action::Allow && !it.to.is_empty() && it.speaks_of(gate)
-    };
-    let of = |firewall: &portcullis_domain::Firewall| {
-        let id = firewall.id.clone();
-        let rules = firewall.foreign.iter().filter(admits).map(|it| format!("{} in {id}", it.name));
-        rules.collect::<Vec<_>>()
-    };
-    snapshot.firewalls.iter().flat_map(of).collect()
 }
 
 fn warnings(snapshot: &Snapshot, policy: &Policy, has_way_back: bool) -> Vec<String> {

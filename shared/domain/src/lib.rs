@@ -15,6 +15,7 @@ mod journal;
 mod lease;
 mod name;
 mod net;
+mod outlook;
 mod path;
 mod policy;
 mod refusal;
@@ -33,6 +34,7 @@ pub use name::{
     Person, RequestId, RuleName, TargetId,
 };
 pub use net::{BadAddress, Gate, Port, Protocol, Sources};
+pub use outlook::{Outlook, outlook};
 pub use path::{Admitted, Decision, Packet, azure_default_rules};
 pub use policy::{Approvers, PORTS_MAX, Policy, PortRule, Terms};
 pub use refusal::{Refusal, RefusalKind, Refusals};

@@ -168,6 +168,62 @@ impl Snapshot {
         through
     }
 
+    /// The foreign rules of a way that let somebody in: those on whom they decide get on to its end.
+    pub(crate) fn admitting_on(
+        &self,
+        way: &Way,
+        owner: &Owner,
+        protocol: Protocol,
+        port: Port,
+    ) -> Vec<String> {
+        let mut arriving = way.from.clone();
+        let mut found = vec![];
+        for (n, firewall) in self.on(way, 0).enumerate() {
+            let after = self.admitted_after(Doubt::Opens, way, n + 1, owner, protocol, port);
+            let shares = firewall.shares(Doubt::Opens, owner, protocol, port, way.to);
+            // Of those who come here, who gets to the end.
+            let getting_on = match firewall.kind {
+                FirewallKind::Ordered { .. } => after.intersection(&arriving),
+                FirewallKind::Union => self.admitted_after(Doubt::Opens, way, 0, owner, protocol, port),
+                FirewallKind::Translating if after.intersection(&firewall.inside).is_empty() => {
+                    AddressSet::default()
+                }
+                FirewallKind::Translating => arriving.clone(),
+            };
+            let lets_in = |(it, share): &&(Speaks<'_>, AddressSet)| {
+                !it.is_ours && it.action == Action::Allow && !share.intersection(&getting_on).is_empty()
+            };
+            found.extend(
+                shares.iter().filter(lets_in).map(|(it, _)| format!("{} in {}", it.name, firewall.id)),
+            );
+            let admitted =
+                arriving.intersection(&firewall.admitted(Doubt::Opens, owner, protocol, port, way.to));
+            match firewall.kind {
+                FirewallKind::Ordered { .. } => arriving = admitted,
+                FirewallKind::Union => {}
+                FirewallKind::Translating if admitted.is_empty() => arriving = admitted,
+                FirewallKind::Translating => arriving = firewall.inside.clone(),
+            }
+        }
+        found
+    }
+
+    /// The foreign rules of a way by which a translating firewall sends somebody on.
+    pub(crate) fn sending_on(&self, way: &Way, gate: Gate) -> Vec<String> {
+        let translating = self.on(way, 0).filter(|it| it.kind == FirewallKind::Translating);
+        let sends = |it: &&Foreign| {
+            let reaches = way.to.map_or(!it.to.is_empty(), |to| it.to.admit(to));
+            let spoken_of = AddressSet::from(&it.sources).union(&(&it.unsure).into());
+            let from = spoken_of.intersection(&way.from);
+            it.action == Action::Allow && reaches && it.speaks_of(gate) && !from.is_empty()
+        };
+        let of = |firewall: &Firewall| {
+            let rules = firewall.foreign.iter().filter(sends);
+            rules.map(|it| format!("{} in {}", it.name, firewall.id)).collect::<Vec<_>>()
+        };
+        translating.flat_map(of).collect()
+    }
+
     /// Everybody who has any way to the target, whatever the rules on it say.
     pub fn near(&self) -> AddressSet {
         self.ways.iter().fold(AddressSet::default(), |all, way| all.union(&way.from))
@@ -183,6 +239,7 @@ const NO_WAY: &str = "(no way to it from there)";
 
 /// One rule, ours or not, that speaks of some packets.
 struct Speaks<'a> {
+    is_ours: bool,
     priority: u16,
     name: &'a dyn fmt::Display,
     action: Action,
@@ -228,13 +285,14 @@ impl Firewall {
                 Rule::Allow { gate, sources, .. } if of_gate(gate) => (Action::Allow, Some(sources), also),
                 Rule::Deny { .. } | Rule::Allow { .. } => return None,
             };
-            Some(Speaks { priority: held.priority, name, action, sources, also, unsure: None })
+            Some(Speaks { is_ours: true, priority: held.priority, name, action, sources, also, unsure: None })
         });
         let speaks = |it: &&Foreign| {
             let reaches = to.map_or(!it.to.is_empty(), |to| it.to.admit(to));
             reaches && it.speaks_of(Gate { port, protocol })
         };
         let foreign = self.foreign.iter().filter(speaks).map(|it| Speaks {
+            is_ours: false,
             priority: it.priority,
             name: &it.name,
             action: it.action,

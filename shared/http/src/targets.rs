@@ -131,6 +131,7 @@ pub(crate) async fn plan<S: Site>(
         gate: it.gate.to_string(),
         admits_now: it.admits_now,
         shadows: it.shadows,
+        defeated_by: it.defeated_by,
     };
     Ok(Json(PlanView {
         target: target.to_string(),

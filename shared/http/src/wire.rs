@@ -185,8 +185,10 @@ pub struct PlannedGateView {
     pub gate: String,
     /// Who passes now.
     pub admits_now: String,
-    /// Foreign rules that admit somebody now and would no longer decide.
+    /// Foreign rules that let somebody in now and would not any more.
     pub shadows: Vec<String>,
+    /// Foreign rules that would let somebody in without a lease, and when, if not always.
+    pub defeated_by: Vec<String>,
 }
 
 /// Whether a packet passes.

@@ -184,12 +184,21 @@ impl Edit {
 
 fn planned(client: &Client, target: &TargetView, plan: &PlanView) -> String {
     let now = client.out.now();
-    let mut gates = Table::of(&["PORT", "ADMITS NOW", "RULES THAT WOULD NO LONGER DECIDE"]);
+    let heads =
+        ["PORT", "ADMITS NOW", "RULES THAT WOULD NO LONGER DECIDE", "RULES THAT WOULD DEFEAT THE LOCK"];
+    let mut gates = Table::of(&heads);
+    let listed = |rules: &[String]| match rules {
+        [] => "-".to_owned(),
+        rules => rules.iter().map(|it| words::plain(it, &now)).collect::<Vec<_>>().join(", "),
+    };
     for gate in &plan.gates {
-        let mark = if gate.shadows.is_empty() { Mark::Plain } else { Mark::Look };
-        let shadows = gate.shadows.iter().map(|it| words::plain(it, &now)).collect::<Vec<_>>().join(", ");
-        let shadows = if shadows.is_empty() { "-".to_owned() } else { shadows };
-        gates.row(mark, [gate.gate.clone(), gate.admits_now.clone(), shadows]);
+        let mark = match (&gate.shadows[..], &gate.defeated_by[..]) {
+            ([], []) => Mark::Plain,
+            ([_, ..], []) => Mark::Look,
+            (_, [_, ..]) => Mark::Bad,
+        };
+        let (shadows, defeated_by) = (listed(&gate.shadows), listed(&gate.defeated_by));
+        gates.row(mark, [gate.gate.clone(), gate.admits_now.clone(), shadows, defeated_by]);
     }
     let mut text = client.out.table(&gates);
     if plan.changes.is_empty() {
