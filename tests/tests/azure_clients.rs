@@ -1,7 +1,8 @@
-//! Microsoft's own clients, pinned and unmodified, on `portcullis simcloud --tls`. They are installed
-//! into the target folder; where that is not possible, the test says `skipped` and why.
+//! Microsoft's own clients, pinned and unmodified, on `portcullis simcloud --tls`; and what `infra/azure` deploys.
+//! They are installed into the target folder, with what parses Bicep; where that is not possible, the test says
+//! `skipped` and why.
 
-use portcullis_azure::Bounds;
+use portcullis_azure::{Bounds, Role};
 use portcullis_domain::{Existing, Fact, GrantState, TargetId};
 use portcullis_tests::{
     azure::{ANN, Azure},
@@ -170,6 +171,71 @@ fn python() -> Result<PathBuf, String> {
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("azure_clients")
+}
+
+/// Nothing here can compile Bicep, so it is parsed, and worked out as far as it goes: it gives exactly the role,
+/// and trusts exactly the functions that it is told of.
+#[test]
+fn the_template_gives_the_role_and_trusts_the_functions_that_it_is_told_of() {
+    let python = match python() {
+        Ok(python) => python,
+        Err(why) => return skipped(&why),
+    };
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/azure/main.bicep");
+    let deployed = |parameters: &Value| {
+        let run = Command::new(&python)
+            .arg(folder().join("infra.py"))
+            .arg(&file)
+            .arg(parameters.to_string())
+            .output()
+            .expect("runs");
+        assert!(run.status.success(), "{}", text(&run.stderr));
+        serde_json::from_slice::<Value>(&run.stdout).expect("JSON")
+    };
+    let of = |deployed: &Value, kind: &str| {
+        let all = deployed["resources"].as_array().expect("a list").iter();
+        all.filter(|it| it["type"] == kind).map(|it| it["properties"].clone()).collect::<Vec<_>>()
+    };
+    let issuer = "https://id.tokens.sts.global.api.aws";
+    let functions = ["arn:aws:iam::1:role/portcullis-settle", "arn:aws:iam::1:role/portcullis-expire"];
+    let reader = "arn:aws:iam::1:role/portcullis-api";
+    let from_aws = deployed(&json!({
+        "awsIssuer": issuer, "awsRoles": functions, "awsReaderRoles": [reader], "requesterId": "somebody",
+    }));
+    let roles = of(&from_aws, "Microsoft.Authorization/roleDefinitions");
+    let wanted = [Role::guards(), Role::asks()].map(|it| {
+        json!({
+            "roleName": it.name, "description": it.description, "type": "CustomRole",
+            "permissions": [{ "actions": it.actions, "notActions": [] }], "assignableScopes": ["/subscriptions/S"],
+        })
+    });
+    assert_eq!(roles, wanted);
+    let trusted =
+        of(&from_aws, "Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials");
+    let wanted = [functions[0], functions[1], reader]
+        .map(|it| json!({ "issuer": issuer, "subject": it, "audiences": ["api://AzureADTokenExchange"] }));
+    assert_eq!(trusted, wanted);
+    let assigned = |deployed: &Value| {
+        let assigned = of(deployed, "Microsoft.Authorization/roleAssignments").into_iter();
+        assigned.map(|it| json!([it["roleDefinitionId"], it["principalId"]])).collect::<Vec<_>>()
+    };
+    let wanted = [
+        json!(["guards.id", "identity.principalId"]),
+        json!(["asks.id", "somebody"]),
+        json!(["asks.id", "reader.principalId"]),
+    ];
+    assert_eq!(assigned(&from_aws), wanted);
+    assert_eq!(
+        from_aws["outputs"],
+        json!({ "clientId": "identity.clientId", "readerClientId": "reader.clientId", "tenantId": "T" })
+    );
+    // Whoever is there already needs no identity.
+    let here = deployed(&json!({ "principalId": "me" }));
+    assert_eq!(assigned(&here), [json!(["guards.id", "me"])]);
+    assert_eq!(
+        (here["resources"].as_array().map(Vec::len), &here["outputs"]["clientId"]),
+        (Some(3), &json!(""))
+    );
 }
 
 /// `hands.py`, killed when it is dropped.
