@@ -10,9 +10,13 @@ use portcullis_tests::{
     aws::Table,
     contracts::{firewalls, store},
     fleet::Fleet,
+    given,
     stories::{Outside, calmly},
 };
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 
 macro_rules! every_contract {
     ($on:ident: $suite:ident { $($contract:ident),* $(,)? }) => {
@@ -80,7 +84,11 @@ async fn ministack(contract: impl AsyncFn(&DynamoStore)) {
 fn in_dynamodb(table: &Table) -> DynamoStore {
     let keys = Keys { id: "test".to_owned(), secret: "test".to_owned(), session: None };
     let cloud = Cloud::at("us-east-1".to_owned(), keys, Some(table.endpoint().to_owned()));
-    DynamoStore::new(cloud.dynamodb(), table.name(), "contracts", Arc::new(firewalls::any_time))
+    // What is listed has its place by when it came: no two come at once.
+    let moments = AtomicI64::new(0);
+    let clock = Arc::new(move || given::at(moments.fetch_add(1, Ordering::Relaxed)));
+    // Whoever writes has a name of its own, as each table has.
+    DynamoStore::new(cloud.dynamodb(), table.name(), table.name(), clock)
 }
 
 /// Once on a machine with one security group, once on one with two.
