@@ -35,6 +35,9 @@ fn between() -> Bounds {
     bounds
 }
 
+/// What somebody does to a network.
+type Change = fn(&mut Value);
+
 #[tokio::test]
 async fn a_network_that_is_peered_is_part_of_it() {
     for (state, may_enter, is_in) in
@@ -67,7 +70,7 @@ async fn a_network_that_is_peered_is_part_of_it() {
 /// keep all of that out.
 #[tokio::test]
 async fn what_is_behind_a_gateway_is_taken_for_the_worst() {
-    let ways: [(&str, fn(&mut Value)); 4] = [
+    let ways: [(&str, Change); 4] = [
         ("nothing", |_| ()),
         ("a gateway", |it| {
             let id = format!("{}/subnets/GatewaySubnet", it["subnets"][0]["id"].as_str().expect("an id"));

@@ -13,8 +13,8 @@ use std::{
     },
 };
 
-/// Where the table is defined: the first of these that is there, seen from the workspace.
-const TEMPLATES: [&str; 2] = ["template.yaml", "tests/aws/table.yaml"];
+/// Where the table is defined, seen from the workspace.
+const TEMPLATE: &str = "template.yaml";
 /// What an emulator wants to see of a signature that it does not verify.
 const UNSIGNED: &str = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/dynamodb/aws4_request, \
                         SignedHeaders=host, Signature=0";
@@ -133,7 +133,7 @@ fn definition() -> Option<&'static Value> {
     static DEFINITION: OnceLock<Result<Value, String>> = OnceLock::new();
     let read = || {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-        let template = TEMPLATES.iter().map(|it| root.join(it)).find(|it| it.exists()).expect("a template");
+        let template = root.join(TEMPLATE);
         install::programs()?;
         let printed = install::script("table.py", &[&template]).unwrap_or_else(|why| panic!("{why}"));
         Ok(serde_json::from_str(&printed).expect("JSON"))
