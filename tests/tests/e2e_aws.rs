@@ -202,12 +202,24 @@ fn two_of_everything_are_as_one() {
 #[test]
 fn evidence_is_put_into_the_archive() {
     let Some(stack) = shared() else { return };
+    let ear = stack.listen("evidence");
+    let wish = json!({ "version": 1, "correlation_id": "audit", "on_behalf_of": "ann", "format": "csv",
+                       "from": "2020-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z" });
+    stack.put("chatops.example", "export.request", &wish);
+    ear.hear("export.requested", |it| it["detail"]["correlation_id"] == "audit");
+    let asked =
+        stack.aws.wait("what was asked for", |_| stack.archived("2020-01-01T00:00:00Z", "manifest.json"));
+    let asked: Value = serde_json::from_str(&asked).expect("JSON");
+    assert_eq!(asked["format"], "csv", "{asked}");
+    assert!(asked["chains"].as_array().is_some_and(|it| !it.is_empty()), "{asked}");
+
+    let day = Timestamp::now() - jiff::SignedDuration::from_hours(24);
+    let yesterday = day.to_string()[..10].to_owned();
     stack.send("export", r#"{"source":"aws.events","detail-type":"Scheduled Event","detail":{}}"#);
-    let manifest = stack.aws.wait("a manifest", |_| stack.archived("manifest.json"));
+    let manifest = stack.aws.wait("a manifest", |_| stack.archived(&yesterday, "manifest.json"));
     let manifest: Value = serde_json::from_str(&manifest).expect("JSON");
     assert_eq!(manifest["version"], 1);
-    let midnight = Timestamp::now().to_string();
-    assert!(manifest["to"].as_str() <= Some(midnight.as_str()), "{manifest}");
+    assert_eq!(manifest["format"], "jsonl", "{manifest}");
 }
 
 fn segment(id: &str) -> String {

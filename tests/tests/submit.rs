@@ -32,20 +32,27 @@ fn wanted(id: &TargetId, key: &str) -> Value {
 
 async fn submit(place: &Place, body: &[u8]) -> Result<Submitted, Error> {
     let bots: Bots = named(BOTS);
-    app::submit(place.store(), place.terms(), &bots, Incoming { body, source: None }, place.now()).await
+    app::submit(
+        place.store(),
+        place.terms(),
+        &bots,
+        Incoming { body, source: None, has_archive: true },
+        place.now(),
+    )
+    .await
 }
 
 async fn answered(place: &Place, source: &str, kind: &str, detail: Value) -> app::Answer {
     match submit(place, &envelope(source, kind, detail)).await.expect("heard") {
         Submitted::Answered(answer) => *answer,
-        other @ (Submitted::Closed(_) | Submitted::Refused(_)) => panic!("{other:?}"),
+        other @ (Submitted::Closed(_) | Submitted::Exporting | Submitted::Refused(_)) => panic!("{other:?}"),
     }
 }
 
 async fn refused(place: &Place, body: &[u8]) -> String {
     match submit(place, body).await.expect("never an error: it would be tried for ever") {
         Submitted::Refused(reasons) => reasons.join("; "),
-        other @ (Submitted::Answered(_) | Submitted::Closed(_)) => panic!("{other:?}"),
+        other @ (Submitted::Answered(_) | Submitted::Closed(_) | Submitted::Exporting) => panic!("{other:?}"),
     }
 }
 
@@ -215,7 +222,7 @@ async fn an_empty_policy_allows_nothing() {
     let body = envelope("chatops", "access.request", wanted(&id, "1"));
     for policy in ["[]", r#"[{"source": "chatops", "for": []}]"#] {
         let bots: Bots = named(policy);
-        let incoming = Incoming { body: &body, source: None };
+        let incoming = Incoming { body: &body, source: None, has_archive: true };
         let submitted = app::submit(place.store(), place.terms(), &bots, incoming, place.now()).await;
         assert!(matches!(submitted.expect("heard"), Submitted::Refused(_)), "{policy}");
     }
@@ -312,4 +319,30 @@ proptest! {
             assert_eq!(rest(&place).await.len(), 1);
         });
     }
+}
+
+#[tokio::test]
+async fn evidence_is_asked_for_like_everything_else() {
+    let place = Place::new();
+    let wish = |from: &str, by: &str| {
+        json!({ "version": 1, "id": "audit", "correlation_id": "audit-7", "on_behalf_of": by, "format": "csv",
+                "from": from, "to": "2027-02-01T00:00:00Z" })
+    };
+    let from = "2027-01-01T00:00:00Z";
+    let asked = envelope("chatops.example", "export.request", wish(from, "ann"));
+    assert_eq!(submit(&place, &asked).await.expect("heard"), Submitted::Exporting);
+    let told: Vec<Event> = rest(&place).await.iter().flat_map(app::events).collect();
+    assert_eq!(told.last().map(|it| it.kind), Some("export.requested"));
+    let correlation = told.last().and_then(|it| it.detail.correlation_id.as_ref());
+    assert_eq!(correlation.map(ToString::to_string).as_deref(), Some("audit-7"));
+
+    let late = envelope("chatops.example", "export.request", wish("2027-03-01T00:00:00Z", "ann"));
+    assert!(refused(&place, &late).await.contains("`to` comes after `from`"));
+    let other = envelope("chatops.example", "export.request", wish(from, "mallory"));
+    assert!(refused(&place, &other).await.contains("may not speak for `mallory`"));
+    // Nobody is told that evidence will be where nobody puts any.
+    let (bots, incoming) = (named(BOTS), Incoming { body: &asked, source: None, has_archive: false });
+    let outcome = app::submit(place.store(), place.terms(), &bots, incoming, place.now()).await;
+    let Ok(Submitted::Refused(reasons)) = outcome else { panic!("{outcome:?}") };
+    assert!(reasons.join("; ").contains("no archive"), "{reasons:?}");
 }

@@ -221,8 +221,9 @@ fn each_is_started_by_what_it_is_for() {
     assert_eq!(told("SettleRule"), format!(r#"{{"detail-type":{settled}"#));
     let from_bots =
         |kinds: &str| format!(r#"{{"detail-type":[{kinds}],"source":[{{"anything-but":["portcullis"]}}]}}"#);
-    assert_eq!(told("SubmitRule"), from_bots(r#"{"prefix":"access."}"#));
-    assert_eq!(told("ExportRule"), from_bots(r#""export.request""#));
+    assert_eq!(told("SubmitRule"), from_bots(r#"{"prefix":"access."},"export.request""#));
+    // What is exported was allowed, and is recorded.
+    assert_eq!(told("ExportRule"), r#"{"detail-type":["export.requested"],"source":["portcullis"]}"#);
     let entries = r#"{"eventName":["INSERT"],"dynamodb":{"Keys":{"pk":{"S":[{"prefix":"J#"}]}}}}"#;
     let filters = &template.properties("RelaySource")["FilterCriteria"]["Filters"];
     assert_eq!(filters.to_string(), json!([{ "Pattern": entries }]).to_string());

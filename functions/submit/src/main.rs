@@ -10,7 +10,7 @@ async fn main() -> Result<(), Failed> {
     let (store, clock) = (place.store()?, place.clock);
     let (terms, bots) = (place.environment.terms()?, place.environment.bots()?);
     run_queue(clock, async |message| {
-        let incoming = Incoming { body: message.body.as_bytes(), source: None };
+        let incoming = Incoming { body: message.body.as_bytes(), source: None, has_archive: true };
         submit(&store, &terms, &bots, incoming, clock.now()).await.map(drop)
     })
     .await

@@ -56,6 +56,7 @@ pub fn events(entry: &Entry) -> Vec<Event> {
         }
         Fact::RequestRefused { .. } => &["request.received", "request.refused"],
         Fact::EventRefused { .. } => &["request.refused"],
+        Fact::ExportAsked { .. } => &["export.requested"],
         Fact::ApprovalNeeded { .. } => &["request.received", "request.needs_approval"],
         Fact::RequestRejected { .. } => &["request.rejected"],
         Fact::RequestLapsed { .. } => &["request.expired"],

@@ -1,6 +1,8 @@
 //! The door for events: what bots ask for, on behalf of people.
 
-use crate::{Answer, Asked, Error, approve, ask::note, close, initiate, ports::Store, reject};
+use crate::{
+    Answer, Asked, Error, Exporting, Format, approve, ask::note, close, initiate, ports::Store, reject,
+};
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     Ask, CorrelationId, Fact, Grant, GrantId, IdempotencyKey, Justification, Person, Port, Protocol,
@@ -53,6 +55,8 @@ pub struct Incoming<'a> {
     pub body: &'a [u8],
     /// Who sent it, where the channel knows better than the envelope.
     pub source: Option<&'a str>,
+    /// Is there an archive that evidence is put into when somebody asks for it?
+    pub has_archive: bool,
 }
 
 /// What became of an event.
@@ -62,6 +66,8 @@ pub enum Submitted {
     Answered(Box<Answer>),
     /// A lease was ended.
     Closed(Box<Grant>),
+    /// Evidence was asked for: that is recorded, and told as `export.requested` to whoever exports.
+    Exporting,
     /// No, for these reasons; that is recorded, and told as `request.refused`.
     Refused(Vec<String>),
 }
@@ -110,6 +116,11 @@ pub async fn submit(
             let closed = close(store, &grant, by, heard.correlation.as_ref(), now).await;
             closed.map(|it| Submitted::Closed(Box::new(it)))
         }
+        Asking::Export(Exporting { from, to, format }) => {
+            let (format, by) = (format.ending().to_owned(), by.clone());
+            let fact = Fact::ExportAsked { from, to, format, by, correlation: heard.correlation.clone() };
+            note(store, &[], &fact, now).await.map(|()| Submitted::Exporting)
+        }
     };
     match outcome {
         Err(Error::Refused(reasons)) => {
@@ -143,6 +154,7 @@ enum Asking {
     Approve { request: RequestId, shown: String },
     Reject { request: RequestId, why: Option<Justification> },
     Close { grant: GrantId },
+    Export(Exporting),
 }
 
 impl Heard {
@@ -209,10 +221,16 @@ impl Heard {
                 Asking::Reject { request, why }
             }
             Some("access.close") => Asking::Close { grant: read::<CloseBody>(body)?.grant },
+            Some("export.request") if incoming.has_archive => {
+                Asking::Export(read::<ExportBody>(body)?.whole()?)
+            }
+            Some("export.request") => {
+                return Err("there is no archive here to export to: `portcullis export` does it".to_owned());
+            }
             Some(kind) => {
                 return Err(format!(
-                    "`{kind}` is nothing to ask for: `access.request`, `access.approve`, `access.reject` and \
-                     `access.close` are"
+                    "`{kind}` is nothing to ask for: `access.request`, `access.approve`, `access.reject`, \
+                     `access.close` and `export.request` are"
                 ));
             }
             None => return Err("the event does not say what it is: `detail-type`".to_owned()),
@@ -300,6 +318,24 @@ struct RejectBody {
 #[serde(deny_unknown_fields)]
 struct CloseBody {
     grant: GrantId,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExportBody {
+    from: Timestamp,
+    to: Timestamp,
+    format: Format,
+}
+
+impl ExportBody {
+    fn whole(self) -> Result<Exporting, String> {
+        let Self { from, to, format } = self;
+        if to <= from {
+            return Err(format!("`{from}` to `{to}` is no time: `to` comes after `from`"));
+        }
+        Ok(Exporting { from, to, format })
+    }
 }
 
 impl TargetBody {

@@ -189,6 +189,16 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
     },
+    /// Somebody asked for the journal of a time, as evidence.
+    ExportAsked {
+        from: Timestamp,
+        to: Timestamp,
+        /// How its records are written.
+        format: String,
+        by: Person,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        correlation: Option<CorrelationId>,
+    },
     /// Somebody wanted to make or take away a token of this person, and may not.
     TokenRefused { person: Person, by: Person, reasons: Vec<String> },
 }
@@ -305,6 +315,7 @@ impl Fact {
             | Self::TokenMade { .. }
             | Self::TokenRevoked { .. }
             | Self::EventRefused { .. }
+            | Self::ExportAsked { .. }
             | Self::TokenRefused { .. } => None,
         }
     }
@@ -328,6 +339,7 @@ impl Fact {
             | Self::PolicyReverted { .. }
             | Self::PolicyRefused { .. }
             | Self::EventRefused { .. }
+            | Self::ExportAsked { .. }
             | Self::TakenOver { .. }
             | Self::Writing { .. }
             | Self::ReadBack { .. }
@@ -353,6 +365,7 @@ impl Fact {
             | Self::RequestRejected { correlation, .. }
             | Self::RequestLapsed { correlation, .. }
             | Self::EventRefused { correlation, .. }
+            | Self::ExportAsked { correlation, .. }
             | Self::Extended { correlation, .. }
             | Self::Ended { correlation, .. }
             | Self::Opened { correlation, .. }
@@ -468,6 +481,7 @@ impl Told {
             | Fact::TokenMade { .. }
             | Fact::TokenRevoked { .. }
             | Fact::EventRefused { .. }
+            | Fact::ExportAsked { .. }
             | Fact::TokenRefused { .. } => {}
         }
         None

@@ -44,7 +44,8 @@ pub(crate) async fn submit<S: Site>(
         }
         Err(rejection) => return Err(Problem::bad_input(rejection.body_text())),
     };
-    let incoming = Incoming { body: &body, source: Some(caller.person.as_str()) };
+    let incoming =
+        Incoming { body: &body, source: Some(caller.person.as_str()), has_archive: site.has_archive() };
     let now = site.now();
     let view = match app::submit(site.store(), site.terms(), site.bots(), incoming, now).await? {
         Submitted::Answered(answer) => {
@@ -53,6 +54,7 @@ pub(crate) async fn submit<S: Site>(
         Submitted::Closed(grant) => {
             SubmittedView { closed: Some(GrantView::of(&grant, now)), ..SubmittedView::accepted() }
         }
+        Submitted::Exporting => SubmittedView::accepted(),
         Submitted::Refused(reasons) => {
             SubmittedView { accepted: false, reasons, ..SubmittedView::accepted() }
         }

@@ -51,6 +51,10 @@ pub trait Site: Send + Sync + 'static {
     fn outside(&self) -> &Self::Outside;
     /// The settings that reviews depend on.
     fn terms(&self) -> &Terms;
+    /// Is there an archive that evidence is put into when an event asks for it? Else whoever wants it takes it away.
+    fn has_archive(&self) -> bool {
+        false
+    }
     /// Whose word is taken for where a caller is.
     fn proxies(&self) -> &Proxies;
     /// Who makes and takes away tokens: whoever could would approve their own requests by another name.

@@ -64,6 +64,10 @@ impl Site for LambdaSite {
         &self.bots
     }
 
+    fn has_archive(&self) -> bool {
+        true
+    }
+
     fn proxies(&self) -> &Proxies {
         &self.proxies
     }

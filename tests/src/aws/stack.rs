@@ -181,12 +181,12 @@ impl Stack {
         assert!(0 < killed, "no process runs {name}");
     }
 
-    /// What was put into the archive under a path that ends so.
-    pub fn archived(&self, ending: &str) -> Option<String> {
+    /// What was put into the archive under a path that begins and ends so.
+    pub fn archived(&self, beginning: &str, ending: &str) -> Option<String> {
         let bucket = self.output("ArchiveName");
         let found = self.aws.call("s3", "list_objects_v2", &json!({ "Bucket": bucket })).expect("listed");
         let mut keys = found["Contents"].as_array().into_iter().flatten().map(|it| text(&it["Key"]));
-        let key = keys.find(|it| it.ends_with(ending))?;
+        let key = keys.find(|it| it.starts_with(beginning) && it.ends_with(ending))?;
         let url = format!("{}/{bucket}/{key}", self.aws.url());
         Some(ureq::get(url).call().ok()?.body_mut().read_to_string().expect("text"))
     }

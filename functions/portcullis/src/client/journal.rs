@@ -188,6 +188,9 @@ fn told(fact: &Fact) -> String {
         Fact::EventRefused { source, event, reasons, .. } => {
             format!("the event {event} of {source} was refused: {}", reasons.join("; "))
         }
+        Fact::ExportAsked { from, to, format, .. } => {
+            format!("the journal from {from} to {to} was asked for as {format}")
+        }
         Fact::TokenRefused { person, reasons, .. } => {
             format!("a change of the token of {person} was refused: {}", reasons.join("; "))
         }
@@ -208,6 +211,7 @@ fn by(fact: &Fact) -> Option<String> {
         | Fact::ForeignDeleted { by, .. }
         | Fact::TokenMade { by, .. }
         | Fact::TokenRevoked { by, .. }
+        | Fact::ExportAsked { by, .. }
         | Fact::TokenRefused { by, .. } => Some(by.to_string()),
         Fact::Approved { grant, approver } => Some(with_yes(grant.by.as_str(), approver.as_ref())),
         Fact::Extended { by, approver, .. } => Some(with_yes(by.as_str(), approver.as_ref())),
@@ -260,6 +264,7 @@ fn mark(fact: &Fact) -> Mark {
         | Fact::Adopted { .. }
         | Fact::ForeignDeleted { .. }
         | Fact::TokenMade { .. }
+        | Fact::ExportAsked { .. }
         | Fact::TokenRevoked { .. } => Mark::Plain,
     }
 }

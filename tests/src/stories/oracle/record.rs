@@ -144,6 +144,7 @@ impl Oracle {
             | Fact::TokenMade { .. }
             | Fact::TokenRevoked { .. }
             | Fact::EventRefused { .. }
+            | Fact::ExportAsked { .. }
             | Fact::TokenRefused { .. }
             | Fact::PolicyRefused { .. } => {}
         }
