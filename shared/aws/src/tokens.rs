@@ -1,11 +1,10 @@
 //! Bearer tokens in the table: shown once, stored as a digest.
 
 use crate::store::{
-    DynamoStore, Item,
+    DynamoStore, Item, delete,
     items::{COMMIT, Key, LIST, LISTED_AT, MADE_AT, TOKEN, TOKENS, named, s, text},
     put,
 };
-use aws_sdk_dynamodb::types::builders::PutBuilder;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use jiff::Timestamp;
 use portcullis_app::{Error, ports::Store};
@@ -19,6 +18,19 @@ const PREFIX: &str = "pct_";
 const CONFLICTS_MAX: usize = 100;
 /// How many tokens are listed.
 const TOKENS_MAX: usize = 10_000;
+
+/// Only if the person has the token that was seen, or still none. The builders are different types, made alike.
+macro_rules! unchanged {
+    ($change:expr, $before:expr) => {
+        match $before {
+            None => $change.condition_expression("attribute_not_exists(pk)"),
+            Some(before) => $change
+                .condition_expression("#token = :before")
+                .expression_attribute_names("#token", TOKEN)
+                .expression_attribute_values(":before", s(before)),
+        }
+    };
+}
 
 /// Who may call with what: one token per person.
 #[derive(Debug)]
@@ -92,7 +104,7 @@ impl TokenBook {
             }
             let mut changes = self.store.changes();
             if let Some(before) = before {
-                changes.delete(table, &Key::token(before))?;
+                changes.delete(delete(table, &Key::token(before)))?;
             }
             match digest {
                 Some(digest) => {
@@ -104,9 +116,9 @@ impl TokenBook {
                         .item(LIST, s(TOKENS))
                         .item(LISTED_AT, s(person.as_str()));
                     changes.put(put(table, &Key::token(digest)).item(TOKEN, s(person.as_str())))?;
-                    changes.put(unchanged(of_person, before))?;
+                    changes.put(unchanged!(of_person, before))?;
                 }
-                None => changes.delete(table, &key)?,
+                None => changes.delete(unchanged!(delete(table, &key), before))?,
             }
             let (_, rest) = self.store.rest().await?.append(&Chain::rest(), now, [fact.clone()]);
             changes.rest(table, &rest)?;
@@ -122,15 +134,4 @@ impl TokenBook {
 /// The secret has 256 random bits, so a plain digest of it tells nothing.
 fn digest(bearer: &str) -> String {
     HEXLOWER.encode(&Sha256::digest(bearer))
-}
-
-/// Only if the person has the token that was seen, or still none.
-fn unchanged(put: PutBuilder, before: Option<&str>) -> PutBuilder {
-    match before {
-        None => put.condition_expression("attribute_not_exists(pk)"),
-        Some(before) => put
-            .condition_expression("#token = :before")
-            .expression_attribute_names("#token", TOKEN)
-            .expression_attribute_values(":before", s(before)),
-    }
 }

@@ -27,7 +27,12 @@ impl AskedAssertion {
 impl ClientAssertion for AskedAssertion {
     async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
         let doing = "cannot get the token that says who we are";
-        (self.0)().await.map_err(|error| Error::with_error(ErrorKind::Credential, error, doing))
+        (self.0)().await.map_err(|error| {
+            // Who does not answer just now is asked again; who says no says so again.
+            let is_passing = matches!(error.downcast_ref(), Some(portcullis_app::Error::Unavailable { .. }));
+            let kind = if is_passing { ErrorKind::Io } else { ErrorKind::Credential };
+            Error::with_error(kind, error, doing)
+        })
     }
 }
 

@@ -4,7 +4,8 @@ use super::{
     DynamoStore,
     items::{
         BODY, CHAINS, COMMIT, DUE_AT, DUE_SHARD, GRANTS_CLOSED, GRANTS_OPEN, HASH, Key, LENGTH, LIST,
-        LISTED_AT, PERSON, PK, SK, TARGET, VERSION, body, grants_of, moment, n, requests_in, requests_of, s,
+        LISTED_AT, PERSON, PK, SK, TARGET, VERSION, body, grants_of, length, moment, n, requests_in,
+        requests_of, s,
     },
     told,
 };
@@ -13,7 +14,7 @@ use aws_sdk_dynamodb::{
     operation::transact_write_items::TransactWriteItemsError,
     types::{
         CancellationReason, Delete, Put, TransactWriteItem, Update,
-        builders::{PutBuilder, UpdateBuilder},
+        builders::{DeleteBuilder, PutBuilder, UpdateBuilder},
     },
 };
 use data_encoding::BASE32_NOPAD;
@@ -30,6 +31,9 @@ use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 const CHANGES_MAX: usize = 100;
 /// How long the JSON of one item of entries may get, in bytes: an item has at most 400 KB.
 const SEGMENT_MAX: usize = 128 * 1024;
+/// How long a target may get by what people ask for, in bytes as stored: a worker can always claim it, write down what it
+/// does, and close, whoever asks for how much.
+const ASKED_MAX: usize = 256 * 1024;
 /// How often a transaction that met another one in flight is tried.
 const MEETINGS_MAX: u32 = 4;
 /// How long it waits before the second try; twice as long before each further one.
@@ -91,6 +95,7 @@ impl DynamoStore {
                 Verdict::Throttled => {
                     return Err(Error::Unavailable { doing: WRITE, source: error.into() });
                 }
+                Verdict::Invalid => return Err(Error::Broken { doing: WRITE, source: error.into() }),
                 Verdict::Other => return Err(told(WRITE, error)),
             }
             wait *= 2;
@@ -115,6 +120,8 @@ enum Verdict {
     Meeting,
     /// The table is too busy.
     Throttled,
+    /// It can never be written as it is: an item is too large.
+    Invalid,
     /// Anything else.
     Other,
 }
@@ -136,6 +143,8 @@ fn verdict(error: &SdkError<TransactWriteItemsError>) -> Verdict {
         Verdict::Meeting
     } else if has("ThrottlingError") || has("ProvisionedThroughputExceeded") {
         Verdict::Throttled
+    } else if has("ValidationError") || has("ItemCollectionSizeLimitExceeded") {
+        Verdict::Invalid
     } else {
         Verdict::Other
     }
@@ -146,10 +155,14 @@ impl Changes {
     fn target(&mut self, table: &str, next: &Next, seen: Seen, now: Timestamp) -> Result<(), Error> {
         let Next { target, entries, grants } = next;
         let key = Key::target(&target.id);
-        let mut put = put(table, &key)
-            .item(BODY, body(target)?)
-            .item(VERSION, n(seen.next().0))
-            .item(COMMIT, s(&self.commit));
+        let approved: BTreeSet<&GrantId> = entries.iter().filter_map(approved).collect();
+        let body = body(target)?;
+        if !approved.is_empty() && ASKED_MAX < length(&body) {
+            let source = format!("`{}` has so many leases that there is no room for more", target.id).into();
+            return Err(Error::Broken { doing: WRITE, source });
+        }
+        let mut put =
+            put(table, &key).item(BODY, body).item(VERSION, n(seen.next().0)).item(COMMIT, s(&self.commit));
         if let Some(due_at) = target.due_at() {
             put = put.item(DUE_SHARD, s(key.due_shard())).item(DUE_AT, s(moment(due_at)));
         }
@@ -160,7 +173,6 @@ impl Changes {
             self.put(put.condition_expression(UNCHANGED).expression_attribute_values(":seen", n(seen.0)))?;
         }
         self.witness.get_or_insert(key);
-        let approved: BTreeSet<&GrantId> = entries.iter().filter_map(approved).collect();
         for grant in grants {
             self.grant(table, grant, approved.contains(&grant.id), now)?;
         }
@@ -276,8 +288,7 @@ impl Changes {
         Ok(())
     }
 
-    pub fn delete(&mut self, table: &str, key: &Key) -> Result<(), Error> {
-        let delete = Delete::builder().table_name(table).key(PK, s(&key.pk)).key(SK, s(&key.sk));
+    pub fn delete(&mut self, delete: DeleteBuilder) -> Result<(), Error> {
         let delete = delete.build().map_err(unbuilt)?;
         self.all.push(TransactWriteItem::builder().delete(delete).build());
         Ok(())
@@ -288,6 +299,10 @@ impl Changes {
         self.witness.get_or_insert(key);
         self.commit.clone()
     }
+}
+
+pub fn delete(table: &str, key: &Key) -> DeleteBuilder {
+    Delete::builder().table_name(table).key(PK, s(&key.pk)).key(SK, s(&key.sk))
 }
 
 pub fn put(table: &str, key: &Key) -> PutBuilder {

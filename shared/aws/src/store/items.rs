@@ -119,6 +119,10 @@ impl Key {
     /// None if the grant's name is not one that was derived from a request.
     pub fn grant(id: &GrantId) -> Option<Self> {
         let (request, n) = id.derivation()?;
+        // `…-01` would be found where `…-1` stands.
+        if GrantId::derived(&request, n) != *id {
+            return None;
+        }
         Some(Self { pk: format!("R#{request}"), sk: format!("{GRANT}{n:06}") })
     }
 
@@ -230,6 +234,12 @@ pub fn body(value: &impl Serialize) -> Result<AttributeValue, Error> {
     }
     let packed = miniz_oxide::deflate::compress_to_vec(json.as_bytes(), PACK_LEVEL);
     Ok(AttributeValue::B(packed.into()))
+}
+
+/// How long a body is as it is stored, in bytes.
+pub fn length(body: &AttributeValue) -> usize {
+    let text = body.as_s().map(String::len);
+    text.or_else(|_| body.as_b().map(|it| it.as_ref().len())).unwrap_or(0)
 }
 
 /// A value as it was stored; what cannot be read is named.

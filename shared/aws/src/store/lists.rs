@@ -17,6 +17,8 @@ use portcullis_domain::RequestState;
 
 /// How many listed items one page may look at: a filter that fits few gives short pages, not long waits.
 const LOOKED_AT_MAX: usize = 1000;
+/// How long a place in a list may be, in bytes, as DynamoDB takes it for a key.
+const PLACE_MAX: usize = 1024;
 /// How many are looked at together.
 const PART_MAX: usize = 100;
 
@@ -76,16 +78,21 @@ pub struct Paging<T> {
 }
 
 impl<T> Paging<T> {
-    /// An empty page.
-    pub fn of(asked: &PageAsked) -> Self {
-        Self {
+    /// An empty page. `NotFound` for a place that no list of ours has given.
+    pub fn of(asked: &PageAsked) -> Result<Self, Error> {
+        if let Some(Cursor(place)) = &asked.after
+            && (place.is_empty() || PLACE_MAX < place.len())
+        {
+            return Err(Error::NotFound { what: "page after", name: place.chars().take(80).collect() });
+        }
+        Ok(Self {
             page: Page { items: vec![], next: None },
             at_most: asked.at_most,
             before: asked.after.as_ref().map(|Cursor(place)| place.clone()),
             looked_at: 0,
             places: vec![],
             is_done: false,
-        }
+        })
     }
 
     /// Takes what stands at the keys of a part, in their order; nothing where it does not fit.

@@ -7,7 +7,7 @@ mod commit;
 pub(crate) mod items;
 mod lists;
 
-pub(crate) use commit::put;
+pub(crate) use commit::{delete, put};
 pub(crate) use items::Item;
 
 use aws_sdk_dynamodb::{
@@ -206,7 +206,7 @@ impl Store for DynamoStore {
             of.state.as_ref().is_none_or(|state| it.state.word() == state)
                 && of.by.as_ref().is_none_or(|by| it.by == *by)
         };
-        let (walk, mut paging) = (Walk::requests(of), Paging::of(asked));
+        let (walk, mut paging) = (Walk::requests(of), Paging::of(asked)?);
         while let Some(keys) = self.part(&walk, &mut paging).await? {
             let found = self.get_all(&keys).await?;
             let loaded = keys.iter().map(|key| found.get(key).map(parse::<Request>).transpose());
@@ -223,7 +223,7 @@ impl Store for DynamoStore {
                 && of.by.as_ref().is_none_or(|by| it.by == *by)
                 && !(of.unclosed && it.closed_at.is_some())
         };
-        let (walk, mut paging) = (Walk::grants(of), Paging::of(asked));
+        let (walk, mut paging) = (Walk::grants(of), Paging::of(asked)?);
         while let Some(keys) = self.part(&walk, &mut paging).await? {
             let loaded = self.grants_at(&keys).await?;
             paging.take(loaded.into_iter().map(|it| it.filter(&fits)));
@@ -320,8 +320,13 @@ pub(crate) fn told<E>(doing: &'static str, error: SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    const OURS: [&str; 7] = [
+    const OURS: [&str; 11] = [
+        // S3 and STS have names of their own for some of them.
+        "AccessDenied",
         "AccessDeniedException",
+        "InvalidAccessKeyId",
+        "NoSuchBucket",
+        "SignatureDoesNotMatch",
         "IdempotentParameterMismatchException",
         "InvalidSignatureException",
         "MissingAuthenticationTokenException",
