@@ -17,7 +17,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
         "portcullis-lambda",
         &["portcullis-app", "portcullis-aws", "portcullis-azure", "portcullis-domain", "portcullis-http"],
     ),
-    ("portcullis-api", &["portcullis-http", "portcullis-lambda"]),
+    ("portcullis-api", &["portcullis-domain", "portcullis-http", "portcullis-lambda"]),
     ("portcullis-expire", &["portcullis-app", "portcullis-lambda"]),
     ("portcullis-export", &["portcullis-app", "portcullis-lambda"]),
     ("portcullis-reconcile", &["portcullis-app", "portcullis-lambda"]),
