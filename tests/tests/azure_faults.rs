@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use portcullis_domain::{GrantState, TargetId};
-use portcullis_simcloud::{Fault, Faults, On, Planned};
+use portcullis_simcloud::{Fault, Faults, On, Permissions, Planned};
 use portcullis_tests::{
     azure_place::{AzurePlace, LEASE},
     given,
@@ -160,4 +160,30 @@ async fn a_machine_that_only_the_list_misses_keeps_its_lock() {
     place.work(61).await;
     assert!(!place.passes("farm-1", ANN, 22));
     assert_eq!((place.state(&grant).await, place.ours().len()), (GrantState::Closed, 1));
+}
+
+/// Who may no longer write cannot shut: that is said as often as it is so, and not only once it is over.
+#[tokio::test]
+async fn what_cannot_be_shut_is_said() {
+    let place = AzurePlace::new(1);
+    let id = place.id("web-1");
+    place.guard(&id, &given::ssh()).await;
+    let grant = place.open("ann", &id, "22", ANN).await;
+    let said = async || portcullis_app::overdue(&place.store, place.now()).await;
+    said().await.expect("it is open by right");
+    let reads = ["*/read", "Microsoft.ResourceGraph/resources/read"].map(str::to_owned).to_vec();
+    place.azure.cloud.permit(Permissions { actions: Some(reads) });
+    place.pass(LEASE);
+    drop(place.try_expire().await);
+    said().await.expect("closing may take its two seconds");
+    place.pass(SignedDuration::from_secs(3));
+    drop(place.try_expire().await);
+    assert!(place.passes("web-1", ANN, 22));
+    let late = said().await.expect_err("somebody still gets in").full();
+    assert!(late.contains("1 leases are over") && late.contains(id.as_str()), "{late}");
+    place.azure.cloud.permit(Permissions::default());
+    place.pass(SignedDuration::from_secs(6));
+    drop(place.try_expire().await);
+    assert_eq!(place.state(&grant).await, GrantState::Closed);
+    said().await.expect("it is shut");
 }

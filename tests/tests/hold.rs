@@ -297,3 +297,19 @@ impl Store for Wrong<'_> {
         self.world.last(chain).await
     }
 }
+
+/// What was not seen to land is looked at again by the same worker: nobody else would for a minute.
+#[tokio::test]
+async fn whoever_is_told_goes_on_while_it_is_due_within_seconds() {
+    calmly(async |world| {
+        let begun = world.now();
+        due_at(world, "vm0", begun + secs(3)).await;
+        let (wrong, id) = (Wrong::of(world), named("vm0"));
+        app::settle_on(&wrong, &wrong, world, &id, &named("told")).await.expect("settled");
+        let reads = wrong.reads.lock().expect("one thread")[&id].clone();
+        assert!(on_time(begun + secs(3), reads.last().copied()), "{reads:?}");
+        let now = world.now().duration_since(begun);
+        assert!(now < secs(10), "what is due in a minute is for others: {now}");
+    })
+    .await;
+}

@@ -19,7 +19,7 @@ type Row = (&'static str, i64, &'static [May]);
 /// One authority each.
 const FUNCTIONS: [Row; 7] = [
     ("Api", 25, &[(TABLE, "Table.Arn", None), INDEXES, AZURE]),
-    ("Expire", 60 + WORKER_LIFE.as_secs() + START_SECS, &[(TABLE, "Table.Arn", None), INDEXES, AZURE]),
+    ("Expire", 120 + WORKER_LIFE.as_secs() + START_SECS, &[(TABLE, "Table.Arn", None), INDEXES, AZURE]),
     (
         "Export",
         900,
@@ -30,11 +30,11 @@ const FUNCTIONS: [Row; 7] = [
             (QUEUE, "ExportQueue.Arn", None),
         ],
     ),
-    ("Reconcile", WORKER_LIFE.as_secs(), &[(TABLE, "Table.Arn", None), INDEXES, AZURE]),
+    ("Reconcile", WORKER_LIFE.as_secs() + START_SECS, &[(TABLE, "Table.Arn", None), INDEXES, AZURE]),
     ("Relay", 30, &[(STREAM, "Table.StreamArn", None), BUS, (&["sqs:SendMessage"], "RelayDead.Arn", None)]),
     (
         "Settle",
-        WORKER_LIFE.as_secs(),
+        WORKER_LIFE.as_secs() + START_SECS,
         &[(TABLE, "Table.Arn", None), INDEXES, (QUEUE, "SettleQueue.Arn", None), AZURE],
     ),
     ("Submit", 20, &[(TABLE, "Table.Arn", None), INDEXES, (QUEUE, "SubmitQueue.Arn", None)]),

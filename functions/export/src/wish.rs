@@ -15,9 +15,11 @@ struct Asked {
     format: Format,
 }
 
-/// What an event asks for. A schedule asks for nothing: then it is the day before, in UTC.
+/// What an event asks for. A schedule asks for nothing: then it is the day before its own time, in UTC, however late it
+/// is heard.
 pub fn of(message: &Message, now: Timestamp) -> Exporting {
-    asked(message).unwrap_or_else(|| yesterday(now))
+    let at = || message.event()?["time"].as_str()?.parse().ok();
+    asked(message).unwrap_or_else(|| yesterday(at().unwrap_or(now)))
 }
 
 fn asked(message: &Message) -> Option<Exporting> {
@@ -46,6 +48,8 @@ mod tests {
     fn a_schedule_means_the_day_before() {
         let day = ("2026-03-01T00:00:00Z".to_owned(), "2026-03-02T00:00:00Z".to_owned(), Format::Jsonl);
         assert_eq!(asked_by(r#"{"source":"aws.events","detail":{}}"#), day);
+        let late = r#"{"source":"aws.events","time":"2026-02-28T00:17:00Z","detail":{}}"#;
+        assert_eq!(asked_by(late).0, "2026-02-27T00:00:00Z");
     }
 
     #[test]

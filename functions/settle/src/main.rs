@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use portcullis_app::{
     Error, live,
     ports::{Clock as _, Firewalls, Store},
-    settle,
+    settle_on,
 };
 use portcullis_lambda::{Environment, Failed, Message, Place, WallClock, run_queue};
 
@@ -29,7 +29,7 @@ async fn named(
         return Ok(());
     };
     let now = clock.now();
-    match live("settle", &clock, now, settle(store, firewalls, &target, &message.token, now)).await {
+    match live("settle", &clock, now, settle_on(store, firewalls, &clock, &target, &message.token)).await {
         // It was never guarded: somebody else's event.
         Err(Error::NotFound { .. }) => Ok(()),
         outcome => outcome,

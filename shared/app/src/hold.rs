@@ -3,6 +3,7 @@
 use crate::{
     Error,
     ports::{Clock, Due, Firewalls, Store},
+    settle,
     watch::take_on,
 };
 use futures_util::{
@@ -11,7 +12,7 @@ use futures_util::{
     stream::FuturesUnordered,
 };
 use jiff::{SignedDuration, Timestamp};
-use portcullis_domain::{ClaimToken, WORKER_LIFE};
+use portcullis_domain::{CLAIM, ClaimToken, Grant, RETRY_OVERDUE_MAX, TargetId, WORKER_LIFE};
 use std::{collections::BTreeMap, future::poll_fn, panic::AssertUnwindSafe, pin::pin, task::Poll};
 
 /// How many workers may be at it: one that hangs on a firewall must not hold up the others.
@@ -23,6 +24,8 @@ const DUE_MAX: usize = 100;
 const HEAD_START: SignedDuration = SignedDuration::from_secs(1);
 /// No two looks at the index are further apart: it may be a moment behind, and nobody may tell of a commit.
 const LOOK: SignedDuration = SignedDuration::from_secs(2);
+/// How long after its end a lease may be seen to be shut.
+const LATE: SignedDuration = SignedDuration::from_secs(2);
 /// How long the clock rests when it cannot see what is due.
 const AFTER_FAILURE: SignedDuration = SignedDuration::from_secs(1);
 
@@ -143,6 +146,45 @@ pub async fn live(
         }
     }
     outcome
+}
+
+/// Settles a target, and again while it is due within seconds: what was not seen to land, and nobody else would look at
+/// before the next minute. Goes on as long as its worker lives.
+pub async fn settle_on(
+    store: &impl Store,
+    firewalls: &impl Firewalls,
+    clock: &impl Clock,
+    target: &TargetId,
+    token: &ClaimToken,
+) -> Result<(), Error> {
+    loop {
+        let now = clock.now();
+        settle(store, firewalls, target, token, now).await?;
+        let due_at = store.target(target).await?.and_then(|(it, _)| it.due_at());
+        let soon = after(clock.now(), RETRY_OVERDUE_MAX);
+        let Some(due_at) = due_at.filter(|it| *it <= soon) else { return Ok(()) };
+        wait(clock, due_at).await?;
+    }
+}
+
+/// Fails if a lease is over for longer than it may take, and was not seen to be shut: it is tried again, and somebody
+/// should know meanwhile. Whatever is overdue is due within the claim of a worker, so that only that is looked at.
+pub async fn overdue(store: &impl Store, now: Timestamp) -> Result<(), Error> {
+    let (mut late, mut first) = (0, None);
+    for (_, due) in store.due(after(now, CLAIM), DUE_MAX).await? {
+        let Due::Target(id) = due else { continue };
+        let Some((target, _)) = store.target(&id).await? else { continue };
+        let is_late = |it: &&Grant| after(it.lease.end(), LATE) < now;
+        let found = target.grants().values().filter(is_late).count();
+        if 0 < found {
+            late += found;
+            let why = target.refused().unwrap_or("somebody still gets in, or nobody could look");
+            first.get_or_insert_with(|| format!("`{id}`: {why}"));
+        }
+    }
+    let Some(first) = first else { return Ok(()) };
+    let source = format!("{late} leases are over and not seen to be shut; the first is on {first}").into();
+    Err(Error::Unavailable { doing: "shut what is over", source })
 }
 
 impl Held {

@@ -37,7 +37,7 @@ pub use evidence::{BadExport, Evidence};
 pub use export::{Exporting, Format, MANIFEST, Manifest, ManifestFile, Segment, export};
 pub use guard::{Guarded, Guarding, Plan, PlannedGate, confirm, disable, edit, enable, plan};
 pub use happened::{Happened, happened};
-pub use hold::{Held, hold, live};
+pub use hold::{Held, hold, live, overdue, settle_on};
 pub use look::{Discovered, TargetState, Verified, activity, check, discover, discover_one, verify};
 pub use settle::settle;
 pub use submit::{Bots, EVENT_MAX, Incoming, Submitted, submit};

@@ -106,8 +106,19 @@ pub async fn reconcile(
         }
         outcome
     };
-    let (settled, rest) = join(settled(held.iter().cloned().collect()), rest).await;
+    let (settled, rest) = join(settled(in_turn(&held, now)), rest).await;
     settled.and(rest)
+}
+
+/// From another one on each time: where a worker does not live long enough for all, none is always the last.
+fn in_turn(held: &BTreeSet<TargetId>, now: Timestamp) -> Vec<TargetId> {
+    // Knuth's multiplicative hash: consecutive runs begin far apart.
+    const SPREAD: u64 = 2_654_435_761;
+    let mut ids: Vec<TargetId> = held.iter().cloned().collect();
+    let turn = now.as_second().unsigned_abs().wrapping_mul(SPREAD);
+    let first = turn.checked_rem(ids.len() as u64).and_then(|it| usize::try_from(it).ok());
+    ids.rotate_left(first.unwrap_or(0));
+    ids
 }
 
 /// Every target, and those of the rules that were found whose target is none of them.
