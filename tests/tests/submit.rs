@@ -4,7 +4,7 @@
 use portcullis_app::{self as app, Bots, EVENT_MAX, Error, Event, Incoming, Submitted, ports::Store};
 use portcullis_domain::{Chain, Entry, Fact, GrantState, RequestState, TargetId};
 use portcullis_tests::{
-    given::{named, ssh, ssh_with_approval},
+    given::{at, named, ssh, ssh_with_approval},
     place::{BOTS, Place},
 };
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ fn envelope(source: &str, kind: &str, detail: impl Into<Value>) -> Vec<u8> {
     let detail: Value = detail.into();
     let envelope = json!({
         "version": "0", "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718", "detail-type": kind, "source": source,
-        "account": "111122223333", "time": "2026-11-24T12:00:00Z", "region": "eu-central-1", "resources": [],
+        "account": "111122223333", "time": at(0), "region": "eu-central-1", "resources": [],
         "detail": detail,
     });
     serde_json::to_vec(&envelope).expect("writes")
@@ -329,20 +329,34 @@ async fn evidence_is_asked_for_like_everything_else() {
                 "from": from, "to": "2027-02-01T00:00:00Z" })
     };
     let from = "2027-01-01T00:00:00Z";
-    let asked = envelope("chatops.example", "export.request", wish(from, "ann"));
+    let asked = envelope("chatops", "export.request", wish(from, "ann"));
     assert_eq!(submit(&place, &asked).await.expect("heard"), Submitted::Exporting);
     let told: Vec<Event> = rest(&place).await.iter().flat_map(app::events).collect();
     assert_eq!(told.last().map(|it| it.kind), Some("export.requested"));
     let correlation = told.last().and_then(|it| it.detail.correlation_id.as_ref());
     assert_eq!(correlation.map(ToString::to_string).as_deref(), Some("audit-7"));
 
-    let late = envelope("chatops.example", "export.request", wish("2027-03-01T00:00:00Z", "ann"));
+    let late = envelope("chatops", "export.request", wish("2027-03-01T00:00:00Z", "ann"));
     assert!(refused(&place, &late).await.contains("`to` comes after `from`"));
-    let other = envelope("chatops.example", "export.request", wish(from, "mallory"));
+    let other = envelope("chatops", "export.request", wish(from, "mallory"));
     assert!(refused(&place, &other).await.contains("may not speak for `mallory`"));
     // Nobody is told that evidence will be where nobody puts any.
     let (bots, incoming) = (named(BOTS), Incoming { body: &asked, source: None, has_archive: false });
     let outcome = app::submit(place.store(), place.terms(), &bots, incoming, place.now()).await;
     let Ok(Submitted::Refused(reasons)) = outcome else { panic!("{outcome:?}") };
     assert!(reasons.join("; ").contains("no archive"), "{reasons:?}");
+}
+
+#[tokio::test]
+async fn what_somebody_wanted_long_ago_is_not_done_now() {
+    let place = Place::new();
+    let id = place.guard("web-1", &ssh()).await;
+    let kept = envelope("chatops", "access.request", wanted(&id, "kept"));
+    place.pass(jiff::SignedDuration::from_mins(16));
+    assert!(refused(&place, &kept).await.contains("older than 15m"));
+    let mut timeless: Value = serde_json::from_slice(&kept).expect("JSON");
+    timeless.as_object_mut().expect("an object").remove("time");
+    let why = refused(&place, &serde_json::to_vec(&timeless).expect("writes")).await;
+    assert!(why.contains("does not say when"), "{why}");
+    assert!(place.target(&id).await.grants().is_empty());
 }

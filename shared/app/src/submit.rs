@@ -14,6 +14,9 @@ use std::{collections::BTreeSet, str::FromStr};
 
 /// How long an event may be, in bytes: the largest request has 40 ports.
 pub const EVENT_MAX: usize = 64 * 1024;
+/// An event on the bus may be this old. That is longer than all tries of a queue take; what is older was kept somewhere, and
+/// whoever wanted it then may want it no more.
+const AGE_MAX: SignedDuration = SignedDuration::from_mins(15);
 /// How much of what strangers wrote is recorded of each thing, in characters.
 const RECORDED_MAX: usize = 300;
 /// The version of what bots send.
@@ -84,7 +87,7 @@ pub async fn submit(
     now: Timestamp,
 ) -> Result<Submitted, Error> {
     let mut heard = Heard::of(incoming);
-    let wish = match heard.wish(incoming, bots) {
+    let wish = match heard.wish(incoming, bots, now) {
         Ok(wish) => wish,
         Err(reason) => return heard.refuse(store, vec![reason], now).await,
     };
@@ -137,6 +140,8 @@ struct Heard {
     source: String,
     kind: Option<String>,
     event: String,
+    /// When the bus took it.
+    at: Option<Timestamp>,
     on_behalf_of: Option<String>,
     correlation: Option<CorrelationId>,
     detail: Value,
@@ -168,6 +173,7 @@ impl Heard {
             source: incoming.source.map(str::to_owned).or_else(|| text(&body, "source")).unwrap_or_default(),
             kind: text(&body, "detail-type"),
             event: text(&body, "id").unwrap_or_default(),
+            at: text(&body, "time").and_then(|it| it.parse().ok()),
             on_behalf_of: text(&detail, "on_behalf_of"),
             correlation: text(&detail, "correlation_id").and_then(|it| it.parse().ok()),
             detail,
@@ -175,7 +181,7 @@ impl Heard {
     }
 
     /// Parses it at the door, or gives the first reason why not.
-    fn wish(&mut self, incoming: Incoming<'_>, bots: &Bots) -> Result<Wish, String> {
+    fn wish(&mut self, incoming: Incoming<'_>, bots: &Bots, now: Timestamp) -> Result<Wish, String> {
         if EVENT_MAX < incoming.body.len() {
             return Err(format!("the event has {} bytes: at most {EVENT_MAX}", incoming.body.len()));
         }
@@ -184,6 +190,12 @@ impl Heard {
         }
         if !bots.0.iter().any(|it| it.source == self.source) {
             return Err(format!("`{}` is no bot that may ask for anything here", self.source));
+        }
+        // Whoever is asked over HTTP knows that somebody waits.
+        if incoming.source.is_none() && self.at.is_none_or(|at| AGE_MAX < now.duration_since(at)) {
+            return Err(format!(
+                "the event is older than {AGE_MAX:#}, or does not say when it was sent: ask again"
+            ));
         }
         let Value::Object(mut detail) = self.detail.take() else {
             return Err("the event has no `detail`, or none that is an object".to_owned());
