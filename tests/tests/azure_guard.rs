@@ -257,7 +257,10 @@ async fn an_open_lease_that_somebody_shuts_is_not_called_open() {
     let entries = place.store.entries(&(&id).into(), 0, 1000).await.expect("listed");
     let of_grant = entries.iter().filter(|it| it.fact.grant() == Some(&grant));
     let events: Vec<&str> = of_grant.flat_map(portcullis_app::events).map(|it| it.kind).collect();
-    assert_eq!(events, ["request.approved", "grant.opened", "grant.open_failed", "grant.opened"]);
+    assert_eq!(
+        events,
+        ["request.received", "request.approved", "grant.opened", "grant.open_failed", "grant.opened"]
+    );
     assert_eq!(portcullis_app::verify(&place.store).await.expect("recomputed").bad, vec![]);
 }
 
