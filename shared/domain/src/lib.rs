@@ -24,6 +24,7 @@ mod review;
 mod rules;
 mod space;
 mod target;
+mod view;
 
 pub use grant::{Grant, GrantState};
 pub(crate) use journal::Digest;

@@ -1,0 +1,119 @@
+//! What a read-back shows, judged by what is wanted.
+
+use crate::{
+    Admitted, Decision, Fact, FirewallId, Gate, Owner, Packet, Rule, RuleName, RuleSet, Snapshot, Sources,
+    Target, diff, space::AddressSet,
+};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+/// What was read, beside what was wanted.
+pub struct View<'a> {
+    pub seen: &'a Snapshot,
+    owner: Owner,
+    pub desired: RuleSet,
+    /// Who gets through each gate of the target.
+    pub admitted: BTreeMap<Gate, Admitted>,
+    /// Whom foreign rules admit that we were told to respect.
+    spared: BTreeMap<Gate, AddressSet>,
+    /// Rules for which there is no room.
+    unplaced: Vec<(FirewallId, RuleName)>,
+    /// Do the firewalls hold what is wanted?
+    pub agrees: bool,
+}
+
+impl<'a> View<'a> {
+    pub fn of(target: &Target, seen: &'a Snapshot, now: Timestamp) -> Self {
+        let owner = target.owner();
+        let desired = target.rules(now);
+        let diff = diff(seen, &owner, &desired);
+        let (agrees, unplaced) = (diff.is_empty(), diff.unplaced);
+        let gates = target.gates();
+        let admitted = gates.iter().map(|gate| (*gate, seen.admitted(&owner, *gate))).collect();
+        let spared = if seen.respects() {
+            let unopened = seen.without_allows(&owner);
+            gates.iter().map(|gate| (*gate, unopened.admitted(&owner, *gate).any)).collect()
+        } else {
+            BTreeMap::new()
+        };
+        Self { seen, owner, desired, admitted, spared, unplaced, agrees }
+    }
+
+    pub fn name(&self, gate: Gate) -> RuleName {
+        RuleName { owner: self.owner.clone(), gate: Some(gate) }
+    }
+
+    /// Who should pass a gate: the sources of its live leases.
+    fn wanted(&self, gate: Gate) -> AddressSet {
+        match self.desired.get(&self.name(gate)) {
+            Some(Rule::Allow { sources, .. }) => sources.into(),
+            Some(Rule::Deny { .. }) | None => AddressSet::default(),
+        }
+    }
+
+    /// Who may pass a gate: those who should, and those whom a rule admits that we were told to respect.
+    pub fn tolerated(&self, gate: Gate) -> AddressSet {
+        self.spared.get(&gate).map_or_else(|| self.wanted(gate), |it| it.union(&self.wanted(gate)))
+    }
+
+    /// Do all these sources get through that have a way to the target at all?
+    pub fn lets_in(&self, sources: &Sources, admitted: &Admitted) -> bool {
+        let near = self.near(sources);
+        !near.is_empty() && near.is_within(&admitted.all)
+    }
+
+    fn near(&self, sources: &Sources) -> AddressSet {
+        AddressSet::from(sources).intersection(&self.seen.near())
+    }
+
+    /// Locks that another rule defeats, and which.
+    pub fn defeats(&self, target: &Target) -> BTreeMap<Gate, String> {
+        let guarded = self.admitted.iter().filter(|(gate, _)| target.is_guarded(**gate));
+        guarded.filter_map(|(gate, admitted)| Some((*gate, self.beyond(*gate, admitted)?))).collect()
+    }
+
+    /// The rule that lets somebody in who has no lease.
+    fn beyond(&self, gate: Gate, admitted: &Admitted) -> Option<String> {
+        let who = admitted.any.without(&self.wanted(gate));
+        self.decided(gate, &who, true)
+    }
+
+    /// Why somebody is kept out who has a lease, if it is not that the write has yet to land.
+    pub fn why_not(&self, gate: Gate, sources: &Sources, admitted: &Admitted) -> Option<String> {
+        if self.agrees {
+            return Some(self.kept_out(gate, sources, admitted));
+        }
+        let unplaced = || {
+            let (firewall, _) = self.unplaced.iter().find(|(_, name)| *name == self.name(gate))?;
+            Some(format!("(no priority is left in our band in {firewall})"))
+        };
+        unplaced().or_else(|| self.seen.refused.clone())
+    }
+
+    /// The rule that keeps somebody out who has a lease.
+    fn kept_out(&self, gate: Gate, sources: &Sources, admitted: &Admitted) -> String {
+        let near = self.near(sources);
+        let who = if near.is_empty() { sources.into() } else { near.without(&admitted.all) };
+        self.decided(gate, &who, false).unwrap_or_else(|| "(unknown)".to_owned())
+    }
+
+    fn decided(&self, gate: Gate, who: &AddressSet, passes: bool) -> Option<String> {
+        let source = who.first()?;
+        let decide = |protocol| {
+            let packet = Packet { source, protocol, port: gate.port };
+            if passes {
+                self.seen.decide(&self.owner, &packet)
+            } else {
+                self.seen.decide_surely(&self.owner, &packet)
+            }
+        };
+        let mut decisions = gate.protocol.transports().iter().map(|protocol| decide(*protocol));
+        let Decision { firewall, rule, .. } = decisions.find(|it| it.passes == passes)?;
+        Some(firewall.map_or_else(|| rule.clone(), |firewall| format!("{rule} in {firewall}")))
+    }
+
+    pub fn read_back(&self) -> Fact {
+        let admitted = self.admitted.iter().map(|(gate, admitted)| (*gate, admitted.any.to_string()));
+        Fact::ReadBack { agrees: self.agrees, admitted: admitted.collect() }
+    }
+}
