@@ -2,6 +2,7 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a proof that does not hold panics")]
 
+pub mod archive;
 pub mod aws;
 pub mod azure;
 pub mod azure_place;

@@ -1,21 +1,26 @@
 //! Every implementation of a port passes the suite of that port.
 
 use portcullis_app::ports::Inventory;
-use portcullis_aws::{Cloud, DynamoStore, Keys};
+use portcullis_aws::{Bucket, Cloud, DynamoStore, Keys};
 use portcullis_azure::Azure;
 use portcullis_domain::{Existing, TargetId};
-use portcullis_local::RedbStore;
+use portcullis_local::{Folder, RedbStore};
 use portcullis_simcloud::Faults;
 use portcullis_tests::{
-    aws::Table,
+    archive::Memory,
+    aws::{Ministack, Table},
     contracts::{firewalls, store},
     fleet::Fleet,
     given,
     stories::{Outside, calmly},
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use serde_json::json;
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 macro_rules! every_contract {
@@ -59,6 +64,27 @@ macro_rules! every_contract_of_firewalls {
     };
 }
 
+macro_rules! every_contract_of_an_archive {
+    ($($on:ident),*) => {
+        $(mod $on {
+            use portcullis_tests::contracts::archive;
+            #[tokio::test]
+            async fn what_is_put_is_kept() {
+                super::$on(async |it, read| archive::what_is_put_is_kept(it, read).await).await;
+            }
+            #[tokio::test]
+            async fn what_is_kept_is_never_overwritten() {
+                super::$on(async |it, read| archive::what_is_kept_is_never_overwritten(it, read).await).await;
+            }
+            #[tokio::test]
+            async fn one_of_many_writers_is_kept_whole() {
+                super::$on(async |it, read| archive::one_of_many_writers_is_kept_whole(it, read).await).await;
+            }
+        })*
+    };
+}
+
+every_contract_of_an_archive! { a_memory, a_folder, a_bucket }
 every_contract_of_a_store! { redb, dynamodb_local, ministack, the_table_of_stories }
 every_contract_of_firewalls! { fleet, azure, the_firewalls_of_stories }
 
@@ -82,13 +108,47 @@ async fn ministack(contract: impl AsyncFn(&DynamoStore)) {
 }
 
 fn in_dynamodb(table: &Table) -> DynamoStore {
-    let keys = Keys { id: "test".to_owned(), secret: "test".to_owned(), session: None };
-    let cloud = Cloud::at("us-east-1".to_owned(), keys, Some(table.endpoint().to_owned()));
     // What is listed has its place by when it came: no two come at once.
     let moments = AtomicI64::new(0);
     let clock = Arc::new(move || given::at(moments.fetch_add(1, Ordering::Relaxed)));
     // Whoever writes has a name of its own, as each table has.
-    DynamoStore::new(cloud.dynamodb(), table.name(), table.name(), clock)
+    DynamoStore::new(cloud(table.endpoint()).dynamodb(), table.name(), table.name(), clock)
+}
+
+fn cloud(endpoint: &str) -> Cloud {
+    let keys = Keys { id: "test".to_owned(), secret: "test".to_owned(), session: None };
+    Cloud::at("us-east-1".to_owned(), keys, Some(endpoint.to_owned()))
+}
+
+/// How the contract of an archive sees what is kept under a name.
+type Read<'a> = &'a dyn Fn(&str) -> Option<Vec<u8>>;
+
+async fn a_memory(contract: impl AsyncFn(&Memory, Read<'_>)) {
+    let memory = Memory::default();
+    contract(&memory, &|name| memory.files().remove(name)).await;
+}
+
+async fn a_folder(contract: impl AsyncFn(&Folder, Read<'_>)) {
+    let parent = tempfile::tempdir().expect("a folder");
+    let path = parent.path().join("new");
+    contract(&Folder::at(&path).expect("made"), &|name| fs::read(path.join(name)).ok()).await;
+    let names = fs::read_dir(&path).expect("listed").map(|it| it.expect("an entry").file_name());
+    let drafts: Vec<_> = names.filter(|it| it.to_string_lossy().starts_with('.')).collect();
+    assert!(drafts.is_empty(), "no draft is left: {drafts:?}");
+}
+
+/// Where it cannot be installed, each contract says so.
+async fn a_bucket(contract: impl AsyncFn(&Bucket, Read<'_>)) {
+    static BUCKETS: AtomicI64 = AtomicI64::new(0);
+    let Some(aws) = Ministack::shared() else { return };
+    let name = format!("archive-{}", BUCKETS.fetch_add(1, Ordering::Relaxed));
+    aws.call("s3", "create_bucket", &json!({ "Bucket": name })).expect("made");
+    let bucket = Bucket::new(cloud(aws.url()).s3(), name.clone(), "folder");
+    let read = |file: &str| {
+        let mut found = ureq::get(format!("{}/{name}/folder/{file}", aws.url())).call().ok()?;
+        Some(found.body_mut().read_to_vec().expect("read"))
+    };
+    contract(&bucket, &read).await;
 }
 
 /// Once on a machine with one security group, once on one with two.

@@ -6,25 +6,13 @@ use portcullis_app::{
     ports::{Archive, Batch, Seen, Store},
 };
 use portcullis_domain::{BadRecord, Chain, Fact, Head, Target};
-use portcullis_local::{Folder, RedbStore};
-use portcullis_tests::given::{at, guarded, named};
+use portcullis_local::RedbStore;
+use portcullis_tests::{
+    archive::Memory,
+    given::{at, guarded, named},
+};
 use serde_json::Value;
-use std::{collections::BTreeMap, sync::Mutex};
-
-/// What was put, by name.
-#[derive(Debug, Default)]
-struct Memory(Mutex<BTreeMap<String, Vec<u8>>>);
-
-impl Archive for Memory {
-    async fn put(&self, name: &str, content: Vec<u8>) -> Result<(), Error> {
-        let mut kept = self.0.lock().expect("one thread");
-        if kept.contains_key(name) {
-            return Err(Error::Conflict);
-        }
-        kept.insert(name.to_owned(), content);
-        Ok(())
-    }
-}
+use std::collections::BTreeMap;
 
 type Files = BTreeMap<String, Vec<u8>>;
 
@@ -57,7 +45,7 @@ async fn note(store: &RedbStore, mut target: Target, mut seen: Seen, entries: i6
 async fn exported(store: &RedbStore, from: Timestamp, to: Timestamp, format: Format) -> (Manifest, Files) {
     let archive = Memory::default();
     let manifest = export(store, &archive, &Exporting { from, to, format }).await.expect("exported");
-    (manifest, archive.0.into_inner().expect("one thread"))
+    (manifest, archive.files())
 }
 
 fn verified(files: &Files) -> Result<Manifest, BadExport> {
@@ -272,26 +260,6 @@ async fn what_is_done_to_the_manifest_is_found() {
         it["chains"][0]["first"] = 3.into();
     });
     assert!(verified(&fewer).is_err());
-}
-
-#[tokio::test]
-async fn an_archive_keeps_whole_files_and_overwrites_none() {
-    let folder = tempfile::tempdir().expect("a folder");
-    keeps(&Memory::default()).await;
-    keeps(&Folder::at(&folder.path().join("new")).expect("made")).await;
-    let names: Vec<_> = std::fs::read_dir(folder.path().join("new")).expect("listed").collect();
-    assert_eq!(names.len(), 2, "no draft is left");
-    assert_eq!(std::fs::read(folder.path().join("new/one")).expect("read"), b"first");
-}
-
-/// The contract of every archive.
-async fn keeps(archive: &impl Archive) {
-    archive.put("one", b"first".to_vec()).await.expect("kept");
-    let again = archive.put("one", b"second".to_vec()).await;
-    assert!(matches!(again, Err(Error::Conflict)), "{again:?}");
-    let same = archive.put("one", b"first".to_vec()).await;
-    assert!(matches!(same, Err(Error::Conflict)), "whatever it is: {same:?}");
-    archive.put("two", vec![]).await.expect("kept");
 }
 
 #[tokio::test]

@@ -2,10 +2,12 @@
 
 use portcullis_app::{Error, ports::Archive};
 use std::{
-    fs,
+    fs::{self, Permissions},
     io::{self, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
+use tempfile::Builder;
 
 /// A folder that keeps what is put into it.
 #[derive(Debug)]
@@ -20,17 +22,20 @@ impl Folder {
 
     /// Keeps this under a name, whole or not at all. `Conflict` if the name is taken.
     pub fn keep(&self, name: &str, content: &[u8]) -> Result<(), Error> {
-        let (path, draft) = (self.0.join(name), self.0.join(format!(".{name}.part")));
-        let written = fs::File::create(&draft).and_then(|mut file| {
-            file.write_all(content)?;
-            file.sync_all()?;
-            // Unlike a rename, a link does not overwrite.
-            fs::hard_link(&draft, &path)
+        let path = self.0.join(name);
+        // Whoever may read the folder may read what is in it, as of every file that is simply made.
+        let mut draft = Builder::new();
+        draft.prefix(".").suffix(".part").permissions(Permissions::from_mode(0o666));
+        let written = draft.tempfile_in(&self.0).and_then(|mut draft| {
+            draft.write_all(content)?;
+            draft.as_file().sync_all()?;
+            draft.persist_noclobber(&path).map_err(|it| it.error)
         });
-        let is_taken = matches!(&written, Err(error) if error.kind() == io::ErrorKind::AlreadyExists);
-        // A draft that stays is overwritten by the next one.
-        drop(fs::remove_file(&draft));
-        if is_taken { Err(Error::Conflict) } else { written.map_err(|error| unwritten(&path, &error)) }
+        match written {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(Error::Conflict),
+            Err(error) => Err(unwritten(&path, &error)),
+        }
     }
 }
 
