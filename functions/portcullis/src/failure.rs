@@ -78,6 +78,11 @@ impl Failure {
         Self { next: Some(next.into()), ..self }
     }
 
+    /// What did not happen, in a line.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Why, a line each.
     pub fn reasons(&self) -> &[String] {
         &self.reasons
@@ -126,6 +131,7 @@ impl From<Problem> for Failure {
         const BAD_REQUEST: u16 = 400;
         const UNAUTHORIZED: u16 = 401;
         const NOT_FOUND: u16 = 404;
+        const TOO_MUCH: u16 = 413;
         const UNAVAILABLE: u16 = 503;
         if let Some(next) = problem.reasons.first().map(next_step) {
             let reasons = problem.reasons.into_iter().map(|it| it.message);
@@ -133,6 +139,7 @@ impl From<Problem> for Failure {
         }
         match problem.status {
             BAD_REQUEST => Self::usage(problem.detail).next("`--help` shows what is accepted"),
+            TOO_MUCH => Self::usage(problem.detail),
             UNAUTHORIZED => Self::refused(problem.detail),
             NOT_FOUND => Self::not_found(problem.detail)
                 .next("`portcullis targets`, `requests` and `grants` list what there is"),
@@ -183,6 +190,7 @@ mod tests {
         let exit = |status, kind| Failure::from(problem(status, kind)).exit() as u8;
         assert_eq!(exit(400, "bad-input"), 2);
         assert_eq!(exit(401, "unauthorized"), 3);
+        assert_eq!(exit(413, "too-much"), 2);
         assert_eq!(exit(404, "not-found"), 4);
         assert_eq!(exit(409, "conflict"), 5);
         assert_eq!(exit(503, "unavailable"), 5);

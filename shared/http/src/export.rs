@@ -13,8 +13,14 @@ use axum::{
 };
 use futures_util::stream;
 use portcullis_app::{Error, Exporting, export, ports::Archive};
-use std::{convert::Infallible, sync::Arc};
-use tokio::sync::mpsc;
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+use tokio::{sync::mpsc, time::timeout};
 
 /// How many files wait for a slow reader: then making them waits too.
 const WAITING_MAX: usize = 1;
@@ -32,12 +38,17 @@ pub(crate) async fn download<S: Site>(
         return Err(Problem::bad_input("nothing is from a time on and before an earlier one"));
     }
     let (lines, made) = mpsc::channel::<ExportLine>(WAITING_MAX);
+    let bounds = site.bounds();
+    let reader = Reader { lines, left: AtomicUsize::new(bounds.bytes), is_full: AtomicBool::new(false) };
     tokio::spawn(async move {
-        let reader = Reader(lines);
-        if let Err(error) = export(site.store(), &reader, &Exporting { from, to, format }).await {
-            // Who breaks off has heard enough.
-            drop(reader.0.send(ExportLine::Failed(error.into())).await);
-        }
+        let asked = Exporting { from, to, format };
+        let failed = match timeout(bounds.time, export(site.store(), &reader, &asked)).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) if !reader.is_full.load(Ordering::Relaxed) => error.into(),
+            Ok(Err(_)) | Err(_) => Problem::too_much(bounds, TAKE_LESS),
+        };
+        // Who breaks off has heard enough.
+        drop(reader.lines.send(ExportLine::Failed(failed)).await);
     });
     let lines = stream::unfold(made, async |mut made| {
         let line = made.recv().await?;
@@ -50,14 +61,30 @@ pub(crate) async fn download<S: Site>(
     Ok((kind, Body::from_stream(lines)).into_response())
 }
 
-/// Whoever reads the answer.
-struct Reader(mpsc::Sender<ExportLine>);
+/// What to do where a range is too long for an answer.
+const TAKE_LESS: &str =
+    "ask for a shorter time, or send the event `export.request`, which puts it into the archive";
+
+/// Whoever reads the answer, and how much of it may yet come.
+struct Reader {
+    lines: mpsc::Sender<ExportLine>,
+    left: AtomicUsize,
+    is_full: AtomicBool,
+}
 
 impl Archive for Reader {
     async fn put(&self, name: &str, content: Vec<u8>) -> Result<(), Error> {
         let doing = "export the journal";
         let content = String::from_utf8(content).map_err(|it| Error::Broken { doing, source: it.into() })?;
-        let sent = self.0.send(ExportLine::File { name: name.to_owned(), content }).await;
+        // In JSON a quotation mark is two characters.
+        let length = content.len() + content.bytes().filter(|it| matches!(it, b'"' | b'\\' | b'\n')).count();
+        let left = self.left.load(Ordering::Relaxed);
+        if left < length {
+            self.is_full.store(true, Ordering::Relaxed);
+            return Err(Error::Unavailable { doing, source: "the answer would be too long".into() });
+        }
+        self.left.store(left - length, Ordering::Relaxed);
+        let sent = self.lines.send(ExportLine::File { name: name.to_owned(), content }).await;
         sent.map_err(|_| Error::Unavailable { doing, source: "nobody reads on".into() })
     }
 }

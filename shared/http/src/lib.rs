@@ -32,7 +32,7 @@ use portcullis_app::{
     ports::{Adoption, Checkup, Firewalls, Inventory, Store},
 };
 use portcullis_domain::{Person, Terms};
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 use utoipa::OpenApi;
 
 /// How long a body may be, in bytes: the largest request has 40 ports.
@@ -55,6 +55,10 @@ pub trait Site: Send + Sync + 'static {
     fn has_archive(&self) -> bool {
         false
     }
+    /// What the platform makes of a long answer.
+    fn bounds(&self) -> Bounds {
+        Bounds::NONE
+    }
     /// Whose word is taken for where a caller is.
     fn proxies(&self) -> &Proxies;
     /// Who makes and takes away tokens: whoever could would approve their own requests by another name.
@@ -74,6 +78,20 @@ pub trait Site: Send + Sync + 'static {
     fn revoke_token(&self, person: &Person, by: &Person) -> impl Future<Output = Result<(), Error>> + Send;
     /// Who has a token, since when.
     fn tokens(&self) -> impl Future<Output = Result<Vec<(Person, Timestamp)>, Error>> + Send;
+}
+
+/// How much one answer may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// How long it may be, in bytes.
+    pub bytes: usize,
+    /// How long making it may take.
+    pub time: Duration,
+}
+
+impl Bounds {
+    /// None but patience.
+    pub const NONE: Self = Self { bytes: usize::MAX, time: Duration::MAX };
 }
 
 /// Everything that can be asked, over HTTP.

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use portcullis_app as app;
 use portcullis_domain::{CorrelationId, IdempotencyKey, Person};
 use std::sync::Arc;
+use tokio::time::timeout;
 use utoipa::{
     Modify,
     openapi::{
@@ -25,13 +26,20 @@ use utoipa::{
 /// How many items a part of a list has when nobody says, and at most.
 const LIMIT: (usize, usize) = (100, 200);
 
+/// What to do where a journal is too long to be recomputed while somebody waits.
+const EXPORT_INSTEAD: &str =
+    "take it away with `portcullis export`, a part at a time, and check that with `portcullis verify PATH`";
+
 /// Recomputes the journal and compares it with what is stored.
 #[utoipa::path(get, path = "/v1/verify", responses((status = 200, body = VerifyView)))]
 pub(crate) async fn verify<S: Site>(
     State(site): State<Arc<S>>,
     _: Caller,
 ) -> Result<Json<VerifyView>, Problem> {
-    Ok(Json(app::verify(site.store()).await?.into()))
+    let bounds = site.bounds();
+    let verified = timeout(bounds.time, app::verify(site.store())).await;
+    let verified = verified.map_err(|_| Problem::too_much(bounds, EXPORT_INSTEAD))?;
+    Ok(Json(verified?.into()))
 }
 
 /// Looks at all that the installation stands on, and says what to do where something is not as it should be.

@@ -1,6 +1,6 @@
 //! What is answered when it is not what was asked for: RFC 9457 problems.
 
-use crate::BODY_MAX;
+use crate::{BODY_MAX, Bounds};
 use axum::{
     Json,
     extract::{FromRequest, FromRequestParts, Request, rejection::JsonRejection},
@@ -60,6 +60,13 @@ impl Problem {
     pub(crate) fn too_large(max: usize) -> Self {
         let detail = format!("the body is too long: at most {max} bytes");
         Self::of(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too long", detail)
+    }
+
+    /// What is asked for is more than one answer may be.
+    pub(crate) fn too_much(Bounds { bytes, time }: Bounds, instead: &str) -> Self {
+        let (bytes, time) = (bytes / 1_000_000, time.as_secs());
+        let detail = format!("that is more than one answer may be here, {bytes} MB or {time} s: {instead}");
+        Self::of(StatusCode::PAYLOAD_TOO_LARGE, "too-much", "More than one answer may be", detail)
     }
 
     pub(crate) fn unauthorized(detail: &str) -> Self {

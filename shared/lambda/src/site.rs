@@ -6,11 +6,16 @@ use portcullis_app::{Bots, BoxError, Error, ports::Clock as _};
 use portcullis_aws::{DynamoStore, TokenBook};
 use portcullis_azure::Azure;
 use portcullis_domain::{Person, Terms};
-use portcullis_http::{Proxies, Site};
-use std::{fmt, sync::Arc};
+use portcullis_http::{Bounds, Proxies, Site};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Throws 256 bits.
 pub type Dice = fn() -> Result<[u8; 32], BoxError>;
+
+/// Lambda takes 6 MB of an answer, in which four bytes of base64 are three of it, and `template.yaml` gives it 25 s: with
+/// room for an envelope, and to say so.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+const ANSWER: Bounds = Bounds { bytes: 4_600_000, time: Duration::from_secs(20) };
 
 /// The table, the tokens in it, and Azure.
 pub struct LambdaSite {
@@ -66,6 +71,10 @@ impl Site for LambdaSite {
 
     fn has_archive(&self) -> bool {
         true
+    }
+
+    fn bounds(&self) -> Bounds {
+        ANSWER
     }
 
     fn proxies(&self) -> &Proxies {
