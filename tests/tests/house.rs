@@ -135,6 +135,21 @@ fn the_domain_is_pure() {
     }
 }
 
+/// One stray default feature of an SDK would bring a second one back, and seconds of building with it.
+#[test]
+fn there_is_one_way_over_the_network() {
+    const ONE: [&str; 4] = ["http", "hyper", "hyper-rustls", "rustls"];
+    const NONE: [&str; 5] = ["aws-lc-sys", "native-tls", "openssl-sys", "reqwest", "rustls-native-certs"];
+    let lock = fs::read_to_string(root().join("Cargo.lock")).expect("a lock");
+    let count = |name: &str| lock.matches(&format!("name = \"{name}\"\n")).count();
+    for name in ONE {
+        assert_eq!(count(name), 1, "versions of `{name}`: `cargo tree --invert {name}` says who wants them");
+    }
+    for name in NONE {
+        assert_eq!(count(name), 0, "`{name}`: `cargo tree --invert {name}` says who wants it");
+    }
+}
+
 #[test]
 fn mains_are_small_and_files_have_one_subject() {
     let lines = |path: &PathBuf| fs::read_to_string(path).expect("reads").lines().count();

@@ -1,7 +1,8 @@
 //! The command line: what can be said.
 
 use crate::{
-    client::{adopt, decide, events, export, grants, guard, journal, look, request, tokens},
+    client::{adopt, decide, deployment, events, export, grants, guard, journal, look, request, tokens},
+    profile::Auth,
     role, simcloud, up,
 };
 use clap::{Args, Parser, Subcommand};
@@ -37,10 +38,15 @@ Exit codes: 0 done, 1 broken, 2 usage, 3 refused, 4 not found, 5 unavailable.";
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
 pub struct Globals {
-    /// Where Portcullis answers
-    #[arg(long, global = true, env = "PORTCULLIS_URL", value_name = "URL", help_heading = EVERYWHERE)]
-    #[arg(default_value = "http://127.0.0.1:7422")]
-    pub url: String,
+    /// Where Portcullis answers. Not `clap`'s to read from the environment: a profile has to know who says it.
+    #[arg(long, global = true, value_name = "URL", help_heading = EVERYWHERE, help = URL)]
+    pub url: Option<String>,
+    #[arg(long, global = true, value_name = "NAME", help_heading = EVERYWHERE, conflicts_with = "url")]
+    #[arg(help = PROFILE)]
+    pub profile: Option<String>,
+    /// How you say who you are: with a token, or with AWS keys
+    #[arg(long, global = true, value_enum, env = "PORTCULLIS_AUTH", help_heading = EVERYWHERE)]
+    pub auth: Option<Auth>,
     /// The data folder. Not `clap`'s to read from the environment: `verify` has to know who names it.
     #[arg(long, global = true, value_name = "DIR", help_heading = EVERYWHERE, help = DATA)]
     pub data: Option<PathBuf>,
@@ -50,6 +56,9 @@ pub struct Globals {
 }
 
 const EVERYWHERE: &str = "Everywhere";
+const URL: &str = "Where Portcullis answers [env: PORTCULLIS_URL] [default: http://127.0.0.1:7422]";
+const PROFILE: &str =
+    "The Portcullis that ~/.config/portcullis/config.toml calls so [env: PORTCULLIS_PROFILE]";
 const DATA: &str =
     "The folder with the file `token`, for where PORTCULLIS_TOKEN is not set [env: PORTCULLIS_DATA]";
 
@@ -111,8 +120,12 @@ pub enum Command {
     Adopt(adopt::Adopt),
     /// Look whether all is as it should be, and what to do where it is not
     Doctor,
+    /// Look whether a deployment in AWS lacks anything, and what to do about it
+    DeployCheck(deployment::DeployCheck),
     /// Say who you are there, and from where you call
     Whoami,
+    /// List the profiles of the configuration file
+    Profiles,
     /// Make, list and revoke tokens
     #[command(subcommand)]
     Token(tokens::Token),
@@ -142,6 +155,14 @@ impl Globals {
 /// Where the table, the journal and the operator's token live where nobody says otherwise.
 pub fn default_data_dir() -> PathBuf {
     data_dir_of(folder("XDG_DATA_HOME").as_deref(), folder("HOME").as_deref())
+}
+
+/// Where profiles are: `PORTCULLIS_CONFIG`, else `portcullis/config.toml` in the folder for configuration.
+pub fn config_file() -> PathBuf {
+    let home = folder("HOME").map(|it| it.join(".config"));
+    let folder_of_all = folder("XDG_CONFIG_HOME").filter(|it| it.is_absolute()).or(home);
+    let by_default = || folder_of_all.unwrap_or_else(|| PathBuf::from(".")).join("portcullis/config.toml");
+    folder("PORTCULLIS_CONFIG").unwrap_or_else(by_default)
 }
 
 /// By the XDG Base Directory Specification: a relative path counts as none.

@@ -1,5 +1,6 @@
 //! Just-in-time access to management ports: everything in one process, and a thin client of it.
 
+mod account;
 mod alarm;
 mod beyond;
 mod cli;
@@ -11,8 +12,10 @@ mod failure;
 mod log;
 mod output;
 mod outside;
+mod profile;
 mod role;
 mod serve;
+mod signer;
 mod simcloud;
 mod site;
 mod table;

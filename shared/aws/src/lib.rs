@@ -12,6 +12,7 @@ mod tokens;
 
 pub use archive::Bucket;
 pub use bus::EventBus;
+pub use connector::connector;
 pub use federation::Federation;
 pub use settings::{Cloud, Keys, NoSetting};
 pub use store::{Clock, DynamoStore, NotEntries, entries_in};

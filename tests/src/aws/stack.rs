@@ -1,6 +1,6 @@
 //! All of `template.yaml`, deployed, with a simulated Azure to guard.
 
-use super::{Auth, Ministack};
+use super::{Auth, Key, Ministack};
 use crate::azure::Azure;
 use jiff::Timestamp;
 use portcullis_aws::{Cloud, DynamoStore, Keys, TokenBook};
@@ -88,6 +88,36 @@ impl Stack {
         format!("portcullis-{name}")
     }
 
+    /// Where the API is heard.
+    pub fn api(&self) -> String {
+        self.aws.api(self.output("Url"))
+    }
+
+    /// The operator's token.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// From now on callers of the API sign with AWS keys, and are told to it: as at the output `SignedUrl`, where the
+    /// emulator does not tell who signed. Gives the key of a user of this name, who may call it.
+    pub fn let_callers_sign(&self, user: &str) -> Key {
+        let id = self.output("Url").trim_start_matches("http://").split('.').next().expect("an id");
+        let routes = self.aws.call("apigatewayv2", "get_routes", &json!({ "ApiId": id })).expect("listed");
+        let routes = routes["Items"].as_array().expect("routes");
+        let route = routes.iter().find(|it| text(&it["RouteKey"]).contains("/v1/")).expect("it is explicit");
+        let signed = json!({ "ApiId": id, "RouteId": route["RouteId"], "AuthorizationType": "AWS_IAM" });
+        self.aws.call("apigatewayv2", "update_route", &signed).expect("updated");
+        let named = json!({ "UserName": user });
+        self.aws.call("iam", "create_user", &named).expect("made");
+        let statement = json!({ "Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*" });
+        let policy = json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string();
+        let may = json!({ "UserName": user, "PolicyName": "ask", "PolicyDocument": policy });
+        self.aws.call("iam", "put_user_policy", &may).expect("made");
+        let made = self.aws.call("iam", "create_access_key", &named).expect("made");
+        let of = |name: &str| text(&made["AccessKey"][name]);
+        Key { id: of("AccessKeyId"), secret: of("SecretAccessKey"), session: None }
+    }
+
     /// The table, as whoever owns the account.
     pub fn store(&self) -> DynamoStore {
         store(self.aws.url(), &self.outputs["TableName"])
@@ -95,7 +125,7 @@ impl Stack {
 
     /// Asks the API as the operator.
     pub fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answered {
-        let url = format!("{}{path}", self.aws.api(self.output("Url")));
+        let url = format!("{}{path}", self.api());
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
         let request = ureq::http::Request::builder().method(method).uri(url);
         let request = request.header("authorization", format!("Bearer {}", self.token));

@@ -1,13 +1,19 @@
 //! One way to the API: who we are, what was answered, and trying again where that is safe.
 
 use super::words;
-use crate::{cli::Globals, failure::Failure};
-use jiff::ZonedDateTime;
+use crate::{
+    account::Account,
+    cli::Globals,
+    failure::Failure,
+    profile::{self, Auth},
+    signer::Signer,
+};
+use jiff::{Timestamp, ZonedDateTime};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use portcullis_domain::CorrelationId;
 use portcullis_http::{Problem, Reason, wire::Listed};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{fmt, fs, io, net::IpAddr, path::PathBuf, thread, time::Duration};
+use std::{fmt, fs, io, net::IpAddr, path::PathBuf, rc::Rc, thread, time::Duration};
 use ureq::{
     Agent, BodyReader, Error,
     http::{Method, Request, StatusCode, Uri, request::Builder},
@@ -33,9 +39,29 @@ pub struct Connection {
     agent: Agent,
     /// Where it is, without a slash at the end.
     url: String,
-    token: Option<String>,
+    caller: Caller,
     /// Where the token was looked for.
     token_file: PathBuf,
+}
+
+/// How we say who we are.
+#[derive(Debug)]
+enum Caller {
+    /// Not at all.
+    Nobody,
+    /// With this token.
+    Bearer(Token),
+    /// With a signature of each request.
+    Signing(Signer),
+}
+
+/// A token, which is never printed.
+struct Token(String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token")
+    }
 }
 
 impl fmt::Debug for Connection {
@@ -47,26 +73,33 @@ impl fmt::Debug for Connection {
 impl Connection {
     /// The way there; nothing is sent yet.
     pub fn to(globals: &Globals) -> Result<Self, Failure> {
+        let profile = profile::chosen(globals)?;
         let token_file = globals.data_dir().join("token");
-        let token = token(&token_file, globals.named_data_dir().is_some() || is_here(&globals.url))?;
-        Self::of(&globals.url, token, token_file)
+        let caller = match profile.auth {
+            Auth::Bearer => {
+                let is_files = globals.named_data_dir().is_some() || is_here(&profile.url);
+                match profile.token()? {
+                    // It is for this Portcullis, and one in the environment may be for another.
+                    Some(token) => Caller::Bearer(usable(token.trim(), "the profile")?),
+                    None => token(&token_file, is_files)?.map_or(Caller::Nobody, Caller::Bearer),
+                }
+            }
+            Auth::Sigv4 => {
+                let account = Rc::new(Account::of(&profile.named())?);
+                Caller::Signing(Signer::of(&account, &usable_url(&profile.url)?)?)
+            }
+        };
+        Self::of(&profile.url, caller, token_file)
     }
 
     /// The way there with a token that is known.
     pub fn with(url: &str, token: &str) -> Result<Self, Failure> {
-        Self::of(url, Some(token.to_owned()), PathBuf::new())
+        Self::of(url, Caller::Bearer(Token(token.to_owned())), PathBuf::new())
     }
 
-    fn of(url: &str, token: Option<String>, token_file: PathBuf) -> Result<Self, Failure> {
+    fn of(url: &str, caller: Caller, token_file: PathBuf) -> Result<Self, Failure> {
         let url = url.trim_end_matches('/').to_owned();
-        let wanted = || Failure::usage(format!("`{url}` is not a URL such as `http://127.0.0.1:7422`"));
-        let uri: Uri = url.parse().map_err(|_| wanted())?;
-        if !matches!(uri.scheme_str(), Some("http" | "https"))
-            || uri.host().is_none()
-            || uri.query().is_some()
-        {
-            return Err(wanted());
-        }
+        let uri = usable_url(&url)?;
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -75,7 +108,7 @@ impl Connection {
             .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
         // No proxy stands between a machine and itself.
         let agent = if is_loopback(&uri) { agent.proxy(None) } else { agent };
-        Ok(Self { agent: agent.build().into(), url, token, token_file })
+        Ok(Self { agent: agent.build().into(), url, caller, token_file })
     }
 
     /// Where it is.
@@ -135,7 +168,7 @@ impl Connection {
     /// Looks at what is longer than memory, as it comes.
     pub fn stream(&self, path: &str, query: &impl Serialize) -> Result<BodyReader<'static>, Failure> {
         let request = Request::builder().uri(format!("{}{path}{}", self.url, query_string(query)));
-        let request = self.authorized(request).body(()).map_err(|error| self.unreachable(&error.into()))?;
+        let request = self.authorized(request, String::new())?.map(drop);
         let request = self.agent.configure_request(request).timeout_global(None);
         let request = request.timeout_recv_response(Some(ANSWER_MAX)).build();
         let mut response = self.agent.run(request).map_err(|error| self.unreachable(&error))?;
@@ -175,7 +208,15 @@ impl Connection {
         let mut pause = PAUSE;
         for n in 1.. {
             let is_last = n == tries;
-            match self.send(method, path, body, headers) {
+            let mut request = Request::builder().method(method.clone()).uri(format!("{}{path}", self.url));
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            if body.is_some() {
+                request = request.header("content-type", "application/json");
+            }
+            let request = self.authorized(request, body.unwrap_or_default().to_owned())?;
+            match self.send(request) {
                 Ok((StatusCode::SERVICE_UNAVAILABLE, _)) if !is_last => {}
                 Ok((status, body)) => return self.read(status, &body),
                 // Nobody was there, and nobody will be a second later.
@@ -188,30 +229,23 @@ impl Connection {
         Err(Failure::unavailable(format!("nobody answers at `{}`", self.url)))
     }
 
-    fn send(
-        &self,
-        method: &Method,
-        path: &str,
-        body: Option<&str>,
-        headers: &[(&str, &str)],
-    ) -> Result<(StatusCode, String), Error> {
-        let mut request = Request::builder().method(method.clone()).uri(format!("{}{path}", self.url));
-        request = self.authorized(request);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let mut response = match body {
-            Some(body) => self.agent.run(request.header("content-type", "application/json").body(body)?)?,
-            None => self.agent.run(request.body(())?)?,
+    fn send(&self, request: Request<String>) -> Result<(StatusCode, String), Error> {
+        // A body that is not there has no length either.
+        let mut response = if request.body().is_empty() {
+            self.agent.run(request.map(drop))?
+        } else {
+            self.agent.run(request)?
         };
         let body = response.body_mut().with_config().limit(BODY_MAX).read_to_string()?;
         Ok((response.status(), body))
     }
 
-    fn authorized(&self, request: Builder) -> Builder {
-        match &self.token {
-            Some(token) => request.header("authorization", format!("Bearer {token}")),
-            None => request,
+    fn authorized(&self, request: Builder, body: String) -> Result<Request<String>, Failure> {
+        let made = |request: Builder| request.body(body).map_err(|error| self.unreachable(&error.into()));
+        match &self.caller {
+            Caller::Nobody => made(request),
+            Caller::Bearer(Token(token)) => made(request.header("authorization", format!("Bearer {token}"))),
+            Caller::Signing(signer) => signer.signed(made(request)?, Timestamp::now()),
         }
     }
 
@@ -239,14 +273,17 @@ impl Connection {
             return failure;
         }
         let file = self.token_file.display();
-        let next = match &self.token {
-            None => format!(
+        let next = match &self.caller {
+            Caller::Nobody => format!(
                 "set PORTCULLIS_TOKEN, or name the folder with --data: `{file}` is not there, or for this \
                  machine alone"
             ),
-            Some(_) => format!(
+            Caller::Bearer(_) => format!(
                 "ask for a new one (`portcullis token create YOU`) and put it in PORTCULLIS_TOKEN or `{file}`"
             ),
+            Caller::Signing(_) => {
+                "signed requests are known at the output `SignedUrl` of the stack".to_owned()
+            }
         };
         failure.next(next)
     }
@@ -254,7 +291,7 @@ impl Connection {
     fn unreachable(&self, error: &Error) -> Failure {
         Failure::unavailable(format!("cannot reach Portcullis at `{}`", self.url))
             .because([error.to_string()])
-            .next("start it with `portcullis up`, or say where it is with --url or PORTCULLIS_URL")
+            .next("start it with `portcullis up`, or say where it is with --url, PORTCULLIS_URL or --profile")
     }
 }
 
@@ -290,7 +327,7 @@ fn json(body: &impl Serialize) -> Result<String, Failure> {
 
 /// Who we are: never on a command line, where every process list shows it. The token in a folder that nobody
 /// named is for the Portcullis on this machine, and told to no other.
-fn token(file: &PathBuf, is_files: bool) -> Result<Option<String>, Failure> {
+fn token(file: &PathBuf, is_files: bool) -> Result<Option<Token>, Failure> {
     if let Some(token) = std::env::var("PORTCULLIS_TOKEN").ok().filter(|it| !it.trim().is_empty()) {
         return usable(token.trim(), "PORTCULLIS_TOKEN").map(Some);
     }
@@ -305,13 +342,23 @@ fn token(file: &PathBuf, is_files: bool) -> Result<Option<String>, Failure> {
     }
 }
 
-fn usable(token: &str, place: &str) -> Result<String, Failure> {
+fn usable(token: &str, place: &str) -> Result<Token, Failure> {
     if token.is_empty() || !token.chars().all(|c| c.is_ascii_graphic()) {
         return Err(Failure::usage(format!(
             "what `{place}` holds is not a token: one word of printable characters"
         )));
     }
-    Ok(token.to_owned())
+    Ok(Token(token.to_owned()))
+}
+
+fn usable_url(url: &str) -> Result<Uri, Failure> {
+    let wanted = || Failure::usage(format!("`{url}` is not a URL such as `http://127.0.0.1:7422`"));
+    let uri: Uri = url.parse().map_err(|_| wanted())?;
+    let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
+    if !is_http || uri.host().is_none() || uri.query().is_some() {
+        return Err(wanted());
+    }
+    Ok(uri)
 }
 
 /// The same problem as a person reads it.

@@ -3,7 +3,7 @@
 use super::Client;
 use crate::{
     failure::{Exit, Failure},
-    output,
+    output::{self, Output},
     table::{Mark, Table},
 };
 use portcullis_app::Verdict;
@@ -12,16 +12,17 @@ use portcullis_http::wire::DoctorView;
 /// Is all as it should be, and what is to be done where it is not?
 pub fn run(client: &Client) -> Result<Exit, Failure> {
     let seen: DoctorView = client.http.get("/v1/doctor")?;
-    client.out.show(&seen, || words(client, &seen))?;
+    client.out.show(&seen, || words(&client.out, &seen))?;
     Ok(if seen.healthy { Exit::Done } else { Exit::Broken })
 }
 
-fn words(client: &Client, seen: &DoctorView) -> String {
+/// A checkup in words.
+pub fn words(out: &Output, seen: &DoctorView) -> String {
     let mut table = Table::of(&["CHECK", "FOUND"]);
     for it in &seen.findings {
         table.row(mark(it.verdict), [it.check.clone(), it.found.clone()]);
     }
-    let mut text = client.out.table(&table);
+    let mut text = out.table(&table);
     let advised = seen.findings.iter().filter_map(|it| Some((&it.check, it.advice.as_ref()?)));
     let mut said: Vec<String> = vec![];
     for line in advised.map(|(check, advice)| format!("  {check}: {advice}")) {

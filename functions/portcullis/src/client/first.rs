@@ -1,23 +1,28 @@
-//! The first token of a table in AWS: whoever may write the table may make one, since nobody else can yet.
+//! The tokens of a table in AWS itself: whoever may write the table may make the first one, since nobody else can yet.
 
-use crate::{failure::Failure, site::secret, up::broken};
+use crate::{account::Account, failure::Failure, site::secret, up::broken};
 use jiff::Timestamp;
-use portcullis_aws::{Cloud, DynamoStore, TokenBook};
+use portcullis_aws::{DynamoStore, TokenBook};
 use portcullis_domain::Person;
-use std::{env, sync::Arc};
+use std::sync::Arc;
 
-/// Makes a person's token in a table, as whoever the environment's keys are.
-pub fn token(person: &Person, table: &str) -> Result<String, Failure> {
-    let cloud = Cloud::of(|name| env::var(name).ok()).map_err(|error| {
-        let how = "with the AWS CLI: eval \"$(aws configure export-credentials --format env)\"";
-        Failure::usage(format!("`--table {table}` needs the keys of AWS: {error}")).next(how)
-    })?;
+/// Makes a person's token in a table.
+pub fn token(account: &Account, person: &Person, table: &str) -> Result<String, Failure> {
     let secret = secret().map_err(|error| broken("roll dice for a token", error))?;
-    let (now, process) = (Timestamp::now(), std::process::id());
-    let writer = format!("portcullis {process} {}", now.as_nanosecond());
-    let store = DynamoStore::new(cloud.dynamodb(), table, writer, Arc::new(Timestamp::now));
-    let tokens = TokenBook::of(&Arc::new(store));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| broken("start", error))?;
-    Ok(runtime.block_on(tokens.issue(person, person, secret, now))?)
+    let (tokens, now) = (book(account, table)?, Timestamp::now());
+    Ok(account.wait(tokens.issue(person, person, secret, now))?)
+}
+
+/// Who has a token in a table.
+pub fn people(account: &Account, table: &str) -> Result<Vec<String>, Failure> {
+    let tokens = book(account, table)?;
+    let found = account.wait(tokens.list())?;
+    Ok(found.into_iter().map(|(person, _)| person.to_string()).collect())
+}
+
+fn book(account: &Account, table: &str) -> Result<TokenBook, Failure> {
+    let now = Timestamp::now();
+    let writer = format!("portcullis {} {}", std::process::id(), now.as_nanosecond());
+    let store = DynamoStore::new(account.cloud(now)?.dynamodb(), table, writer, Arc::new(Timestamp::now));
+    Ok(TokenBook::of(&Arc::new(store)))
 }

@@ -3,6 +3,7 @@
 pub mod adopt;
 mod connection;
 pub mod decide;
+pub mod deployment;
 mod doctor;
 pub mod events;
 pub mod export;
@@ -27,7 +28,7 @@ use crate::{
     failure::{Exit, Failure},
     log,
     output::{self, Output},
-    simcloud, up,
+    profile, simcloud, up,
 };
 use clap::CommandFactory as _;
 use portcullis_http::wire::{PageQuery, TargetView};
@@ -73,8 +74,10 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Send(it) => it.run(&client()?),
         Command::Adopt(it) => it.run(&client()?),
         Command::Doctor => doctor::run(&client()?),
+        Command::DeployCheck(it) => it.run(&globals),
+        Command::Profiles => profile::list(&globals),
         Command::Whoami => look::whoami(&client()?),
-        Command::Token(it) => it.run(&Output::here(globals.json), client),
+        Command::Token(it) => it.run(&globals, client),
         Command::Role(it) => it.print(),
         Command::Completions { shell } => {
             let mut script = vec![];

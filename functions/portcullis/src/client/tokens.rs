@@ -2,8 +2,11 @@
 
 use super::{Client, connection, first, moments};
 use crate::{
+    account::Account,
+    cli::Globals,
     failure::{Exit, Failure},
     output::{self, Output},
+    profile,
     table::{Mark, Table},
 };
 use clap::Subcommand;
@@ -18,7 +21,7 @@ pub enum Token {
     Create {
         /// Whose
         person: Person,
-        /// In this table in AWS itself, by the keys in the environment: the first token of a deployment
+        /// In this table in AWS itself, by keys that the AWS CLI knows: the first token of a deployment
         #[arg(long, value_name = "NAME")]
         table: Option<String>,
     },
@@ -35,14 +38,16 @@ impl Token {
     /// Only who asks Portcullis needs a client: the first token is made without.
     pub fn run(
         &self,
-        out: &Output,
+        globals: &Globals,
         client: impl FnOnce() -> Result<Client, Failure>,
     ) -> Result<Exit, Failure> {
+        let out = &Output::here(globals.json);
         match self {
             Self::Create { person, table } => {
                 let made = match table {
                     Some(table) => {
-                        let token = first::token(person, table)?;
+                        let account = Account::of(&profile::chosen(globals)?.named())?;
+                        let token = first::token(&account, person, table)?;
                         TokenMade { person: person.to_string(), token }
                     }
                     None => client()?.http.post("/v1/tokens", Some(&TokenBody { person: person.clone() }))?,
