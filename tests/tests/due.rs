@@ -3,12 +3,14 @@
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     Action, AddressSet, Bands, CLOSED_AT_ONCE_MAX, Existing, Fact, Families, Firewall, FirewallKind, Foreign,
-    GrantState, Held, LOOK_AGAIN, Protocol, RETRY_OVERDUE_MAX, Request, Review, Snapshot, Sources, Standing,
-    Target, Terms, What, review,
+    Grant, GrantState, Held, LOOK_AGAIN, Lease, Protocol, RETRY_OVERDUE_MAX, Request, Review, Snapshot,
+    Sources, Standing, Target, Terms, What, review,
 };
 use portcullis_tests::given::{self, at, guarded, named, person};
 
 const MILLIS: SignedDuration = SignedDuration::from_millis(100);
+/// How long before its end somebody is told that a lease of an hour is nearly over.
+const SOON: SignedDuration = SignedDuration::from_mins(5);
 
 /// A firewall that holds what it must for `target` at `now`, and a foreign rule above it that lets everybody in.
 fn defeated(target: &Target, now: Timestamp) -> Firewall {
@@ -123,7 +125,7 @@ fn a_lease_that_somebody_keeps_out_is_shown_and_is_no_miss() {
     let target = guarded("vm", at(0)).target;
     let request = given::request("ann", "1", "vm", at(0));
     let grant = given::grant(&request, &target.id, at(0));
-    let (id, end) = (grant.id.clone(), grant.lease.end());
+    let (id, soon) = (grant.id.clone(), grant.lease.end() - SOON);
     let mut target = target.grant(vec![grant], None, at(0)).target;
     let looks =
         [(1, false, GrantState::Open), (2, true, GrantState::OpenFailed), (3, false, GrantState::Open)];
@@ -139,7 +141,60 @@ fn a_lease_that_somebody_keeps_out_is_shown_and_is_no_miss() {
         target = claimed.confirm(&Snapshot::of(now, vec![firewall]), false, &decided, now).target;
         let shown = target.grant_of(&id).expect("live");
         assert_eq!((shown.state(now), shown.opened_at), (state, Some(at(1))), "after {second} s");
-        assert_eq!((target.misses(), target.due_at()), (0, Some(end)), "after {second} s");
+        assert_eq!((target.misses(), target.due_at()), (0, Some(soon)), "after {second} s");
+    }
+}
+
+/// Everything that one worker tells of a target that is as it should be.
+fn told(target: Target, now: Timestamp) -> (Target, Vec<Fact>) {
+    let mut firewall = defeated(&target, now);
+    firewall.foreign.clear();
+    // Allows stand above the lock.
+    firewall.ours.first_entry().expect("the lock").get_mut().priority = 299;
+    let claimed = target.claim(&named("worker"), now).target;
+    let decided = claimed.rules(now);
+    let next = claimed.confirm(&Snapshot::of(now, vec![firewall]), false, &decided, now);
+    (next.target, next.entries.into_iter().map(|it| it.fact).collect())
+}
+
+#[test]
+fn that_a_lease_is_nearly_over_is_told_once_for_each_of_its_ends() {
+    let is_soon = |facts: &[Fact]| facts.iter().any(|it| matches!(it, Fact::ClosingSoon { .. }));
+    let request = given::request("ann", "1", "vm", at(0));
+    let grant = given::grant(&request, &named("vm"), at(0));
+    let (id, lease) = (grant.id.clone(), grant.lease);
+    let target = guarded("vm", at(0)).target.grant(vec![grant], None, at(0)).target;
+    let (target, facts) = told(target, at(1));
+    assert!(!is_soon(&facts), "it has only begun");
+    assert_eq!(target.due_at(), Some(lease.end() - SOON));
+    let (told_early, facts) = told(target, lease.end() - SOON);
+    let tells = Fact::ClosingSoon { grant: id.clone(), end: lease.end(), correlation: None };
+    assert_eq!(facts, [tells]);
+    assert_eq!(told_early.due_at(), Some(lease.end()), "and now it waits for its end");
+    let (_, facts) = told(told_early.clone(), lease.end() - MILLIS);
+    assert_eq!(facts, [], "once");
+
+    let later = lease.extended(lease.end() + given::HOUR).expect("later");
+    let asked = Request { id: named("another"), ..request };
+    let longer = told_early.prolong((&id, later), &asked, None, lease.end() - MILLIS).target;
+    let (longer, facts) = told(longer, lease.end());
+    assert!(!is_soon(&facts), "it goes on");
+    assert_eq!(longer.due_at(), Some(later.end() - SOON));
+    let closed = longer.close(&id, &person("ann"), None, lease.end() + MILLIS).target;
+    assert_eq!(closed.due_at(), Some(lease.end() + MILLIS), "whoever closes it needs not be told");
+    let (_, facts) = told(closed, lease.end() + MILLIS);
+    assert!(!is_soon(&facts), "{facts:?}");
+}
+
+#[test]
+fn what_is_over_in_a_moment_is_not_told_to_be() {
+    for (secs, wait) in [(59, None), (60, Some(45)), (20 * 60, Some(15 * 60)), (40 * 60, Some(35 * 60))] {
+        let request = given::request("ann", "1", "vm", at(0));
+        let lease = Lease::starting(at(0), SignedDuration::from_secs(secs)).expect("a lease");
+        let grant = Grant { lease, ..given::grant(&request, &named("vm"), at(0)) };
+        let target = guarded("vm", at(0)).target.grant(vec![grant], None, at(0)).target;
+        let (target, _) = told(target, at(1));
+        assert_eq!(target.due_at(), Some(at(wait.unwrap_or(secs))), "a lease of {secs} s");
     }
 }
 

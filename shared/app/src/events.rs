@@ -72,6 +72,7 @@ pub fn events(entry: &Entry) -> Vec<Event> {
         } => &["grant.ended"],
         Fact::Opened { .. } => &["grant.opened"],
         Fact::OpenFailed { .. } => &["grant.open_failed"],
+        Fact::ClosingSoon { .. } => &["grant.closing_soon"],
         Fact::Closed { late_ms, .. } if LATE_MS < *late_ms => &["grant.closed", "grant.close_late"],
         Fact::Closed { .. } => &["grant.closed"],
         Fact::DriftFound { .. } | Fact::LockDefeated { by: Some(_), .. } | Fact::OrphanDeleted { .. } => {

@@ -4,9 +4,15 @@ use crate::{
     CorrelationId, EndReason, Fact, Gate, GrantId, Justification, Lease, Person, Request, RequestId, Sources,
     TargetId,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+
+/// How long before its end it is told that a lease is nearly over, so that whoever needs more asks in time; of a shorter one
+/// a quarter.
+const CLOSING_SOON: SignedDuration = SignedDuration::from_mins(5);
+/// A lease shorter than this is over as soon as somebody could be told.
+const TOLD_MIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// The life of one asked port on one target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +48,9 @@ pub struct Grant {
     /// was open before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_failed: Option<String>,
+    /// The end that was told to be near.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_end: Option<Timestamp>,
     /// Why it was ended before its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_reason: Option<EndReason>,
@@ -101,6 +110,7 @@ impl Grant {
             opened_at: None,
             door: None,
             open_failed: None,
+            told_end: None,
             end_reason: None,
             closed_at: None,
         }
@@ -135,10 +145,16 @@ impl Grant {
         (by, correlation): (&Person, Option<&CorrelationId>),
         now: Timestamp,
     ) -> Fact {
-        self.lease = self.lease.cut(now);
-        self.end_reason = Some(reason);
+        self.ended(self.lease.cut(now), reason);
         let correlation = correlation.or(self.correlation.as_ref()).cloned();
         Fact::Ended { grant: self.id.clone(), lease: self.lease, reason, by: by.clone(), correlation }
+    }
+
+    /// Its lease is over before its time, and whoever ended it needs not be told.
+    pub(crate) fn ended(&mut self, lease: Lease, reason: EndReason) {
+        self.lease = lease;
+        self.told_end = Some(lease.end());
+        self.end_reason = Some(reason);
     }
 
     /// Why its lease is over, or will be.
@@ -154,10 +170,24 @@ impl Grant {
         self.lease.is_live(now) || self.opened_at.is_some() && !self.lease.is_over(now)
     }
 
-    /// When something has to be done about it: at its start unless it was opened, and at its end. One
-    /// that could not be opened by its end is closed all the same.
+    /// Is its end near, and not told?
+    pub(crate) fn is_closing_soon(&self, now: Timestamp) -> bool {
+        !self.lease.is_over(now) && self.to_tell().is_some_and(|at| at <= now)
+    }
+
+    /// When something has to be done about it: at its start unless it was opened, when its end is near, and at its end.
+    /// One that could not be opened by its end is closed all the same.
     pub(crate) fn edges(&self) -> impl Iterator<Item = Timestamp> {
         let start = self.opened_at.is_none().then_some(self.lease.start());
-        start.into_iter().chain([self.lease.end()])
+        start.into_iter().chain(self.to_tell()).chain([self.lease.end()])
+    }
+
+    /// When it is to be told that its end is near, if that was not told yet.
+    fn to_tell(&self) -> Option<Timestamp> {
+        let (start, end) = (self.lease.start(), self.lease.end());
+        let length = end.duration_since(start);
+        let is_untold = self.opened_at.is_some() && self.told_end != Some(end) && TOLD_MIN <= length;
+        let quarter = length.checked_div(4).unwrap_or(length);
+        is_untold.then(|| end.saturating_sub(CLOSING_SOON.min(quarter)).unwrap_or(end))
     }
 }

@@ -141,6 +141,13 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
     },
+    /// A lease is nearly over: whoever needs more may ask for it.
+    ClosingSoon {
+        grant: GrantId,
+        end: Timestamp,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        correlation: Option<CorrelationId>,
+    },
     /// A read-back showed that nobody gets in but whom live leases admit. `late_ms` after the end.
     Closed {
         grant: GrantId,
@@ -292,6 +299,7 @@ impl Fact {
             | Self::Ended { grant, .. }
             | Self::Opened { grant, .. }
             | Self::OpenFailed { grant, .. }
+            | Self::ClosingSoon { grant, .. }
             | Self::Closed { grant, .. } => Some(grant),
             Self::PolicySet { .. }
             | Self::PolicyConfirmed { .. }
@@ -333,6 +341,7 @@ impl Fact {
             Self::Ended { grant, .. }
             | Self::Opened { grant, .. }
             | Self::OpenFailed { grant, .. }
+            | Self::ClosingSoon { grant, .. }
             | Self::Closed { grant, .. } => grant.derivation().map(|(request, _)| request),
             Self::PolicySet { .. }
             | Self::PolicyConfirmed { .. }
@@ -370,6 +379,7 @@ impl Fact {
             | Self::Ended { correlation, .. }
             | Self::Opened { correlation, .. }
             | Self::OpenFailed { correlation, .. }
+            | Self::ClosingSoon { correlation, .. }
             | Self::Closed { correlation, .. } => correlation.as_ref(),
             Self::DecisionRefused { .. }
             | Self::PolicySet { .. }
@@ -453,10 +463,8 @@ impl Told {
                 self.pending.remove(request);
                 self.change(grant, |it| it.lease = *lease);
             }
-            Fact::Ended { grant, lease, reason, .. } => self.change(grant, |it| {
-                it.lease = *lease;
-                it.end_reason = Some(*reason);
-            }),
+            Fact::Ended { grant, lease, reason, .. } => self.change(grant, |it| it.ended(*lease, *reason)),
+            Fact::ClosingSoon { grant, end, .. } => self.change(grant, |it| it.told_end = Some(*end)),
             Fact::Opened { grant, door, .. } => self.change(grant, |it| it.open(entry.at, *door)),
             Fact::OpenFailed { grant, decided_by, .. } => {
                 self.change(grant, |it| it.open_failed = Some(decided_by.clone()));

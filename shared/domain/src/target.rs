@@ -509,6 +509,12 @@ impl Target {
             }
         }
         self.grants.retain(|_, it| it.closed_at.is_none());
+        // Whatever was read: its end comes all the same.
+        for it in self.grants.values_mut().filter(|it| it.is_closing_soon(now)) {
+            let (grant, end, correlation) = (it.id.clone(), it.lease.end(), it.correlation.clone());
+            it.told_end = Some(end);
+            facts.push(Fact::ClosingSoon { grant, end, correlation });
+        }
         closed
     }
 

@@ -152,6 +152,7 @@ fn told(fact: &Fact) -> String {
         Fact::Opened { grant, door: None, .. } => format!("grant {grant} is open"),
         Fact::Opened { grant, door: Some(door), .. } => format!("grant {grant} is open at {door}"),
         Fact::OpenFailed { grant, decided_by, .. } => format!("grant {grant} is kept shut by {decided_by}"),
+        Fact::ClosingSoon { grant, end, .. } => format!("grant {grant} ends soon, at {end}"),
         Fact::Closed { grant, reason, late_ms, .. } => {
             format!("grant {grant} is shut: {}, {late_ms} ms after its end", reason_words(*reason))
         }
@@ -220,6 +221,7 @@ fn by(fact: &Fact) -> Option<String> {
         | Fact::RequestLapsed { .. }
         | Fact::Opened { .. }
         | Fact::OpenFailed { .. }
+        | Fact::ClosingSoon { .. }
         | Fact::Closed { .. }
         | Fact::TakenOver { .. }
         | Fact::Writing { .. }
@@ -260,6 +262,7 @@ fn mark(fact: &Fact) -> Mark {
         | Fact::PolicyConfirmed { .. }
         | Fact::RequestLapsed { .. }
         | Fact::Ended { .. }
+        | Fact::ClosingSoon { .. }
         | Fact::Writing { .. }
         | Fact::Adopted { .. }
         | Fact::ForeignDeleted { .. }

@@ -112,6 +112,7 @@ impl Oracle {
                 }
             }
             Fact::Ended { .. } => self.count("ended early"),
+            Fact::ClosingSoon { .. } => self.count("told to end soon"),
             // Whether it lands or not: nobody can tell.
             Fact::Writing { .. } => drop(self.written_at.insert(target.id.clone(), now)),
             Fact::TakenOver { .. } => {
