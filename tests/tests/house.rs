@@ -19,7 +19,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ),
     ("portcullis-api", &["portcullis-domain", "portcullis-http", "portcullis-lambda"]),
     ("portcullis-expire", &["portcullis-app", "portcullis-lambda"]),
-    ("portcullis-export", &["portcullis-app", "portcullis-lambda"]),
+    ("portcullis-export", &["portcullis-app", "portcullis-domain", "portcullis-lambda"]),
     ("portcullis-reconcile", &["portcullis-app", "portcullis-lambda"]),
     ("portcullis-relay", &["portcullis-lambda"]),
     ("portcullis-settle", &["portcullis-app", "portcullis-lambda"]),

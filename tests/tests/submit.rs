@@ -1,7 +1,9 @@
 //! The door for events: what bots ask for is decided like everything else, and what is bad is recorded, answered
 //! and never tried again.
 
-use portcullis_app::{self as app, Bots, EVENT_MAX, Error, Event, Incoming, Submitted, ports::Store};
+use portcullis_app::{
+    self as app, Bots, EVENT_MAX, Error, Event, Exporting, Format, Incoming, Kept, Submitted, ports::Store,
+};
 use portcullis_domain::{Chain, Entry, Fact, GrantState, RequestState, TargetId};
 use portcullis_tests::{
     given::{at, named, ssh, ssh_with_approval},
@@ -45,14 +47,20 @@ async fn submit(place: &Place, body: &[u8]) -> Result<Submitted, Error> {
 async fn answered(place: &Place, source: &str, kind: &str, detail: Value) -> app::Answer {
     match submit(place, &envelope(source, kind, detail)).await.expect("heard") {
         Submitted::Answered(answer) => *answer,
-        other @ (Submitted::Closed(_) | Submitted::Exporting | Submitted::Refused(_)) => panic!("{other:?}"),
+        other @ (Submitted::Closed(_)
+        | Submitted::Exporting
+        | Submitted::Exported
+        | Submitted::Refused(_)) => panic!("{other:?}"),
     }
 }
 
 async fn refused(place: &Place, body: &[u8]) -> String {
     match submit(place, body).await.expect("never an error: it would be tried for ever") {
         Submitted::Refused(reasons) => reasons.join("; "),
-        other @ (Submitted::Answered(_) | Submitted::Closed(_) | Submitted::Exporting) => panic!("{other:?}"),
+        other @ (Submitted::Answered(_)
+        | Submitted::Closed(_)
+        | Submitted::Exporting
+        | Submitted::Exported) => panic!("{other:?}"),
     }
 }
 
@@ -345,6 +353,42 @@ async fn evidence_is_asked_for_like_everything_else() {
     let outcome = app::submit(place.store(), place.terms(), &bots, incoming, place.now()).await;
     let Ok(Submitted::Refused(reasons)) = outcome else { panic!("{outcome:?}") };
     assert!(reasons.join("; ").contains("no archive"), "{reasons:?}");
+}
+
+/// The archive tells that a manifest is there, perhaps twice; nobody else can.
+#[tokio::test]
+async fn evidence_that_is_whole_is_told_once() {
+    let place = Place::new();
+    let (from, to) =
+        ("2026-02-01T00:00:00Z".parse().expect("a time"), "2026-03-01T00:00:00Z".parse().expect("a time"));
+    let wish = Exporting { from, to, format: Format::Csv };
+    let folder = Kept::begun(&wish, Some(named("audit/7")), at(0)).folder();
+    let kept = |file: &str| json!({ "bucket": { "name": "evidence" }, "object": { "key": format!("{folder}/{file}") } });
+    let whole = envelope("aws.s3", "Object Created", kept("manifest.json"));
+    for _ in 0..2 {
+        assert_eq!(submit(&place, &whole).await.expect("heard"), Submitted::Exported);
+    }
+    let told: Vec<Event> = rest(&place).await.iter().flat_map(app::events).collect();
+    let [ready] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!(ready.kind, "export.ready");
+    assert_eq!(ready.detail.correlation_id, Some(named("audit/7")));
+    let ready = Fact::ExportReady {
+        archive: "evidence".to_owned(),
+        folder: folder.clone(),
+        from,
+        to,
+        correlation: Some(named("audit/7")),
+    };
+    assert_eq!(told[0].detail.fact, ready);
+
+    let part = envelope("aws.s3", "Object Created", kept("part-1.csv"));
+    assert!(refused(&place, &part).await.contains("no bot"));
+    let bot = envelope("chatops", "Object Created", kept("manifest.json"));
+    assert!(!refused(&place, &bot).await.is_empty());
+    let bots = named(BOTS);
+    let incoming = Incoming { body: &whole, source: Some("ann"), has_archive: true };
+    let over_http = app::submit(place.store(), place.terms(), &bots, incoming, place.now()).await;
+    assert!(matches!(over_http, Ok(Submitted::Refused(_))), "{over_http:?}");
 }
 
 #[tokio::test]

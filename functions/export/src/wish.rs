@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use portcullis_app::{Exporting, Format};
+use portcullis_domain::CorrelationId;
 use portcullis_lambda::Message;
 use serde::Deserialize;
 
@@ -13,19 +14,21 @@ struct Asked {
     from: Timestamp,
     to: Timestamp,
     format: Format,
+    #[serde(default)]
+    correlation: Option<CorrelationId>,
 }
 
 /// What an event asks for. A schedule asks for nothing: then it is the day before its own time, in UTC, however late it
 /// is heard.
-pub fn of(message: &Message, now: Timestamp) -> Exporting {
+pub fn of(message: &Message, now: Timestamp) -> (Exporting, Option<CorrelationId>) {
     let at = || message.event()?["time"].as_str()?.parse().ok();
-    asked(message).unwrap_or_else(|| yesterday(at().unwrap_or(now)))
+    asked(message).unwrap_or_else(|| (yesterday(at().unwrap_or(now)), None))
 }
 
-fn asked(message: &Message) -> Option<Exporting> {
+fn asked(message: &Message) -> Option<(Exporting, Option<CorrelationId>)> {
     let fact = message.event()?["detail"]["fact"].take();
-    let Asked { from, to, format } = serde_json::from_value(fact).ok()?;
-    Some(Exporting { from, to, format })
+    let Asked { from, to, format, correlation } = serde_json::from_value(fact).ok()?;
+    Some((Exporting { from, to, format }, correlation))
 }
 
 fn yesterday(now: Timestamp) -> Exporting {
@@ -40,7 +43,7 @@ mod tests {
 
     fn asked_by(body: &str) -> (String, String, Format) {
         let message = Message { body: body.to_owned(), token: "worker".parse().expect("a token") };
-        let wish = of(&message, "2026-03-02T00:17:03Z".parse().expect("a time"));
+        let (wish, _) = of(&message, "2026-03-02T00:17:03Z".parse().expect("a time"));
         (wish.from.to_string(), wish.to.to_string(), wish.format)
     }
 

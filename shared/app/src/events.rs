@@ -57,6 +57,7 @@ pub fn events(entry: &Entry) -> Vec<Event> {
         Fact::RequestRefused { .. } => &["request.received", "request.refused"],
         Fact::EventRefused { .. } => &["request.refused"],
         Fact::ExportAsked { .. } => &["export.requested"],
+        Fact::ExportReady { .. } => &["export.ready"],
         Fact::ApprovalNeeded { .. } => &["request.received", "request.needs_approval"],
         Fact::RequestRejected { .. } => &["request.rejected"],
         Fact::RequestLapsed { .. } => &["request.expired"],

@@ -15,6 +15,7 @@ mod export;
 mod guard;
 mod happened;
 mod hold;
+mod kept;
 mod look;
 pub mod ports;
 mod settle;
@@ -38,6 +39,7 @@ pub use export::{Exporting, Format, MANIFEST, Manifest, ManifestFile, Segment, e
 pub use guard::{Guarded, Guarding, Plan, PlannedGate, confirm, disable, edit, enable, plan};
 pub use happened::{Happened, happened};
 pub use hold::{Held, hold, live, overdue, settle_on};
+pub use kept::Kept;
 pub use look::{Discovered, TargetState, Verified, activity, check, discover, discover_one, verify};
 pub use settle::settle;
 pub use submit::{Bots, EVENT_MAX, Incoming, Submitted, submit};

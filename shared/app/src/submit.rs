@@ -1,7 +1,7 @@
 //! The door for events: what bots ask for, on behalf of people.
 
 use crate::{
-    Answer, Asked, Error, Exporting, Format, approve, ask::note, close, initiate, ports::Store, reject,
+    Answer, Asked, Error, Exporting, Format, Kept, approve, ask::note, close, initiate, ports::Store, reject,
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
@@ -71,6 +71,8 @@ pub enum Submitted {
     Closed(Box<Grant>),
     /// Evidence was asked for: that is recorded, and told as `export.requested` to whoever exports.
     Exporting,
+    /// The archive told that it keeps an export, whole: that is recorded, and told as `export.ready`.
+    Exported,
     /// No, for these reasons; that is recorded, and told as `request.refused`.
     Refused(Vec<String>),
 }
@@ -87,6 +89,10 @@ pub async fn submit(
     now: Timestamp,
 ) -> Result<Submitted, Error> {
     let mut heard = Heard::of(incoming);
+    if let Some((kept, archive)) = heard.kept(incoming) {
+        kept.record(archive, store, now).await?;
+        return Ok(Submitted::Exported);
+    }
     let wish = match heard.wish(incoming, bots, now) {
         Ok(wish) => wish,
         Err(reason) => return heard.refuse(store, vec![reason], now).await,
@@ -178,6 +184,12 @@ impl Heard {
             correlation: text(&detail, "correlation_id").and_then(|it| it.parse().ok()),
             detail,
         }
+    }
+
+    /// An export that the archive tells to be whole. Nobody but AWS itself puts events of such a source on a bus.
+    fn kept(&self, incoming: Incoming<'_>) -> Option<(Kept, String)> {
+        let is_from_the_bus = incoming.has_archive && incoming.source.is_none();
+        is_from_the_bus.then(|| Kept::told(&self.source, self.kind.as_deref(), &self.detail)).flatten()
     }
 
     /// Parses it at the door, or gives the first reason why not.

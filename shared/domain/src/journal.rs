@@ -206,6 +206,17 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
     },
+    /// An export is whole, where it is kept.
+    ExportReady {
+        /// The bucket.
+        archive: String,
+        /// The folder of it.
+        folder: String,
+        from: Timestamp,
+        to: Timestamp,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        correlation: Option<CorrelationId>,
+    },
     /// Somebody wanted to make or take away a token of this person, and may not.
     TokenRefused { person: Person, by: Person, reasons: Vec<String> },
 }
@@ -324,6 +335,7 @@ impl Fact {
             | Self::TokenRevoked { .. }
             | Self::EventRefused { .. }
             | Self::ExportAsked { .. }
+            | Self::ExportReady { .. }
             | Self::TokenRefused { .. } => None,
         }
     }
@@ -349,6 +361,7 @@ impl Fact {
             | Self::PolicyRefused { .. }
             | Self::EventRefused { .. }
             | Self::ExportAsked { .. }
+            | Self::ExportReady { .. }
             | Self::TakenOver { .. }
             | Self::Writing { .. }
             | Self::ReadBack { .. }
@@ -375,6 +388,7 @@ impl Fact {
             | Self::RequestLapsed { correlation, .. }
             | Self::EventRefused { correlation, .. }
             | Self::ExportAsked { correlation, .. }
+            | Self::ExportReady { correlation, .. }
             | Self::Extended { correlation, .. }
             | Self::Ended { correlation, .. }
             | Self::Opened { correlation, .. }
@@ -490,6 +504,7 @@ impl Told {
             | Fact::TokenRevoked { .. }
             | Fact::EventRefused { .. }
             | Fact::ExportAsked { .. }
+            | Fact::ExportReady { .. }
             | Fact::TokenRefused { .. } => {}
         }
         None

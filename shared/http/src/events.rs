@@ -54,7 +54,7 @@ pub(crate) async fn submit<S: Site>(
         Submitted::Closed(grant) => {
             SubmittedView { closed: Some(GrantView::of(&grant, now)), ..SubmittedView::accepted() }
         }
-        Submitted::Exporting => SubmittedView::accepted(),
+        Submitted::Exporting | Submitted::Exported => SubmittedView::accepted(),
         Submitted::Refused(reasons) => {
             SubmittedView { accepted: false, reasons, ..SubmittedView::accepted() }
         }

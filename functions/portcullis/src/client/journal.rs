@@ -192,6 +192,9 @@ fn told(fact: &Fact) -> String {
         Fact::ExportAsked { from, to, format, .. } => {
             format!("the journal from {from} to {to} was asked for as {format}")
         }
+        Fact::ExportReady { archive, folder, .. } => {
+            format!("the journal is exported: {folder} in {archive}")
+        }
         Fact::TokenRefused { person, reasons, .. } => {
             format!("a change of the token of {person} was refused: {}", reasons.join("; "))
         }
@@ -230,6 +233,7 @@ fn by(fact: &Fact) -> Option<String> {
         | Fact::DriftHealed
         | Fact::LockDefeated { .. }
         | Fact::SettleFailed { .. }
+        | Fact::ExportReady { .. }
         | Fact::OrphanDeleted { .. } => None,
     }
 }
@@ -268,6 +272,7 @@ fn mark(fact: &Fact) -> Mark {
         | Fact::ForeignDeleted { .. }
         | Fact::TokenMade { .. }
         | Fact::ExportAsked { .. }
+        | Fact::ExportReady { .. }
         | Fact::TokenRevoked { .. } => Mark::Plain,
     }
 }

@@ -146,6 +146,7 @@ impl Oracle {
             | Fact::TokenRevoked { .. }
             | Fact::EventRefused { .. }
             | Fact::ExportAsked { .. }
+            | Fact::ExportReady { .. }
             | Fact::TokenRefused { .. }
             | Fact::PolicyRefused { .. } => {}
         }
