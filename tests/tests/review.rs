@@ -2,8 +2,8 @@
 
 use jiff::SignedDuration;
 use portcullis_domain::{
-    Approvers, Ask, Gate, Grant, GrantId, Lease, Outcome, Policy, PortRule, Refusal, Request, Review,
-    Sources, Target, TargetId, Terms, What, Window, review,
+    Approvers, Ask, Gate, Grant, GrantId, Lease, Outcome, Policy, PortRule, Refusal, Request, RequestId,
+    Review, Sources, Target, TargetId, Terms, What, Window, review,
 };
 use portcullis_tests::given::{self, HOUR, at, named, person};
 use std::collections::BTreeMap;
@@ -228,6 +228,30 @@ fn the_leases_of_one_gate_share_its_room() {
     );
     let later = request("ann", What::Initiate { asks: with("22", 4000) });
     assert_eq!(told(&review(&later, &known, &Terms::default(), end)), ALLOWED);
+}
+
+/// Else it would be found out when it is stored, and nobody could tell whoever asked what to do.
+#[test]
+fn the_leases_of_one_target_share_its_room() {
+    let (id, mut vm) = target("vm", Some(policy()));
+    let why = "w".repeat(1_000);
+    let mut count = 0;
+    let reasons = loop {
+        let mut asked = request("ann", What::Initiate { asks: vec![ask("22")] });
+        asked.id = RequestId::derived(&person("ann"), &named(&count.to_string()));
+        asked.justification = Some(named(&why));
+        let known = BTreeMap::from([(id.clone(), vm.clone())]);
+        match review(&asked, &known, &Terms::default(), at(0)) {
+            Review::Allowed(Outcome::Granted(grants)) => vm = vm.grant(grants, None, at(0)).target,
+            Review::Refused(reasons) => break reasons,
+            other @ (Review::Allowed(_) | Review::NeedsApproval { .. }) => panic!("{other:?}"),
+        }
+        count += 1;
+    };
+    assert!(100 < count, "only {count}");
+    assert_eq!(reasons, Refusal::TooManyLeases { target: id, count }.into());
+    let length = serde_json::to_vec(&vm).expect("writes").len();
+    assert!(length < 200 * 1024, "{length} bytes are more than a table takes with what is still to come");
 }
 
 #[test]

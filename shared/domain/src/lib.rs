@@ -40,7 +40,7 @@ pub use path::{Admitted, Decision, Packet, azure_default_rules};
 pub use policy::{Approvers, PORTS_MAX, Policy, PortRule, Terms};
 pub use refusal::{Refusal, RefusalKind, Refusals};
 pub use request::{Ask, Request, RequestState, What};
-pub use review::{GATES_MAX, Outcome, Review, SOURCES_MAX, TARGETS_MAX, review};
+pub use review::{GATES_MAX, GRANTS_BYTES_MAX, Outcome, Review, SOURCES_MAX, TARGETS_MAX, review};
 pub use rules::{
     Action, Bands, Change, ChangeTo, Diff, Etag, Existing, Families, Firewall, FirewallKind, Foreign, Held,
     Rule, RuleSet, Snapshot, Way, diff,

@@ -29,6 +29,10 @@ pub enum Refusal {
     SourceNotAllowed { target: TargetId, gate: Gate, asked: Sources, allowed: Sources },
     #[error("port `{gate}` of `{target}` would have `{count}` ranges in its leases: at most {max}")]
     TooManySources { target: TargetId, gate: Gate, count: usize, max: usize },
+    #[error(
+        "`{target}` has `{count}` leases, and there is no room for more: close one, or name fewer ranges"
+    )]
+    TooManyLeases { target: TargetId, count: usize },
     #[error("`{:#}` is too long: at most {max:#}", whole(asked))]
     TooLong { asked: SignedDuration, max: SignedDuration },
     #[error("`{:#}` is too short: at least {min:#}", SignedDuration::from_secs(asked.as_secs()))]
@@ -122,6 +126,7 @@ impl Refusal {
             Self::NoSources { .. } => "no-sources",
             Self::SourceNotAllowed { .. } => "source-not-allowed",
             Self::TooManySources { .. } => "too-many-sources",
+            Self::TooManyLeases { .. } => "too-many-leases",
             Self::TooLong { .. } => "too-long",
             Self::TooShort { .. } => "too-short",
             Self::StartsTooLate { .. } => "starts-too-late",
@@ -161,6 +166,7 @@ impl Refusal {
             | Self::NotTheOperator { .. } => RefusalKind::Forbidden,
             Self::NotEnabled { .. }
             | Self::TooManySources { .. }
+            | Self::TooManyLeases { .. }
             | Self::KeyReused
             | Self::NotPending { .. }
             | Self::NotAsShown

@@ -15,6 +15,10 @@ pub const GATES_MAX: usize = 40;
 /// must not use up what the others need.
 pub const SOURCES_MAX: usize = 4_000;
 
+/// How long the grants of one target may be together, as JSON, in bytes: a target is one item of a table, which takes 400 KB,
+/// and what becomes of them needs room too.
+pub const GRANTS_BYTES_MAX: usize = 160 * 1024;
+
 /// The whole answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Review {
@@ -138,6 +142,7 @@ impl Reviewed {
                 grants.push(Grant::approved(id, request, at, ask.sources.clone(), lease));
             }
         }
+        self.fit(&grants, targets);
         if GATES_MAX < grants.len() {
             self.refuse(Refusal::TooManyGates { count: grants.len(), max: GATES_MAX });
         }
@@ -223,6 +228,23 @@ impl Reviewed {
         let count = sources.ranges().len() + beside.map(|it| it.sources.ranges().len()).sum::<usize>();
         if SOURCES_MAX < count {
             self.refuse(Refusal::TooManySources { target: target.id.clone(), gate, count, max: SOURCES_MAX });
+        }
+    }
+
+    /// Is there room for these grants in what is kept of each target? Also those that are over are kept until they are seen
+    /// to be shut.
+    fn fit(&mut self, grants: &[Grant], targets: &BTreeMap<TargetId, Target>) {
+        let bytes = |it: &Grant| serde_json::to_vec(it).map_or(0, |json| json.len());
+        let mut asked = BTreeMap::<&TargetId, usize>::new();
+        for grant in grants {
+            *asked.entry(&grant.target).or_default() += bytes(grant);
+        }
+        for (id, asked) in asked {
+            let Some(target) = targets.get(id) else { continue };
+            let kept = target.grants();
+            if GRANTS_BYTES_MAX < asked + kept.values().map(bytes).sum::<usize>() {
+                self.refuse(Refusal::TooManyLeases { target: id.clone(), count: kept.len() });
+            }
         }
     }
 
