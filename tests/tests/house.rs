@@ -22,7 +22,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("portcullis-export", &["portcullis-app", "portcullis-domain", "portcullis-lambda"]),
     ("portcullis-reconcile", &["portcullis-app", "portcullis-lambda"]),
     ("portcullis-relay", &["portcullis-lambda"]),
-    ("portcullis-settle", &["portcullis-app", "portcullis-lambda"]),
+    ("portcullis-settle", &["portcullis-lambda"]),
     ("portcullis-submit", &["portcullis-app", "portcullis-lambda"]),
     (
         "portcullis-portcullis",
@@ -46,6 +46,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
             "portcullis-azure",
             "portcullis-domain",
             "portcullis-http",
+            "portcullis-lambda",
             "portcullis-local",
             "portcullis-simcloud",
         ],

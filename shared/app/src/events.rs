@@ -1,9 +1,6 @@
 //! What others are told, past tense: the journal's entries as events.
 
-use crate::{
-    Error,
-    ports::{Bus, NotPublished},
-};
+use crate::{Error, ports::Bus};
 use jiff::Timestamp;
 use portcullis_domain::{CorrelationId, EndReason, Entry, Fact, GrantId, RequestId, TargetId};
 use serde::Serialize;
@@ -108,8 +105,23 @@ pub fn events(entry: &Entry) -> Vec<Event> {
     kinds.iter().map(event).collect()
 }
 
-/// Tells what was committed. An event that is lost makes things late, never wrong.
-pub async fn relay(bus: &impl Bus, entries: &[Entry]) -> Result<Vec<NotPublished>, Error> {
+/// Tells what was committed, and fails if any of it has to be told again: all of it is, then. What can never be
+/// published stands in the log and in the journal, and holds up nothing.
+///
+/// An event that is lost makes things late, never wrong.
+pub async fn relay(bus: &impl Bus, entries: &[Entry]) -> Result<(), Error> {
     let told: Vec<Event> = entries.iter().flat_map(events).collect();
-    if told.is_empty() { Ok(vec![]) } else { bus.publish(&told).await }
+    if told.is_empty() {
+        return Ok(());
+    }
+    let mut missed = None;
+    for not in bus.publish(&told).await? {
+        if not.is_hopeless {
+            tracing::error!(why = not.why, "An event can never be published; the journal has it");
+        } else {
+            missed.get_or_insert(not.why);
+        }
+    }
+    let unavailable = |why: String| Error::Unavailable { doing: "publish an event", source: why.into() };
+    missed.map_or(Ok(()), |why| Err(unavailable(why)))
 }

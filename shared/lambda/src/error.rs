@@ -9,13 +9,6 @@ use std::error::Error as _;
 #[error("{0}")]
 pub struct Failed(String);
 
-impl Failed {
-    /// For this reason.
-    pub(crate) fn because(why: String) -> Self {
-        Self(why)
-    }
-}
-
 impl From<BadSetting> for Failed {
     fn from(error: BadSetting) -> Self {
         let source = error.source().map(|it| format!(": {it}")).unwrap_or_default();

@@ -4,7 +4,11 @@ use crate::{Failed, WallClock};
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::future::join_all;
 use lambda_runtime::{LambdaEvent, service_fn};
-use portcullis_app::{Error, ports::Clock as _};
+use portcullis_app::{
+    Error, live,
+    ports::{Clock, Firewalls, Store},
+    settle_on,
+};
 use portcullis_domain::ClaimToken;
 use serde_json::Value;
 use tracing::Instrument as _;
@@ -34,20 +38,59 @@ pub async fn run_queue(
     let handle = &handle;
     let batch = async |event: LambdaEvent<SqsEvent>| {
         let LambdaEvent { payload, context } = event;
-        let one = async |(n, message): (usize, SqsMessage)| {
+        let message = |(n, message): (usize, SqsMessage)| {
             let SqsMessage { message_id, body, .. } = message;
-            let (id, body) = (message_id.unwrap_or_default(), body.unwrap_or_default());
             let token = token(&context.request_id, n, clock);
-            let span = tracing::info_span!("message", message_id = %id);
-            let outcome = handle(Message { body, token }).instrument(span).await;
-            outcome.err().map(|error| failed(id, &error))
+            (message_id.unwrap_or_default(), Message { body: body.unwrap_or_default(), token })
         };
-        let failures = join_all(payload.records.into_iter().enumerate().map(one)).await;
+        let failure = |id: String| {
+            let mut failure = BatchItemFailure::default();
+            failure.item_identifier = id;
+            failure
+        };
+        let failed = handle_all(payload.records.into_iter().enumerate().map(message), handle).await;
         let mut response = SqsBatchResponse::default();
-        response.batch_item_failures = failures.into_iter().flatten().collect();
+        response.batch_item_failures = failed.into_iter().map(failure).collect();
         Ok::<_, Failed>(response)
     };
     Ok(lambda_runtime::run(service_fn(batch)).await?)
+}
+
+/// Handles named messages side by side, and gives the names of those that failed.
+pub async fn handle_all(
+    messages: impl IntoIterator<Item = (String, Message)>,
+    handle: impl AsyncFn(Message) -> Result<(), Error>,
+) -> Vec<String> {
+    let handle = &handle;
+    let one = async |(id, message): (String, Message)| {
+        let span = tracing::info_span!("message", message_id = %id);
+        let error = handle(message).instrument(span).await.err()?;
+        say(&error);
+        Some(id)
+    };
+    join_all(messages.into_iter().map(one)).await.into_iter().flatten().collect()
+}
+
+/// Settles the target that an event names: a lease was approved or ended, a policy changed.
+///
+/// An event only makes it prompt: what it names is due by itself.
+pub async fn settle_named(
+    store: &impl Store,
+    firewalls: &impl Firewalls,
+    clock: &impl Clock,
+    message: Message,
+) -> Result<(), Error> {
+    let target = message.event().and_then(|it| it["detail"]["target"].as_str()?.parse().ok());
+    let Some(target) = target else {
+        tracing::warn!("An event names no target; nothing is lost: what is due is in the table");
+        return Ok(());
+    };
+    let now = clock.now();
+    match live("settle", clock, now, settle_on(store, firewalls, clock, &target, &message.token)).await {
+        // It was never guarded: somebody else's event.
+        Err(Error::NotFound { .. }) => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// Handles what a schedule invokes; what its event says is nothing that anybody needs.
@@ -66,7 +109,7 @@ pub async fn run_schedule(
 }
 
 /// Logged here, once: what is tried again is no error yet.
-fn failed(id: String, error: &Error) -> BatchItemFailure {
+fn say(error: &Error) {
     match error {
         Error::Broken { .. } => {
             tracing::error!(error = error.full(), "A message failed until somebody looks");
@@ -75,9 +118,6 @@ fn failed(id: String, error: &Error) -> BatchItemFailure {
             tracing::warn!(error = error.full(), "A message failed, and is delivered again");
         }
     }
-    let mut failure = BatchItemFailure::default();
-    failure.item_identifier = id;
-    failure
 }
 
 /// Lambda repeats the name of an invocation that failed; the time tells its runs apart.

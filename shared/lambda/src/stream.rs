@@ -12,20 +12,33 @@ use serde_json::Value;
 pub async fn run_stream(bus: impl Bus, meter: Meter) -> Result<(), Failed> {
     let (bus, meter) = (&bus, &meter);
     let records = async |event: LambdaEvent<Value>| {
+        let records = event.payload["Records"].as_array().into_iter().flatten().map(|it| &it["dynamodb"]);
+        let untold = first_untold(records, async |change| told(bus, meter, &change["NewImage"]).await).await;
+        let failure = |change: &Value| {
+            let mut failure = DynamoDbBatchItemFailure::default();
+            failure.item_identifier = change["SequenceNumber"].as_str().map(str::to_owned);
+            failure
+        };
         let mut response = DynamoDbEventResponse::default();
-        for record in event.payload["Records"].as_array().into_iter().flatten() {
-            let change = &record["dynamodb"];
-            if let Err(error) = told(bus, meter, &change["NewImage"]).await {
-                tracing::warn!(error = error.to_string(), "Events were not published, and are told again");
-                let mut failure = DynamoDbBatchItemFailure::default();
-                failure.item_identifier = change["SequenceNumber"].as_str().map(str::to_owned);
-                response.batch_item_failures.push(failure);
-                break;
-            }
-        }
+        response.batch_item_failures = untold.map(failure).into_iter().collect();
         Ok::<_, Failed>(response)
     };
     Ok(lambda_runtime::run(service_fn(records)).await?)
+}
+
+/// Tells records in their order, and gives the first that has to be told again: it and all that come after it are
+/// delivered once more, so that none overtakes it.
+pub async fn first_untold<T: Copy>(
+    records: impl IntoIterator<Item = T>,
+    tell: impl AsyncFn(T) -> Result<(), Failed>,
+) -> Option<T> {
+    for record in records {
+        if let Err(error) = tell(record).await {
+            tracing::warn!(error = error.to_string(), "Events were not published, and are told again");
+            return Some(record);
+        }
+    }
+    None
 }
 
 async fn told(bus: &impl Bus, meter: &Meter, image: &Value) -> Result<(), Failed> {
@@ -37,14 +50,7 @@ async fn told(bus: &impl Bus, meter: &Meter, image: &Value) -> Result<(), Failed
             return Ok(());
         }
     };
-    let (hopeless, missed): (Vec<_>, Vec<_>) =
-        relay(bus, &entries).await?.into_iter().partition(|it| it.is_hopeless);
-    for not in hopeless {
-        tracing::error!(why = not.why, "An event can never be published; the journal has it");
-    }
-    if let Some(not) = missed.into_iter().next() {
-        return Err(Failed::because(not.why));
-    }
+    relay(bus, &entries).await?;
     meter.measure(&entries);
     Ok(())
 }
