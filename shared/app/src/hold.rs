@@ -24,6 +24,10 @@ const DUE_MAX: usize = 100;
 const HEAD_START: SignedDuration = SignedDuration::from_secs(1);
 /// No two looks at the index are further apart: it may be a moment behind, and nobody may tell of a commit.
 const LOOK: SignedDuration = SignedDuration::from_secs(2);
+/// How long a worker goes on settling one target. What it begins by then it has time to end: whoever dies at it leaves
+/// a claim, and nobody closes anything there before that is over.
+const SETTLE_ON: SignedDuration = SignedDuration::from_secs(10);
+const _: () = assert!(2 * SETTLE_ON.as_secs() <= WORKER_LIFE.as_secs());
 /// How long after its end a lease may be seen to be shut.
 const LATE: SignedDuration = SignedDuration::from_secs(2);
 /// How long the clock rests when it cannot see what is due.
@@ -149,7 +153,7 @@ pub async fn live(
 }
 
 /// Settles a target, and again while it is due within seconds: what was not seen to land, and nobody else would look at
-/// before the next minute. Goes on as long as its worker lives.
+/// before the next minute. Where something is due all the time the clock takes over.
 pub async fn settle_on(
     store: &impl Store,
     firewalls: &impl Firewalls,
@@ -157,12 +161,14 @@ pub async fn settle_on(
     target: &TargetId,
     token: &ClaimToken,
 ) -> Result<(), Error> {
+    let last = after(clock.now(), SETTLE_ON);
     loop {
         let now = clock.now();
         settle(store, firewalls, target, token, now).await?;
         let due_at = store.target(target).await?.and_then(|(it, _)| it.due_at());
-        let soon = after(clock.now(), RETRY_OVERDUE_MAX);
-        let Some(due_at) = due_at.filter(|it| *it <= soon) else { return Ok(()) };
+        let now = clock.now();
+        let soon = after(now, RETRY_OVERDUE_MAX).min(last);
+        let Some(due_at) = due_at.filter(|it| *it <= soon && now < last) else { return Ok(()) };
         wait(clock, due_at).await?;
     }
 }
