@@ -1,6 +1,7 @@
 //! What people do in a story: guard, ask, ask again, approve, close early, extend in the last second.
 
 use super::{
+    bots::{Flaw, Letter, Says},
     clock::{Timeline, ms, stamp},
     cloud::{TARGETS, target},
     dice::Dice,
@@ -36,22 +37,51 @@ const CARELESS: &str = "dan";
 /// What somebody wants.
 #[derive(Debug, Clone)]
 pub(super) enum Wish {
-    Enable { guarding: Guarding, policy: Policy },
-    Edit { guarding: Guarding, policy: Policy },
-    Disable { target: TargetId },
-    Confirm { target: TargetId },
-    Open { asked: Asked },
-    Extend { by: Person, key: IdempotencyKey, grant: GrantId, end: Timestamp },
-    Close { by: Person, grant: GrantId },
-    Approve { request: RequestId, by: Person },
-    Reject { request: RequestId, by: Person },
+    Enable {
+        guarding: Guarding,
+        policy: Policy,
+    },
+    Edit {
+        guarding: Guarding,
+        policy: Policy,
+    },
+    Disable {
+        target: TargetId,
+    },
+    Confirm {
+        target: TargetId,
+    },
+    Open {
+        asked: Asked,
+    },
+    Extend {
+        by: Person,
+        key: IdempotencyKey,
+        grant: GrantId,
+        end: Timestamp,
+    },
+    Close {
+        by: Person,
+        grant: GrantId,
+    },
+    Approve {
+        request: RequestId,
+        by: Person,
+    },
+    Reject {
+        request: RequestId,
+        by: Person,
+    },
+    /// A bot says it for them.
+    Post(Letter),
 }
 
 impl Wish {
     pub(super) async fn utter(self, outside: &Outside, now: Timestamp) -> Result<(), Error> {
         let mut outcome = Ok(());
-        for _ in 0..PRESSES {
-            outcome = self.press(outside, now).await;
+        self.announce(outside);
+        for press in 0..PRESSES {
+            outcome = self.press(outside, press, now).await;
             if let Ok(()) | Err(Error::Refused(_) | Error::NotFound { .. }) = &outcome {
                 break;
             }
@@ -69,7 +99,26 @@ impl Wish {
         Ok(())
     }
 
-    async fn press(&self, o: &Outside, now: Timestamp) -> Result<(), Error> {
+    /// What is done of this is what somebody asked for. Who decides says so once they were shown what it is.
+    fn announce(&self, outside: &Outside) {
+        let oracle = &mut outside.world().oracle;
+        match self {
+            Self::Open { asked } => {
+                oracle.asks(RequestId::derived(&asked.by, &asked.key), asked.correlation.clone());
+            }
+            Self::Extend { by, key, .. } => oracle.asks(RequestId::derived(by, key), None),
+            Self::Close { by, grant } => oracle.closes(grant, by),
+            Self::Reject { request, by } => oracle.rejects(request, by),
+            Self::Enable { .. }
+            | Self::Edit { .. }
+            | Self::Disable { .. }
+            | Self::Confirm { .. }
+            | Self::Approve { .. }
+            | Self::Post(_) => {}
+        }
+    }
+
+    async fn press(&self, o: &Outside, press: usize, now: Timestamp) -> Result<(), Error> {
         match self {
             Self::Enable { guarding, policy } => app::enable(o, o, guarding, policy, now).await.map(|_| ()),
             Self::Edit { guarding, policy } => {
@@ -90,6 +139,7 @@ impl Wish {
                 let shown = Self::shown(o, request, by).await?;
                 app::reject(o, request, by, &shown, None, now).await.map(|_| ())
             }
+            Self::Post(letter) => letter.post(o, press).await,
         }
     }
 
@@ -116,12 +166,65 @@ pub(super) fn cast(time: &mut Timeline, dice: &mut Dice) {
     if dice.once_in(8) {
         crowd(time, dice);
     }
+    for n in 0..dice.roll(4) {
+        mischief(time, dice, n);
+    }
+}
+
+/// An event that must be refused: by who is no bot here, for whom it may not speak, or nothing that can be read.
+fn mischief(time: &mut Timeline, dice: &mut Dice, n: u64) {
+    let flaw = *dice.pick(&[
+        Flaw::NotAllowed,
+        Flaw::NotAllowed,
+        Flaw::NotAllowed,
+        Flaw::Garbage,
+        Flaw::AnotherVersion,
+        Flaw::AnotherKind,
+        Flaw::Timeless,
+    ]);
+    let stranger = ("stranger", ["ann", "carol"][dice.index(2)]);
+    let (source, by) = if flaw == Flaw::NotAllowed {
+        *dice.pick(&[stranger, ("chatops", "eve")])
+    } else {
+        ("chatops", "ann")
+    };
+    // What others ask for, so that only who asks is wrong.
+    let others = person(["ann", "bob"][dice.index(2)]);
+    let key = format!("key {}", dice.roll(4)).parse().expect("a key");
+    let request = RequestId::derived(&others, &key);
+    let says = match dice.roll(4) {
+        0 => Says::Approve(request),
+        1 => Says::Close(GrantId::derived(&request, 1)),
+        _ => {
+            let window = Window::For(SignedDuration::from_secs(60));
+            Says::Request(vec![Ask { sources: sources_of(ADDRESSES[2]), ..ask(dice, GATES[0], window) }])
+        }
+    };
+    let letter = Letter {
+        source,
+        event: format!("mischief-{n}"),
+        id: None,
+        correlation: Some(format!("mischief-{n}").parse().expect("a correlation id")),
+        by: person(by),
+        says,
+        flaw: Some(flaw),
+    };
+    time.wish(dice.below(400_000), Wish::Post(letter));
+}
+
+/// What somebody wants, said by a bot for them; as often as not by an event that has no id of its own.
+fn by_bot(dice: &mut Dice, event: String, by: &Person, says: Says) -> Letter {
+    let id = (!dice.once_in(4)).then(|| format!("{event} of ours"));
+    let correlation = (!dice.once_in(4)).then(|| format!("about-{event}").parse().expect("a correlation id"));
+    let source = *dice.pick(&["chatops", "deploy"]);
+    Letter { source, event, id, correlation, by: by.clone(), says, flaw: None }
 }
 
 /// Many ask for one gate just when somebody's lease of it ends: their asks must not keep it open.
 fn crowd(time: &mut Timeline, dice: &mut Dice) {
     const CROWD: i64 = 40;
-    const ONE_EVERY_MS: i64 = 150;
+    // All at once, or for so long that one worker's life is too short for all of it.
+    let (one_every, lasts) = *dice.pick(&[(150, 60_000), (1_000, 12_000)]);
     let (asked_at, length) = (60_000 + dice.below(60_000), 20_000);
     let asking = |n: i64, length: i64, sources: &str| {
         let ask = Ask {
@@ -141,9 +244,14 @@ fn crowd(time: &mut Timeline, dice: &mut Dice) {
         }
     };
     time.wish(asked_at, Wish::Open { asked: asking(0, length, ADDRESSES[0]) });
+    let by_bots = dice.once_in(2);
     for n in 1..CROWD {
-        let at = asked_at + length + (n - CROWD / 4) * ONE_EVERY_MS + dice.below(ONE_EVERY_MS);
-        time.wish(at, Wish::Open { asked: asking(n, 60_000, ADDRESSES[1]) });
+        let at = asked_at + length + (n - CROWD / 4) * one_every + dice.below(one_every);
+        let asked = asking(n, lasts, ADDRESSES[1]);
+        let What::Initiate { asks } = &asked.what else { unreachable!("it asks for a lease") };
+        let letter =
+            by_bots.then(|| by_bot(dice, format!("crowd-{n}"), &asked.by, Says::Request(asks.clone())));
+        time.wish(at, letter.map_or(Wish::Open { asked }, Wish::Post));
     }
 }
 
@@ -222,16 +330,22 @@ fn lease(time: &mut Timeline, dice: &mut Dice, n: u64, asked_at: i64) {
     if dice.once_in(4) {
         asks.push(ask(dice, gate, window));
     }
-    let key: IdempotencyKey = format!("key {n}").parse().expect("a key");
+    // No event says from when on.
+    let letter = (wait == 0 && dice.once_in(2))
+        .then(|| by_bot(dice, format!("ask-{n}"), &by, Says::Request(asks.clone())));
+    let key = letter.as_ref().map(|it| it.key(&it.event));
+    let key: IdempotencyKey = key.unwrap_or_else(|| format!("key {n}").parse().expect("a key"));
     let request = RequestId::derived(&by, &key);
     let grant = GrantId::derived(&request, 1);
+    let correlation = letter.as_ref().and_then(|it| it.correlation.clone());
     let asked =
-        Asked { by: by.clone(), key, what: What::Initiate { asks }, justification: None, correlation: None };
-    time.wish(asked_at, Wish::Open { asked: asked.clone() });
+        Asked { by: by.clone(), key, what: What::Initiate { asks }, justification: None, correlation };
+    let wish = letter.map_or(Wish::Open { asked: asked.clone() }, Wish::Post);
+    time.wish(asked_at, wish.clone());
     if dice.once_in(3) {
-        // Pressed twice, or delivered late, even after the close.
+        // Pressed twice, or delivered late, even after the close; who asked by a bot may ask by themselves, too.
         let again_at = asked_at + dice.below(2 * length);
-        time.wish(again_at, Wish::Open { asked });
+        time.wish(again_at, if dice.once_in(2) { wish } else { Wish::Open { asked } });
     }
     if gate == APPROVED_GATE {
         decide(time, dice, asked_at, &request);
@@ -239,7 +353,12 @@ fn lease(time: &mut Timeline, dice: &mut Dice, n: u64, asked_at: i64) {
     if dice.once_in(3) {
         let soon = if dice.once_in(2) { 15_000 } else { end - asked_at };
         let close_at = asked_at + dice.below(soon);
-        time.wish(close_at, Wish::Close { by: by.clone(), grant: grant.clone() });
+        let wish = if dice.once_in(3) {
+            Wish::Post(by_bot(dice, format!("close-{n}"), &by, Says::Close(grant.clone())))
+        } else {
+            Wish::Close { by: by.clone(), grant: grant.clone() }
+        };
+        time.wish(close_at, wish);
     }
     if dice.once_in(2) {
         let early = if dice.once_in(2) { dice.below(8_000) } else { dice.below(length) };
@@ -258,7 +377,15 @@ fn decide(time: &mut Timeline, dice: &mut Dice, asked_at: i64, request: &Request
         let by = person(["ann", "bob", "carol", "carol", CARELESS][dice.index(5)]);
         let at = asked_at + dice.below(50_000);
         let request = request.clone();
-        let wish = if dice.once_in(5) { Wish::Reject { request, by } } else { Wish::Approve { request, by } };
+        let is_no = dice.once_in(5);
+        let wish = if dice.once_in(3) {
+            let says = if is_no { Says::Reject(request) } else { Says::Approve(request) };
+            Wish::Post(by_bot(dice, format!("decide-{at}"), &by, says))
+        } else if is_no {
+            Wish::Reject { request, by }
+        } else {
+            Wish::Approve { request, by }
+        };
         time.wish(at, wish);
     }
 }
@@ -272,7 +399,7 @@ fn ask(dice: &mut Dice, gate: &str, window: Window) -> Ask {
 
 /// One address, another, both, the office that the first is in, or a mistake.
 fn sources(dice: &mut Dice) -> Sources {
-    let of = |text: &str| text.parse::<Sources>().expect("sources");
+    let of = sources_of;
     match dice.roll(16) {
         0..=4 => of(ADDRESSES[0]),
         5..=8 => of(ADDRESSES[1]),
@@ -280,6 +407,10 @@ fn sources(dice: &mut Dice) -> Sources {
         13 | 14 => of(ADDRESSES[3]),
         _ => Sources::default(),
     }
+}
+
+fn sources_of(text: &str) -> Sources {
+    text.parse().expect("sources")
 }
 
 pub(super) fn addresses() -> [IpAddr; 4] {
@@ -302,6 +433,7 @@ impl fmt::Display for Wish {
             Self::Close { grant, .. } => write!(f, "close {grant}"),
             Self::Approve { request, by } => write!(f, "approve {request} as {by}"),
             Self::Reject { request, by } => write!(f, "reject {request} as {by}"),
+            Self::Post(letter) => write!(f, "{letter}"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The world's time: milliseconds since the story began, and all that will happen at one of them.
 
-use super::{actors::Wish, world::Job};
+use super::{actors::Wish, queue::Queue, world::Job};
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{Change, FirewallId, Foreign};
 use std::{collections::BTreeMap, task::Waker};
@@ -15,6 +15,10 @@ pub(super) const NEVER: i64 = i64::MAX;
 pub(super) enum Event {
     /// A worker is born.
     Spawn(Job),
+    /// Somebody is given what stands in a part of the stream.
+    Read(usize),
+    /// Somebody is given what is visible in a queue.
+    Deliver(Queue),
     /// A write lands long after it was made.
     Land(Change),
     /// Somebody else edits or deletes a rule of ours.
@@ -89,7 +93,7 @@ impl Timeline {
         self.timers = timers.into_iter().map(|((at, order), waker)| ((late(at), order), waker)).collect();
         let events = std::mem::take(&mut self.events);
         let delayed = |((at, order), event)| match event {
-            Event::Spawn(_) => ((late(at), order), event),
+            Event::Spawn(_) | Event::Read(_) | Event::Deliver(_) => ((late(at), order), event),
             Event::Land(_)
             | Event::Meddle
             | Event::Intrude(..)

@@ -2,14 +2,14 @@
 
 use super::{
     Ending, Plot,
-    clock::{NEVER, ms, stamp},
+    clock::{NEVER, stamp},
     log::Actor,
     outside::Outside,
-    world::{Job, Life, STORY_ENDS_MS, World},
+    world::{Job, STORY_ENDS_MS, World},
 };
 use futures_util::stream;
 use portcullis_app::{self as app, Error, ports::Clock as _};
-use portcullis_domain::{ClaimToken, WORKER_LIFE};
+use portcullis_domain::ClaimToken;
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
@@ -27,7 +27,7 @@ const TICK_MS: i64 = 1_000;
 /// How many workers of its own one invocation may begin.
 pub(super) const CLAIMS_MAX: u64 = 50;
 
-type Work = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+type Work = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
 
 /// Every worker that lives.
 struct Executor {
@@ -106,7 +106,7 @@ impl Executor {
         let skew = world.skew();
         let now = world.time.now;
         world.note(Actor::Worker(worker), || format!("begins to {job}, its clock is {skew} ms ahead"));
-        world.lives.insert(worker, Life { dies_at: now + ms(WORKER_LIFE), is_zombie: false });
+        world.lives.insert(worker, job.begin(now));
         drop(world);
         let outside = Outside { world: Arc::clone(&self.world), worker, skew };
         let waker = Waker::from(Arc::new(Alarm { worker, ready: Arc::clone(&self.ready) }));
@@ -122,28 +122,18 @@ impl Executor {
             if let Poll::Ready(outcome) = work.as_mut().poll(&mut Context::from_waker(waker)) {
                 self.workers.remove(&worker);
                 let mut world = lock(&self.world);
-                world.lives.remove(&worker);
                 match outcome {
                     Ok(()) => world.note(Actor::Worker(worker), || "is done".to_owned()),
-                    Err(error) => {
-                        world.oracle.count("worker gave up");
-                        world.lost_worker(worker, &error.full());
-                        if matches!(error, Error::Broken { .. }) && !world.has_outages() {
-                            let now = world.time.now;
-                            world.oracle.break_rule("nothing-is-broken", now, error.full());
-                        }
-                    }
+                    Err(error) => world.gave_up(worker, &error, "worker gave up"),
                 }
+                world.lives.remove(&worker);
             }
         }
     }
 
     fn kill(&mut self, worker: u64) {
         self.workers.remove(&worker);
-        let mut world = lock(&self.world);
-        world.lives.remove(&worker);
-        world.oracle.count("worker died");
-        world.lost_worker(worker, "killed by its platform");
+        lock(&self.world).lost_worker(worker);
     }
 }
 
@@ -151,7 +141,8 @@ async fn run(outside: Outside, job: Job) -> Result<(), Error> {
     let (o, now) = (&outside, outside.now());
     let token = claim(outside.worker, 0);
     match job {
-        Job::Settle(id) => app::settle(o, o, &id, &token, now).await,
+        Job::Relay(batch) => batch.tell(o).await,
+        Job::Handle(delivery) => delivery.handle(o).await,
         Job::Expire { until } => {
             // Each of its workers claims by a name of its own.
             let begun = AtomicU64::new(0);
@@ -189,7 +180,8 @@ impl Wake for Alarm {
 impl fmt::Display for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Settle(id) => write!(f, "settle {id}"),
+            Self::Relay(batch) => write!(f, "relay {} records", batch.len()),
+            Self::Handle(delivery) => write!(f, "handle {delivery}"),
             Self::Expire { until } => write!(f, "expire until {until} ms"),
             Self::Reconcile => f.write_str("reconcile"),
             Self::Verify => f.write_str("verify"),

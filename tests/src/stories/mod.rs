@@ -8,7 +8,11 @@
 //! - `store` is the table, with a due index that is kept at every commit; `cloud` is the ground truth of
 //!   the firewalls, and `firewalls` what workers see of it: late, stale, throttled, broken.
 //! - `calm` lets others than workers use both, so that they pass the suites of every table and firewall.
-//! - `actors` are the people: they guard, edit on trial, disable, ask, approve, extend and close.
+//! - `relay` is the way of what was committed: the table's stream in parts, the relay, and a bus that leaves out,
+//!   doubles and never takes. `queue` are the queues before `settle` and `submit`: what fails comes again, also while
+//!   somebody is still at it, and is a dead letter in the end.
+//! - `actors` are the people: they guard, edit on trial, disable, ask, approve, extend and close; `bots` say some of
+//!   it for them, and some that nobody may say.
 //! - `oracle` watches every moment by the world's own clock. Its checks have the names of the rules in the
 //!   design, and each kind of fault excuses a lateness that is bounded by that fault.
 //!
@@ -22,6 +26,7 @@
 //! ```
 
 mod actors;
+mod bots;
 mod calm;
 mod clock;
 mod cloud;
@@ -32,6 +37,8 @@ mod firewalls;
 mod log;
 mod oracle;
 mod outside;
+mod queue;
+mod relay;
 mod store;
 mod world;
 

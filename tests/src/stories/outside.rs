@@ -6,7 +6,7 @@ use portcullis_app::{Error, ports::Clock};
 use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 /// One worker's way to the world, with the worker's own clock.
@@ -40,7 +40,7 @@ impl Outside {
 
     pub(super) fn pause(&self) -> Pause<'_> {
         let until = self.world().pause(self.worker);
-        Pause { outside: self, until }
+        Pause { outside: self, until, waker: None }
     }
 
     pub(super) fn world(&self) -> MutexGuard<'_, World> {
@@ -58,7 +58,7 @@ impl Clock for Outside {
     }
 
     async fn sleep_until(&self, at: Timestamp) -> Result<(), Error> {
-        Pause { outside: self, until: world_ms(at).saturating_sub(self.skew) }.await;
+        Pause { outside: self, until: world_ms(at).saturating_sub(self.skew), waker: None }.await;
         Ok(())
     }
 }
@@ -72,17 +72,23 @@ pub(super) fn unavailable(doing: &'static str, why: &'static str) -> Error {
 pub(super) struct Pause<'a> {
     outside: &'a Outside,
     until: i64,
+    /// Who is to be woken, once: whoever is polled for the sake of another must not be woken the more often.
+    waker: Option<Waker>,
 }
 
 impl Future for Pause<'_> {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let mut world = self.outside.world();
         if self.until <= world.time.now {
             return Poll::Ready(());
         }
-        world.time.wake(self.until, context.waker().clone());
+        if !self.waker.as_ref().is_some_and(|it| it.will_wake(context.waker())) {
+            world.time.wake(self.until, context.waker().clone());
+            drop(world);
+            self.waker = Some(context.waker().clone());
+        }
         Poll::Pending
     }
 }

@@ -137,7 +137,7 @@ impl World {
             for entry in &next.entries {
                 self.note(worker.actor(), || format!("{} #{}: {:?}", entry.chain, entry.n, entry.fact));
             }
-            let (id, is_wanted) = (next.target.id.clone(), is_extension || next.entries.iter().any(is_event));
+            let (id, is_wanted) = (next.target.id.clone(), is_extension || next.entries.iter().any(is_wish));
             let entries = next.entries.clone();
             let before = self.table.write(next, seen);
             let Some(row) = self.table.targets.get_mut(&id) else { continue };
@@ -146,8 +146,8 @@ impl World {
             self.log.note(now, worker.actor(), || format!("{id} is due at {due_at:?}"));
             if is_wanted {
                 self.watch_the_leases_of(&id);
-                self.publish(&id);
             }
+            self.stream(&Chain::from(&id), entries);
         }
         if let Some((request, seen)) = batch.request {
             self.note(worker.actor(), || {
@@ -157,15 +157,16 @@ impl World {
             self.oracle.decided(before.as_ref(), &request, now);
         }
         if !batch.rest.is_empty() {
-            for entry in batch.rest {
+            for entry in &batch.rest {
                 self.note(worker.actor(), || format!("rest #{}: {:?}", entry.n, entry.fact));
-                match self.table.rest_head.follow(&Chain::rest(), &entry) {
+                match self.table.rest_head.follow(&Chain::rest(), entry) {
                     Ok(head) => self.table.rest_head = head,
                     Err(bad) => self.oracle.break_rule("journal-equals-state", now, bad),
                 }
-                self.oracle.recorded(&entry);
-                self.table.rest.push(entry);
+                self.oracle.recorded(entry, now);
             }
+            self.table.rest.extend(batch.rest.iter().cloned());
+            self.stream(&Chain::rest(), batch.rest);
         }
         self.oracle.stir();
         Ok(())
@@ -182,8 +183,8 @@ impl World {
     }
 }
 
-/// What the bus tells.
-fn is_event(entry: &Entry) -> bool {
+/// What changes the leases of a target.
+fn is_wish(entry: &Entry) -> bool {
     matches!(
         entry.fact,
         Fact::Approved { .. } | Fact::Extended { .. } | Fact::Ended { .. } | Fact::PolicySet { .. }

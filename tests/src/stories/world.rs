@@ -9,9 +9,12 @@ use super::{
     faults::{Faults, LONG_MS, Lost, Once, SLOW_MS, STORM_ENDS_MS},
     log::{Actor, Log},
     oracle::{Excuses, Oracle, Scene},
+    queue::{Delivery, Queues},
+    relay::{Batch, RELAY_LIFE_MS, Stream},
     store::Table,
 };
-use portcullis_domain::{CLAIM, Change, LOOK_AGAIN, RETRY_MAX, TargetId, WORKER_LIFE};
+use portcullis_app::Error;
+use portcullis_domain::{CLAIM, Change, LOOK_AGAIN, RETRY_MAX, WORKER_LIFE};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// By then everything must rest.
@@ -23,15 +26,16 @@ const RECONCILES_END_MS: i64 = STORY_ENDS_MS - 60_000;
 const LOST_CALL_MS: i64 = 1_500;
 /// A call takes this long at least, and at most so much longer, when nothing is wrong.
 const QUICK_MS: (i64, i64) = (2, 40);
-/// The bus delivers within this.
-const BUS_MS: i64 = 3_000;
 /// A story makes about so many calls; the one that is lost, or fatal, is among them.
 const CALLS: u64 = 400;
 
 /// What a worker is for.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) enum Job {
-    Settle(TargetId),
+    /// What was committed is told.
+    Relay(Batch),
+    /// What a queue delivers is done.
+    Handle(Delivery),
     /// What is due until then, in milliseconds.
     Expire {
         until: i64,
@@ -42,6 +46,18 @@ pub(super) enum Job {
     Verify,
 }
 
+impl Job {
+    /// The life of a worker that is born for it.
+    pub(super) fn begin(&self, now: i64) -> Life {
+        let (life, is_dispensable) = match self {
+            Self::Relay(_) => (RELAY_LIFE_MS, true),
+            Self::Handle(delivery) => (delivery.life_ms(), false),
+            Self::Expire { .. } | Self::Reconcile | Self::Wish(_) | Self::Verify => (ms(WORKER_LIFE), false),
+        };
+        Life { dies_at: now + life, is_zombie: false, is_dispensable }
+    }
+}
+
 /// A worker, as the platform sees it.
 #[derive(Debug)]
 pub(super) struct Life {
@@ -49,6 +65,8 @@ pub(super) struct Life {
     pub(super) dies_at: i64,
     /// It slept, and its platform did not count that: its claims may be over.
     pub(super) is_zombie: bool,
+    /// It holds nothing that anybody waits for: whatever becomes of it, nothing else may be late.
+    pub(super) is_dispensable: bool,
 }
 
 #[derive(Debug)]
@@ -62,7 +80,8 @@ pub(super) struct World {
     pub(super) cloud: Cloud,
     pub(super) oracle: Oracle,
     pub(super) log: Log,
-    is_bus_down: bool,
+    pub(super) stream: Stream,
+    pub(super) queues: Queues,
     /// A platform that counts sleep kills who slept too long; another one leaves them alive.
     counts_sleep: bool,
     /// How many calls until the one that is lost, or that its worker does not survive.
@@ -77,7 +96,8 @@ impl World {
         let faults = plot.weather.faults();
         let mut dice = Dice::of(plot.seed);
         let cloud = Cloud::begin(&mut dice);
-        let (is_bus_down, counts_sleep) = (dice.once_in(4), dice.once_in(2));
+        let (stream, queues) = (Stream::begin(&mut dice), Queues::begin(&mut dice));
+        let counts_sleep = dice.once_in(2);
         let fuse = 1 + dice.roll(CALLS);
         let mut world = Self {
             plot,
@@ -89,13 +109,18 @@ impl World {
             cloud,
             oracle: Oracle::of(&faults),
             log: Log::of(is_told),
-            is_bus_down,
+            stream,
+            queues,
             counts_sleep,
             fuse,
             asleep_until: 0,
             doomed: BTreeSet::new(),
         };
-        world.note(Actor::World, || format!("{:?}, bus is down: {is_bus_down}", plot.weather));
+        let beginning = format!("{:?}, {:?}, {:?}", plot.weather, world.stream, world.queues);
+        world.note(Actor::World, || beginning);
+        if world.stream.is_dead() {
+            world.oracle.count("nobody relays");
+        }
         actors::cast(&mut world.time, &mut world.dice);
         world.forecast();
         world
@@ -144,6 +169,8 @@ impl World {
     pub(super) fn happen(&mut self) -> Option<Job> {
         match self.time.pop_event()? {
             Event::Spawn(job) => return Some(job),
+            Event::Read(part) => return self.read(part),
+            Event::Deliver(queue) => return self.deliver(queue),
             Event::Land(change) => self.land_late(&change),
             Event::Meddle => self.meddle(),
             Event::Intrude(firewall, rule, until) => {
@@ -239,7 +266,7 @@ impl World {
         if self.storms() && self.dice.once_in(self.faults.slow_once_in) {
             let until = now + self.dice.below(SLOW_MS);
             self.note(Actor::Worker(worker), || format!("waits until {until} ms"));
-            self.oracle.excuse(None, now, until, Excuses::Work);
+            self.excuse_work(worker, until);
             return until;
         }
         quick
@@ -254,7 +281,16 @@ impl World {
             if at_once {
                 life.dies_at = now;
             }
-            self.oracle.excuse(None, now, life.dies_at, Excuses::Work);
+            // Whoever does more than relay gives up by itself before.
+            let until = life.dies_at.min(now + ms(WORKER_LIFE));
+            self.excuse_work(worker, until);
+        }
+    }
+
+    /// INVARIANT (the-clock-closes): whatever becomes of a relay, nothing opens or closes late.
+    fn excuse_work(&mut self, worker: u64, until: i64) {
+        if self.lives.get(&worker).is_none_or(|it| !it.is_dispensable) {
+            self.oracle.excuse(None, self.time.now, until, Excuses::Work);
         }
     }
 
@@ -266,26 +302,29 @@ impl World {
         let lost = *self.dice.pick(&[Lost::Unreached, Lost::Unheard]);
         self.note(Actor::Worker(worker), || format!("the next call is {lost:?}"));
         self.oracle.count("call lost");
-        let now = self.time.now;
-        self.oracle.excuse(None, now, now + LOST_CALL_MS, Excuses::Work);
+        self.excuse_work(worker, self.time.now + LOST_CALL_MS);
         Some(lost)
     }
 
-    /// The platform killed a worker, or it gave up: perhaps it leaves a claim.
-    pub(super) fn lost_worker(&mut self, worker: u64, why: &str) {
-        self.note(Actor::Worker(worker), || format!("is gone: {why}"));
-        let now = self.time.now;
-        self.oracle.excuse(None, now, now + ms(CLAIM), Excuses::Work);
+    /// The platform killed a worker: perhaps it leaves a claim.
+    pub(super) fn lost_worker(&mut self, worker: u64) {
+        self.note(Actor::Worker(worker), || "is killed by its platform".to_owned());
+        self.oracle.count("worker died");
+        self.excuse_work(worker, self.time.now + ms(CLAIM));
+        self.lives.remove(&worker);
     }
 
-    /// The bus delivers none, one or two of an event, soon or not so soon.
-    pub(super) fn publish(&mut self, target: &TargetId) {
-        if self.is_bus_down {
-            return;
+    /// A worker could not do what it was born for, or some of it.
+    pub(super) fn gave_up(&mut self, worker: u64, error: &Error, what: &'static str) {
+        self.oracle.count(what);
+        self.note(Actor::Worker(worker), || format!("{what}: {}", error.full()));
+        // Where nothing is wrong, whoever gives up gives back what it claimed.
+        if !matches!(self.plot.weather, Weather::Calm | Weather::Skewed) {
+            self.excuse_work(worker, self.time.now + ms(CLAIM));
         }
-        for _ in 0..self.dice.roll(3) {
-            let at = self.time.now + self.dice.below(BUS_MS);
-            self.time.at(at, Event::Spawn(Job::Settle(target.clone())));
+        if matches!(error, Error::Broken { .. }) && !self.has_outages() {
+            let now = self.time.now;
+            self.oracle.break_rule("nothing-is-broken", now, error.full());
         }
     }
 
@@ -323,6 +362,11 @@ impl World {
     pub(super) fn conclude(&mut self) {
         let Self { oracle, table, cloud, time, .. } = self;
         oracle.conclude(&Scene { table, cloud, now: time.now });
+        let left = self.queues.left();
+        if left != 0 {
+            let how = format!("{left} messages are neither handled nor dead letters");
+            self.oracle.break_rule("nothing-is-left-out", self.time.now, how);
+        }
     }
 
     pub(super) fn note(&mut self, who: Actor, what: impl FnOnce() -> String) {

@@ -3,10 +3,14 @@
 //! A lateness is allowed if it was promised, or if a fault excuses it: every fault says from when until
 //! when at the latest. What is excused by nothing breaks the story.
 
+mod asked;
+mod bus;
 mod gates;
 mod record;
 mod rest;
 mod told;
+
+pub(super) use asked::Heard;
 
 use super::{
     Broken, Ending, Plot,
@@ -47,6 +51,8 @@ pub(in crate::stories) struct Oracle {
     glimpses: BTreeMap<(u64, TargetId), Vec<Glimpse>>,
     missed_at: BTreeMap<TargetId, i64>,
     awake_at: i64,
+    asked: asked::Asked,
+    bus: bus::Bus,
 }
 
 /// Until when a fault lets things be late.

@@ -36,6 +36,7 @@ impl Oracle {
             self.missed_at.insert(target.id.clone(), now);
         }
         for entry in entries {
+            self.answers(&entry.fact, now);
             self.fact(before, target, &entry.fact, cloud, now);
         }
         self.told((before, target), entries, worker, now);
@@ -350,7 +351,8 @@ impl Oracle {
         self.shown.insert((id.clone(), by.clone(), shown.to_owned()));
     }
 
-    pub(in crate::stories) fn recorded(&mut self, entry: &Entry) {
+    pub(in crate::stories) fn recorded(&mut self, entry: &Entry, now: i64) {
+        self.answers(&entry.fact, now);
         if let Fact::OrphanDeleted { rule, .. } = &entry.fact {
             self.count("orphan deleted");
             self.orphans.insert(rule.clone());

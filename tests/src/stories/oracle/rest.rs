@@ -30,6 +30,8 @@ impl Oracle {
             }
         }
         self.firewalls(scene, &wanted);
+        self.all_is_told(now);
+        self.all_are_answered(now);
     }
 
     fn firewalls(&mut self, scene: &Scene<'_>, wanted: &BTreeMap<RuleName, Rule>) {

@@ -1,10 +1,13 @@
 //! What people are shown of a lease is what the worker that said so had read, and nothing else.
 
 use super::{Oracle, record::is_free};
-use crate::stories::{actors::addresses, clock::stamp, cloud::Glimpse};
-use portcullis_domain::{
-    ClaimToken, Entry, Fact, Grant, GrantId, GrantState, Owner, Standing, Target, TargetId,
+use crate::stories::{
+    actors::addresses,
+    clock::stamp,
+    cloud::Glimpse,
+    executor::{CLAIMS_MAX, claim},
 };
+use portcullis_domain::{Entry, Fact, Grant, GrantId, GrantState, Owner, Standing, Target, TargetId};
 
 impl Oracle {
     /// A worker has read every firewall on the way to a target, each as it was shown to it.
@@ -37,8 +40,8 @@ impl Oracle {
         let untrue = facts.find(|(grant, is_open)| gets_in(grant) == Some(!is_open));
         let wrong = untrue.map(|(grant, is_open)| format!("{grant} is told to be open: {is_open}"));
         // Who is not sure tries again, and tells then.
-        let token: ClaimToken = format!("w{worker}").parse().expect("a token");
-        let was_mine = before.is_some_and(|it| it.standing(&token, stamp(now)) == Standing::Mine);
+        let is_mine = |it: &Target, n| it.standing(&claim(worker, n), stamp(now)) == Standing::Mine;
+        let was_mine = before.is_some_and(|it| (0..CLAIMS_MAX).any(|n| is_mine(it, n)));
         let is_sure = was_mine && is_free(target) && target.is_settled(stamp(now + self.skew_ms));
         let lasts = |it: &&Grant| !it.lease.is_over(stamp(now + 2 * self.skew_ms));
         let known = |it: &&Grant| {
