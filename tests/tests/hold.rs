@@ -12,6 +12,7 @@ use portcullis_domain::{
     Chain, Change, ClaimToken, Entry, Grant, GrantId, Head, Request, RequestId, Snapshot, Target, TargetId,
     WORKER_LIFE,
 };
+use portcullis_lambda::{Message, handle_all, settle_named};
 use portcullis_tests::{
     given::{named, ssh},
     stories::{Outside, calmly},
@@ -310,6 +311,26 @@ async fn whoever_is_told_goes_on_while_it_is_due_within_seconds() {
         assert!(on_time(begun + secs(3), reads.last().copied()), "{reads:?}");
         let now = world.now().duration_since(begun);
         assert!(now < secs(10), "what is due in a minute is for others: {now}");
+    })
+    .await;
+}
+
+/// What was not done comes again; what was done does not, whatever becomes of its neighbours in the batch.
+#[tokio::test]
+async fn a_message_that_failed_is_delivered_again() {
+    calmly(async |world| {
+        let wrong = Wrong { hangs: Some(named("vm0")), ..Wrong::of(world) };
+        for id in ["vm0", "vm2"] {
+            due_at(world, id, world.now() + secs(3)).await;
+        }
+        let message = |id: &str| {
+            let body = format!("{{\"detail\": {{\"target\": \"{id}\"}}}}");
+            (id.to_owned(), Message { body, token: named(id) })
+        };
+        let settled = async |it| settle_named(&wrong, &wrong, world, it).await;
+        let failed = handle_all(["vm0", "vm2", "stranger"].map(message), settled).await;
+        assert_eq!(failed, ["vm0"]);
+        assert!(wrong.read_at("vm2").is_some());
     })
     .await;
 }
