@@ -14,7 +14,7 @@ use portcullis_domain::{
 };
 use portcullis_lambda::{Message, handle_all, settle_named};
 use portcullis_tests::{
-    given::{named, ssh},
+    given::{self, named, ssh},
     stories::{Outside, calmly},
 };
 use std::{
@@ -311,6 +311,29 @@ async fn whoever_is_told_goes_on_while_it_is_due_within_seconds() {
         assert!(on_time(begun + secs(3), reads.last().copied()), "{reads:?}");
         let now = world.now().duration_since(begun);
         assert!(now < secs(10), "what is due in a minute is for others: {now}");
+    })
+    .await;
+}
+
+/// Whoever was killed at it would leave a claim, and nobody could close anything there before that is over.
+#[tokio::test]
+async fn whoever_is_told_stops_while_there_is_time_to_end() {
+    calmly(async |world| {
+        let (begun, id) = (world.now(), named::<TargetId>("vm0"));
+        due_at(world, "vm0", begun + secs(600)).await;
+        // A lease ends every other second, for longer than a worker lives.
+        let grants = (1..30).map(|n| {
+            let it = given::grant(&given::request("ann", &n.to_string(), "vm0", begun), &id, begun);
+            Grant { lease: it.lease.cut(begun + secs(2 * n)), ..it }
+        });
+        let (target, seen) = world.target(&id).await.expect("loads").expect("is there");
+        let next = target.grant(grants.collect(), None, begun);
+        world.commit(Batch::of(next, seen)).await.expect("committed");
+        app::settle_on(world, world, world, &id, &named("told")).await.expect("settled");
+        let lived = world.now().duration_since(begun);
+        assert!(secs(5) < lived && lived < WORKER_LIFE - secs(5), "{lived}");
+        let (target, _) = world.target(&id).await.expect("loads").expect("is there");
+        assert!(!target.is_claimed(), "it gave back what it took on");
     })
     .await;
 }
