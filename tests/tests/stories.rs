@@ -16,7 +16,7 @@ use std::{
 const SEEDS: u64 = 5_500;
 /// What must have happened over so many seeds, or they prove nothing.
 const ENOUGH_SEEDS: u64 = 1_000;
-const SOMETIMES: [&str; 55] = [
+const SOMETIMES: [&str; 56] = [
     "approved by somebody",
     "approved",
     "bot was answered",
@@ -36,6 +36,7 @@ const SOMETIMES: [&str; 55] = [
     "edited",
     "enabled",
     "ended early",
+    "told to end soon",
     "etag was stale",
     "event hopeless",
     "event lost",

@@ -1,5 +1,7 @@
 //! Tells the bus what was committed, as the table's stream says it, and measures it.
 
+#![recursion_limit = "256"] // One future in the other, down to the connection.
+
 use jiff::Timestamp;
 use portcullis_lambda::{Environment, Failed, Place, run_stream};
 

@@ -102,6 +102,7 @@ impl Oracle {
             | Fact::Ended { .. }
             | Fact::Opened { .. }
             | Fact::OpenFailed { .. }
+            | Fact::ClosingSoon { .. }
             | Fact::Closed { .. }
             | Fact::TakenOver { .. }
             | Fact::Writing { .. }
@@ -116,6 +117,7 @@ impl Oracle {
             | Fact::TokenMade { .. }
             | Fact::TokenRevoked { .. }
             | Fact::ExportAsked { .. }
+            | Fact::ExportReady { .. }
             | Fact::TokenRefused { .. } => return,
         };
         if !self.asked.requests.contains_key(request) {
@@ -147,7 +149,7 @@ impl Oracle {
         let is_right = match (submitted, letter.flaw, &letter.says) {
             (Submitted::Refused(_), Some(_), _) => is_refused,
             (Submitted::Refused(_), None, _) => is_refused || is_answered,
-            (_, Some(_), _) | (Submitted::Exporting, None, _) => false,
+            (_, Some(_), _) | (Submitted::Exporting | Submitted::Exported, None, _) => false,
             (_, None, Says::Request(_)) => is_answered && request.as_ref().and_then(state).is_some(),
             (_, None, Says::Approve(id)) => {
                 matches!(state(id), Some(RequestState::Approved { by: Some(by), .. }) if *by == letter.by)
