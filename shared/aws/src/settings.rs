@@ -8,7 +8,7 @@ use aws_sdk_s3 as s3;
 use aws_sdk_sts as sts;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// How long one try of a call may take.
 const ATTEMPT_MAX: Duration = Duration::from_secs(3);
@@ -36,8 +36,17 @@ pub struct Cloud {
     region: String,
     keys: Keys,
     endpoint: Option<String>,
+    /// Of services that are heard elsewhere, by their names here.
+    endpoints: BTreeMap<&'static str, String>,
     http: SharedHttpClient,
 }
+
+/// Where AWS is, if that is not its own place: of all services, or, with `_` and a name of [`SERVICES`], of one.
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>
+const ENDPOINT: &str = "AWS_ENDPOINT_URL";
+/// The services that are asked, as they are called here, and in the names of such variables.
+const SERVICES: [(&str, &str); 4] =
+    [("dynamodb", "DYNAMODB"), ("eventbridge", "EVENTBRIDGE"), ("s3", "S3"), ("sts", "STS")];
 
 /// Every service has a configuration of its own, and all of them are alike.
 macro_rules! configured {
@@ -49,7 +58,7 @@ macro_rules! configured {
             .http_client($cloud.http.clone())
             .retry_config(retries())
             .timeout_config(timeouts());
-        config.set_endpoint_url($cloud.endpoint.clone());
+        config.set_endpoint_url($cloud.endpoint(stringify!($service)));
         config
     }};
 }
@@ -63,22 +72,29 @@ impl Cloud {
     /// As the environment of a Lambda function says it; `environment` gives a variable. `Err` names the one
     /// that is missing.
     pub fn of(environment: impl Fn(&str) -> Option<String>) -> Result<Self, NoSetting> {
-        let wanted = |name| environment(name).filter(|it| !it.is_empty()).ok_or(NoSetting(name));
+        let text = |name: &str| environment(name).filter(|it| !it.is_empty());
+        let wanted = |name| text(name).ok_or(NoSetting(name));
         let keys = Keys {
             id: wanted("AWS_ACCESS_KEY_ID")?,
             secret: wanted("AWS_SECRET_ACCESS_KEY")?,
-            session: environment("AWS_SESSION_TOKEN").filter(|it| !it.is_empty()),
+            session: text("AWS_SESSION_TOKEN"),
         };
         let region = wanted("AWS_REGION").or_else(|_| wanted("AWS_DEFAULT_REGION"));
-        let endpoint = environment("AWS_ENDPOINT_URL").filter(|it| !it.is_empty());
-        Ok(Self::at(region.map_err(|_| NoSetting("AWS_REGION"))?, keys, endpoint))
+        let cloud = Self::at(region.map_err(|_| NoSetting("AWS_REGION"))?, keys, text(ENDPOINT));
+        let own = |(service, name)| Some((service, text(&format!("{ENDPOINT}_{name}"))?));
+        Ok(Self { endpoints: SERVICES.into_iter().filter_map(own).collect(), ..cloud })
     }
 
     /// In a region, by these keys; at `endpoint` where that is not AWS's own.
     pub fn at(region: String, keys: Keys, endpoint: Option<String>) -> Self {
         // The provider and its protocol versions are constants that agree: a test says so.
         let http = connector().unwrap_or_else(|error| unreachable!("ring speaks TLS: {error}"));
-        Self { region, keys, endpoint, http }
+        Self { region, keys, endpoint, endpoints: BTreeMap::new(), http }
+    }
+
+    /// Where a service is, if that is not AWS's own place.
+    fn endpoint(&self, service: &str) -> Option<String> {
+        self.endpoints.get(service).or(self.endpoint.as_ref()).cloned()
     }
 
     /// A client of DynamoDB.
@@ -94,7 +110,7 @@ impl Cloud {
     /// A client of S3.
     pub fn s3(&self) -> s3::Client {
         // An emulator has one host for all buckets.
-        let is_emulated = self.endpoint.is_some();
+        let is_emulated = self.endpoint("s3").is_some();
         s3::Client::from_conf(configured!(self, s3).force_path_style(is_emulated).build())
     }
 
@@ -126,8 +142,10 @@ impl fmt::Debug for Keys {
 
 impl fmt::Debug for Cloud {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { region, endpoint, .. } = self;
-        f.debug_struct("Cloud").field("region", region).field("endpoint", endpoint).finish_non_exhaustive()
+        let Self { region, endpoint, endpoints, .. } = self;
+        let mut shown = f.debug_struct("Cloud");
+        shown.field("region", region).field("endpoint", endpoint).field("endpoints", endpoints);
+        shown.finish_non_exhaustive()
     }
 }
 
@@ -145,6 +163,30 @@ mod tests {
         assert_eq!(of(&[]).expect_err("nothing is set").to_string(), "`AWS_ACCESS_KEY_ID` is not set");
         assert_eq!(of(&keys).expect_err("no region").to_string(), "`AWS_REGION` is not set");
         assert!(of(&[keys[0], keys[1], ("AWS_DEFAULT_REGION", "eu-central-1")]).is_ok());
+    }
+
+    /// As the SDKs of AWS heed it.
+    #[test]
+    fn a_service_may_be_heard_elsewhere() {
+        let keys = [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "hush"), ("AWS_REGION", "eu")];
+        let at = |more: &[(&str, &str)]| {
+            let cloud = of(&[&keys, more].concat()).expect("all is set");
+            SERVICES.map(|(service, _)| cloud.endpoint(service))
+        };
+        let (all, own) = (Some("http://all".to_owned()), Some("http://own".to_owned()));
+        assert_eq!(at(&[]), [const { None }; SERVICES.len()]);
+        let everywhere = ("AWS_ENDPOINT_URL", "http://all");
+        assert_eq!(at(&[everywhere]), [(); SERVICES.len()].map(|()| all.clone()));
+        for (n, (service, name)) in SERVICES.into_iter().enumerate() {
+            let variable = format!("AWS_ENDPOINT_URL_{name}");
+            for (around, others) in [(vec![everywhere], &all), (vec![], &None)] {
+                let mut wanted = [(); SERVICES.len()].map(|()| others.clone());
+                wanted[n].clone_from(&own);
+                let set = [around, vec![(variable.as_str(), "http://own")]].concat();
+                assert_eq!(at(&set), wanted, "{service}");
+            }
+            assert_eq!(at(&[everywhere, (&variable, "")])[n], all, "empty is not set");
+        }
     }
 
     #[test]
