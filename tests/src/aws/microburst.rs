@@ -37,7 +37,7 @@ pub enum Fault {
 }
 
 impl Proxy {
-    /// In front of an emulator of DynamoDB. `None`, said aloud, where it cannot be installed.
+    /// In front of an emulator that has DynamoDB. `None`, said aloud, where it cannot be installed.
     pub fn before(upstream: &str) -> Option<Self> {
         let programs = install::programs().map_err(|why| skipped(&why)).ok()?;
         let command = |port: u16| {
@@ -59,10 +59,15 @@ impl Proxy {
         &self.url
     }
 
-    /// Plans a fault for the next call of an operation, after those that are planned already.
+    /// Plans a fault for the next call of an operation of DynamoDB, after those that are planned already.
     pub fn plan(&self, operation: &str, fault: Fault) {
+        self.plan_of("dynamodb", operation, fault);
+    }
+
+    /// The same for another service, by the name that it signs for: `events`.
+    pub fn plan_of(&self, service: &str, operation: &str, fault: Fault) {
         let mut rule = fault.rule();
-        rule["service"] = json!("dynamodb");
+        rule["service"] = json!(service);
         rule["operation"] = json!(operation);
         rule["times"] = json!(1);
         let planned = ureq::patch(self.control("rules")).send_json(json!([rule]));

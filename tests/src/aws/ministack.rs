@@ -96,6 +96,11 @@ impl Ministack {
         Some(Self { process, url: url(port), hands })
     }
 
+    /// What programs that speak to AWS have to find in their environment: where it is, and the keys of root.
+    pub fn environment(&self) -> BTreeMap<&str, &str> {
+        ROOT.into_iter().chain([("AWS_ENDPOINT_URL", self.url.as_str())]).collect()
+    }
+
     /// Where all of its services are heard.
     pub fn url(&self) -> &str {
         &self.url

@@ -16,7 +16,7 @@
 //!   called is not told. A route of an HTTP API with `AuthorizationType: AWS_IAM` tells it.
 //! - EventBridge to SQS to a function takes 35 to 80 ms, a table's stream to a function 30 to 55 ms.
 //! - Of a queue's batch only what `batchItemFailures` names comes again, and after `maxReceiveCount` it is a dead
-//!   letter. Of a stream's batch it is **not heeded**: a batch that is answered at all is done, so what failed is
+//!   letter; a redrive has to be made by hand. Of a stream's batch it is **not heeded**: a batch that is answered at all is done, so what failed is
 //!   lost. Only a call that fails as a whole is tried again, after 1 s, without end and without bisecting;
 //!   `MaximumRetryAttempts` is ignored. A batch older than `MaximumRecordAgeInSeconds` goes to the `OnFailure`
 //!   destination. Filters are heeded.
@@ -27,20 +27,25 @@
 //! - By [`Auth::Enforced`] signatures are verified, and each function has the session keys of its own role; a call
 //!   that the role does not allow is an `AccessDeniedException`. A transaction needs leave for each of its writes.
 //!   The key `test` is root. Policies of queues and buses are not checked.
-//! - Metrics printed in the embedded metric format stay lines in the log: no metric and so no alarm comes of them.
+//! - Metrics printed in the embedded metric format stay lines in the log, and queues and functions count nothing: no metric
+//!   and so no alarm comes of them. An alarm that is put to the test by hand goes off whatever its dimensions say.
 //! - `sts:GetWebIdentityToken` checks audience, algorithm and duration, but the token is signed with HS256 by
 //!   nobody's key, of `https://sts.amazonaws.com`, and its subject is root, whoever asks.
 //! - `PutEvents` accepts what is too large, no JSON, and buses that are not there; more than ten are refused.
 //! - Point-in-time recovery and time to live in templates are ignored.
 
+mod binaries;
 mod install;
 mod microburst;
 mod ministack;
 mod process;
+mod queues;
 mod stack;
 mod table;
 
+pub use binaries::function;
 pub use microburst::{Fault, Proxy};
 pub use ministack::{Auth, Key, Ministack, Refused};
-pub use stack::{Answered, Ear, Stack};
+pub use queues::Ear;
+pub use stack::{Answered, Stack};
 pub use table::{Local, Table, dynamodb};

@@ -1,24 +1,18 @@
 //! All of `template.yaml`, deployed, with a simulated Azure to guard.
 
-use super::{Auth, Key, Ministack};
+use super::{
+    Auth, Key, Ministack,
+    binaries::{self, FUNCTIONS},
+};
 use crate::azure::Azure;
 use jiff::Timestamp;
 use portcullis_aws::{Cloud, DynamoStore, Keys, TokenBook};
 use portcullis_simcloud::{Faults, Packet, PacketProtocol, Simcloud};
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
-use std::{
-    cell::RefCell,
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 use tempfile::TempDir;
 
-/// The functions, by the names of their binaries.
-const FUNCTIONS: [&str; 7] = ["api", "expire", "export", "reconcile", "relay", "settle", "submit"];
 /// The bots of a deployment, and whom they may speak for.
 const BOTS: &str = r#"[{"source":"chatops.example","for":["ann","bob"]}]"#;
 
@@ -50,10 +44,10 @@ impl Stack {
         let azure = Azure::with(|_| Simcloud::new(1, Arc::new(Timestamp::now)));
         azure.cloud.plan(Faults { operation_millis: 100, retry_after_secs: 0, ..Faults::default() });
         let code = tempfile::tempdir().expect("a folder");
-        for (function, binary) in FUNCTIONS.iter().zip(binaries()) {
+        for function in FUNCTIONS {
             let folder = code.path().join(function);
             fs::create_dir_all(&folder).expect("a folder");
-            fs::copy(binary, folder.join("bootstrap")).expect("copied");
+            fs::copy(binaries::function(function), folder.join("bootstrap")).expect("copied");
         }
         let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
         let tenant = azure.cloud.tenant();
@@ -157,29 +151,6 @@ impl Stack {
         self.aws.call("lambda", "invoke", &call).expect("invoked");
     }
 
-    /// Puts a message into one of the template's queues.
-    pub fn send(&self, queue: &str, body: &str) {
-        let message = json!({ "QueueUrl": self.queue(&Self::function(queue)), "MessageBody": body });
-        self.aws.call("sqs", "send_message", &message).expect("sent");
-    }
-
-    /// Hears everything that is told from now on.
-    pub fn listen(&self, name: &str) -> Ear<'_> {
-        let name = format!("ear-{name}");
-        let made = self.aws.call("sqs", "create_queue", &json!({ "QueueName": name })).expect("made");
-        let url = text(&made["QueueUrl"]);
-        let wanted = json!({ "QueueUrl": url, "AttributeNames": ["QueueArn"] });
-        let attributes = self.aws.call("sqs", "get_queue_attributes", &wanted).expect("made");
-        let bus = self.output("BusName");
-        let pattern = json!({ "source": ["portcullis"] }).to_string();
-        let rule = json!({ "Name": name, "EventBusName": bus, "EventPattern": pattern });
-        self.aws.call("events", "put_rule", &rule).expect("made");
-        let target = json!([{ "Id": "ear", "Arn": attributes["Attributes"]["QueueArn"] }]);
-        let targets = json!({ "Rule": name, "EventBusName": bus, "Targets": target });
-        self.aws.call("events", "put_targets", &targets).expect("made");
-        Ear { stack: self, url, heard: RefCell::default() }
-    }
-
     /// From now on nobody tells the bus what is committed.
     pub fn stop_the_relay(&self) {
         let mine = json!({ "FunctionName": Self::function("relay") });
@@ -192,23 +163,60 @@ impl Stack {
 
     /// Kills a function's process at whatever it does.
     pub fn kill(&self, function: &str) {
-        let (name, endpoint) = (
-            format!("AWS_LAMBDA_FUNCTION_NAME={}", Self::function(function)),
-            format!("AWS_ENDPOINT_URL={}", self.aws.url()),
-        );
-        let is_it = |pid: &u32| {
-            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            let has = |wanted: &String| environment.split(|it| *it == 0).any(|it| it == wanted.as_bytes());
-            has(&name) && has(&endpoint)
-        };
-        let processes = fs::read_dir("/proc").expect("processes").filter_map(Result::ok);
-        let pids = processes.filter_map(|it| it.file_name().to_str()?.parse().ok()).filter(is_it);
         let mut killed = 0;
-        for pid in pids.filter_map(|it| Pid::from_raw(i32::try_from(it).ok()?)) {
+        for (pid, _) in self.processes(function) {
             rustix::process::kill_process(pid, Signal::KILL).expect("killed");
             killed += 1;
         }
-        assert!(0 < killed, "no process runs {name}");
+        assert!(0 < killed, "no process runs {function}");
+    }
+
+    /// The keys that a function was given, as it has them in its environment, once it runs.
+    pub fn key_of(&self, function: &str) -> Option<Key> {
+        let (_, environment) = self.processes(function).next()?;
+        let variable = |name: &str| environment.get(name).cloned();
+        let (id, secret) = (variable("AWS_ACCESS_KEY_ID")?, variable("AWS_SECRET_ACCESS_KEY")?);
+        Some(Key { id, secret, session: variable("AWS_SESSION_TOKEN") })
+    }
+
+    /// The processes that run a function, with their environments.
+    fn processes(&self, function: &str) -> impl Iterator<Item = (Pid, BTreeMap<String, String>)> {
+        let of_it = [
+            ("AWS_LAMBDA_FUNCTION_NAME", Self::function(function)),
+            ("AWS_ENDPOINT_URL", self.aws.url().to_owned()),
+        ];
+        let all = fs::read_dir("/proc").expect("processes").filter_map(Result::ok);
+        all.filter_map(move |it| {
+            let pid = Pid::from_raw(it.file_name().to_str()?.parse().ok()?)?;
+            let environment = fs::read(it.path().join("environ")).ok()?;
+            let environment = String::from_utf8_lossy(&environment).into_owned();
+            let pairs = environment.split('\0').filter_map(|it| it.split_once('='));
+            let environment: BTreeMap<String, String> =
+                pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            let is_it = of_it.iter().all(|(name, value)| environment.get(*name) == Some(value));
+            is_it.then_some((pid, environment))
+        })
+    }
+
+    /// Sends what every function asks of some services to another place, such as a [`super::Proxy`]: by the names that
+    /// the SDKs have for them, `DYNAMODB`.
+    pub fn reroute(&self, services: &[&str], endpoint: &str) {
+        for function in FUNCTIONS {
+            let name = json!(Self::function(function));
+            let known = json!({ "FunctionName": name });
+            let known = self.aws.call("lambda", "get_function_configuration", &known).expect("there");
+            let mut variables = known["Environment"]["Variables"].clone();
+            for service in services {
+                variables[format!("AWS_ENDPOINT_URL_{service}")] = json!(endpoint);
+            }
+            let changed = json!({ "FunctionName": name, "Environment": { "Variables": variables } });
+            self.aws.call("lambda", "update_function_configuration", &changed).expect("updated");
+            let known = json!({ "FunctionName": name });
+            self.aws.wait("a function is as it was changed", |aws| {
+                let known = aws.call("lambda", "get_function_configuration", &known).expect("there");
+                (known["LastUpdateStatus"] == "Successful").then_some(())
+            });
+        }
     }
 
     /// What was put into the archive under a path that begins and ends so.
@@ -221,17 +229,17 @@ impl Stack {
         Some(ureq::get(url).call().ok()?.body_mut().read_to_string().expect("text"))
     }
 
-    fn queue(&self, name: &str) -> String {
-        let found = self.aws.call("sqs", "get_queue_url", &json!({ "QueueName": name })).expect("a queue");
-        text(&found["QueueUrl"])
-    }
-
     // What people do and see.
 
     /// Guards a machine and waits until it is shut; gives its id.
     pub fn enable(&self, machine: &str) -> String {
+        self.enable_with(machine, &json!({}))
+    }
+
+    /// The same with ports of one's own.
+    pub fn enable_with(&self, machine: &str, body: &Value) -> String {
         let id = self.azure.machine(machine).to_string();
-        self.ask("POST", &format!("{}/enable", path(&id)), Some(&json!({}))).done();
+        self.ask("POST", &format!("{}/enable", path(&id)), Some(body)).done();
         self.wait_until("it is shut", || self.ask("GET", &path(&id), None).done()["settled"] == true);
         id
     }
@@ -286,41 +294,11 @@ impl Stack {
     }
 }
 
-/// Who hears what is told.
-#[derive(Debug)]
-pub struct Ear<'s> {
-    stack: &'s Stack,
-    url: String,
-    heard: RefCell<Vec<Value>>,
-}
-
-impl Ear<'_> {
-    /// Waits for an event of this kind that fits, and gives it with its envelope.
-    pub fn hear(&self, kind: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        self.stack.aws.wait(&format!("{kind} is heard, among {:?}", self.kinds()), |aws| {
-            let wanted = json!({ "QueueUrl": self.url, "MaxNumberOfMessages": 10 });
-            let received = aws.call("sqs", "receive_message", &wanted).expect("received");
-            for message in received["Messages"].as_array().into_iter().flatten() {
-                let event = serde_json::from_str(message["Body"].as_str().expect("text")).expect("JSON");
-                self.heard.borrow_mut().push(event);
-                let gone = json!({ "QueueUrl": self.url, "ReceiptHandle": message["ReceiptHandle"] });
-                aws.call("sqs", "delete_message", &gone).expect("deleted");
-            }
-            let heard = self.heard.borrow();
-            heard.iter().find(|it| it["detail-type"] == kind && fits(it)).cloned()
-        })
-    }
-
-    fn kinds(&self) -> Vec<String> {
-        self.heard.borrow().iter().map(|it| text(&it["detail-type"])).collect()
-    }
-}
-
 fn path(target: &str) -> String {
     format!("/v1/targets/{}", target.replace('/', "%2F"))
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
 }
 
@@ -330,28 +308,6 @@ impl Answered {
         assert!((200..300).contains(&self.status), "{self:?}");
         self.body
     }
-}
-
-/// The functions as they are deployed: built for release. Building what is built costs nothing.
-fn binaries() -> &'static [PathBuf] {
-    static BINARIES: OnceLock<Vec<PathBuf>> = OnceLock::new();
-    BINARIES.get_or_init(|| {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--release", "--message-format", "json", "--quiet", "--locked"]);
-        for function in FUNCTIONS {
-            cargo.arg("--package").arg(format!("portcullis-{function}"));
-        }
-        let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        let messages = String::from_utf8_lossy(&built.stdout).into_owned();
-        let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let executable = |it: Value| {
-            let name = it["target"]["name"].as_str()?.to_owned();
-            Some((name, PathBuf::from(it["executable"].as_str()?)))
-        };
-        let executables: BTreeMap<String, PathBuf> = messages.filter_map(executable).collect();
-        FUNCTIONS.iter().map(|it| executables[*it].clone()).collect()
-    })
 }
 
 fn store(endpoint: &str, table: &str) -> DynamoStore {
