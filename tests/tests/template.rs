@@ -372,7 +372,7 @@ fn linters_have_nothing_to_say() {
         }
     }
     let (tests, place) = (Path::new(env!("CARGO_MANIFEST_DIR")), Path::new(env!("CARGO_TARGET_TMPDIR")));
-    let programs = match programs(&tests.join("aws/linters.txt"), &place.join("aws_linters")) {
+    let programs = match programs(&tests.join("aws/tools.txt"), &place.join("aws_tools")) {
         Ok(programs) => programs,
         Err(why) => return skipped(&why),
     };
