@@ -43,13 +43,15 @@ fn every_function_lives_by_its_own_role() {
     lives_and_ends(stack, "web-1");
 }
 
-/// Calls with the very keys that each function was given: the ones of its own work are answered, all others are refused.
+/// Calls with the very keys that each function was given: the ones of its own work are answered, all others are
+/// refused.
 #[test]
 fn no_function_may_do_what_is_anothers() {
     let Some(stack) = enforced() else { return };
     let target = stack.enable("db-1");
     let ear = stack.listen("roles");
-    // Whoever has run has keys: what a bot asks for runs `submit`, `relay` and `export`; enabling ran `api` and `settle`.
+    // Whoever has run has keys: what a bot asks for runs `submit`, `relay` and `export`; enabling ran `api` and
+    // `settle`.
     let wish = json!({ "version": 1, "correlation_id": "roles", "on_behalf_of": "ann", "format": "csv",
                        "from": "2020-01-01T00:00:00Z", "to": "2020-01-02T00:00:00Z" });
     stack.put("chatops.example", "export.request", &wish);
@@ -72,7 +74,7 @@ fn no_function_may_do_what_is_anothers() {
                 (false, Err(it)) if ["AccessDenied", "AccessDeniedException"].contains(&it.code.as_str()) => {
                 }
                 (false, Err(refused)) => {
-                    wrong.push(format!("{what} was not refused but broken: {refused:?}"))
+                    wrong.push(format!("{what} was not refused but broken: {refused:?}"));
                 }
             }
         }
@@ -127,7 +129,8 @@ fn calls(stack: &Stack, target: &str) -> Vec<Call> {
         ("events", "put_events", event("portcullis"), &["relay"]),
         ("lambda", "invoke", json!({ "FunctionName": Stack::function("api"), "Payload": "{}" }), NOBODY),
         ("lambda", "invoke", json!({ "FunctionName": Stack::function("expire"), "Payload": "{}" }), NOBODY),
-        // `export` may, but over TLS alone, which the emulator is not spoken to by: so wants the bucket's own policy.
+        // `export` may, but over TLS alone, which the emulator is not spoken to by: so wants the bucket's own
+        // policy.
         ("s3", "put_object", put, NOBODY),
         ("s3", "get_object", object.clone(), NOBODY),
         ("s3", "delete_object", object, NOBODY),
@@ -217,7 +220,8 @@ fn a_bad_event_is_answered() {
     ear.hear("request.refused", |it| it["detail"]["fact"]["reasons"].to_string().contains("not JSON"));
 }
 
-/// The relay is dead for the whole life of a grant: nobody is told anything, and it opens and closes all the same.
+/// The relay is dead for the whole life of a grant: nobody is told anything, and it opens and closes all the
+/// same.
 #[test]
 fn without_a_bus_the_clock_opens_and_closes() {
     let Some(stack) = Stack::deploy(Auth::Open) else { return };
@@ -233,8 +237,8 @@ fn without_a_bus_the_clock_opens_and_closes() {
     assert!((0..=LATE_MS).contains(&late), "{late} ms late");
 }
 
-/// Killed between the write and its confirmation, `settle` leaves a claim and a rule that may land yet: whoever comes
-/// after its claim takes over.
+/// Killed between the write and its confirmation, `settle` leaves a claim and a rule that may land yet: whoever
+/// comes after its claim takes over.
 #[test]
 fn a_worker_that_is_killed_is_taken_over_from() {
     let Some(stack) = Stack::deploy(Auth::Open) else { return };

@@ -1,6 +1,6 @@
-//! What queues, wires and AWS itself do to the real functions: what cannot be done, what is told twice, in the wrong order,
-//! or too late, and calls that fail or whose answers are lost. Deployed as in `e2e_aws.rs`.
-//! Where the emulator cannot be installed, each test says `skipped` and why.
+//! What queues, wires and AWS itself do to the real functions: what cannot be done, what is told twice, in the
+//! wrong order, or too late, and calls that fail or whose answers are lost. Deployed as in `e2e_aws.rs`. Where
+//! the emulator cannot be installed, each test says `skipped` and why.
 
 use jiff::Timestamp;
 use portcullis_domain::{GrantId, IdempotencyKey, Person, RequestId};
@@ -13,8 +13,8 @@ use std::{collections::BTreeMap, sync::OnceLock};
 
 /// The bot that every deployment knows.
 const BOT: &str = "chatops.example";
-/// How long a message is hidden between its tries where a test waits for all of them. As it is deployed it is six of its
-/// function's lives, and nobody waits for ten minutes here.
+/// How long a message is hidden between its tries where a test waits for all of them. As it is deployed it is
+/// six of its function's lives, and nobody waits for ten minutes here.
 const HIDDEN_SECS: u64 = 2;
 /// Late is what is told as late.
 const LATE_MS: i64 = 2_000;
@@ -86,8 +86,8 @@ fn is_given_up(stack: &Stack, queue: &str) {
     assert_eq!(u64::try_from(tries).expect("few"), stack.tries(queue), "{printed:#?}");
 }
 
-/// Everything that came to the queues, twice as it happens, comes twice more in reverse order after it is over, beginning
-/// with the end of what has not begun.
+/// Everything that came to the queues, twice as it happens, comes twice more in reverse order after it is over,
+/// beginning with the end of what has not begun.
 #[test]
 fn told_twice_and_backwards_it_is_the_same() {
     let Some(stack) = doubled() else { return };
@@ -165,7 +165,8 @@ fn an_end_beside_its_beginning_is_answered() {
     is_whole(stack);
 }
 
-/// A whole life while calls of the functions to DynamoDB and EventBridge fail in every way there is: who asks notices nothing.
+/// A whole life while calls of the functions to DynamoDB and EventBridge fail in every way there is: who asks
+/// notices nothing.
 #[test]
 fn through_faults_on_the_wire_it_is_one_life() {
     let Some(stack) = Stack::deploy(Auth::Open) else { return };
@@ -179,7 +180,8 @@ fn through_faults_on_the_wire_it_is_one_life() {
             planned.push(operation);
         }
     };
-    // No more in a row than a call has tries: what fails for good fails its function, and that is tried anew elsewhere.
+    // No more in a row than a call has tries: what fails for good fails its function, and that is tried anew
+    // elsewhere.
     let every = [
         ("TransactWriteItems", Fault::Unanswered),
         ("TransactWriteItems", Fault::Conflicting),
@@ -251,7 +253,8 @@ fn derived(id: &str) -> RequestId {
     RequestId::derived(&ann.expect("a person"), &key.expect("a key"))
 }
 
-/// All that there is to see of a request for a machine: itself, its grants, the machine, its rules and its journal.
+/// All that there is to see of a request for a machine: itself, its grants, the machine, its rules and its
+/// journal.
 fn picture(stack: &Stack, machine: &str, request: &str) -> Value {
     let target = segment(stack.azure.machine(machine).as_str());
     let get = |path: String| stack.ask("GET", &path, None).done();

@@ -1,5 +1,6 @@
-//! README.md's section "Run it in your AWS account", followed to the letter: its commands are read from it and run, with an
-//! emulator for AWS and a simulated Azure. Where the tools or the emulator cannot be installed, a test says `skipped` and why.
+//! README.md's section "Run it in your AWS account", followed to the letter: its commands are read from it and
+//! run, with an emulator for AWS and a simulated Azure. Where the tools or the emulator cannot be installed, a
+//! test says `skipped` and why.
 
 use jiff::Timestamp;
 use portcullis_simcloud::{Faults, Packet, PacketProtocol, Simcloud};
@@ -23,15 +24,16 @@ const MACHINE: &str = "web-1";
 /// Somebody else.
 const BOB: &str = "198.51.100.7";
 
-/// All of it but the compiling: `sam build` is given functions that are built already, which `aws/cargo-lambda` hands it.
+/// All of it but the compiling: `sam build` is given functions that are built already, which `aws/cargo-lambda`
+/// hands it.
 #[test]
 fn the_section_is_true_to_the_letter() {
     let built = function("api").parent().expect("a folder");
     is_followed(&Builder { program: tests().join("aws"), functions: Some(built.to_owned()) });
 }
 
-/// And with it. The profile of release that cargo-lambda chooses is its own, so nothing that is built already is of use:
-/// `cargo test -p portcullis-tests --test readme_aws -- --ignored`.
+/// And with it. The profile of release that cargo-lambda chooses is its own, so nothing that is built already
+/// is of use: `cargo test -p portcullis-tests --test readme_aws -- --ignored`.
 #[test]
 #[ignore = "builds everything anew, as whoever follows the README does"]
 fn the_section_is_true_with_all_that_it_builds() {

@@ -57,8 +57,9 @@ impl Stack {
         taken
     }
 
-    /// Would an alarm of the template go off, if what its metric counts were told to CloudWatch now? The emulator tells it
-    /// nothing of queues, so its definition as it is deployed is held against the queue that it names.
+    /// Would an alarm of the template go off, if what its metric counts were told to CloudWatch now? The
+    /// emulator tells it nothing of queues, so its definition as it is deployed is held against the queue that
+    /// it names.
     pub fn would_alarm(&self, alarm: &str) -> bool {
         let wanted = json!({ "AlarmNames": [Self::function(alarm)] });
         let found = self.aws.call("cloudwatch", "describe_alarms", &wanted).expect("described");
@@ -87,8 +88,8 @@ impl Stack {
         self.overhear(&format!("ear-{name}"), &json!({ "source": ["portcullis"] }).to_string())
     }
 
-    /// Hears everything that comes to one of the template's queues from now on: the same messages, by the pattern of its
-    /// rule as it is deployed.
+    /// Hears everything that comes to one of the template's queues from now on: the same messages, by the
+    /// pattern of its rule as it is deployed.
     pub fn tap(&self, queue: &str) -> Ear<'_> {
         self.overhear(&format!("tap-{queue}"), &self.pattern(queue))
     }

@@ -198,8 +198,8 @@ impl Stack {
         })
     }
 
-    /// Sends what every function asks of some services to another place, such as a [`super::Proxy`]: by the names that
-    /// the SDKs have for them, `DYNAMODB`.
+    /// Sends what every function asks of some services to another place, such as a [`super::Proxy`]: by the
+    /// names that the SDKs have for them, `DYNAMODB`.
     pub fn reroute(&self, services: &[&str], endpoint: &str) {
         for function in FUNCTIONS {
             let name = json!(Self::function(function));
