@@ -8,7 +8,10 @@ use portcullis_azure::{
     Arm, AskedAssertion, Azure, Bounds, CloudName, Credentials, Endpoints, Secret, Settings,
 };
 use portcullis_domain::Existing;
-use std::{ops::RangeInclusive, sync::Arc};
+use std::{
+    ops::RangeInclusive,
+    sync::{Arc, OnceLock},
+};
 
 /// Where a function runs. What a function does not ask for is not built: a cold start pays for it.
 #[derive(Debug)]
@@ -108,9 +111,11 @@ impl Place {
         let client = environment.wanted("AZURE_CLIENT_ID")?;
         match environment.text(LOGIN).as_deref() {
             None | Some("federated") => {
-                let federation = Federation::new(self.cloud.sts());
+                // A client reads all that AWS says of its regions when it is made. This one is not made before somebody
+                // looks at Azure, and a token is good for an hour.
+                let (cloud, made) = (self.cloud.clone(), OnceLock::new());
                 let assertion = Arc::new(AskedAssertion::new(move || {
-                    let federation = federation.clone();
+                    let federation = made.get_or_init(|| Federation::new(cloud.sts())).clone();
                     async move { Ok(federation.token().await?) }
                 }));
                 Ok(Credentials::Assertion { tenant, client, assertion })
