@@ -20,7 +20,12 @@ impl Template {
 
     /// What stands at this place, such as `/Resources/Table`.
     pub fn at(&self, pointer: &str) -> &Value {
-        self.0.pointer(pointer).unwrap_or_else(|| panic!("nothing at {pointer}"))
+        self.find(pointer).unwrap_or_else(|| panic!("nothing at {pointer}"))
+    }
+
+    /// What stands there, if anything does.
+    pub fn find(&self, pointer: &str) -> Option<&Value> {
+        self.0.pointer(pointer)
     }
 
     /// The resources of a kind, by their names: what their properties are.
