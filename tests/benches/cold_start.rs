@@ -8,7 +8,7 @@ use portcullis_tests::{
     cold::{RuntimeApi, Start, environment},
     released::{FUNCTIONS, released},
 };
-use std::{fs, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 /// How often each is started.
 const ROUNDS: usize = 201;
@@ -25,7 +25,14 @@ const EMPTY: &str = "empty";
 
 fn main() {
     let names: Vec<&str> = [EMPTY].into_iter().chain(FUNCTIONS).collect();
-    let files = released(&names);
+    let folder = tempfile::tempdir().expect("a folder");
+    // As a deployment writes them, from the first byte to the last: how a linker wrote a file is how the kernel keeps it.
+    let deployed = |(name, file): (&&str, PathBuf)| {
+        let copy = folder.path().join(name);
+        fs::copy(file, &copy).expect("copied");
+        copy
+    };
+    let files: Vec<PathBuf> = names.iter().zip(released(&names)).map(deployed).collect();
     let api = RuntimeApi::listen();
     let environments: Vec<_> = names.iter().map(|it| environment(it, &GIVEN)).collect();
     let mut starts: Vec<Vec<Start>> = vec![vec![]; names.len()];
