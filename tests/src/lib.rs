@@ -6,6 +6,7 @@ pub mod archive;
 pub mod aws;
 pub mod azure;
 pub mod azure_place;
+pub mod bill;
 pub mod binary;
 pub mod cold;
 pub mod contracts;

@@ -1,7 +1,7 @@
 //! ministack, deployed to and called as AWS is.
 
 use super::{
-    install,
+    Wire, install,
     process::{Process, is_up},
 };
 use crate::network::skipped;
@@ -75,11 +75,22 @@ impl Ministack {
 
     /// One of its own. `None`, said aloud, where it cannot be installed.
     pub fn start(auth: Auth) -> Option<Self> {
+        Self::start_with(auth, url)
+    }
+
+    /// One whose functions call it over this wire. `None`, said aloud, where it cannot be installed.
+    pub fn behind(wire: &Wire) -> Option<Self> {
+        let started = Self::start_with(Auth::Open, |_| wire.url().to_owned())?;
+        wire.lead_to(&started.url);
+        Some(started)
+    }
+
+    /// Its functions inherit where they call from its own environment.
+    fn start_with(auth: Auth, called_at: impl Fn(u16) -> String) -> Option<Self> {
         let programs = install::programs().map_err(|why| skipped(&why)).ok()?;
-        let url = |port: u16| format!("http://127.0.0.1:{port}");
         let command = |port: u16| {
             let mut command = Command::new(programs.join("ministack"));
-            command.envs(ROOT).env("GATEWAY_PORT", port.to_string()).env("AWS_ENDPOINT_URL", url(port));
+            command.envs(ROOT).env("GATEWAY_PORT", port.to_string()).env("AWS_ENDPOINT_URL", called_at(port));
             command.envs([("BIND_HOST", "127.0.0.1"), ("MINISTACK_HOST", "127.0.0.1")]);
             // The latter two would listen on every interface.
             command.envs([("LAMBDA_EXECUTOR", "local"), ("SFTP_ENABLED", "0"), ("IOT_MTLS_ENABLED", "0")]);
@@ -151,14 +162,19 @@ impl Ministack {
 
     /// What a function has printed, a line each, without what Lambda prints around it.
     pub fn printed(&self, function: &str) -> Vec<String> {
+        let around = ["START ", "END ", "REPORT "];
+        let lines = self.logged(function).into_iter();
+        lines.filter(|line| !around.iter().any(|it| line.starts_with(it))).collect()
+    }
+
+    /// All that stands in a function's log, a line each.
+    pub fn logged(&self, function: &str) -> Vec<String> {
         let group = json!({ "logGroupName": format!("/aws/lambda/{function}") });
         match self.call("logs", "filter_log_events", &group) {
             Ok(found) => {
                 let lines = found["events"].as_array().expect("events").iter();
                 let lines = lines.filter_map(|it| it["message"].as_str());
-                let around = ["START ", "END ", "REPORT "];
-                let of_it = lines.filter(|line| !around.iter().any(|it| line.starts_with(it)));
-                of_it.map(|it| it.trim_end().to_owned()).collect()
+                lines.map(|it| it.trim_end().to_owned()).collect()
             }
             // It has not run yet.
             Err(refused) if refused.code == "ResourceNotFoundException" => vec![],
@@ -187,6 +203,10 @@ impl Drop for Ministack {
     fn drop(&mut self) {
         self.process.show_if_failing();
     }
+}
+
+fn url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
 }
 
 /// `hands.py`, which ends when it hears nothing more.

@@ -1,7 +1,8 @@
 //! Emulators of AWS: installed once into the target folder, started on loopback, gone with who started them.
 //!
 //! [`Local`] is AWS's own DynamoDB for developers, the judge of what a table does. [`Ministack`] is everything
-//! else, with the functions as processes of this machine. [`Proxy`] breaks calls on their way to either.
+//! else, with the functions as processes of this machine. [`Proxy`] breaks calls on their way to either; [`Wire`]
+//! writes them down.
 //!
 //! What ministack 1.5.33 does, and where it is not AWS:
 //!
@@ -42,6 +43,8 @@ mod process;
 mod queues;
 mod stack;
 mod table;
+mod units;
+mod wire;
 
 pub use binaries::function;
 pub use microburst::{Fault, Proxy};
@@ -49,3 +52,5 @@ pub use ministack::{Auth, Key, Ministack, Refused};
 pub use queues::Ear;
 pub use stack::{Answered, Stack};
 pub use table::{Local, Table, dynamodb};
+pub use units::{Units, units};
+pub use wire::{Call, Wire};

@@ -1,7 +1,7 @@
 //! All of `template.yaml`, deployed, with a simulated Azure to guard.
 
 use super::{
-    Auth, Key, Ministack,
+    Auth, Key, Ministack, Wire,
     binaries::{self, FUNCTIONS},
 };
 use crate::azure::Azure;
@@ -40,7 +40,16 @@ pub struct Answered {
 impl Stack {
     /// A deployment of its own. `None`, said aloud, where the emulator cannot be installed.
     pub fn deploy(auth: Auth) -> Option<Self> {
-        let aws = Ministack::start(auth)?;
+        Ministack::start(auth).map(|aws| Self::on(aws, "debug"))
+    }
+
+    /// One whose functions call AWS over this wire, and log what they do by default. `None`, said aloud, where the
+    /// emulator cannot be installed.
+    pub fn deploy_behind(wire: &Wire) -> Option<Self> {
+        Ministack::behind(wire).map(|aws| Self::on(aws, "info"))
+    }
+
+    fn on(aws: Ministack, log_level: &str) -> Self {
         let azure = Azure::with(|_| Simcloud::new(1, Arc::new(Timestamp::now)));
         azure.cloud.plan(Faults { operation_millis: 100, retry_after_secs: 0, ..Faults::default() });
         let code = tempfile::tempdir().expect("a folder");
@@ -57,7 +66,7 @@ impl Stack {
             ("EventArchiveDays", "0"),
             ("ExpireConcurrency", "0"),
             ("LeaseMin", "1s"),
-            ("LogLevel", "debug"),
+            ("LogLevel", log_level),
             ("Bots", BOTS),
             ("AzureLogin", "client-secret"),
             ("AzureClientSecret", "simulated"),
@@ -69,7 +78,7 @@ impl Stack {
         ];
         let outputs = aws.deploy(&template, "portcullis", code.path(), &parameters);
         let token = first_token(aws.url(), &outputs["TableName"]);
-        Some(Self { aws, azure, outputs, token, _code: code })
+        Self { aws, azure, outputs, token, _code: code }
     }
 
     /// An output of the template.
