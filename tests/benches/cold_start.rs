@@ -1,8 +1,9 @@
-//! How soon each function is ready, against one that does nothing: `cargo bench -p portcullis-tests --bench cold_start`.
+//! How soon each function is ready, against one that does nothing: `cargo bench -p portcullis-tests --bench
+//! cold_start`.
 //!
-//! All are built for release and started in turn, so that whatever else the machine does meets all of them. What is
-//! compared is processor time: before its first poll a function waits for nothing, so on a machine of its own that is
-//! the time on the clock. The median of many rounds stands against the median of the empty one.
+//! All are built for release and started in turn, so that whatever else the machine does meets all of them.
+//! What is compared is processor time: before its first poll a function waits for nothing, so on a machine of
+//! its own that is the time on the clock. The median of many rounds stands against the median of the empty one.
 
 use portcullis_tests::{
     cold::{RuntimeApi, Start, environment},
@@ -26,7 +27,8 @@ const EMPTY: &str = "empty";
 fn main() {
     let names: Vec<&str> = [EMPTY].into_iter().chain(FUNCTIONS).collect();
     let folder = tempfile::tempdir().expect("a folder");
-    // As a deployment writes them, from the first byte to the last: how a linker wrote a file is how the kernel keeps it.
+    // As a deployment writes them, from the first byte to the last: how a linker wrote a file is how the kernel
+    // keeps it.
     let deployed = |(name, file): (&&str, PathBuf)| {
         let copy = folder.path().join(name);
         fs::copy(file, &copy).expect("copied");

@@ -1,9 +1,10 @@
-//! What it costs to close ten leases, among many that live on and among few: `cargo bench -p portcullis-tests --bench
-//! expire`. Its cost follows what is due, not what is live.
+//! What it costs to close ten leases, among many that live on and among few: `cargo bench -p portcullis-tests
+//! --bench expire`. Its cost follows what is due, not what is live.
 //!
-//! What is done is what the function `expire` does when it is invoked, on firewalls that answer at once. In redb it is
-//! timed, in rounds that alternate between the tables, so that whatever else the machine does meets both. In DynamoDB,
-//! AWS's own for developers, calls and the units that they consume are counted: how long that takes says nothing of AWS.
+//! What is done is what the function `expire` does when it is invoked, on firewalls that answer at once. In
+//! redb it is timed, in rounds that alternate between the tables, so that whatever else the machine does meets
+//! both. In DynamoDB, AWS's own for developers, calls and the units that they consume are counted: how long
+//! that takes says nothing of AWS.
 
 use futures_util::stream;
 use jiff::Timestamp;
@@ -49,8 +50,8 @@ const WRITTEN_AT_ONCE: usize = 25;
 const WRITERS: usize = 2;
 /// Into how many parts the index is divided.
 const SHARDS: usize = 4;
-/// How far apart rounds are, by the tables' time: what was closed is looked at again after one minute and after five,
-/// which is done between them.
+/// How far apart rounds are, by the tables' time: what was closed is looked at again after one minute and after
+/// five, which is done between them.
 const APART_SECS: i64 = 600;
 const LOOKS_SECS: [i64; 2] = [70, 310];
 /// How long what lives on has, at least; and the time over which its ends are spread.
@@ -87,10 +88,13 @@ async fn timed() {
             look_again(store, walls, round).await;
         }
     }
-    times.iter_mut().for_each(|it| it.sort_unstable());
+    for side in &mut times {
+        side.sort_unstable();
+    }
     let shown = |n: usize| times.each_ref().map(|it| format!("{:.1?}", it[n]));
     let ([few_median, many_median], [few_best, many_best]) = (shown(TIMED / 2), shown(0));
-    // What the work takes when nothing else is in the way: most of the median is the disk, and who else writes to it.
+    // What the work takes when nothing else is in the way: most of the median is the disk, and who else writes
+    // to it.
     let ratio = times[1][0].as_secs_f64() / times[0][0].as_secs_f64();
     tell("in redb, median", &few_median, &many_median, "");
     tell("in redb, best", &few_best, &many_best, "");
@@ -189,8 +193,8 @@ fn in_dynamodb(table: &Table, wire: &Wire, walls: &Walls) -> DynamoStore {
     DynamoStore::new(cloud.dynamodb(), table.name(), table.name(), Arc::new(move || clock.now()))
 }
 
-/// As many targets as this one, each with an end and a place in the index of its own: what else the store keeps of a
-/// target nobody asks for here, and the emulator takes long for it.
+/// As many targets as this one, each with an end and a place in the index of its own: what else the store keeps
+/// of a target nobody asks for here, and the emulator takes long for it.
 fn multiply(table: &Table, first: usize, live: usize) {
     let key = json!({ "pk": { "S": format!("T#{}", id(first)) }, "sk": { "S": "STATE" } });
     let wanted = json!({ "TableName": table.name(), "Key": key });

@@ -1,8 +1,9 @@
-//! What the life of one grant costs in AWS, and what ten thousand do: `cargo bench -p portcullis-tests --bench life`.
-//! It takes a quarter of an hour, since a lease has its looks, the last one five minutes after its end.
+//! What the life of one grant costs in AWS, and what ten thousand do: `cargo bench -p portcullis-tests --bench
+//! life`. It takes a quarter of an hour, since a lease has its looks, the last one five minutes after its end.
 //!
-//! The functions are those that are released, deployed from the template to an emulator, and guard a simulated Azure.
-//! What they ask is counted on the wire. What that consumes DynamoDB Local says, where all of it is done once more.
+//! The functions are those that are released, deployed from the template to an emulator, and guard a simulated
+//! Azure. What they ask is counted on the wire. What that consumes DynamoDB Local says, where all of it is done
+//! once more.
 
 use jiff::Timestamp;
 use portcullis_app::ports::Store as _;
@@ -42,8 +43,8 @@ const CALLS_MAX: usize = 100;
 const GRANTS: f64 = 10_000.0;
 const MONTH_SECS: f64 = 30.0 * 86_400.0;
 const MEMORY_GB: f64 = 0.25;
-/// How long a function is taken to run, in seconds: an emulator cannot tell. `settle` and what it does for the clock
-/// waits for Azure, which takes seconds for a rule.
+/// How long a function is taken to run, in seconds: an emulator cannot tell. `settle` and what it does for the
+/// clock waits for Azure, which takes seconds for a rule.
 const RUN_SECS: [(&str, f64); 4] = [("api", 0.1), ("relay", 0.05), ("settle", 10.0), ("submit", 0.1)];
 /// How long the clock's function runs that never rests, each minute: it holds for two.
 const HELD_SECS: f64 = 120.0;
@@ -51,7 +52,8 @@ const HELD_SECS: f64 = 120.0;
 const FOUND_NOTHING_SECS: f64 = 0.1;
 /// What Lambda writes around each run, in bytes.
 const LOGGED_PER_RUN: f64 = 300.0;
-/// Others, by their own source code, as far as it tells: how many calls an approved request takes, and write units.
+/// Others, by their own source code, as far as it tells: how many calls an approved request takes, and write
+/// units.
 const OTHERS: [(&str, &str, &str); 3] = [
     ("Common Fate", "about 40", "about 70"),
     ("TEAM", "about 78", "?"),

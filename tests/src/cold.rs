@@ -87,8 +87,8 @@ fn end(mut process: Child) {
     process.wait().expect("waited for");
 }
 
-/// What a process has spent, once all of its threads wait: of one that runs the kernel tells what it had spent when
-/// it last looked.
+/// What a process has spent, once all of its threads wait: of one that runs the kernel tells what it had spent
+/// when it last looked.
 fn spent(process: u32) -> (Duration, u64) {
     for _ in 0..LOOKS_MAX {
         let threads: Vec<_> =

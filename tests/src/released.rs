@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, path::PathBuf, process::Command};
 /// The functions, by the names of their binaries.
 pub const FUNCTIONS: [&str; 7] = ["api", "expire", "export", "reconcile", "relay", "settle", "submit"];
 
-/// Where these binaries are; each is of the package that is called after it. Building what is built costs nothing.
+/// Where these binaries are; each is of the package that is called after it. Building what is built costs
+/// nothing.
 pub fn released(names: &[&str]) -> Vec<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--release", "--message-format", "json", "--quiet", "--locked"]);

@@ -14,11 +14,12 @@ pub struct Units {
     pub indexes: f64,
 }
 
-/// What each of these calls consumed, in their order, where `from` was the name of the table; nothing where it was no
-/// call of DynamoDB. The table has to be new, and the calls all that ever were.
+/// What each of these calls consumed, in their order, where `from` was the name of the table; nothing where it
+/// was no call of DynamoDB. The table has to be new, and the calls all that ever were.
 ///
-/// DynamoDB Local 1.25 counts what a transaction writes four times. By AWS's rule it counts twice, so it is halved, by
-/// a transaction whose units are known. An index counts twice too, then, which is the most that AWS might take.
+/// DynamoDB Local 1.25 counts what a transaction writes four times. By AWS's rule it counts twice, so it is
+/// halved, by a transaction whose units are known. An index counts twice too, then, which is the most that AWS
+/// might take.
 pub fn units(table: &Table, from: &str, calls: &[Call]) -> Vec<Units> {
     let too_much = consumed_by_one(table) / 2.0;
     let done = |call: &Call| {
@@ -47,7 +48,8 @@ pub fn units(table: &Table, from: &str, calls: &[Call]) -> Vec<Units> {
     calls.iter().map(done).collect()
 }
 
-/// Who came second in a race pays for all that they wanted to write, but for the indexes: two units for each kilobyte.
+/// Who came second in a race pays for all that they wanted to write, but for the indexes: two units for each
+/// kilobyte.
 fn of_a_refused(with: &Value) -> f64 {
     const KILOBYTE: usize = 1024;
     let items = with["TransactItems"].as_array().into_iter().flatten();

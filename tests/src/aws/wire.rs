@@ -56,8 +56,8 @@ impl Wire {
         Self::on(Line::default())
     }
 
-    /// The same, on which DynamoDB is asked also what each call consumes. It changes what was signed, so nobody who verifies
-    /// signatures can stand behind it.
+    /// The same, on which DynamoDB is asked also what each call consumes. It changes what was signed, so nobody
+    /// who verifies signatures can stand behind it.
     pub fn measuring() -> Self {
         Self::on(Line { asks_for_units: true, ..Line::default() })
     }
