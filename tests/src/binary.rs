@@ -1,5 +1,6 @@
 //! The real program, built once, run as its users run it.
 
+use crate::released::cargo;
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use serde_json::Value;
 use std::{
@@ -32,11 +33,8 @@ pub fn program() -> &'static Path {
         ];
         // What is measured is what people run.
         let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
-        let built = Command::new(env!("CARGO"))
-            .args(words)
-            .args(["--profile", profile])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output();
+        let built =
+            cargo().args(words).args(["--profile", profile]).current_dir(env!("CARGO_MANIFEST_DIR")).output();
         let built = built.expect("cargo runs");
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         let messages = String::from_utf8_lossy(&built.stdout).into_owned();

@@ -1,7 +1,7 @@
 //! The functions as they are deployed: built for release.
 
 use serde_json::Value;
-use std::{collections::BTreeMap, path::PathBuf, process::Command};
+use std::{collections::BTreeMap, env, path::PathBuf, process::Command};
 
 /// The functions, by the names of their binaries.
 pub const FUNCTIONS: [&str; 7] = ["api", "expire", "export", "reconcile", "relay", "settle", "submit"];
@@ -9,7 +9,7 @@ pub const FUNCTIONS: [&str; 7] = ["api", "expire", "export", "reconcile", "relay
 /// Where these binaries are; each is of the package that is called after it. Building what is built costs
 /// nothing.
 pub fn released(names: &[&str]) -> Vec<PathBuf> {
-    let mut cargo = Command::new(env!("CARGO"));
+    let mut cargo = cargo();
     cargo.args(["build", "--release", "--message-format", "json", "--quiet", "--locked"]);
     for name in names {
         cargo.arg("--package").arg(format!("portcullis-{name}"));
@@ -24,4 +24,17 @@ pub fn released(names: &[&str]) -> Vec<PathBuf> {
     };
     let executables: BTreeMap<String, PathBuf> = messages.filter_map(executable).collect();
     names.iter().map(|it| executables[*it].clone()).collect()
+}
+
+/// Cargo, as if nobody's tests had started it: what it tells tests of their package is what some build scripts
+/// (ring's) look at, and all that stands on them would be built anew each time that one is started by the other.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    let is_of_a_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(is_of_a_package) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
 }
