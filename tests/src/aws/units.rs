@@ -40,7 +40,8 @@ pub fn units(table: &Table, from: &str, calls: &[Call]) -> Vec<Units> {
         let indexes = tables.iter().filter_map(|it| it["GlobalSecondaryIndexes"].as_object());
         let indexes: f64 = indexes.flat_map(|it| it.values()).map(|it| number(&it["CapacityUnits"])).sum();
         match call.operation.as_str() {
-            "GetItem" | "BatchGetItem" | "Query" => Units { read: all, ..Units::default() },
+            // Nothing found is counted as nothing there, and as the least that there is by AWS.
+            "GetItem" | "BatchGetItem" | "Query" => Units { read: all.max(0.5), ..Units::default() },
             "TransactWriteItems" => Units { read: 0.0, written: all / too_much, indexes: indexes / too_much },
             other => panic!("{other}: nobody calls that"),
         }
