@@ -1,10 +1,7 @@
 //! All of `template.yaml`, deployed, with a simulated Azure to guard.
 
-use super::{
-    Auth, Key, Ministack, Wire,
-    binaries::{self, FUNCTIONS},
-};
-use crate::azure::Azure;
+use super::{Auth, Key, Ministack, Wire, function};
+use crate::{azure::Azure, released::FUNCTIONS};
 use jiff::Timestamp;
 use portcullis_aws::{Cloud, DynamoStore, Keys, TokenBook};
 use portcullis_simcloud::{Faults, Packet, PacketProtocol, Simcloud};
@@ -53,10 +50,10 @@ impl Stack {
         let azure = Azure::with(|_| Simcloud::new(1, Arc::new(Timestamp::now)));
         azure.cloud.plan(Faults { operation_millis: 100, retry_after_secs: 0, ..Faults::default() });
         let code = tempfile::tempdir().expect("a folder");
-        for function in FUNCTIONS {
-            let folder = code.path().join(function);
+        for name in FUNCTIONS {
+            let folder = code.path().join(name);
             fs::create_dir_all(&folder).expect("a folder");
-            fs::copy(binaries::function(function), folder.join("bootstrap")).expect("copied");
+            fs::copy(function(name), folder.join("bootstrap")).expect("copied");
         }
         let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
         let tenant = azure.cloud.tenant();
