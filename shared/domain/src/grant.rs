@@ -187,7 +187,7 @@ impl Grant {
         let (start, end) = (self.lease.start(), self.lease.end());
         let length = end.duration_since(start);
         let is_untold = self.opened_at.is_some() && self.told_end != Some(end) && TOLD_MIN <= length;
-        let quarter = length.checked_div(4).unwrap_or(length);
+        let quarter = SignedDuration::from_secs(length.as_secs() / 4);
         is_untold.then(|| end.saturating_sub(CLOSING_SOON.min(quarter)).unwrap_or(end))
     }
 }

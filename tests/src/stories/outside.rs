@@ -1,7 +1,7 @@
 //! One worker's way to the world: calls take time, and get lost on the way there or back.
 
 use super::{clock::world_ms, executor::lock, faults::Lost, log::Actor, world::World};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{Error, ports::Clock};
 use std::{
     pin::Pin,
@@ -58,6 +58,8 @@ impl Clock for Outside {
     }
 
     async fn sleep_until(&self, at: Timestamp) -> Result<(), Error> {
+        // Never early: a story's time goes on by whole milliseconds.
+        let at = at.saturating_add(SignedDuration::from_nanos(999_999)).unwrap_or(at);
         Pause { outside: self, until: world_ms(at).saturating_sub(self.skew), waker: None }.await;
         Ok(())
     }
