@@ -145,16 +145,10 @@ impl Grant {
         (by, correlation): (&Person, Option<&CorrelationId>),
         now: Timestamp,
     ) -> Fact {
-        self.ended(self.lease.cut(now), reason);
+        self.lease = self.lease.cut(now);
+        self.end_reason = Some(reason);
         let correlation = correlation.or(self.correlation.as_ref()).cloned();
         Fact::Ended { grant: self.id.clone(), lease: self.lease, reason, by: by.clone(), correlation }
-    }
-
-    /// Its lease is over before its time, and whoever ended it needs not be told.
-    pub(crate) fn ended(&mut self, lease: Lease, reason: EndReason) {
-        self.lease = lease;
-        self.told_end = Some(lease.end());
-        self.end_reason = Some(reason);
     }
 
     /// Why its lease is over, or will be.
@@ -186,7 +180,9 @@ impl Grant {
     fn to_tell(&self) -> Option<Timestamp> {
         let (start, end) = (self.lease.start(), self.lease.end());
         let length = end.duration_since(start);
-        let is_untold = self.opened_at.is_some() && self.told_end != Some(end) && TOLD_MIN <= length;
+        // Whoever ended it knows.
+        let is_awaited = self.opened_at.is_some() && self.end_reason.is_none();
+        let is_untold = is_awaited && self.told_end != Some(end) && TOLD_MIN <= length;
         let quarter = SignedDuration::from_secs(length.as_secs() / 4);
         is_untold.then(|| end.saturating_sub(CLOSING_SOON.min(quarter)).unwrap_or(end))
     }

@@ -477,7 +477,10 @@ impl Told {
                 self.pending.remove(request);
                 self.change(grant, |it| it.lease = *lease);
             }
-            Fact::Ended { grant, lease, reason, .. } => self.change(grant, |it| it.ended(*lease, *reason)),
+            Fact::Ended { grant, lease, reason, .. } => self.change(grant, |it| {
+                it.lease = *lease;
+                it.end_reason = Some(*reason);
+            }),
             Fact::ClosingSoon { grant, end, .. } => self.change(grant, |it| it.told_end = Some(*end)),
             Fact::Opened { grant, door, .. } => self.change(grant, |it| it.open(entry.at, *door)),
             Fact::OpenFailed { grant, decided_by, .. } => {
