@@ -1,13 +1,19 @@
 //! Where an archive of many exports keeps one of them, by a name that says which.
 
-use crate::{Error, Exporting, MANIFEST, ask::note, export::first_since, ports::Store};
+use crate::{
+    Error, Exporting, MANIFEST,
+    export::first_since,
+    ports::{Batch, Store},
+};
 use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
 use portcullis_domain::{Chain, CorrelationId, Fact};
 use serde_json::Value;
 
-/// How many entries are looked through for one that tells the same.
-const RECENT_MAX: usize = 1_000;
+/// How many entries are read at a time.
+const PAGE: usize = 200;
+/// How often this may lose to other writers of the same chain.
+const CONFLICTS_MAX: usize = 100;
 
 /// One try of an export. Each try has a folder of its own, so that nothing is overwritten, and only a whole export has its
 /// manifest.
@@ -70,11 +76,30 @@ impl Kept {
         let (folder, Self { from, to, at, correlation }) = (self.folder(), self);
         let fact = Fact::ExportReady { archive, folder, from, to, correlation };
         let first = first_since(store, &Chain::rest(), at).await?;
-        let recent = store.entries(&Chain::rest(), first, RECENT_MAX).await?;
-        if recent.iter().any(|it| it.fact == fact) {
-            return Ok(());
+        for _ in 0..CONFLICTS_MAX {
+            let head = store.rest().await?;
+            if is_told(store, first, &fact).await? {
+                return Ok(());
+            }
+            let (_, rest) = head.append(&Chain::rest(), now, [fact.clone()]);
+            match store.commit(Batch { rest, ..Batch::default() }).await {
+                Err(Error::Conflict) => {}
+                outcome => return outcome,
+            }
         }
-        note(store, &[], &fact, now).await
+        Err(Error::Conflict)
+    }
+}
+
+/// Does an entry of the rest tell the same, from this one on?
+async fn is_told(store: &impl Store, mut first: u64, fact: &Fact) -> Result<bool, Error> {
+    loop {
+        let entries = store.entries(&Chain::rest(), first, PAGE).await?;
+        let Some(last) = entries.last() else { return Ok(false) };
+        if entries.iter().any(|it| it.fact == *fact) {
+            return Ok(true);
+        }
+        first = last.n + 1;
     }
 }
 

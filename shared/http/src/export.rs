@@ -45,7 +45,8 @@ pub(crate) async fn download<S: Site>(
         let failed = match timeout(bounds.time, export(site.store(), &reader, &asked)).await {
             Ok(Ok(_)) => return,
             Ok(Err(error)) if !reader.is_full.load(Ordering::Relaxed) => error.into(),
-            Ok(Err(_)) | Err(_) => Problem::too_much(bounds, TAKE_LESS),
+            Ok(Err(_)) => Problem::too_much(bounds, TAKE_LESS),
+            Err(_) => Problem::too_much(bounds, TAKE_TIME),
         };
         // Who breaks off has heard enough.
         drop(reader.lines.send(ExportLine::Failed(failed)).await);
@@ -64,6 +65,9 @@ pub(crate) async fn download<S: Site>(
 /// What to do where a range is too long for an answer.
 const TAKE_LESS: &str =
     "ask for a shorter time, or send the event `export.request`, which puts it into the archive";
+
+/// The same where it takes too long, however short the time is: each chain is looked at.
+const TAKE_TIME: &str = "send the event `export.request`, which puts it into the archive";
 
 /// Whoever reads the answer, and how much of it may yet come.
 struct Reader {

@@ -28,7 +28,7 @@ const LIMIT: (usize, usize) = (100, 200);
 
 /// What to do where a journal is too long to be recomputed while somebody waits.
 const EXPORT_INSTEAD: &str =
-    "take it away with `portcullis export`, a part at a time, and check that with `portcullis verify PATH`";
+    "send the event `export.request`, and check what it puts into the archive with `portcullis verify PATH`";
 
 /// Recomputes the journal and compares it with what is stored.
 #[utoipa::path(get, path = "/v1/verify", responses((status = 200, body = VerifyView)))]
