@@ -40,7 +40,10 @@ impl Home {
             "default = 'prod'\n\
              [profiles.prod]\nurl = '{url}'\ntoken-file = 'prod.token'\nregion = 'us-east-1'\n\
              [profiles.command]\nurl = '{url}'\ntoken-command = 'cat \"$HOME/.config/portcullis/prod.token\"'\n\
-             [profiles.keys]\nurl = '{url}'\nauth = 'sigv4'\nregion = 'us-east-1'\n"
+             [profiles.keys]\nurl = '{url}'\nauth = 'sigv4'\nregion = 'us-east-1'\n\
+             [profiles.ops]\nurl = '{url}'\nauth = 'sigv4'\nregion = 'us-east-1'\naws-profile = 'ops'\n\
+             [profiles.bare]\nurl = '{url}'\n\
+             [profiles.clear]\nurl = 'http://portcullis.example'\nauth = 'sigv4'\nregion = 'us-east-1'\n"
         );
         let config = folder.path().join(".config/portcullis");
         fs::create_dir_all(&config).expect("a folder");
@@ -125,6 +128,13 @@ fn whoever_says_where_is_heard_before_the_file() {
     let named = home.command().env("PORTCULLIS_PROFILE", "command").arg("whoami").output().expect("runs");
     assert_eq!(named.status.code(), DONE, "{}", told(&named));
 
+    // Nor is one in the environment for whatever Portcullis a profile names.
+    let mut bare = home.command();
+    bare.env("PORTCULLIS_TOKEN", stack.token()).args(["--profile", "bare", "whoami"]);
+    let bare = bare.output().expect("runs");
+    assert_eq!(bare.status.code(), REFUSED, "{}", told(&bare));
+    assert!(told(&bare).contains("token-command"), "{}", told(&bare));
+
     let both = home.ask(&["whoami", "--url", "http://127.0.0.1:9", "--profile", "prod"]);
     assert_eq!(both.status.code(), USAGE, "{}", told(&both));
     let mut both = home.command();
@@ -166,6 +176,16 @@ fn a_signature_says_who_calls() {
 
     let forged = ask("of-nobody", &["whoami"]);
     assert_eq!(forged.status.code(), REFUSED, "{}", told(&forged));
+    // Keys in the environment are somebody else's than those of the profile that is named.
+    fs::create_dir_all(home.folder.path().join(".aws")).expect("a folder");
+    let of_ops = format!("[ops]\naws_access_key_id = {}\naws_secret_access_key = {}\n", key.id, key.secret);
+    fs::write(home.folder.path().join(".aws/credentials"), of_ops).expect("written");
+    let named = home.ask(&["--profile", "ops", "whoami"]);
+    assert!(told(&named).starts_with("arn:aws:iam::000000000000:user/ann,"), "{}", told(&named));
+    let clear = home.ask(&["--profile", "clear", "whoami"]);
+    assert_eq!(clear.status.code(), USAGE, "{}", told(&clear));
+    assert!(told(&clear).contains("`https`"), "{}", told(&clear));
+
     let mut keyless = home.command();
     keyless.env_remove("AWS_ACCESS_KEY_ID").env("AWS_EC2_METADATA_DISABLED", "true");
     let keyless = keyless.args(["--profile", "keys", "whoami"]).output().expect("runs");

@@ -319,6 +319,9 @@ fn evidence_is_put_into_the_archive() {
     let asked: Value = serde_json::from_str(&asked).expect("JSON");
     assert_eq!(asked["format"], "csv", "{asked}");
     assert!(asked["chains"].as_array().is_some_and(|it| !it.is_empty()), "{asked}");
+    let ready = ear.hear("export.ready", |it| it["detail"]["correlation_id"] == "audit");
+    let folder = ready["detail"]["fact"]["folder"].as_str().expect("a folder");
+    assert!(stack.archived(folder, "manifest.json").is_some(), "{ready}");
 
     let day = Timestamp::now() - jiff::SignedDuration::from_hours(24);
     let yesterday = day.to_string()[..10].to_owned();
@@ -327,6 +330,8 @@ fn evidence_is_put_into_the_archive() {
     let manifest: Value = serde_json::from_str(&manifest).expect("JSON");
     assert_eq!(manifest["version"], 1);
     assert_eq!(manifest["format"], "jsonl", "{manifest}");
+    let is_nightly = |it: &Value| it["detail"]["fact"]["from"] == format!("{yesterday}T00:00:00Z");
+    assert_eq!(ear.hear("export.ready", is_nightly)["detail"]["correlation_id"], Value::Null);
 }
 
 fn segment(id: &str) -> String {

@@ -1,11 +1,15 @@
 //! A person's AWS account: as whom, and where, by what the AWS tools on this machine know.
 
 use crate::{failure::Failure, up::broken};
-use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
-use aws_credential_types::{Credentials, provider::ProvideCredentials as _};
+use aws_config::{
+    BehaviorVersion, ConfigLoader, Region, SdkConfig, profile::ProfileFileCredentialsProvider,
+    provider_config::ProviderConfig,
+};
+use aws_credential_types::{Credentials, provider::ProvideCredentials};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_aws::{Cloud, Keys, connector};
-use std::{cell::RefCell, error::Error, fmt};
+use std::{cell::RefCell, env, error::Error, fmt};
 use tokio::runtime::Runtime;
 
 /// How long before their end keys are no longer used.
@@ -33,12 +37,14 @@ impl Account {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| broken("start", error))?;
         let http = connector().map_err(|error| broken("speak TLS", error))?;
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone());
+        let region = named.region.clone().map(Region::new);
         if let Some(profile) = &named.profile {
-            loader = loader.profile_name(profile);
+            loader =
+                loader.profile_name(profile).credentials_provider(of_profile(profile, region.clone(), http));
         }
-        if let Some(region) = &named.region {
-            loader = loader.region(Region::new(region.clone()));
+        if let Some(region) = region {
+            loader = loader.region(region);
         }
         let config = runtime.block_on(ConfigLoader::load(loader));
         Ok(Self { config, runtime, keys: RefCell::default() })
@@ -79,7 +85,8 @@ impl Account {
             secret: keys.secret_access_key().to_owned(),
             session: keys.session_token().map(str::to_owned),
         };
-        Ok(Cloud::at(region.to_owned(), keys, self.endpoint().map(str::to_owned)))
+        let cloud = Cloud::at(region.to_owned(), keys, self.endpoint().map(str::to_owned));
+        Ok(cloud.heard_at(|name| env::var(name).ok()))
     }
 
     /// Does what has to wait for AWS.
@@ -92,6 +99,13 @@ impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Account").field("region", &self.region()).finish_non_exhaustive()
     }
+}
+
+/// Keys of a profile that somebody names: those in the environment may be of another account, and are not asked for. So it
+/// is with the AWS CLI.
+fn of_profile(name: &str, region: Option<Region>, http: SharedHttpClient) -> impl ProvideCredentials + use<> {
+    let settings = ProviderConfig::without_region().with_region(region).with_http_client(http);
+    ProfileFileCredentialsProvider::builder().configure(&settings).profile_name(name).build()
 }
 
 /// Nothing says which region.

@@ -44,8 +44,8 @@ pub struct Globals {
     #[arg(long, global = true, value_name = "NAME", help_heading = EVERYWHERE, conflicts_with = "url")]
     #[arg(help = PROFILE)]
     pub profile: Option<String>,
-    /// How you say who you are: with a token, or with AWS keys
-    #[arg(long, global = true, value_enum, env = "PORTCULLIS_AUTH", help_heading = EVERYWHERE)]
+    /// How the person says who they are. Not `clap`'s to read from the environment either.
+    #[arg(long, global = true, value_enum, help_heading = EVERYWHERE, help = AUTH)]
     pub auth: Option<Auth>,
     /// The data folder. Not `clap`'s to read from the environment: `verify` has to know who names it.
     #[arg(long, global = true, value_name = "DIR", help_heading = EVERYWHERE, help = DATA)]
@@ -57,6 +57,7 @@ pub struct Globals {
 
 const EVERYWHERE: &str = "Everywhere";
 const URL: &str = "Where Portcullis answers [env: PORTCULLIS_URL] [default: http://127.0.0.1:7422]";
+const AUTH: &str = "How you say who you are: with a token, or with AWS keys [env: PORTCULLIS_AUTH]";
 const PROFILE: &str =
     "The Portcullis that ~/.config/portcullis/config.toml calls so [env: PORTCULLIS_PROFILE]";
 const DATA: &str =

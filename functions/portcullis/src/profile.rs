@@ -48,6 +48,9 @@ pub struct Profile {
     /// Does anybody say where, or is it where it is by default?
     #[serde(skip, default = "yes")]
     pub is_said: bool,
+    /// Is it one of the file, and so has credentials of its own or none?
+    #[serde(skip, default = "yes")]
+    pub is_named: bool,
     /// How we say who we are there.
     #[serde(default)]
     pub auth: Auth,
@@ -94,8 +97,14 @@ pub fn chosen(globals: &Globals) -> Result<Profile, Failure> {
             }
         }
     };
-    if let Some(auth) = globals.auth {
-        profile.auth = auth;
+    match (globals.auth, set("PORTCULLIS_AUTH")) {
+        (Some(auth), _) => profile.auth = auth,
+        (None, Some(auth)) if !profile.is_named => {
+            profile.auth = Auth::from_str(&auth, false).map_err(|_| {
+                Failure::usage(format!("`{auth}` in PORTCULLIS_AUTH is neither `bearer` nor `sigv4`"))
+            })?;
+        }
+        (None, Some(_) | None) => {}
     }
     Ok(profile)
 }

@@ -81,8 +81,17 @@ impl Cloud {
         };
         let region = wanted("AWS_REGION").or_else(|_| wanted("AWS_DEFAULT_REGION"));
         let cloud = Self::at(region.map_err(|_| NoSetting("AWS_REGION"))?, keys, text(ENDPOINT));
-        let own = |(service, name)| Some((service, text(&format!("{ENDPOINT}_{name}"))?));
-        Ok(Self { endpoints: SERVICES.into_iter().filter_map(own).collect(), ..cloud })
+        Ok(cloud.heard_at(environment))
+    }
+
+    /// With each service where the environment says that it is.
+    #[must_use]
+    pub fn heard_at(self, environment: impl Fn(&str) -> Option<String>) -> Self {
+        let own = |(service, name)| {
+            let set = environment(&format!("{ENDPOINT}_{name}")).filter(|it| !it.is_empty())?;
+            Some((service, set))
+        };
+        Self { endpoints: SERVICES.into_iter().filter_map(own).collect(), ..self }
     }
 
     /// In a region, by these keys; at `endpoint` where that is not AWS's own.

@@ -42,6 +42,8 @@ pub struct Connection {
     caller: Caller,
     /// Where the token was looked for.
     token_file: PathBuf,
+    /// Was it looked for in a profile alone?
+    is_named: bool,
 }
 
 /// How we say who we are.
@@ -78,18 +80,25 @@ impl Connection {
         let caller = match profile.auth {
             Auth::Bearer => {
                 let is_files = globals.named_data_dir().is_some() || is_here(&profile.url);
-                match profile.token()? {
-                    // It is for this Portcullis, and one in the environment may be for another.
-                    Some(token) => Caller::Bearer(usable(token.trim(), "the profile")?),
-                    None => token(&token_file, is_files)?.map_or(Caller::Nobody, Caller::Bearer),
+                match (profile.token()?, profile.is_named) {
+                    (Some(token), _) => Caller::Bearer(usable(token.trim(), "the profile")?),
+                    // One in the environment, or in a folder, may be for another Portcullis.
+                    (None, true) => Caller::Nobody,
+                    (None, false) => token(&token_file, is_files)?.map_or(Caller::Nobody, Caller::Bearer),
                 }
             }
             Auth::Sigv4 => {
+                let url = usable_url(&profile.url)?;
+                if url.scheme_str() != Some("https") && !is_loopback(&url) {
+                    let said =
+                        format!("`{}` would show a signed request to whoever is on its way", profile.url);
+                    return Err(Failure::usage(said).next("say `https`"));
+                }
                 let account = Rc::new(Account::of(&profile.named())?);
-                Caller::Signing(Signer::of(&account, &usable_url(&profile.url)?)?)
+                Caller::Signing(Signer::of(&account, &url)?)
             }
         };
-        Self::of(&profile.url, caller, token_file)
+        Ok(Self { is_named: profile.is_named, ..Self::of(&profile.url, caller, token_file)? })
     }
 
     /// The way there with a token that is known.
@@ -108,7 +117,7 @@ impl Connection {
             .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
         // No proxy stands between a machine and itself.
         let agent = if is_loopback(&uri) { agent.proxy(None) } else { agent };
-        Ok(Self { agent: agent.build().into(), url, caller, token_file })
+        Ok(Self { agent: agent.build().into(), url, caller, token_file, is_named: false })
     }
 
     /// Where it is.
@@ -274,6 +283,9 @@ impl Connection {
         }
         let file = self.token_file.display();
         let next = match &self.caller {
+            Caller::Nobody if self.is_named => {
+                "give the profile a `token-file` or a `token-command`".to_owned()
+            }
             Caller::Nobody => format!(
                 "set PORTCULLIS_TOKEN, or name the folder with --data: `{file}` is not there, or for this \
                  machine alone"

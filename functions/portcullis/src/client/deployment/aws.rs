@@ -76,7 +76,9 @@ impl Aws {
     /// The one that this account is in.
     pub fn of(account: &Rc<Account>) -> Result<Self, Failure> {
         let region = account.region().ok_or_else(no_region)?.to_owned();
-        let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(CALL_MAX));
+        // What is signed goes nowhere else.
+        let config = Agent::config_builder().max_redirects(0).http_status_as_error(false);
+        let config = config.timeout_global(Some(CALL_MAX));
         Ok(Self { account: Rc::clone(account), region, agent: config.build().into() })
     }
 
@@ -131,18 +133,23 @@ impl Aws {
         let mut pause = PAUSE;
         for _ in 1..TRIES {
             match self.send(&signer, request.clone()) {
-                Ok((status, _)) if is_passing(status) => {}
-                Ok((status, body)) => return judged(status, body),
+                Ok((status, _, _)) if is_passing(status) => {}
+                Ok((status, kind, body)) => return judged(status, kind, body),
                 Err(_) => {}
             }
             thread::sleep(pause);
             pause *= 2;
         }
-        let (status, body) = self.send(&signer, request)?;
-        judged(status, body)
+        let (status, kind, body) = self.send(&signer, request)?;
+        judged(status, kind, body)
     }
 
-    fn send(&self, signer: &Signer, request: Request<String>) -> Looked<(StatusCode, String)> {
+    /// The status, what a header calls the error, and the body.
+    fn send(
+        &self,
+        signer: &Signer,
+        request: Request<String>,
+    ) -> Looked<(StatusCode, Option<String>, String)> {
         let request = signer.signed(request, Timestamp::now());
         let request = request.map_err(|failure| Unseen::of(failure.message()))?;
         // A body that is not there has no length either.
@@ -153,7 +160,8 @@ impl Aws {
         }
         .map_err(|error| unseen("no answer", &error))?;
         let body = answer.body_mut().read_to_string().map_err(|error| unseen("no answer", &error))?;
-        Ok((answer.status(), body))
+        let kind = answer.headers().get("x-amzn-errortype").and_then(|it| it.to_str().ok());
+        Ok((answer.status(), kind.map(str::to_owned), body))
     }
 }
 
@@ -179,8 +187,8 @@ fn json(text: &str) -> Looked<Value> {
     serde_json::from_str(text).map_err(|error| unseen("a strange answer", &error))
 }
 
-/// An error is JSON or XML, and says its code in one of three ways.
-fn judged(status: StatusCode, body: String) -> Looked<String> {
+/// An error is JSON or XML, and says its code in a header or in one of three ways in its body.
+fn judged(status: StatusCode, kind: Option<String>, body: String) -> Looked<String> {
     if status.is_success() {
         return Ok(body);
     }
@@ -188,7 +196,7 @@ fn judged(status: StatusCode, body: String) -> Looked<String> {
         (Ok(value), _) => {
             let first =
                 |names: &[&str]| names.iter().find_map(|it| Some(value.get(it)?.as_str()?.to_owned()));
-            (first(&["__type", "Code", "Type"]), first(&["message", "Message"]))
+            (first(&["__type", "Code"]), first(&["message", "Message"]))
         }
         (Err(_), Ok(document)) => {
             let text = |name: &str| {
@@ -199,6 +207,8 @@ fn judged(status: StatusCode, body: String) -> Looked<String> {
         }
         (Err(_), Err(_)) => (None, None),
     };
+    // `namespace#Code`, or `Code:` and an address.
+    let code = kind.or(code).map(|it| it.split(':').next().unwrap_or_default().to_owned());
     let code = code.map(|it| it.rsplit('#').next().unwrap_or_default().to_owned());
     let code = code.unwrap_or_else(|| status.to_string());
     Err(Unseen { code, message: why.unwrap_or_else(|| "no reason is given".to_owned()) })
@@ -243,15 +253,19 @@ mod tests {
 
     #[test]
     fn an_error_is_read_in_every_dialect() {
-        let told =
-            |body: &str| judged(StatusCode::BAD_REQUEST, body.to_owned()).expect_err("refused").to_string();
-        assert_eq!(
-            told(r#"{"__type":"com.amazon#AccessDeniedException","Message":"no"}"#),
-            "AccessDeniedException: no"
-        );
-        assert_eq!(told(r#"{"Type":"User","message":"no"}"#), "User: no");
+        let told = |kind: Option<&str>, body: &str| {
+            let kind = kind.map(str::to_owned);
+            judged(StatusCode::BAD_REQUEST, kind, body.to_owned()).expect_err("refused")
+        };
+        let denied = told(None, r#"{"__type":"com.amazon#AccessDeniedException","Message":"no"}"#);
+        assert_eq!(denied.to_string(), "AccessDeniedException: no");
+        // As Lambda says it.
+        let lambda = r#"{"Type":"User","Message":"no function"}"#;
+        let missing = told(Some("ResourceNotFoundException:http://internal.amazon.com/"), lambda);
+        assert_eq!(missing.to_string(), "ResourceNotFoundException: no function");
+        assert!(missing.is_missing());
         let xml = "<E xmlns='x'><Error><Code>ValidationError</Code><Message>none</Message></Error></E>";
-        assert_eq!(told(xml), "ValidationError: none");
-        assert_eq!(told("<html>"), "400 Bad Request: no reason is given");
+        assert_eq!(told(None, xml).to_string(), "ValidationError: none");
+        assert_eq!(told(None, "<html>").to_string(), "400 Bad Request: no reason is given");
     }
 }

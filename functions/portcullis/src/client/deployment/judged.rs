@@ -98,6 +98,11 @@ fn dead_letters(seen: &Seen) -> Finding {
         let advice = "read the messages, mend the cause, and start a redrive of the queue";
         return failed(CHECK, format!("could not be done: {}", dead.join(", ")), advice);
     }
+    let missing = seen.dead.iter().filter(|it| it.1.as_ref().is_err_and(Unseen::is_missing));
+    let missing: Vec<&str> = missing.map(|it| it.0).collect();
+    if !missing.is_empty() {
+        return failed(CHECK, format!("there is no queue for those of {}", missing.join(", ")), DEPLOY_AGAIN);
+    }
     match seen.dead.iter().find_map(|(_, count)| count.as_ref().err()) {
         Some(unseen) => not_seen(CHECK, unseen),
         None => ok(CHECK, "nothing was given up".to_owned()),
@@ -108,7 +113,9 @@ fn alarms(seen: &Seen) -> Finding {
     const CHECK: &str = "alarms";
     match &seen.alarms {
         Err(unseen) => not_seen(CHECK, unseen),
-        Ok(Alarms { count: 0, .. }) => failed(CHECK, "there are none".to_owned(), DEPLOY_AGAIN),
+        Ok(Alarms { missing, .. }) if !missing.is_empty() => {
+            failed(CHECK, format!("not there: {}", missing.join(", ")), DEPLOY_AGAIN)
+        }
         Ok(Alarms { alarmed, .. }) if !alarmed.is_empty() => {
             let advice = "infra/aws/README.md says what each means and what to do";
             failed(CHECK, format!("in alarm: {}", alarmed.join(", ")), advice)
@@ -263,7 +270,7 @@ mod tests {
             told: state(&TOLD, ENABLED),
             fed: state(&FED, READY),
             dead: FED.iter().map(|it| (*it, Ok(0))).collect(),
-            alarms: Ok(Alarms { count: 21, alarmed: vec![], telling: 21 }),
+            alarms: Ok(Alarms { count: 21, telling: 21, ..Alarms::default() }),
             table: Ok(Table { has_stream: true, is_recoverable: true, is_protected: true }),
             tokens: Ok(vec!["olga".to_owned()]),
             api: ("https://a".to_owned(), Ok(())),
@@ -317,23 +324,28 @@ mod tests {
             (|it| it.dead[1].1 = Ok(3), "dead letters", Verdict::Failed, "3 of `settle`"),
             (
                 |it| {
-                    it.alarms = Ok(Alarms {
-                        count: 21,
-                        alarmed: vec!["portcullis-close-late".to_owned()],
-                        telling: 21,
-                    });
+                    it.alarms =
+                        Ok(Alarms { alarmed: vec!["portcullis-close-late".to_owned()], ..Alarms::default() });
                 },
                 "alarms",
                 Verdict::Failed,
                 "portcullis-close-late",
             ),
             (
-                |it| it.alarms = Ok(Alarms { count: 21, alarmed: vec![], telling: 0 }),
+                |it| it.alarms = Ok(Alarms { count: 21, ..Alarms::default() }),
                 "alarms",
                 Verdict::Warning,
                 "AlarmTopic",
             ),
-            (|it| it.alarms = Ok(Alarms::default()), "alarms", Verdict::Failed, "none"),
+            (
+                |it| {
+                    let missing = vec!["portcullis-api-errors".to_owned()];
+                    it.alarms = Ok(Alarms { missing, ..Alarms::default() });
+                },
+                "alarms",
+                Verdict::Failed,
+                "portcullis-api-errors",
+            ),
             (|it| it.tokens = Ok(vec![]), "tokens", Verdict::Failed, "token create olga --table table-1"),
             (|it| it.tokens = Ok(vec!["ann".to_owned()]), "tokens", Verdict::Warning, "olga"),
             (|it| drop(it.stack.parameters.remove("AzureClient")), "azure", Verdict::Failed, "AzureClient"),

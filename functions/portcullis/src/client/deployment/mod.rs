@@ -63,7 +63,9 @@ impl DeployCheck {
             Some(table) => first::people(&account, table).map_err(|failure| Unseen::of(failure.message())),
             None => Err(Unseen::of("the stack has no output `TableName`")),
         };
-        let url = deployed_at(&profile, stack.outputs.get("Url"));
+        // Whoever says which deployment means that one, wherever a profile is.
+        let is_of_profile = self.stack.is_none() && self.region.is_none() && self.aws_profile.is_none();
+        let url = deployed_at(Some(&profile).filter(|_| is_of_profile), stack.outputs.get("Url"));
         let health = health(&url);
         let seen = Seen::at(&aws, name, stack, tokens, (url, health));
         let view = DoctorView::from(judged::findings(&seen));
@@ -74,15 +76,15 @@ impl DeployCheck {
 }
 
 /// Where the person reaches it; where the stack says, if they did not say.
-fn deployed_at(profile: &Profile, output: Option<&String>) -> String {
+fn deployed_at(profile: Option<&Profile>, output: Option<&String>) -> String {
     // Where callers sign, who does not is not heard.
-    let said = Some(&profile.url).filter(|_| profile.is_said && profile.auth == Auth::Bearer);
+    let said = profile.filter(|it| it.is_said && it.auth == Auth::Bearer).map(|it| &it.url);
     said.or(output).cloned().unwrap_or_default().trim_end_matches('/').to_owned()
 }
 
 fn health(url: &str) -> Looked<()> {
-    let agent: Agent =
-        Agent::config_builder().http_status_as_error(false).timeout_global(Some(HEALTH_MAX)).build().into();
+    let config = Agent::config_builder().max_redirects(0).http_status_as_error(false);
+    let agent: Agent = config.timeout_global(Some(HEALTH_MAX)).build().into();
     let answer =
         agent.get(format!("{url}/healthz")).call().map_err(|error| Unseen::of(&error.to_string()))?;
     match answer.status() {

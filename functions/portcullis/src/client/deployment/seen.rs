@@ -9,6 +9,8 @@ pub const FUNCTIONS: [&str; 7] = ["api", "submit", "settle", "expire", "reconcil
 pub const FED: [&str; 4] = ["submit", "settle", "relay", "export"];
 /// Those that a rule of the bus feeds.
 pub const TOLD: [&str; 3] = ["submit", "settle", "export"];
+/// What a rule of the account's own bus feeds.
+const ARCHIVED: &str = "archived";
 /// What the clock starts.
 pub const CLOCK: [&str; 3] = ["expire", "reconcile", "nightly"];
 
@@ -44,6 +46,8 @@ pub struct Seen {
 pub struct Alarms {
     /// How many there are.
     pub count: usize,
+    /// Those that are not there.
+    pub missing: Vec<String>,
     /// Those that are in alarm.
     pub alarmed: Vec<String>,
     /// How many tell somebody.
@@ -71,7 +75,7 @@ impl Seen {
         api: (String, Looked<()>),
     ) -> Self {
         let of_each = |names: &[&'static str], look: &dyn Fn(&str) -> Looked<String>| {
-            names.iter().map(|it| (*it, look(&format!("{name}-{it}")))).collect()
+            names.iter().map(|it| (*it, look(&format!("{name}-{it}")))).collect::<Vec<_>>()
         };
         let rule = |bus: Option<&str>, name: &str| {
             let answer = aws.call(
@@ -92,7 +96,11 @@ impl Seen {
         Self {
             functions: of_each(&FUNCTIONS, &|name| function(aws, name)),
             clock: of_each(&CLOCK, &|name| rule(None, name)),
-            told: of_each(&TOLD, &|rule_name| rule(Some(name), rule_name)),
+            told: [
+                of_each(&TOLD, &|rule_name| rule(Some(name), rule_name)),
+                of_each(&[ARCHIVED], &|rule_name| rule(None, rule_name)),
+            ]
+            .concat(),
             fed: of_each(&FED, &|name| fed(aws, name)),
             dead: FED.iter().map(dead).collect(),
             alarms: alarms(aws, name),
@@ -142,19 +150,27 @@ fn dead(aws: &Aws, queue: &str) -> Looked<u64> {
     count.parse().map_err(|_| Unseen::of(&format!("`{count}` is no number of messages")))
 }
 
+/// By their names: what another stack is called may begin as this one is.
 fn alarms(aws: &Aws, stack: &str) -> Looked<Alarms> {
-    const ALL: u32 = 100;
-    let wanted = json!({ "AlarmNamePrefix": format!("{stack}-"), "MaxRecords": ALL });
-    let found = aws.call(Service::CloudWatch, "DescribeAlarms", &wanted)?;
-    let mut seen = Alarms::default();
+    let wanted: Vec<String> = alarm_names().map(|it| format!("{stack}-{it}")).collect();
+    let found = aws.call(Service::CloudWatch, "DescribeAlarms", &json!({ "AlarmNames": wanted }))?;
+    let mut seen = Alarms { missing: wanted, ..Alarms::default() };
     for alarm in found["MetricAlarms"].as_array().into_iter().flatten() {
+        let name = text(alarm, "AlarmName")?;
         seen.count += 1;
+        seen.missing.retain(|it| *it != name);
         seen.telling += usize::from(alarm["AlarmActions"].as_array().is_some_and(|it| !it.is_empty()));
         if alarm["StateValue"] == "ALARM" {
-            seen.alarmed.push(text(alarm, "AlarmName")?);
+            seen.alarmed.push(name);
         }
     }
     Ok(seen)
+}
+
+fn alarm_names() -> impl Iterator<Item = String> {
+    let dead = FED.iter().map(|it| format!("{it}-dead"));
+    let of_each = FUNCTIONS.iter().flat_map(|it| [format!("{it}-errors"), format!("{it}-throttles")]);
+    dead.chain(of_each).chain(["close-late", "expire-silent", "relay-behind"].map(str::to_owned))
 }
 
 fn table(aws: &Aws, table: &str) -> Looked<Table> {
@@ -172,4 +188,18 @@ fn table(aws: &Aws, table: &str) -> Looked<Table> {
 fn text(of: &Value, name: &str) -> Looked<String> {
     let found = of[name].as_str().map(str::to_owned);
     found.ok_or_else(|| Unseen::of(&format!("the answer of AWS has no `{name}`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_alarm_of_the_template_is_looked_at() {
+        let template = include_str!("../../../../../template.yaml");
+        let named = template.split("AlarmName: !Sub ${AWS::StackName}-").skip(1);
+        let named: BTreeSet<String> = named.filter_map(|it| Some(it.lines().next()?.to_owned())).collect();
+        assert_eq!(alarm_names().collect::<BTreeSet<_>>(), named);
+    }
 }
