@@ -176,6 +176,7 @@ fn a_signature_says_who_calls() {
 
     let forged = ask("of-nobody", &["whoami"]);
     assert_eq!(forged.status.code(), REFUSED, "{}", told(&forged));
+    assert!(told(&forged).contains("infra/aws/README.md"), "{}", told(&forged));
     // Keys in the environment are somebody else's than those of the profile that is named.
     fs::create_dir_all(home.folder.path().join(".aws")).expect("a folder");
     let of_ops = format!("[ops]\naws_access_key_id = {}\naws_secret_access_key = {}\n", key.id, key.secret);

@@ -222,6 +222,9 @@ fn each_is_started_by_what_it_is_for() {
     let from_bots =
         |kinds: &str| format!(r#"{{"detail-type":[{kinds}],"source":[{{"anything-but":["portcullis"]}}]}}"#);
     assert_eq!(told("SubmitRule"), from_bots(r#"{"prefix":"access."},"export.request""#));
+    // A whole export of this archive, as AWS itself tells it.
+    let archived = r#"{"detail":{"bucket":{"name":[{"Ref":"Archive"}]},"object":{"key":[{"suffix":"/manifest.json"}]}},"detail-type":["Object Created"],"source":["aws.s3"]}"#;
+    assert_eq!(told("ArchivedRule"), archived);
     // What is exported was allowed, and is recorded.
     assert_eq!(told("ExportRule"), r#"{"detail-type":["export.requested"],"source":["portcullis"]}"#);
     let entries = r#"{"eventName":["INSERT"],"dynamodb":{"Keys":{"pk":{"S":[{"prefix":"J#"}]}}}}"#;
@@ -232,12 +235,9 @@ fn each_is_started_by_what_it_is_for() {
     }
     for (name, rule) in template.of("AWS::Events::Rule") {
         assert!(rule["State"].is_null(), "{name} is on");
-        let is_for_bus = !rule["EventPattern"].is_null();
-        assert_eq!(
-            is_for_bus,
-            short(&rule["EventBusName"]) == "Bus",
-            "{name}: the clock has a bus of its own"
-        );
+        let is_of_aws = name == "ArchivedRule" || !rule["ScheduleExpression"].is_null();
+        let is_for_bus = short(&rule["EventBusName"]) == "Bus";
+        assert_eq!(is_for_bus, !is_of_aws, "{name}: AWS and its clock have a bus of their own");
         let Some(queue) = short(&rule["Targets"][0]["Arn"]).strip_suffix("Queue.Arn").map(ToOwned::to_owned)
         else {
             continue;
@@ -257,7 +257,10 @@ fn each_is_started_by_what_it_is_for() {
 fn evidence_is_never_overwritten() {
     let template = Template::read();
     let refused = array(&template.properties("ArchivePolicy")["PolicyDocument"]["Statement"]);
-    let [plain, over] = &refused[..] else { panic!("{refused:?}") };
+    let [plain, others, over] = &refused[..] else { panic!("{refused:?}") };
+    assert_eq!((&others["Effect"], &others["Action"]), (&"Deny".into(), &"s3:PutObject".into()));
+    let but_export = r#"{"ArnNotEquals":{"aws:PrincipalArn":{"Fn::GetAtt":["ExportRole","Arn"]}}}"#;
+    assert_eq!(others["Condition"].to_string(), but_export);
     assert_eq!(plain["Condition"].to_string(), r#"{"Bool":{"aws:SecureTransport":"false"}}"#);
     assert_eq!((&over["Effect"], &over["Action"]), (&"Deny".into(), &"s3:PutObject".into()));
     assert_eq!(over["Condition"]["Null"]["s3:if-none-match"], "true");

@@ -275,6 +275,9 @@ impl Connection {
     /// What was answered in place of what was asked for.
     fn refusal(&self, status: StatusCode, body: &str) -> Failure {
         let Ok(problem) = serde_json::from_str::<Problem>(body) else {
+            if status == StatusCode::FORBIDDEN {
+                return self.not_let_in();
+            }
             return self.strange(&format!("answered {status}"));
         };
         let failure = Failure::from(in_short(problem));
@@ -298,6 +301,19 @@ impl Connection {
             }
         };
         failure.next(next)
+    }
+
+    /// Whoever stands before Portcullis says no: API Gateway, a function URL, a proxy.
+    fn not_let_in(&self) -> Failure {
+        let failure = Failure::refused(format!("you are not let in at `{}`: 403 Forbidden", self.url));
+        match &self.caller {
+            Caller::Signing(_) => failure.next(
+                "the keys are not valid, or may not call it: infra/aws/README.md has the policy that they need",
+            ),
+            Caller::Nobody | Caller::Bearer(_) => {
+                failure.next("where callers sign with AWS keys, say `--auth sigv4`")
+            }
+        }
     }
 
     fn unreachable(&self, error: &Error) -> Failure {
