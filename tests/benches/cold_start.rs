@@ -1,13 +1,13 @@
 //! How soon each function is ready, against one that does nothing: `cargo bench -p portcullis-tests --bench
 //! cold_start`.
 //!
-//! All are built for release and started in turn, so that whatever else the machine does meets all of them.
+//! All are built as they are deployed and started in turn, so that whatever else the machine does meets all of them.
 //! What is compared is processor time: before its first poll a function waits for nothing, so on a machine of
 //! its own that is the time on the clock. The median of many rounds stands against the median of the empty one.
 
 use portcullis_tests::{
     cold::{RuntimeApi, Start, environment},
-    released::{FUNCTIONS, released},
+    released::{FUNCTIONS, LAMBDA, released},
 };
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -34,7 +34,7 @@ fn main() {
         fs::copy(file, &copy).expect("copied");
         copy
     };
-    let files: Vec<PathBuf> = names.iter().zip(released(&names)).map(deployed).collect();
+    let files: Vec<PathBuf> = names.iter().zip(released(&names, LAMBDA)).map(deployed).collect();
     let api = RuntimeApi::listen();
     let environments: Vec<_> = names.iter().map(|it| environment(it, &GIVEN)).collect();
     let mut starts: Vec<Vec<Start>> = vec![vec![]; names.len()];

@@ -1,4 +1,4 @@
-//! The functions as they are deployed: built for release.
+//! The functions, built for release.
 
 use serde_json::Value;
 use std::{collections::BTreeMap, env, path::PathBuf, process::Command};
@@ -6,11 +6,16 @@ use std::{collections::BTreeMap, env, path::PathBuf, process::Command};
 /// The functions, by the names of their binaries.
 pub const FUNCTIONS: [&str; 7] = ["api", "expire", "export", "reconcile", "relay", "settle", "submit"];
 
-/// Where these binaries are; each is of the package that is called after it. Building what is built costs
-/// nothing.
-pub fn released(names: &[&str]) -> Vec<PathBuf> {
+/// The profile of whatever is only to run.
+pub const RELEASE: &str = "release";
+/// The profile of what is deployed: small, and slow to build.
+pub const LAMBDA: &str = "lambda";
+
+/// Where these binaries of a profile are; each is of the package that is called after it. Building what is built
+/// costs nothing.
+pub fn released(names: &[&str], profile: &str) -> Vec<PathBuf> {
     let mut cargo = cargo();
-    cargo.args(["build", "--release", "--message-format", "json", "--quiet", "--locked"]);
+    cargo.args(["build", "--profile", profile, "--message-format", "json", "--quiet", "--locked"]);
     for name in names {
         cargo.arg("--package").arg(format!("portcullis-{name}"));
     }
