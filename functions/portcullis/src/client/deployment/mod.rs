@@ -17,6 +17,7 @@ use crate::{
     profile::{self, Auth, Profile},
 };
 use clap::Args;
+use jiff::Timestamp;
 use portcullis_http::wire::DoctorView;
 use std::{rc::Rc, time::Duration};
 use ureq::Agent;
@@ -57,6 +58,8 @@ impl DeployCheck {
         };
         let account = Rc::new(Account::of(&named)?);
         let aws = Aws::of(&account)?;
+        // Whoever has none is told what to do, and not of each call by itself.
+        account.keys(Timestamp::now())?;
         let name = self.stack.as_deref().or(profile.stack.as_deref()).unwrap_or(STACK);
         let stack = aws.stack(name).map_err(|unseen| no_stack(&aws, name, &unseen))?;
         let tokens = match stack.outputs.get("TableName") {
