@@ -12,6 +12,8 @@ use serde_json::Value;
 
 /// How many entries are read at a time.
 const PAGE: usize = 200;
+/// How often more of them are read.
+const PAGES_MAX: usize = 50;
 /// How often this may lose to other writers of the same chain.
 const CONFLICTS_MAX: usize = 100;
 
@@ -91,9 +93,9 @@ impl Kept {
     }
 }
 
-/// Does an entry of the rest tell the same, from this one on?
+/// Does an entry of the rest tell the same, from this one on? Behind more than are looked through it is told again.
 async fn is_told(store: &impl Store, mut first: u64, fact: &Fact) -> Result<bool, Error> {
-    loop {
+    for _ in 0..PAGES_MAX {
         let entries = store.entries(&Chain::rest(), first, PAGE).await?;
         let Some(last) = entries.last() else { return Ok(false) };
         if entries.iter().any(|it| it.fact == *fact) {
@@ -101,6 +103,7 @@ async fn is_told(store: &impl Store, mut first: u64, fact: &Fact) -> Result<bool
         }
         first = last.n + 1;
     }
+    Ok(false)
 }
 
 #[cfg(test)]
