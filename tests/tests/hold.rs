@@ -34,6 +34,8 @@ struct Wrong<'a> {
     hangs: Option<TargetId>,
     /// Whoever reads this target's firewalls panics.
     panics: Option<TargetId>,
+    /// How many reads of firewalls fail yet.
+    deaf: AtomicU64,
     /// How many looks at the index fail yet.
     blind: AtomicU64,
     /// How long the index is behind the table.
@@ -51,6 +53,7 @@ impl<'a> Wrong<'a> {
             world,
             hangs: None,
             panics: None,
+            deaf: AtomicU64::new(0),
             blind: AtomicU64::new(0),
             lag: SignedDuration::ZERO,
             shown: Mutex::default(),
@@ -164,12 +167,17 @@ async fn one_that_hangs_dies_at_its_time_and_keeps_nobody_waiting() {
 async fn one_that_panics_keeps_nobody_waiting() {
     calmly(async |world| {
         let begun = world.now();
-        for (id, after) in [("vm0", 10), ("vm1", 12)] {
+        // Also not those that are due with it, and are taken on by the same worker.
+        for (id, after) in [("vm0", 10), ("vm1", 10), ("vm2", 12)] {
             due_at(world, id, begun + secs(after)).await;
         }
         let wrong = Wrong { panics: Some(named("vm0")), ..Wrong::of(world) };
         let held = wrong.hold(begun + secs(15)).await;
-        assert!(on_time(begun + secs(12), wrong.read_at("vm1")), "{:?}", wrong.reads);
+        for (id, after) in [("vm1", 10), ("vm2", 12)] {
+            assert!(on_time(begun + secs(after), wrong.read_at(id)), "{id}: {:?}", wrong.reads);
+            let (target, _) = world.target(&named(id)).await.expect("loads").expect("is there");
+            assert!(target.policy().is_none() && !target.is_claimed(), "{id} is settled");
+        }
         assert!(matches!(held.failure, Some(Error::Broken { .. })), "{:?}", held.failure);
     })
     .await;
@@ -209,6 +217,24 @@ async fn an_index_that_is_behind_makes_nothing_wrong_and_nobody_busy() {
     .await;
 }
 
+/// What was tried and did not work is due again within seconds: nobody leaves while the index hides that.
+#[tokio::test]
+async fn an_index_that_is_behind_hides_no_second_try() {
+    calmly(async |world| {
+        let begun = world.now();
+        due_at(world, "vm0", begun + secs(10)).await;
+        // As often as one worker goes round.
+        let lag = SignedDuration::from_millis(600);
+        let wrong = Wrong { deaf: AtomicU64::new(6), lag, ..Wrong::of(world) };
+        let held = wrong.hold(begun + secs(20)).await;
+        assert!(matches!(held.failure, Some(Error::Unavailable { .. })), "{:?}", held.failure);
+        let (target, _) = world.target(&named("vm0")).await.expect("loads").expect("is there");
+        assert!(target.policy().is_none() && target.misses() == 0, "it is settled: {target:?}");
+        assert!(on_time(begun + secs(10), wrong.read_at("vm0")), "{:?}", wrong.reads);
+    })
+    .await;
+}
+
 impl Firewalls for Wrong<'_> {
     async fn read(&self, target: &TargetId) -> Result<Snapshot, Error> {
         let at = self.world.now();
@@ -217,6 +243,11 @@ impl Firewalls for Wrong<'_> {
             pending::<()>().await;
         }
         assert_ne!(self.panics.as_ref(), Some(target), "as planned");
+        let deaf = self.deaf.load(Ordering::Relaxed);
+        if 0 < deaf {
+            self.deaf.store(deaf - 1, Ordering::Relaxed);
+            return Err(Error::Unavailable { doing: "read", source: "it does not answer".into() });
+        }
         self.world.read(target).await
     }
 

@@ -76,7 +76,8 @@ pub async fn hold(
                 continue;
             }
             Ok(Seen::Later(at)) => Some(at),
-            Ok(Seen::Nothing) if until.is_some() && workers.is_empty() => break,
+            // What was done a moment ago hides what the index does not show yet: that it is due anew.
+            Ok(Seen::Nothing) if until.is_some() && workers.is_empty() && busy.0.is_empty() => break,
             Ok(Seen::Due(_) | Seen::Nothing) => None,
             Err(error) => {
                 tracing::error!(error = error.full(), "The clock cannot see what is due");
@@ -123,13 +124,10 @@ pub async fn live(
     now: Timestamp,
     work: impl Future<Output = Result<(), Error>>,
 ) -> Result<(), Error> {
-    let work = pin!(AssertUnwindSafe(work).catch_unwind());
+    let work = pin!(caught(work));
     let death = pin!(wait(clock, after(now, WORKER_LIFE)));
     let outcome = match future::select(work, death).await {
-        Either::Left((Ok(outcome), _)) => outcome,
-        Either::Left((Err(_), _)) => {
-            Err(Error::Broken { doing: "go on", source: "a worker panicked".into() })
-        }
+        Either::Left((outcome, _)) => outcome,
         Either::Right((Ok(()), _)) => {
             Err(Error::Unavailable { doing: "finish in time", source: "a worker outlived its time".into() })
         }
@@ -150,6 +148,12 @@ pub async fn live(
         }
     }
     outcome
+}
+
+/// With a panic as a failure: what else is done beside it goes on.
+pub(crate) async fn caught(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    let outcome = AssertUnwindSafe(work).catch_unwind().await;
+    outcome.unwrap_or_else(|_| Err(Error::Broken { doing: "go on", source: "a worker panicked".into() }))
 }
 
 /// Settles a target, and again while it is due within seconds: what was not seen to land, and nobody else would look at

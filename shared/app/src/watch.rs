@@ -1,7 +1,9 @@
 //! The clock's side: what is due, and everything, whatever anybody asked.
 
 use crate::{
-    CONFLICTS_MAX, Error, lapse,
+    CONFLICTS_MAX, Error,
+    hold::caught,
+    lapse,
     ports::{Batch, Due, Firewalls, Inventory, OurRule, Store},
     settle,
     sweep::sweep,
@@ -155,11 +157,11 @@ pub(crate) async fn all(store: &impl Store) -> Result<Vec<Target>, Error> {
     }
 }
 
-/// One that fails keeps no other waiting; the first failure is told.
+/// One that fails or panics keeps no other waiting; the first failure is told.
 async fn each<T, F: Future<Output = Result<(), Error>>>(
     items: Vec<T>,
     work: impl Fn(T) -> F,
 ) -> Result<(), Error> {
-    let outcomes = stream::iter(items).map(work).buffer_unordered(AT_ONCE_MAX);
+    let outcomes = stream::iter(items).map(|item| caught(work(item))).buffer_unordered(AT_ONCE_MAX);
     outcomes.fold(Ok(()), |all, one| async move { all.and(one) }).await
 }
