@@ -26,9 +26,14 @@ pub fn known(mut request: Request) -> Request {
 ///
 /// Whoever assumes a role names the session as they like: were that name a person, one would approve what the other
 /// asked for, both being the same. So all sessions of a role are one person, but for those of IAM Identity Center, which
-/// names them after their users.
-/// <https://docs.aws.amazon.com/singlesignon/latest/userguide/howtoviewandchangepermissionset.html>
+/// names them after their users. Whoever asks for a federation token names its user as they like, and of whom it is
+/// the ARN says nothing: that is nobody.
+/// <https://docs.aws.amazon.com/singlesignon/latest/userguide/howtoviewandchangepermissionset.html>,
+/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetFederationToken.html>
 fn person(arn: &str) -> Option<Person> {
+    if arn.contains(":federated-user/") {
+        return None;
+    }
     const SESSION: &str = ":assumed-role/";
     const IDENTITY_CENTER: &str = "AWSReservedSSO_";
     let session = arn.split_once(SESSION).and_then(|(account, rest)| Some((account, rest.split_once('/')?)));
@@ -55,5 +60,6 @@ mod tests {
         assert_eq!(said(user).as_deref(), Some(user));
         let user = "arn:aws:iam::111122223333:user/ann";
         assert_eq!(said(user).as_deref(), Some(user));
+        assert_eq!(said("arn:aws:sts::111122223333:federated-user/ann"), None);
     }
 }
