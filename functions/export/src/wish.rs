@@ -26,7 +26,7 @@ pub fn of(message: &Message, now: Timestamp) -> (Exporting, Option<CorrelationId
 }
 
 fn asked(message: &Message) -> Option<(Exporting, Option<CorrelationId>)> {
-    let fact = message.event()?["detail"]["fact"].take();
+    let fact = message.event()?.get("detail")?.get("fact")?.clone();
     let Asked { from, to, format, correlation } = serde_json::from_value(fact).ok()?;
     Some((Exporting { from, to, format }, correlation))
 }
@@ -53,6 +53,9 @@ mod tests {
         assert_eq!(asked_by(r#"{"source":"aws.events","detail":{}}"#), day);
         let late = r#"{"source":"aws.events","time":"2026-02-28T00:17:00Z","detail":{}}"#;
         assert_eq!(asked_by(late).0, "2026-02-27T00:00:00Z");
+        for what_is_no_event in ["", "{", "3", "[]", r#""text""#, r#"{"detail":[1]}"#] {
+            assert_eq!(asked_by(what_is_no_event), day, "{what_is_no_event}");
+        }
     }
 
     #[test]
