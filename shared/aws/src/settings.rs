@@ -15,9 +15,9 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(3);
 /// How long a call may take with all its tries: well within a worker's life.
 const CALL_MAX: Duration = Duration::from_secs(8);
 /// How often a call is tried.
-const ATTEMPTS_MAX: u32 = 4;
+pub const ATTEMPTS_MAX: u32 = 4;
 /// How long it waits before the second try, at most; twice as long before each further one.
-const BACKOFF: Duration = Duration::from_millis(50);
+pub const BACKOFF: Duration = Duration::from_millis(50);
 
 /// As whom AWS is asked.
 #[derive(Clone)]
