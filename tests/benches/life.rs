@@ -248,7 +248,7 @@ impl Told<'_> {
         row("calls of AWS and Azure", marks, |from, to| self.asked(from, to).to_string());
         let is_read = |it: &Call| it.service == "dynamodb" && !is_write(it) && !is_clock(it);
         row("  DynamoDB: reads", marks, calls(is_read));
-        row("  DynamoDB: transactions", marks, calls(is_write));
+        row("  DynamoDB: writes", marks, calls(is_write));
         row("  EventBridge: PutEvents", marks, calls(|it| it.operation == "PutEvents"));
         let arm = |is_write: bool| {
             move |from: &Mark, to: &Mark| {
@@ -340,7 +340,7 @@ impl Told<'_> {
 }
 
 fn is_write(call: &Call) -> bool {
-    call.operation == "TransactWriteItems"
+    ["PutItem", "TransactWriteItems"].contains(&call.operation.as_str())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "there are few")]

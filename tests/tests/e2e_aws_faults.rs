@@ -188,6 +188,7 @@ fn through_faults_on_the_wire_it_is_one_life() {
         ("TransactWriteItems", Fault::Throttled),
         ("TransactWriteItems", Fault::Cut),
         ("TransactWriteItems", Fault::Failed),
+        ("PutItem", Fault::Unanswered),
         ("GetItem", Fault::Throttled),
         ("GetItem", Fault::Cut),
         ("GetItem", Fault::Failed),

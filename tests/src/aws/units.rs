@@ -43,19 +43,21 @@ pub fn units(table: &Table, from: &str, calls: &[Call]) -> Vec<Units> {
             // Nothing found is counted as nothing there, and as the least that there is by AWS.
             "GetItem" | "BatchGetItem" | "Query" => Units { read: all.max(0.5), ..Units::default() },
             "TransactWriteItems" => Units { read: 0.0, written: all / too_much, indexes: indexes / too_much },
+            "PutItem" => Units { read: 0.0, written: all, indexes },
             other => panic!("{other}: nobody calls that"),
         }
     };
     calls.iter().map(done).collect()
 }
 
-/// Who came second in a race pays for all that they wanted to write, but for the indexes: two units for each
-/// kilobyte.
+/// Who came second in a race pays for all that they wanted to write, but for the indexes: one unit for each kilobyte,
+/// two in a transaction.
 fn of_a_refused(with: &Value) -> f64 {
     const KILOBYTE: usize = 1024;
-    let items = with["TransactItems"].as_array().into_iter().flatten();
-    let kilobytes: usize = items.map(|it| it.to_string().len().div_ceil(KILOBYTE)).sum();
-    2.0 * f64::from(u32::try_from(kilobytes).expect("at most 4 MB"))
+    let kilobytes = |it: &Value| it.to_string().len().div_ceil(KILOBYTE);
+    let in_transaction: usize = with["TransactItems"].as_array().into_iter().flatten().map(kilobytes).sum();
+    let alone = with.get("Item").map_or(0, kilobytes);
+    f64::from(u32::try_from(alone + 2 * in_transaction).expect("at most 4 MB"))
 }
 
 /// What is said of a transaction that writes half a kilobyte: two units, by AWS.

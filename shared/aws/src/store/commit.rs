@@ -11,7 +11,7 @@ use super::{
 };
 use aws_sdk_dynamodb::{
     error::SdkError,
-    operation::transact_write_items::TransactWriteItemsError,
+    operation::{put_item::PutItemError, transact_write_items::TransactWriteItemsError},
     types::{
         CancellationReason, Delete, Put, TransactWriteItem, Update,
         builders::{DeleteBuilder, PutBuilder, UpdateBuilder},
@@ -76,8 +76,9 @@ impl DynamoStore {
 
     /// Makes all of the changes, or none and says `Conflict`.
     ///
-    /// A retry after an answer that was lost is no lost race: for ten minutes DynamoDB knows the transaction by its
-    /// token, and after that we know it by the name that it left in what it wrote.
+    /// A retry after an answer that was lost is no lost race: for ten minutes DynamoDB knows a transaction by its token,
+    /// and whatever was written we know by the name that it left there. Somebody may have written over that of a change
+    /// that was alone: then it is one that nobody tells of, and whoever made it looks anew.
     pub async fn transact(&self, changes: Changes) -> Result<(), Error> {
         let Changes { commit, all, witness } = changes;
         if CHANGES_MAX < all.len() {
@@ -86,21 +87,53 @@ impl DynamoStore {
         }
         let mut wait = AFTER_MEETING;
         for _ in 0..MEETINGS_MAX {
-            let call = self.client.transact_write_items().set_transact_items(Some(all.clone()));
-            let Err(error) = call.client_request_token(&commit).send().await else { return Ok(()) };
-            match verdict(&error) {
-                Verdict::Conflict if self.was_written(witness.as_ref(), &commit).await? => return Ok(()),
-                Verdict::Conflict => return Err(Error::Conflict),
-                Verdict::Meeting => tokio::time::sleep(wait).await,
-                Verdict::Throttled => {
-                    return Err(Error::Unavailable { doing: WRITE, source: error.into() });
-                }
-                Verdict::Invalid => return Err(Error::Broken { doing: WRITE, source: error.into() }),
-                Verdict::Other => return Err(told(WRITE, error)),
+            let Err(failed) = self.try_once(&all, &commit).await else { return Ok(()) };
+            match failed {
+                Failed::Condition if self.was_written(witness.as_ref(), &commit).await? => return Ok(()),
+                Failed::Condition => return Err(Error::Conflict),
+                Failed::Meeting => tokio::time::sleep(wait).await,
+                Failed::Otherwise(error) => return Err(error),
             }
             wait *= 2;
         }
         Err(Error::Conflict)
+    }
+
+    async fn try_once(&self, all: &[TransactWriteItem], commit: &str) -> Result<(), Failed> {
+        // What is alone needs no transaction, which is twice the price. Whoever claims a target, or looks and finds all as
+        // it should be, has nothing to record.
+        if let [only] = all
+            && let Some(put) = only.put()
+        {
+            return self.put_alone(put).await;
+        }
+        let call = self.client.transact_write_items().set_transact_items(Some(all.to_vec()));
+        match call.client_request_token(commit).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    async fn put_alone(&self, put: &Put) -> Result<(), Failed> {
+        let call = self
+            .client
+            .put_item()
+            .table_name(put.table_name())
+            .set_item(Some(put.item().clone()))
+            .set_condition_expression(put.condition_expression().map(str::to_owned))
+            .set_expression_attribute_names(put.expression_attribute_names().cloned())
+            .set_expression_attribute_values(put.expression_attribute_values().cloned());
+        let Err(error) = call.send().await else { return Ok(()) };
+        let is = |of: fn(&PutItemError) -> bool| error.as_service_error().is_some_and(of);
+        Err(if is(PutItemError::is_conditional_check_failed_exception) {
+            Failed::Condition
+        } else if is(PutItemError::is_transaction_conflict_exception) {
+            Failed::Meeting
+        } else if is(PutItemError::is_item_collection_size_limit_exceeded_exception) {
+            Failed::Otherwise(Error::Broken { doing: WRITE, source: error.into() })
+        } else {
+            Failed::Otherwise(told(WRITE, error))
+        })
     }
 
     async fn was_written(&self, witness: Option<&Key>, commit: &str) -> Result<bool, Error> {
@@ -112,41 +145,37 @@ impl DynamoStore {
 
 const WRITE: &str = "write to the table";
 
-/// What a transaction failed of.
-enum Verdict {
+/// What a write failed of.
+enum Failed {
     /// A condition did not hold.
-    Conflict,
+    Condition,
     /// Another transaction was at one of the items.
     Meeting,
-    /// The table is too busy.
-    Throttled,
-    /// It can never be written as it is: an item is too large.
-    Invalid,
     /// Anything else.
-    Other,
+    Otherwise(Error),
 }
 
-fn verdict(error: &SdkError<TransactWriteItemsError>) -> Verdict {
+fn failed(error: SdkError<TransactWriteItemsError>) -> Failed {
     let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
     else {
         let is_meeting = error
             .as_service_error()
             .is_some_and(TransactWriteItemsError::is_transaction_in_progress_exception);
-        return if is_meeting { Verdict::Meeting } else { Verdict::Other };
+        return if is_meeting { Failed::Meeting } else { Failed::Otherwise(told(WRITE, error)) };
     };
     let has = |code| {
         cancelled.cancellation_reasons().iter().filter_map(CancellationReason::code).any(|it| it == code)
     };
     if has("ConditionalCheckFailed") {
-        Verdict::Conflict
+        Failed::Condition
     } else if has("TransactionConflict") {
-        Verdict::Meeting
+        Failed::Meeting
     } else if has("ThrottlingError") || has("ProvisionedThroughputExceeded") {
-        Verdict::Throttled
+        Failed::Otherwise(Error::Unavailable { doing: WRITE, source: error.into() })
     } else if has("ValidationError") || has("ItemCollectionSizeLimitExceeded") {
-        Verdict::Invalid
+        Failed::Otherwise(Error::Broken { doing: WRITE, source: error.into() })
     } else {
-        Verdict::Other
+        Failed::Otherwise(told(WRITE, error))
     }
 }
 
