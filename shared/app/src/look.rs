@@ -18,6 +18,8 @@ use std::net::IpAddr;
 const PAGE: usize = 500;
 /// How many machines are looked at at once.
 const AT_ONCE_MAX: usize = 16;
+/// How often what only a list shows is looked at before it is believed: a list may be a moment behind.
+const LIST_LOOKS_MAX: usize = 20;
 /// How far back a target's recent grants go.
 const RECENT: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How many recent grants of a target are looked at.
@@ -262,7 +264,7 @@ impl Verified {
         pending: &mut Vec<Request>,
     ) -> Result<(), Error> {
         self.chains += 1;
-        let mut stored = Stored::load(store, &chain, pending).await?;
+        let (mut stored, mut seen) = (Stored::load(store, &chain, pending).await?, 0);
         for _ in 0..CONFLICTS_MAX {
             let bad = match recompute(store, &chain, &stored).await? {
                 Ok(entries) => {
@@ -273,13 +275,30 @@ impl Verified {
             };
             *pending = waiting(store).await?;
             let now = Stored::load(store, &chain, pending).await?;
-            if now == stored {
+            seen = if now == stored { seen + 1 } else { 0 };
+            if seen == if is_by_a_list(&bad) { LIST_LOOKS_MAX } else { 1 } {
                 self.bad.push(bad);
                 return Ok(());
             }
             stored = now;
         }
         Err(Error::Conflict)
+    }
+}
+
+/// Is it what a list shows, and not what stands at a key?
+fn is_by_a_list(bad: &BadRecord) -> bool {
+    match bad {
+        BadRecord::OtherCount { .. } | BadRecord::OtherState { .. } => true,
+        BadRecord::OutOfOrder { .. }
+        | BadRecord::Changed { .. }
+        | BadRecord::NotChained { .. }
+        | BadRecord::Unreadable { .. }
+        | BadRecord::CutShort { .. }
+        | BadRecord::OtherHead { .. }
+        | BadRecord::BeyondHead { .. }
+        | BadRecord::NoState { .. }
+        | BadRecord::OtherGrant { .. } => false,
     }
 }
 
