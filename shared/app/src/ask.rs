@@ -12,6 +12,11 @@ use portcullis_domain::{
 };
 use std::collections::BTreeMap;
 
+/// How many reasons of a no are recorded, and how much of each, in characters. Whoever asked hears all of it; an entry is
+/// stored with each of many targets.
+const REASONS_MAX: usize = 64;
+const REASON_MAX: usize = 300;
+
 /// A request as it comes in, parsed.
 #[derive(Debug, Clone)]
 pub struct Asked {
@@ -233,14 +238,20 @@ async fn refuse(store: &impl Store, request: &Request, reasons: Refusals, now: T
         by: request.by.clone(),
         asked: request.what.clone(),
         why: request.justification.as_ref().map(ToString::to_string),
-        reasons: reasons.iter().map(ToString::to_string).collect(),
-        codes: reasons.iter().map(|it| it.code().to_owned()).collect(),
+        reasons: recorded(&reasons),
+        codes: reasons.iter().map(|it| it.code().to_owned()).take(REASONS_MAX).collect(),
         correlation: request.correlation.clone(),
     };
     match note(store, &request.targets(), &fact, now).await {
         Ok(()) => Error::Refused(reasons),
         Err(error) => error,
     }
+}
+
+/// As much of the reasons as an entry has room for.
+pub(crate) fn recorded(reasons: &Refusals) -> Vec<String> {
+    let cut = |it: &Refusal| it.to_string().chars().take(REASON_MAX).collect();
+    reasons.iter().take(REASONS_MAX).map(cut).collect()
 }
 
 /// Records something in the chain of every target that is known, or in the one for the rest.

@@ -2,7 +2,7 @@
 
 use crate::{
     Answer, CONFLICTS_MAX, Error,
-    ask::{answer, granted, load, note, noted},
+    ask::{answer, granted, load, note, noted, recorded},
     ports::{Batch, Store},
 };
 use jiff::Timestamp;
@@ -121,11 +121,8 @@ async fn refuse(
     reasons: Refusals,
     now: Timestamp,
 ) -> Error {
-    let fact = Fact::DecisionRefused {
-        request: request.id.clone(),
-        by: by.clone(),
-        reasons: reasons.iter().map(ToString::to_string).collect(),
-    };
+    let fact =
+        Fact::DecisionRefused { request: request.id.clone(), by: by.clone(), reasons: recorded(&reasons) };
     match note(store, &request.targets(), &fact, now).await {
         Ok(()) => Error::Refused(reasons),
         Err(error) => error,
