@@ -343,6 +343,9 @@ async fn evidence_is_asked_for_like_everything_else() {
     assert_eq!(told.last().map(|it| it.kind), Some("export.requested"));
     let correlation = told.last().and_then(|it| it.detail.correlation_id.as_ref());
     assert_eq!(correlation.map(ToString::to_string).as_deref(), Some("audit-7"));
+    let recorded = rest(&place).await.len();
+    assert_eq!(submit(&place, &asked).await.expect("heard"), Submitted::Exporting);
+    assert_eq!(rest(&place).await.len(), recorded, "the same event, delivered twice");
 
     let late = envelope("chatops", "export.request", wish("2027-03-01T00:00:00Z", "ann"));
     assert!(refused(&place, &late).await.contains("`to` comes after `from`"));

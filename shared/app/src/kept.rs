@@ -68,7 +68,7 @@ impl Kept {
         Some((kept, detail["bucket"]["name"].as_str()?.to_owned()))
     }
 
-    /// Records that it is whole, once: what tells of it may do so twice.
+    /// Records that it is whole, once.
     pub(crate) async fn record(
         self,
         archive: String,
@@ -77,20 +77,30 @@ impl Kept {
     ) -> Result<(), Error> {
         let (folder, Self { from, to, at, correlation }) = (self.folder(), self);
         let fact = Fact::ExportReady { archive, folder, from, to, correlation };
-        let first = first_since(store, &Chain::rest(), at).await?;
-        for _ in 0..CONFLICTS_MAX {
-            let head = store.rest().await?;
-            if is_told(store, first, &fact).await? {
-                return Ok(());
-            }
-            let (_, rest) = head.append(&Chain::rest(), now, [fact.clone()]);
-            match store.commit(Batch { rest, ..Batch::default() }).await {
-                Err(Error::Conflict) => {}
-                outcome => return outcome,
-            }
-        }
-        Err(Error::Conflict)
+        record_once(store, &fact, at, now).await
     }
+}
+
+/// Records what belongs to no target, unless it was recorded since then: what tells of it may do so twice.
+pub(crate) async fn record_once(
+    store: &impl Store,
+    fact: &Fact,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let first = first_since(store, &Chain::rest(), since).await?;
+    for _ in 0..CONFLICTS_MAX {
+        let head = store.rest().await?;
+        if is_told(store, first, fact).await? {
+            return Ok(());
+        }
+        let (_, rest) = head.append(&Chain::rest(), now, [fact.clone()]);
+        match store.commit(Batch { rest, ..Batch::default() }).await {
+            Err(Error::Conflict) => {}
+            outcome => return outcome,
+        }
+    }
+    Err(Error::Conflict)
 }
 
 /// Does an entry of the rest tell the same, from this one on? Behind more than are looked through it is told again.

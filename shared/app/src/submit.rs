@@ -1,12 +1,13 @@
 //! The door for events: what bots ask for, on behalf of people.
 
 use crate::{
-    Answer, Asked, Error, Exporting, Format, Kept, approve, ask::note, close, initiate, ports::Store, reject,
+    Answer, Asked, Error, Exporting, Format, Kept, approve, ask::note, close, initiate, kept::record_once,
+    ports::Store, reject,
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     Ask, CorrelationId, Fact, Grant, GrantId, IdempotencyKey, Justification, Person, Port, Protocol,
-    RequestId, Sources, TargetId, Terms, What, Window,
+    RequestId, SKEW_MAX, Sources, TargetId, Terms, What, Window,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -128,7 +129,10 @@ pub async fn submit(
         Asking::Export(Exporting { from, to, format }) => {
             let (format, by) = (format.ending().to_owned(), by.clone());
             let fact = Fact::ExportAsked { from, to, format, by, correlation: heard.correlation.clone() };
-            note(store, &[], &fact, now).await.map(|()| Submitted::Exporting)
+            // A second event says the same, and came later.
+            let since = heard.at.unwrap_or(now).min(now);
+            let since = since.checked_sub(2 * SKEW_MAX).unwrap_or(Timestamp::MIN);
+            record_once(store, &fact, since, now).await.map(|()| Submitted::Exporting)
         }
     };
     match outcome {
