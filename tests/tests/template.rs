@@ -18,39 +18,67 @@ type Row = (&'static str, i64, &'static [May]);
 
 /// One authority each.
 const FUNCTIONS: [Row; 7] = [
-    ("Api", 25, &[(TABLE, "Table.Arn", None), INDEXES, AZURE]),
-    ("Expire", 120 + WORKER_LIFE.as_secs() + START_SECS, &[(TABLE, "Table.Arn", None), INDEXES, AZURE]),
+    ("Api", 25, &[(API_TABLE, "Table.Arn", None), LISTED, OF_PERSON, OF_TARGET, AZURE]),
+    ("Expire", 120 + WORKER_LIFE.as_secs() + START_SECS, &[(EXPIRE_TABLE, "Table.Arn", None), DUE, AZURE]),
     (
         "Export",
         900,
         &[
-            (LOOK, "Table.Arn", None),
-            INDEXES,
+            (EXPORT_TABLE, "Table.Arn", None),
+            LISTED,
             (&["s3:PutObject"], "${Archive.Arn}/*", None),
             (QUEUE, "ExportQueue.Arn", None),
         ],
     ),
-    ("Reconcile", WORKER_LIFE.as_secs() + START_SECS, &[(TABLE, "Table.Arn", None), INDEXES, AZURE]),
+    ("Reconcile", WORKER_LIFE.as_secs() + START_SECS, &[(RECONCILE_TABLE, "Table.Arn", None), AZURE]),
     ("Relay", 30, &[(STREAM, "Table.StreamArn", None), BUS, (&["sqs:SendMessage"], "RelayDead.Arn", None)]),
     (
         "Settle",
         WORKER_LIFE.as_secs() + START_SECS,
-        &[(TABLE, "Table.Arn", None), INDEXES, (QUEUE, "SettleQueue.Arn", None), AZURE],
+        &[(SETTLE_TABLE, "Table.Arn", None), (QUEUE, "SettleQueue.Arn", None), AZURE],
     ),
-    ("Submit", 20, &[(TABLE, "Table.Arn", None), INDEXES, (QUEUE, "SubmitQueue.Arn", None)]),
+    ("Submit", 20, &[(SUBMIT_TABLE, "Table.Arn", None), (QUEUE, "SubmitQueue.Arn", None)]),
 ];
-/// Without `dynamodb:Scan`: what is due is never found by looking at everything.
-const TABLE: &[&str] = &[
+// Whoever commits puts and updates: a transaction asks for the authority of each of its parts, and their conditions ask for none.
+// Nobody has `dynamodb:Scan`: what is due is never found by looking at everything.
+/// Every route: what is named, what is listed, and the entries of a chain. It alone takes something away: the digest of a
+/// token that is good no more.
+const API_TABLE: &[&str] = &[
     "dynamodb:BatchGetItem",
-    "dynamodb:ConditionCheckItem",
     "dynamodb:DeleteItem",
     "dynamodb:GetItem",
     "dynamodb:PutItem",
     "dynamodb:Query",
     "dynamodb:UpdateItem",
 ];
-const LOOK: &[&str] = &["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"];
-const INDEXES: May = (&["dynamodb:Query"], "${Table.Arn}/index/*", None);
+/// What is due names a target or a request, and all else of it is found by its key.
+const EXPIRE_TABLE: &[&str] = &["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"];
+/// The entries of each chain. It writes nothing, and asks for nothing by its key.
+const EXPORT_TABLE: &[&str] = &["dynamodb:Query"];
+/// All targets, which stand in a partition of the table itself, and where the chain of the rest ends.
+const RECONCILE_TABLE: &[&str] = &[
+    "dynamodb:BatchGetItem",
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:Query",
+    "dynamodb:UpdateItem",
+];
+/// The one target that an event names.
+const SETTLE_TABLE: &[&str] = &["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"];
+/// What an event names, the grants of a request, and the entries of the rest, which say whether an export was told of: all
+/// of that by keys and partitions of the table itself.
+const SUBMIT_TABLE: &[&str] = &[
+    "dynamodb:BatchGetItem",
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:Query",
+    "dynamodb:UpdateItem",
+];
+const QUERY: &[&str] = &["dynamodb:Query"];
+const DUE: May = (QUERY, "${Table.Arn}/index/due", None);
+const LISTED: May = (QUERY, "${Table.Arn}/index/listed", None);
+const OF_PERSON: May = (QUERY, "${Table.Arn}/index/of_person", None);
+const OF_TARGET: May = (QUERY, "${Table.Arn}/index/of_target", None);
 const STREAM: &[&str] =
     &["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"];
 const QUEUE: &[&str] = &["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];
@@ -75,14 +103,7 @@ const HIDDEN_LIVES: i64 = 6;
 /// The longest that a queue keeps a message.
 const FORTNIGHT_SECS: i64 = 14 * 24 * 3600;
 /// Where an authority says `*` for an action or a resource, and why that is no more than it should be.
-const WILDCARDS: [(&str, &str); 13] = [
-    // The entries of an index have no name of their own.
-    ("ApiRole", "${Table.Arn}/index/*"),
-    ("ExpireRole", "${Table.Arn}/index/*"),
-    ("ExportRole", "${Table.Arn}/index/*"),
-    ("ReconcileRole", "${Table.Arn}/index/*"),
-    ("SettleRole", "${Table.Arn}/index/*"),
-    ("SubmitRole", "${Table.Arn}/index/*"),
+const WILDCARDS: [(&str, &str); 7] = [
     // A token for Azure is of no resource: its audience is what binds it.
     ("ApiRole", "*"),
     ("ExpireRole", "*"),
