@@ -319,6 +319,21 @@ fn closing_hangs_on_the_clock_alone() {
     assert_eq!(late.expect("an alarm").1["Threshold"], LATE_MS);
 }
 
+/// A schedule fires anywhere within its minute: of the runs that live at once the first may have begun at the end of its
+/// minute, and the last one at the beginning of its own.
+#[test]
+fn no_run_of_the_clock_waits_for_another() {
+    let template = Template::read();
+    let expire = template.properties("Expire");
+    let at_once = minutes(whole(&expire["Timeout"])) + 1;
+    assert_eq!(template.at("/Parameters/ExpireConcurrency/Default"), at_once);
+    let aside = &expire["ReservedConcurrentExecutions"]["Fn::If"];
+    assert_eq!(
+        (short(&aside[0]), short(&aside[1])),
+        ("SetsAside".to_owned(), "ExpireConcurrency".to_owned())
+    );
+}
+
 #[test]
 fn the_table_is_kept() {
     let template = Template::read();
@@ -460,6 +475,11 @@ fn is_alarmed(template: &Template, namespace: &str, metric: &str, name: &str) ->
     template.of("AWS::CloudWatch::Alarm").into_iter().any(speaks)
 }
 
+/// How many minutes these seconds begin.
+fn minutes(secs: i64) -> i64 {
+    (secs + 59) / 60
+}
+
 /// The attributes of a key.
 fn keys(of: &Value) -> Vec<String> {
     array(&of["KeySchema"]).iter().map(|it| short(&it["AttributeName"])).collect()
@@ -468,6 +488,10 @@ fn keys(of: &Value) -> Vec<String> {
 /// One or several.
 fn many(value: &Value) -> Vec<&Value> {
     value.as_array().map_or_else(|| vec![value], |it| it.iter().collect())
+}
+
+fn whole(value: &Value) -> i64 {
+    value.as_i64().unwrap_or_else(|| panic!("{value} is no whole number"))
 }
 
 fn array(value: &Value) -> &Vec<Value> {
