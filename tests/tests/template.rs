@@ -9,7 +9,7 @@ use portcullis_tests::{
     template::{Template, short},
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, path::Path, process::Command};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 /// Some actions, on what, and only if.
 type May = (&'static [&'static str], &'static str, Option<&'static str>);
@@ -18,39 +18,67 @@ type Row = (&'static str, i64, &'static [May]);
 
 /// One authority each.
 const FUNCTIONS: [Row; 7] = [
-    ("Api", 25, &[(TABLE, "Table.Arn", None), INDEXES, AZURE]),
-    ("Expire", 120 + WORKER_LIFE.as_secs() + START_SECS, &[(TABLE, "Table.Arn", None), INDEXES, AZURE]),
+    ("Api", 25, &[(API_TABLE, "Table.Arn", None), LISTED, OF_PERSON, OF_TARGET, AZURE]),
+    ("Expire", 120 + WORKER_LIFE.as_secs() + START_SECS, &[(EXPIRE_TABLE, "Table.Arn", None), DUE, AZURE]),
     (
         "Export",
         900,
         &[
-            (LOOK, "Table.Arn", None),
-            INDEXES,
+            (EXPORT_TABLE, "Table.Arn", None),
+            LISTED,
             (&["s3:PutObject"], "${Archive.Arn}/*", None),
             (QUEUE, "ExportQueue.Arn", None),
         ],
     ),
-    ("Reconcile", WORKER_LIFE.as_secs() + START_SECS, &[(TABLE, "Table.Arn", None), INDEXES, AZURE]),
+    ("Reconcile", WORKER_LIFE.as_secs() + START_SECS, &[(RECONCILE_TABLE, "Table.Arn", None), AZURE]),
     ("Relay", 30, &[(STREAM, "Table.StreamArn", None), BUS, (&["sqs:SendMessage"], "RelayDead.Arn", None)]),
     (
         "Settle",
         WORKER_LIFE.as_secs() + START_SECS,
-        &[(TABLE, "Table.Arn", None), INDEXES, (QUEUE, "SettleQueue.Arn", None), AZURE],
+        &[(SETTLE_TABLE, "Table.Arn", None), (QUEUE, "SettleQueue.Arn", None), AZURE],
     ),
-    ("Submit", 20, &[(TABLE, "Table.Arn", None), INDEXES, (QUEUE, "SubmitQueue.Arn", None)]),
+    ("Submit", 20, &[(SUBMIT_TABLE, "Table.Arn", None), (QUEUE, "SubmitQueue.Arn", None)]),
 ];
-/// Without `dynamodb:Scan`: what is due is never found by looking at everything.
-const TABLE: &[&str] = &[
+// Whoever commits puts and updates: a transaction asks for the authority of each of its parts, and their conditions ask for none.
+// Nobody has `dynamodb:Scan`: what is due is never found by looking at everything.
+/// Every route: what is named, what is listed, and the entries of a chain. It alone takes something away: the digest of a
+/// token that is good no more.
+const API_TABLE: &[&str] = &[
     "dynamodb:BatchGetItem",
-    "dynamodb:ConditionCheckItem",
     "dynamodb:DeleteItem",
     "dynamodb:GetItem",
     "dynamodb:PutItem",
     "dynamodb:Query",
     "dynamodb:UpdateItem",
 ];
-const LOOK: &[&str] = &["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"];
-const INDEXES: May = (&["dynamodb:Query"], "${Table.Arn}/index/*", None);
+/// What is due names a target or a request, and all else of it is found by its key.
+const EXPIRE_TABLE: &[&str] = &["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"];
+/// The entries of each chain. It writes nothing, and asks for nothing by its key.
+const EXPORT_TABLE: &[&str] = &["dynamodb:Query"];
+/// All targets, which stand in a partition of the table itself, and where the chain of the rest ends.
+const RECONCILE_TABLE: &[&str] = &[
+    "dynamodb:BatchGetItem",
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:Query",
+    "dynamodb:UpdateItem",
+];
+/// The one target that an event names.
+const SETTLE_TABLE: &[&str] = &["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"];
+/// What an event names, the grants of a request, and the entries of the rest, which say whether an export was told of: all
+/// of that by keys and partitions of the table itself.
+const SUBMIT_TABLE: &[&str] = &[
+    "dynamodb:BatchGetItem",
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:Query",
+    "dynamodb:UpdateItem",
+];
+const QUERY: &[&str] = &["dynamodb:Query"];
+const DUE: May = (QUERY, "${Table.Arn}/index/due", None);
+const LISTED: May = (QUERY, "${Table.Arn}/index/listed", None);
+const OF_PERSON: May = (QUERY, "${Table.Arn}/index/of_person", None);
+const OF_TARGET: May = (QUERY, "${Table.Arn}/index/of_target", None);
 const STREAM: &[&str] =
     &["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"];
 const QUEUE: &[&str] = &["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];
@@ -70,19 +98,18 @@ const LOG: &[&str] = &["logs:CreateLogStream", "logs:PutLogEvents"];
 const START_SECS: i64 = 5;
 /// From when on a closing is late.
 const LATE_MS: i64 = 2000;
+/// How long after a run has ended its metrics may be told, in seconds.
+const TOLD_SECS: i64 = 3 * 60;
+/// The longest time for which a clock may stand still unnoticed, in seconds.
+const SILENT_MAX_SECS: i64 = 10 * 60;
+/// What counts the errors in the logs.
+const LOGGED: &str = "errors_logged";
 /// How much longer than a function's life a message of its queue is hidden, as Lambda advises.
 const HIDDEN_LIVES: i64 = 6;
 /// The longest that a queue keeps a message.
 const FORTNIGHT_SECS: i64 = 14 * 24 * 3600;
 /// Where an authority says `*` for an action or a resource, and why that is no more than it should be.
-const WILDCARDS: [(&str, &str); 13] = [
-    // The entries of an index have no name of their own.
-    ("ApiRole", "${Table.Arn}/index/*"),
-    ("ExpireRole", "${Table.Arn}/index/*"),
-    ("ExportRole", "${Table.Arn}/index/*"),
-    ("ReconcileRole", "${Table.Arn}/index/*"),
-    ("SettleRole", "${Table.Arn}/index/*"),
-    ("SubmitRole", "${Table.Arn}/index/*"),
+const WILDCARDS: [(&str, &str); 7] = [
     // A token for Azure is of no resource: its audience is what binds it.
     ("ApiRole", "*"),
     ("ExpireRole", "*"),
@@ -292,10 +319,104 @@ fn closing_hangs_on_the_clock_alone() {
         (&alarm["ComparisonOperator"], &alarm["TreatMissingData"]),
         (&"LessThanThreshold".into(), &"breaching".into())
     );
+    // Runs that hold are not told of yet: they are no silence.
+    let untold = minutes(whole(&template.properties("Expire")["Timeout"]) + TOLD_SECS);
+    assert_eq!(alarm["Period"], 60);
+    assert!(
+        untold < whole(&alarm["DatapointsToAlarm"]),
+        "{untold} minutes may be missing of a clock that goes"
+    );
+    assert!(window_secs(alarm) <= SILENT_MAX_SECS, "{alarm}");
     assert!(is_alarmed(&template, "AWS/Lambda", "IteratorAge", "Relay"));
     let late =
         template.of("AWS::CloudWatch::Alarm").into_iter().find(|it| it.1["MetricName"] == "close_late_ms");
-    assert_eq!(late.expect("an alarm").1["Threshold"], LATE_MS);
+    let late = late.expect("an alarm").1;
+    assert_eq!(late["Threshold"], LATE_MS);
+    assert_eq!(short(&late["Namespace"]), metrics(&template));
+    assert!(TOLD_SECS <= window_secs(late) && late["DatapointsToAlarm"] == 1, "it is told by a log: {late}");
+}
+
+/// A schedule fires anywhere within its minute: of the runs that live at once the first may have begun at the end of its
+/// minute, and the last one at the beginning of its own.
+#[test]
+fn no_run_of_the_clock_waits_for_another() {
+    let template = Template::read();
+    let expire = template.properties("Expire");
+    let at_once = minutes(whole(&expire["Timeout"])) + 1;
+    assert_eq!(template.at("/Parameters/ExpireConcurrency/Default"), at_once);
+    let aside = &expire["ReservedConcurrentExecutions"]["Fn::If"];
+    assert_eq!(
+        (short(&aside[0]), short(&aside[1])),
+        ("SetsAside".to_owned(), "ExpireConcurrency".to_owned())
+    );
+}
+
+/// Lambda stamps what it counts with the time at which a run began, and tells it at the run's end: an alarm that looks back
+/// less far never sees it.
+#[test]
+fn alarms_look_back_as_far_as_a_run_lives() {
+    let template = Template::read();
+    let mut watched = BTreeSet::new();
+    for (name, alarm) in template.of("AWS::CloudWatch::Alarm") {
+        assert_eq!(short(&alarm["AlarmActions"]["Fn::If"][0]), "HasAlarmTopic", "{name} tells somebody");
+        if alarm["MetricName"] != "Errors" {
+            continue;
+        }
+        let function = short(&alarm["Dimensions"][0]["Value"]);
+        let life = whole(&template.properties(&function)["Timeout"]);
+        assert!(life + TOLD_SECS <= window_secs(alarm), "{name}: a run lives {life} s");
+        goes_off_for_one(name, alarm);
+        watched.insert(function);
+    }
+    assert_eq!(watched, names(&template, "AWS::Serverless::Function"));
+}
+
+/// A failure that a function tells in its answer is none to Lambda: a message of many, a 500, an entry that cannot be told.
+/// What needs somebody is logged as an error, and is counted there.
+#[test]
+fn what_an_answer_tells_is_alarmed_too() {
+    let template = Template::read();
+    let mut watched = BTreeSet::new();
+    for (name, filter) in template.of("AWS::Logs::MetricFilter") {
+        assert_eq!(filter["FilterPattern"], r#"{ $.level = "ERROR" }"#, "{name}");
+        let [metric] = &array(&filter["MetricTransformations"])[..] else { panic!("{name}: one metric") };
+        assert_eq!(short(&metric["MetricNamespace"]), metrics(&template), "{name}");
+        assert_eq!((&metric["MetricName"], &metric["MetricValue"]), (&LOGGED.into(), &"1".into()), "{name}");
+        assert!(metric["Dimensions"].is_null(), "{name}: all are one metric");
+        watched.insert(short(&filter["LogGroupName"]));
+    }
+    assert_eq!(watched, FUNCTIONS.iter().map(|it| format!("{}Log", it.0)).collect(), "every log is read");
+    let of_logs = template.of("AWS::CloudWatch::Alarm").into_iter().find(|it| it.1["MetricName"] == LOGGED);
+    let (name, alarm) = of_logs.expect("an alarm");
+    assert_eq!(short(&alarm["Namespace"]), metrics(&template));
+    assert!(alarm["Dimensions"].is_null(), "as it is counted");
+    goes_off_for_one(name, alarm);
+
+    // Also what never reached a function, by either door.
+    for (namespace, metric, name) in
+        [("AWS/ApiGateway", "5xx", "HttpApi"), ("AWS/Lambda", "Url5xxCount", "Api")]
+    {
+        let found = alarms_on(&template, namespace, metric, name);
+        let [alarm] = found[..] else { panic!("{metric}: one alarm") };
+        goes_off_for_one(metric, alarm);
+    }
+}
+
+/// Whoever is told of an alarm looks it up, and whoever deploys, what all of them cost.
+#[test]
+fn every_alarm_is_explained() {
+    let template = Template::read();
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/aws/README.md");
+    let readme = fs::read_to_string(readme).expect("reads");
+    let is_there = |name: &str| readme.contains(&format!("\n| `…-{name}` |"));
+    let alarms = template.of("AWS::CloudWatch::Alarm");
+    for (_, alarm) in &alarms {
+        let name = short(&alarm["AlarmName"]);
+        let name = name.strip_prefix("${AWS::StackName}-").expect("called after the stack");
+        let of_each = name.split_once('-').map(|(_, what)| format!("FUNCTION-{what}"));
+        assert!(is_there(name) || of_each.is_some_and(|it| is_there(&it)), "`{name}` is not explained");
+    }
+    assert!(readme.contains(&format!("{} alarms", alarms.len())), "what {} alarms cost", alarms.len());
 }
 
 #[test]
@@ -428,15 +549,51 @@ fn statements(within: &Value) -> Vec<&Value> {
 
 /// Does an alarm speak of this metric of a function or queue, when there is any of it?
 fn is_alarmed(template: &Template, namespace: &str, metric: &str, name: &str) -> bool {
-    let speaks = |(_, alarm): (&str, &Value)| {
+    !alarms_on(template, namespace, metric, name).is_empty()
+}
+
+/// The alarms that speak of this metric of a function, a queue or an API, when there is any of it.
+fn alarms_on<'a>(template: &'a Template, namespace: &str, metric: &str, name: &str) -> Vec<&'a Value> {
+    let dimension = match namespace {
+        "AWS/ApiGateway" => "ApiId",
+        "AWS/SQS" => "QueueName",
+        _ => "FunctionName",
+    };
+    let speaks = |alarm: &&Value| {
         let of = short(&alarm["Dimensions"][0]["Value"]);
         let is_of = of == name || of == format!("{name}.QueueName");
         is_of
+            && alarm["Dimensions"][0]["Name"] == dimension
             && alarm["Namespace"] == namespace
             && alarm["MetricName"] == metric
             && alarm["ComparisonOperator"] == "GreaterThanThreshold"
     };
-    template.of("AWS::CloudWatch::Alarm").into_iter().any(speaks)
+    template.of("AWS::CloudWatch::Alarm").into_iter().map(|it| it.1).filter(speaks).collect()
+}
+
+/// One of it within the last minutes is enough, and a minute of which nothing is told is a good one.
+fn goes_off_for_one(name: &str, alarm: &Value) {
+    assert!(TOLD_SECS <= window_secs(alarm), "{name}");
+    assert_eq!(alarm["Statistic"], "Sum", "{name}");
+    assert_eq!(alarm["Threshold"], 0, "{name}");
+    assert_eq!(alarm["ComparisonOperator"], "GreaterThanThreshold", "{name}");
+    assert_eq!(alarm["DatapointsToAlarm"], 1, "{name}");
+    assert_eq!(alarm["TreatMissingData"], "notBreaching", "{name}");
+}
+
+/// How far back an alarm looks, in seconds.
+fn window_secs(alarm: &Value) -> i64 {
+    whole(&alarm["Period"]) * whole(&alarm["EvaluationPeriods"])
+}
+
+/// How many minutes these seconds begin.
+fn minutes(secs: i64) -> i64 {
+    (secs + 59) / 60
+}
+
+/// The namespace of what the program itself measures.
+fn metrics(template: &Template) -> String {
+    short(template.at("/Globals/Function/Environment/Variables/PORTCULLIS_METRICS"))
 }
 
 /// The attributes of a key.
@@ -447,6 +604,10 @@ fn keys(of: &Value) -> Vec<String> {
 /// One or several.
 fn many(value: &Value) -> Vec<&Value> {
     value.as_array().map_or_else(|| vec![value], |it| it.iter().collect())
+}
+
+fn whole(value: &Value) -> i64 {
+    value.as_i64().unwrap_or_else(|| panic!("{value} is no whole number"))
 }
 
 fn array(value: &Value) -> &Vec<Value> {
