@@ -4,7 +4,7 @@
 use portcullis_app::{
     self as app, Bots, EVENT_MAX, Error, Event, Exporting, Format, Incoming, Kept, Submitted, ports::Store,
 };
-use portcullis_domain::{Chain, Entry, Fact, GrantState, RequestState, TargetId};
+use portcullis_domain::{Chain, Entry, Fact, GrantState, Policy, RequestState, TargetId};
 use portcullis_tests::{
     given::{at, named, ssh, ssh_with_approval},
     place::{BOTS, Place},
@@ -221,6 +221,39 @@ async fn what_the_policy_refuses_is_told_once_where_it_belongs() {
     assert_eq!(no.len(), 1);
     assert_eq!(no[0].detail.correlation_id, Some(named("deploy-4711")));
     assert_eq!(no[0].detail.target.as_ref(), Some(&id));
+}
+
+/// However long a no is: it fits the journal of each target, and an event.
+#[tokio::test]
+async fn a_no_of_any_length_is_recorded_and_told() {
+    let place = Place::new();
+    // Each second address, so that they are no range.
+    let far = |n: u32| format!("198.18.{}.{}", n / 128, 2 * (n % 128));
+    let sources = json!((0..400).map(far).collect::<Vec<_>>());
+    let mut rule = json!(ssh())[0].take();
+    rule["sources"] = sources;
+    let rules = (2200..2240).map(|port| {
+        rule["port"] = port.into();
+        rule.clone()
+    });
+    let policy: Policy = serde_json::from_value(rules.collect()).expect("a policy");
+    let mut targets = vec![];
+    for name in ["web-1", "db-1"] {
+        let id = place.guard(name, &policy).await;
+        let port = |port| json!({ "port": port, "sources": ["203.0.113.7"], "duration": "PT9H" });
+        targets.push(json!({ "target": id, "ports": (2200..2240).map(port).collect::<Vec<_>>() }));
+    }
+    let mut long = wanted(&place.id("web-1").await, "1");
+    long["targets"] = json!(targets);
+    let why = refused(&place, &envelope("chatops", "access.request", long)).await;
+    assert!(400 * 1024 < why.len(), "longer than an item may be: {}", why.len());
+    for name in ["web-1", "db-1"] {
+        let id = place.id(name).await;
+        let events = told(&place, &id).await;
+        let no = events.iter().find(|it| it.kind == "request.refused").expect("told");
+        let length = serde_json::to_vec(&no.detail).expect("writes").len();
+        assert!(length < 64 * 1024, "{length} bytes");
+    }
 }
 
 #[tokio::test]

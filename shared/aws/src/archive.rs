@@ -85,3 +85,69 @@ impl fmt::Debug for Bucket {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+    use aws_smithy_runtime_api::client::{
+        http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn},
+        orchestrator::{HttpRequest, HttpResponse},
+        result::ConnectorError,
+    };
+    use std::sync::{Arc, Mutex};
+
+    /// Answers with these codes, one after another; with nothing where there is none.
+    #[derive(Debug, Clone)]
+    struct Answers(Arc<Mutex<Vec<Option<&'static str>>>>);
+
+    impl HttpConnector for Answers {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            let next = self.0.lock().expect("whole").remove(0);
+            let answer = |(status, code): (u16, &str)| {
+                let body = SdkBody::from(format!("<Error><Code>{code}</Code></Error>"));
+                HttpResponse::new(status.try_into().expect("a status"), body)
+            };
+            HttpConnectorFuture::ready(match next {
+                None => Err(ConnectorError::timeout("nothing heard".into())),
+                Some("Kept") => Ok(HttpResponse::new(200.try_into().expect("a status"), SdkBody::empty())),
+                Some("AccessDenied") => Ok(answer((403, "AccessDenied"))),
+                Some("InternalError") => Ok(answer((500, "InternalError"))),
+                Some(code) => Ok(answer((412, code))),
+            })
+        }
+    }
+
+    /// What comes of putting where these are the answers, and how many of them nobody asked for.
+    async fn put(answers: &[Option<&'static str>]) -> (Result<(), Error>, usize) {
+        let left = Answers(Arc::new(Mutex::new(answers.to_vec())));
+        let connector = SharedHttpConnector::new(left.clone());
+        let config = Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::from_static("eu-central-1"))
+            .credentials_provider(Credentials::new("id", "hush", None, None, "test"))
+            .http_client(http_client_fn(move |_, _| connector.clone()));
+        let bucket = Bucket::new(Client::from_conf(config.build()), "evidence", "folder");
+        let outcome = bucket.put("manifest.json", b"{}".to_vec()).await;
+        let left = left.0.lock().expect("whole").len();
+        (outcome, left)
+    }
+
+    #[tokio::test]
+    async fn a_retry_after_a_lost_answer_is_no_lost_race() {
+        for lost in [None, Some("InternalError")] {
+            let (outcome, left) = put(&[lost, Some(TAKEN)]).await;
+            assert!(outcome.is_ok() && left == 0, "it was ours: {outcome:?}");
+            let (outcome, left) = put(&[lost, Some(BEING_WRITTEN), Some("Kept")]).await;
+            assert!(outcome.is_ok() && left == 0, "it was ours, and failed: {outcome:?}");
+        }
+        for taken in [TAKEN, BEING_WRITTEN] {
+            let (outcome, left) = put(&[Some(taken), None]).await;
+            assert!(matches!(outcome, Err(Error::Conflict)) && left == 1, "somebody else's: {outcome:?}");
+        }
+        let (outcome, left) = put(&[None, None, None, None, Some("Kept")]).await;
+        assert!(matches!(outcome, Err(Error::Unavailable { .. })) && left == 1, "{outcome:?}");
+        let (outcome, left) = put(&[Some("AccessDenied"), Some("Kept")]).await;
+        assert!(matches!(outcome, Err(Error::Broken { .. })) && left == 1, "{outcome:?}");
+    }
+}
