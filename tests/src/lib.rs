@@ -17,5 +17,6 @@ pub mod network;
 pub mod place;
 pub mod python;
 pub mod released;
+pub mod schemas;
 pub mod stories;
 pub mod template;

@@ -1,11 +1,14 @@
 //! The queues of a deployment: what is in them, what goes through them, and what is told of them.
 
 use super::{Stack, stack::text};
+use crate::schemas::Schemas;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 
 /// How many messages a queue takes and gives at a time.
 const BATCH_MAX: usize = 10;
+/// Whose events Portcullis's are.
+const SOURCE: &str = "portcullis";
 
 impl Stack {
     /// Puts a message into one of the template's queues.
@@ -85,7 +88,7 @@ impl Stack {
 
     /// Hears everything that Portcullis tells from now on.
     pub fn listen(&self, name: &str) -> Ear<'_> {
-        self.overhear(&format!("ear-{name}"), &json!({ "source": ["portcullis"] }).to_string())
+        self.overhear(&format!("ear-{name}"), &json!({ "source": [SOURCE] }).to_string())
     }
 
     /// Hears everything that comes to one of the template's queues from now on: the same messages, by the
@@ -176,9 +179,16 @@ impl Ear<'_> {
         })
     }
 
-    /// All that was heard until now, with its envelopes, in the order in which it came.
+    /// All that was heard until now, with its envelopes, in the order in which it came. What Portcullis tells is what
+    /// `infra/events` says.
     pub fn heard(&self) -> Vec<Value> {
-        let hear = |body: String| self.heard.borrow_mut().push(serde_json::from_str(&body).expect("JSON"));
+        let hear = |body: String| {
+            let event: Value = serde_json::from_str(&body).expect("JSON");
+            if event["source"] == SOURCE {
+                Schemas::ours().hold(&text(&event["detail-type"]), &event["detail"]);
+            }
+            self.heard.borrow_mut().push(event);
+        };
         self.stack.drain(&self.url, hear);
         self.heard.borrow().clone()
     }
