@@ -33,6 +33,11 @@ impl Oracle {
         self.bus.told.contains_key(id)
     }
 
+    /// All that was told.
+    pub(in crate::stories) fn heard(&self) -> Vec<Event> {
+        self.bus.told.values().cloned().collect()
+    }
+
     /// The bus does not take an event, and will never take it if that is hopeless.
     pub(in crate::stories) fn untold(&mut self, event: &Event, is_hopeless: bool) {
         if !is_hopeless {
