@@ -9,6 +9,7 @@ pub mod azure_place;
 pub mod bill;
 pub mod binary;
 pub mod cold;
+pub mod commands;
 pub mod contracts;
 pub mod fleet;
 pub mod given;

@@ -51,7 +51,7 @@ pub use binaries::function;
 pub use microburst::{Fault, Proxy};
 pub use ministack::{Auth, Key, Ministack, Refused};
 pub use queues::{Ear, HeardBus};
-pub use stack::{Answered, Stack, cloud};
+pub use stack::{Answered, BOTS, Stack, cloud};
 pub use stand_in::StandIn;
 pub use table::{Local, Table, dynamodb};
 pub use units::{Units, units};

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 use tempfile::TempDir;
 
 /// The bots of a deployment, and whom they may speak for.
-const BOTS: &str = r#"[{"source":"chatops.example","for":["ann","bob"]}]"#;
+pub const BOTS: &str = r#"[{"source":"chatops.example","for":["ann","bob"]}]"#;
 
 /// A deployment.
 #[derive(Debug)]
