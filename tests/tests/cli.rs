@@ -5,7 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_app::ports::{Batch, Store};
 use portcullis_local::RedbStore;
 use portcullis_tests::{
+    aws::BOTS,
     binary::{Up, WITHOUT_SIGXFSZ, program, text},
+    commands::every_command,
     given::named,
 };
 use serde_json::{Value, json};
@@ -208,30 +210,16 @@ fn a_plan_says_what_a_lock_would_shadow_and_what_would_defeat_it() {
 
 #[test]
 fn every_command_speaks_json() {
-    let it = Place::new(&["--lease-min", "1s"]);
-    let list = |words: &[&str]| assert!(it.json(words).is_array(), "{words:?} gives a list");
-    let object = |words: &[&str]| assert!(it.json(words).is_object(), "{words:?} gives an object");
-    object(&["plan", "web-1"]);
-    list(&["enable", "web-1"]);
-    object(&["edit", "web-1", "--add-port", "8443,max=1h"]);
-    object(&["explain", "web-1:22", "--from", ANN]);
-    object(&["request", "web-1:22", "web-1:8443", "--from", ANN, "--for", "10m", "--wait"]);
-    object(&["extend", "web-1:22", "--by", "5m"]);
-    list(&["close", "web-1:22", "web-1:8443"]);
-    for words in [["targets"], ["requests"], ["grants"]] {
-        list(&words);
-    }
-    list(&["activity", "web-1"]);
-    list(&["activity", "portcullis"]);
-    object(&["check", "web-1", "443", "--from", "203.0.113.9"]);
-    object(&["verify"]);
-    object(&["whoami"]);
-    object(&["token", "create", "ann"]);
-    list(&["token", "list"]);
-    object(&["token", "revoke", "ann"]);
-    object(&["disable", "web-1"]);
-    let csv = text(&it.up.ask(&["activity", "web-1", "--csv"]).stdout);
-    assert!(csv.starts_with("n,at,what,by,words,detail,hash\r\n") && csv.contains("policy_set"), "{csv}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let bots = folder.path().join("bots.json");
+    fs::write(&bots, BOTS).expect("written");
+    let it = Place::new(&["--lease-min", "1s", "--bots", bots.to_str().expect("text")]);
+    let bearer = |token: &str| {
+        let mut command = it.up.client();
+        command.env("PORTCULLIS_TOKEN", token);
+        command
+    };
+    every_command(&|| it.up.client(), &bearer, "web-1");
 }
 
 #[test]

@@ -1,21 +1,22 @@
 //! Every implementation of a port passes the suite of that port.
 
 use portcullis_app::ports::Inventory;
-use portcullis_aws::{Bucket, Cloud, DynamoStore, Keys};
+use portcullis_aws::{Bucket, DynamoStore, EventBus};
 use portcullis_azure::Azure;
 use portcullis_domain::{Existing, TargetId};
-use portcullis_local::{Folder, RedbStore};
+use portcullis_local::{Folder, LocalBus, RedbStore};
 use portcullis_simcloud::Faults;
 use portcullis_tests::{
     archive::Memory,
-    aws::{Ministack, Table},
-    contracts::{firewalls, store},
+    aws::{Ministack, Table, cloud},
+    contracts::{bus::as_heard, firewalls, store},
     fleet::Fleet,
     given,
     stories::{Outside, calmly},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
+    cell::RefCell,
     fs,
     sync::{
         Arc,
@@ -84,6 +85,44 @@ macro_rules! every_contract_of_an_archive {
     };
 }
 
+macro_rules! every_contract_of_a_bus {
+    ($($on:ident),*) => {
+        $(every_contract_of_a_bus! { $on:
+            what_is_published_is_heard, more_than_go_at_a_time_are_heard, what_is_long_together_is_heard,
+            what_is_too_long_holds_up_nothing
+        })*
+    };
+    ($on:ident: $($contract:ident),*) => {
+        mod $on {
+            use portcullis_tests::contracts::bus;
+            $(#[tokio::test]
+            async fn $contract() {
+                super::$on(async |it, heard| bus::$contract(it, heard).await).await;
+            })*
+        }
+    };
+}
+
+macro_rules! every_contract_of_tokens {
+    ($($on:ident),*) => {
+        $(every_contract_of_tokens! { $on:
+            a_token_says_who_calls, a_new_token_replaces_the_one_before, what_is_revoked_is_refused,
+            every_change_is_recorded, of_many_at_once_one_stays
+        })*
+    };
+    ($on:ident: $($contract:ident),*) => {
+        mod $on {
+            use portcullis_tests::contracts::tokens;
+            $(#[tokio::test]
+            async fn $contract() {
+                super::$on(async |it, store| tokens::$contract(it, store).await).await;
+            })*
+        }
+    };
+}
+
+every_contract_of_a_bus! { a_local_bus, an_event_bus, the_bus_of_stories }
+every_contract_of_tokens! { tokens_in_redb, tokens_in_dynamodb_local, tokens_in_ministack }
 every_contract_of_an_archive! { a_memory, a_folder, a_bucket }
 every_contract_of_a_store! { redb, dynamodb_local, ministack, the_table_of_stories }
 every_contract_of_firewalls! { fleet, azure, the_firewalls_of_stories }
@@ -115,9 +154,58 @@ fn in_dynamodb(table: &Table) -> DynamoStore {
     DynamoStore::new(cloud(table.endpoint()).dynamodb(), table.name(), table.name(), clock)
 }
 
-fn cloud(endpoint: &str) -> Cloud {
-    let keys = Keys { id: "test".to_owned(), secret: "test".to_owned(), session: None };
-    Cloud::at("us-east-1".to_owned(), keys, Some(endpoint.to_owned()))
+async fn tokens_in_redb(contract: impl AsyncFn(&portcullis_local::TokenBook, &RedbStore)) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Arc::new(RedbStore::open(&folder.path().join("table.redb")).expect("opens"));
+    contract(&portcullis_local::TokenBook::of(&store), &store).await;
+}
+
+/// Where it cannot be installed, each contract says so.
+async fn tokens_in_dynamodb_local(contract: impl AsyncFn(&portcullis_aws::TokenBook, &DynamoStore)) {
+    if let Some(table) = Table::local() {
+        let store = Arc::new(in_dynamodb(&table));
+        contract(&portcullis_aws::TokenBook::of(&store), &store).await;
+    }
+}
+
+/// The same.
+async fn tokens_in_ministack(contract: impl AsyncFn(&portcullis_aws::TokenBook, &DynamoStore)) {
+    if let Some(table) = Table::ministack() {
+        let store = Arc::new(in_dynamodb(&table));
+        contract(&portcullis_aws::TokenBook::of(&store), &store).await;
+    }
+}
+
+/// How the contract of a bus sees what was heard: all of it, once it is so many events.
+type Heard<'a> = &'a dyn Fn(usize) -> Vec<(String, Value)>;
+
+async fn a_local_bus(contract: impl AsyncFn(&LocalBus, Heard<'_>)) {
+    let bus = LocalBus::default();
+    let (ear, all) = (RefCell::new(bus.subscribe()), RefCell::new(vec![]));
+    let heard = |_: usize| {
+        while let Ok(event) = ear.borrow_mut().try_recv() {
+            all.borrow_mut().push(as_heard(&event));
+        }
+        all.borrow().clone()
+    };
+    contract(&bus, &heard).await;
+}
+
+/// Where it cannot be installed, each contract says so.
+async fn an_event_bus(contract: impl AsyncFn(&EventBus, Heard<'_>)) {
+    let Some(aws) = Ministack::shared() else { return };
+    let bus = aws.bus();
+    let heard = |count: usize| bus.heard(count);
+    contract(&EventBus::new(cloud(aws.url()).eventbridge(), bus.name()), &heard).await;
+}
+
+/// What stories prove of whoever listens is worth no more than the bus that tells them.
+async fn the_bus_of_stories(contract: impl AsyncFn(&Outside, Heard<'_>)) {
+    calmly(async |it| {
+        let heard = |_: usize| it.heard().iter().map(as_heard).collect::<Vec<_>>();
+        contract(it, &heard).await;
+    })
+    .await;
 }
 
 /// How the contract of an archive sees what is kept under a name.

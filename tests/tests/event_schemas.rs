@@ -1,19 +1,25 @@
 //! The contract of events in `infra/events`: its examples are what it says, and what the code tells is what it says.
 
-use jsonschema::{Registry, RegistryBuilder, Validator};
-use portcullis_app::events;
-use portcullis_domain::{Chain, Fact, Head};
-use serde_json::{Map, Value, json};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::Path,
+use jiff::{SignedDuration, Timestamp};
+use jsonschema::Validator;
+use portcullis_app::{
+    Asked, Bots, Error, Event, Incoming, Submitted, events, initiate,
+    ports::{Batch, Seen, Store},
+    submit,
 };
+use portcullis_domain::{Ask, Chain, Entry, Fact, Head, Sources, TargetId, Terms, What, Window};
+use portcullis_local::RedbStore;
+use portcullis_tests::{
+    given::{HOUR, at, guarded, named},
+    schemas::Schemas,
+};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
-/// What events are made of, and what they tell.
-const SHARED: [&str; 2] = ["fact", "types"];
 /// What bots tell us.
 const IN: [&str; 5] = ["access.approve", "access.close", "access.reject", "access.request", "export.request"];
+/// How many entries a chain has at most here.
+const ENTRIES_MAX: usize = 100;
 /// What the journal has and no event tells.
 const UNTOLD: [&str; 11] = [
     "adopted",
@@ -31,27 +37,27 @@ const UNTOLD: [&str; 11] = [
 
 #[test]
 fn examples_are_what_their_schema_says() {
-    let schemas = Schemas::read();
+    let schemas = Schemas::ours();
+    assert!(IN.iter().all(|it| schemas.kinds().any(|kind| kind == *it)), "{IN:?}");
     for kind in schemas.kinds() {
-        let validator = schemas.validator(&json!({ "$ref": at(kind) }));
         let examples = schemas.examples(kind);
         assert!(!examples.is_empty(), "{kind} has examples");
         for example in examples {
-            holds(&validator, example, kind);
+            schemas.hold(kind, example);
             // What nobody has said is not there: a misspelt field is noticed.
             let mut more = example.clone();
             more["unheard"] = json!(true);
-            assert!(!validator.is_valid(&more), "{kind}: {more}");
+            assert_ne!(schemas.wrong(kind, &more), [""; 0], "{kind}: {more}");
             let mut other = example.clone();
             other["version"] = json!(2);
-            assert!(!validator.is_valid(&other), "{kind}: another version is another shape");
+            assert_ne!(schemas.wrong(kind, &other), [""; 0], "{kind}: another version is another shape");
         }
     }
 }
 
 #[test]
 fn nothing_is_said_beyond_what_is_written() {
-    for (kind, schema) in &Schemas::read().0 {
+    for (kind, schema) in Schemas::ours().all() {
         for object in objects(schema) {
             assert_eq!(object["additionalProperties"], false, "{kind}: {object}");
             let known = object["properties"].as_object().expect("properties");
@@ -62,10 +68,11 @@ fn nothing_is_said_beyond_what_is_written() {
     }
 }
 
-/// Each example of a fact is one of ours to the letter, and is told as what its file is called.
+/// Each example is one of our events to the letter, and everything else that its fact is told as is what its schema
+/// says.
 #[test]
 fn the_code_tells_what_the_schemas_say() {
-    let schemas = Schemas::read();
+    let schemas = Schemas::ours();
     let (mut told, mut whats) = (BTreeSet::new(), BTreeSet::new());
     for kind in schemas.kinds().filter(|it| !IN.contains(it)) {
         for example in schemas.examples(kind) {
@@ -73,26 +80,101 @@ fn the_code_tells_what_the_schemas_say() {
             let fact: Fact =
                 serde_json::from_value(written.clone()).unwrap_or_else(|it| panic!("{kind}: {it}"));
             assert_eq!(json!(fact), *written, "{kind}: nothing is left out, and nothing is added");
-            let (_, entries) = Head::default().append(&Chain::rest(), at_noon(), [fact]);
-            let kinds: Vec<&str> = events(&entries[0]).iter().map(|it| it.kind).collect();
-            assert!(kinds.contains(&kind), "{kind}: is told as {kinds:?}");
-            told.extend(kinds);
+            let events = events(&entry(example, fact));
+            let same = events.iter().find(|it| it.kind == kind);
+            assert_eq!(same.map(|it| json!(it.detail)).as_ref(), Some(example), "{kind}");
+            told.extend(events.iter().map(|it| it.kind));
+            holds_all(&events);
             whats.insert(written["what"].as_str().expect("a word").to_owned());
         }
     }
     assert_eq!(told, schemas.kinds().filter(|it| !IN.contains(it)).collect(), "every kind has a schema");
-    let defined = schemas.0["fact"]["$defs"].as_object().expect("facts").keys().cloned().collect();
+    let defined = schemas.all()["fact"]["$defs"].as_object().expect("facts").keys().cloned().collect();
     assert_eq!(whats, defined, "every fact has an example");
     let untold = UNTOLD.map(ToOwned::to_owned);
     assert_eq!(&every_what() - &whats, untold.into(), "a fact is told or not, and that is said");
 }
 
+/// Whatever may be absent of a fact may be absent of what is told.
+#[test]
+fn a_fact_with_less_is_told_as_the_schemas_say() {
+    let schemas = Schemas::ours();
+    let mut count = 0;
+    for kind in schemas.kinds().filter(|it| !IN.contains(it)) {
+        for example in schemas.examples(kind) {
+            for less in with_less(&example["fact"]) {
+                let Ok(fact) = serde_json::from_value::<Fact>(less) else { continue };
+                holds_all(&events(&entry(example, fact)));
+                count += 1;
+            }
+        }
+    }
+    assert!(10 < count, "there were such facts: {count}");
+}
+
+/// What was asked and refused is recorded as it was asked, however odd, and told so.
+#[tokio::test]
+async fn what_is_refused_is_told_as_it_was_asked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = RedbStore::open(&folder.path().join("table.redb")).expect("opens");
+    store.commit(Batch::of(guarded("vm-1", at(0)), Seen::NEVER)).await.expect("committed");
+    let odd = odd();
+    for (n, what) in odd.iter().enumerate() {
+        let (by, key) = (named("ann"), named(&format!("odd-{n}")));
+        let asked = Asked { by, key, what: what.clone(), justification: None, correlation: None };
+        let outcome = initiate(&store, &Terms::default(), &asked, at(1)).await;
+        assert!(matches!(outcome, Err(Error::Refused(_))), "{what:?}: {outcome:?}");
+    }
+    // And what no door could make anything of.
+    let garbage: [&[u8]; 3] = [b"{", b"{}", br#"{"source":"","detail-type":"","id":"","detail":[]}"#];
+    for body in garbage {
+        let incoming = Incoming { body, source: None, has_archive: true };
+        let answer = submit(&store, &Terms::default(), &Bots::default(), incoming, at(2)).await;
+        assert!(matches!(answer, Ok(Submitted::Refused(_))), "{answer:?}");
+    }
+    let mut told = vec![];
+    for chain in [Chain::rest(), Chain::from(&named::<TargetId>("vm-1"))] {
+        let entries = store.entries(&chain, 0, ENTRIES_MAX).await.expect("read");
+        told.extend(entries.iter().flat_map(events));
+    }
+    holds_all(&told);
+    let refused = told.iter().filter(|it| it.kind == "request.refused").count();
+    assert_eq!(refused, odd.len() + garbage.len(), "each is told once: it names one machine at most");
+}
+
+/// What nobody may have.
+fn odd() -> Vec<What> {
+    let ask = |window: Window, sources: Sources| Ask {
+        target: named("vm-1"),
+        port: named("22"),
+        protocol: None,
+        sources,
+        window,
+    };
+    let open = |asks: Vec<Ask>| What::Initiate { asks };
+    let windows = [
+        Window::For(-HOUR),
+        Window::For(SignedDuration::ZERO),
+        Window::For(SignedDuration::from_millis(1_500)),
+        Window::For(SignedDuration::from_hours(1_000_000)),
+        Window::Until(Timestamp::MIN),
+        Window::Until(Timestamp::MAX),
+        Window::From { start: Timestamp::MIN, length: HOUR },
+        Window::From { start: Timestamp::MAX, length: -HOUR },
+    ];
+    let here: Sources = named("198.51.100.1");
+    let windows = windows.map(|it| open(vec![ask(it, here.clone())]));
+    let extend = What::Extend { target: named("vm-1"), grant: named("nothing-1"), end: Timestamp::MIN };
+    let nobody = open(vec![ask(Window::For(HOUR), Sources::default())]);
+    windows.into_iter().chain([open(vec![]), nobody, extend]).collect()
+}
+
 /// A schema that accepts what no fact is would promise too much.
 #[test]
 fn what_the_schemas_accept_is_a_fact() {
-    let schemas = Schemas::read();
+    let schemas = Schemas::ours();
     for kind in schemas.kinds().filter(|it| !IN.contains(it)) {
-        let fact = schemas.validator(&json!({ "$ref": format!("{}#/properties/fact", at(kind)) }));
+        let fact = schemas.validator(&json!({ "$ref": format!("{}#/properties/fact", Schemas::at(kind)) }));
         for example in schemas.examples(kind).iter().map(|it| &it["fact"]) {
             holds(&fact, example, kind);
             for changed in changes(example) {
@@ -103,48 +185,21 @@ fn what_the_schemas_accept_is_a_fact() {
     }
 }
 
-/// Every schema, by its name.
-struct Schemas(BTreeMap<String, Value>);
-
-impl Schemas {
-    fn read() -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/events");
-        let files = fs::read_dir(folder).expect("a folder").map(|it| it.expect("an entry").path());
-        let named = files.filter_map(|path| {
-            let name = path.file_name()?.to_str()?.strip_suffix(".schema.json")?.to_owned();
-            let schema: Value = serde_json::from_str(&fs::read_to_string(&path).ok()?).expect("JSON");
-            assert_eq!(schema["$id"], at(&name));
-            Some((name, schema))
-        });
-        let schemas: BTreeMap<String, Value> = named.collect();
-        assert!(IN.iter().chain(&SHARED).all(|it| schemas.contains_key(*it)), "{:?}", schemas.keys());
-        Self(schemas)
-    }
-
-    /// Every kind of event.
-    fn kinds(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str).filter(|it| !SHARED.contains(it))
-    }
-
-    fn examples(&self, kind: &str) -> &[Value] {
-        self.0[kind]["examples"].as_array().map_or(&[], Vec::as_slice)
-    }
-
-    /// Nothing is fetched: what one schema says of another is in this folder.
-    fn validator(&self, schema: &Value) -> Validator {
-        let known = self.0.iter().map(|(name, it)| (at(name), it.clone()));
-        let registry = Registry::new().extend(known).and_then(RegistryBuilder::prepare).expect("schemas");
-        let options = jsonschema::options().with_registry(&registry).should_validate_formats(true);
-        options.build(schema).unwrap_or_else(|error| panic!("{schema}: {error}"))
-    }
+/// A fact as the entry that an example tells.
+fn entry(example: &Value, fact: Fact) -> Entry {
+    let id = example["id"].as_str().expect("text");
+    let [_, n, chain] = id.rsplitn(3, '#').collect::<Vec<_>>()[..] else { panic!("{id}") };
+    let at = example["at"].as_str().expect("text").parse().expect("a time");
+    let head = Head { n: n.parse().expect("a number"), ..Head::default() };
+    let (_, mut entries) = head.append(&named(chain), at, [fact]);
+    entries.pop().expect("one entry")
 }
 
-fn at(name: &str) -> String {
-    format!("https://portcullis.example/events/{name}.schema.json")
-}
-
-fn at_noon() -> jiff::Timestamp {
-    "2026-03-02T12:00:00Z".parse().expect("a time")
+/// As they are put on the bus.
+fn holds_all(events: &[Event]) {
+    for Event { kind, detail } in events {
+        Schemas::ours().hold(kind, &json!(detail));
+    }
 }
 
 fn holds(validator: &Validator, instance: &Value, what: &str) {
@@ -161,6 +216,23 @@ fn objects(within: &Value) -> Vec<&Value> {
     };
     let here = Some(within).filter(|it| it["type"] == "object");
     here.into_iter().chain(inner.into_iter().flat_map(objects)).collect()
+}
+
+/// The same with each field in turn left out.
+fn with_less(value: &Value) -> Vec<Value> {
+    let Value::Object(fields) = value else { return vec![] };
+    let mut all = vec![];
+    for (name, inner) in fields {
+        let mut less = fields.clone();
+        less.remove(name);
+        all.push(Value::Object(less));
+        for inner in with_less(inner) {
+            let mut less = fields.clone();
+            less.insert(name.clone(), inner);
+            all.push(Value::Object(less));
+        }
+    }
+    all
 }
 
 /// The same with each field in turn left out, emptied, or of another type; and with one too many.

@@ -5,7 +5,6 @@ use super::{
     process::{Process, is_up},
     table::dynamodb,
 };
-use crate::network::skipped;
 use serde_json::{Value, json};
 use std::{process::Command, time::Duration};
 
@@ -39,7 +38,7 @@ pub enum Fault {
 impl Proxy {
     /// In front of an emulator that has DynamoDB. `None`, said aloud, where it cannot be installed.
     pub fn before(upstream: &str) -> Option<Self> {
-        let programs = install::programs().map_err(|why| skipped(&why)).ok()?;
+        let programs = install::programs().map_err(|why| install::lacking(install::PYPI, &why)).ok()?;
         let command = |port: u16| {
             let mut command = Command::new(programs.join("microburst"));
             command.args(["--upstream", upstream, "--host", "127.0.0.1", "--port", &port.to_string()]);

@@ -4,7 +4,6 @@ use super::{
     Wire, install,
     process::{Process, is_up},
 };
-use crate::network::skipped;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -68,7 +67,7 @@ impl Ministack {
         let shared = SHARED.get_or_init(|| Self::start(Auth::Open)).as_ref();
         if shared.is_none() {
             // Whoever came first has said why.
-            skipped("there is no ministack");
+            install::lacking(install::PYPI, "there is no ministack");
         }
         shared
     }
@@ -87,7 +86,7 @@ impl Ministack {
 
     /// Its functions inherit where they call from its own environment.
     fn start_with(auth: Auth, called_at: impl Fn(u16) -> String) -> Option<Self> {
-        let programs = install::programs().map_err(|why| skipped(&why)).ok()?;
+        let programs = install::programs().map_err(|why| install::lacking(install::PYPI, &why)).ok()?;
         let command = |port: u16| {
             let mut command = Command::new(programs.join("ministack"));
             command.envs(ROOT).env("GATEWAY_PORT", port.to_string()).env("AWS_ENDPOINT_URL", called_at(port));

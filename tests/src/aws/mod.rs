@@ -2,7 +2,7 @@
 //!
 //! [`Local`] is AWS's own DynamoDB for developers, the judge of what a table does. [`Ministack`] is everything
 //! else, with the functions as processes of this machine. [`Proxy`] breaks calls on their way to either; [`Wire`]
-//! writes them down.
+//! writes them down; [`StandIn`] answers instead of them.
 //!
 //! What ministack 1.5.33 does, and where it is not AWS:
 //!
@@ -42,6 +42,7 @@ mod ministack;
 mod process;
 mod queues;
 mod stack;
+mod stand_in;
 mod table;
 mod units;
 mod wire;
@@ -49,8 +50,9 @@ mod wire;
 pub use binaries::function;
 pub use microburst::{Fault, Proxy};
 pub use ministack::{Auth, Key, Ministack, Refused};
-pub use queues::Ear;
-pub use stack::{Answered, Stack};
+pub use queues::{Ear, HeardBus};
+pub use stack::{Answered, BOTS, Stack, cloud};
+pub use stand_in::StandIn;
 pub use table::{Local, Table, dynamodb};
 pub use units::{Units, units};
 pub use wire::{Call, Wire};

@@ -1,11 +1,17 @@
 //! The queues of a deployment: what is in them, what goes through them, and what is told of them.
 
-use super::{Stack, stack::text};
+use super::{Ministack, Stack, stack::text};
+use crate::schemas::Schemas;
 use serde_json::{Value, json};
-use std::cell::RefCell;
+use std::{
+    cell::RefCell,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 /// How many messages a queue takes and gives at a time.
 const BATCH_MAX: usize = 10;
+/// Whose events Portcullis's are.
+const SOURCE: &str = "portcullis";
 
 impl Stack {
     /// Puts a message into one of the template's queues.
@@ -53,7 +59,7 @@ impl Stack {
     /// Takes everything out of one of the template's queues.
     pub fn take(&self, queue: &str) -> Vec<String> {
         let mut taken = vec![];
-        self.drain(&self.queue(queue), |body| taken.push(body));
+        self.aws.drain(&self.queue(queue), |body| taken.push(body));
         taken
     }
 
@@ -74,7 +80,7 @@ impl Stack {
         };
         assert_eq!(dimension["Name"], "QueueName");
         let url = self.queue_url(&text(&dimension["Value"]));
-        let visible: f64 = text(&self.attributes_at(&url)[VISIBLE]).parse().expect("a number");
+        let visible: f64 = text(&self.aws.attributes_at(&url)[VISIBLE]).parse().expect("a number");
         let threshold = defined["Threshold"].as_f64().expect("a number");
         match defined["ComparisonOperator"].as_str().expect("text") {
             "GreaterThanThreshold" => threshold < visible,
@@ -85,7 +91,7 @@ impl Stack {
 
     /// Hears everything that Portcullis tells from now on.
     pub fn listen(&self, name: &str) -> Ear<'_> {
-        self.overhear(&format!("ear-{name}"), &json!({ "source": ["portcullis"] }).to_string())
+        self.overhear(&format!("ear-{name}"), &of_ours())
     }
 
     /// Hears everything that comes to one of the template's queues from now on: the same messages, by the
@@ -96,24 +102,14 @@ impl Stack {
 
     /// From now on everything that comes to one of the template's queues comes twice.
     pub fn double(&self, queue: &str) {
-        self.lead(&format!("again-{queue}"), &self.pattern(queue), &self.queue(queue));
+        let rule = format!("again-{queue}");
+        self.aws.lead(self.output("BusName"), &rule, &self.pattern(queue), &self.queue(queue));
     }
 
     fn overhear(&self, name: &str, pattern: &str) -> Ear<'_> {
-        let made = self.aws.call("sqs", "create_queue", &json!({ "QueueName": name })).expect("made");
-        let url = text(&made["QueueUrl"]);
-        self.lead(name, pattern, &url);
+        let url = self.aws.make_queue(name);
+        self.aws.lead(self.output("BusName"), name, pattern, &url);
         Ear { stack: self, url, heard: RefCell::default() }
-    }
-
-    /// Leads events to a queue, by a rule of this name.
-    fn lead(&self, name: &str, pattern: &str, url: &str) {
-        let (bus, queue) = (self.output("BusName"), self.attributes_at(url));
-        let rule = json!({ "Name": name, "EventBusName": bus, "EventPattern": pattern });
-        self.aws.call("events", "put_rule", &rule).expect("made");
-        let target = json!([{ "Id": "queue", "Arn": queue["QueueArn"] }]);
-        let targets = json!({ "Rule": name, "EventBusName": bus, "Targets": target });
-        self.aws.call("events", "put_targets", &targets).expect("made");
     }
 
     fn pattern(&self, queue: &str) -> String {
@@ -132,26 +128,58 @@ impl Stack {
     }
 
     fn attributes(&self, queue: &str) -> Value {
-        self.attributes_at(&self.queue(queue))
+        self.aws.attributes_at(&self.queue(queue))
+    }
+}
+
+impl Ministack {
+    /// A bus of its own, on which everything that Portcullis tells is heard from the beginning.
+    pub fn bus(&self) -> HeardBus<'_> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("bus-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        self.call("events", "create_event_bus", &json!({ "Name": name })).expect("made");
+        let url = self.make_queue(&format!("heard-{name}"));
+        self.lead(&name, "everything", &of_ours(), &url);
+        HeardBus { aws: self, name, url, heard: RefCell::default() }
+    }
+
+    fn make_queue(&self, name: &str) -> String {
+        let made = self.call("sqs", "create_queue", &json!({ "QueueName": name })).expect("made");
+        text(&made["QueueUrl"])
+    }
+
+    /// Leads events of a bus to a queue, by a rule of this name.
+    fn lead(&self, bus: &str, name: &str, pattern: &str, url: &str) {
+        let queue = self.attributes_at(url);
+        let rule = json!({ "Name": name, "EventBusName": bus, "EventPattern": pattern });
+        self.call("events", "put_rule", &rule).expect("made");
+        let target = json!([{ "Id": "queue", "Arn": queue["QueueArn"] }]);
+        let targets = json!({ "Rule": name, "EventBusName": bus, "Targets": target });
+        self.call("events", "put_targets", &targets).expect("made");
     }
 
     fn attributes_at(&self, url: &str) -> Value {
         let wanted = json!({ "QueueUrl": url, "AttributeNames": ["All"] });
-        self.aws.call("sqs", "get_queue_attributes", &wanted).expect("a queue")["Attributes"].take()
+        self.call("sqs", "get_queue_attributes", &wanted).expect("a queue")["Attributes"].take()
     }
 
     fn drain(&self, url: &str, mut take: impl FnMut(String)) {
         loop {
             let wanted = json!({ "QueueUrl": url, "MaxNumberOfMessages": BATCH_MAX });
-            let received = self.aws.call("sqs", "receive_message", &wanted).expect("received");
+            let received = self.call("sqs", "receive_message", &wanted).expect("received");
             let Some(messages) = received["Messages"].as_array() else { return };
             for message in messages {
                 take(text(&message["Body"]));
                 let gone = json!({ "QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"] });
-                self.aws.call("sqs", "delete_message", &gone).expect("deleted");
+                self.call("sqs", "delete_message", &gone).expect("deleted");
             }
         }
     }
+}
+
+/// What Portcullis tells, as the pattern of a rule.
+fn of_ours() -> String {
+    json!({ "source": [SOURCE] }).to_string()
 }
 
 /// How many messages are to be had, as a queue says it.
@@ -176,14 +204,50 @@ impl Ear<'_> {
         })
     }
 
-    /// All that was heard until now, with its envelopes, in the order in which it came.
+    /// All that was heard until now, with its envelopes, in the order in which it came. What Portcullis tells is what
+    /// `infra/events` says.
     pub fn heard(&self) -> Vec<Value> {
-        let hear = |body: String| self.heard.borrow_mut().push(serde_json::from_str(&body).expect("JSON"));
-        self.stack.drain(&self.url, hear);
+        let hear = |body: String| {
+            let event: Value = serde_json::from_str(&body).expect("JSON");
+            if event["source"] == SOURCE {
+                Schemas::ours().hold(&text(&event["detail-type"]), &event["detail"]);
+            }
+            self.heard.borrow_mut().push(event);
+        };
+        self.stack.aws.drain(&self.url, hear);
         self.heard.borrow().clone()
     }
 
     fn kinds(&self) -> Vec<String> {
         self.heard.borrow().iter().map(|it| text(&it["detail-type"])).collect()
+    }
+}
+
+/// A bus, and all that Portcullis told on it.
+#[derive(Debug)]
+pub struct HeardBus<'a> {
+    aws: &'a Ministack,
+    name: String,
+    url: String,
+    heard: RefCell<Vec<(String, Value)>>,
+}
+
+impl HeardBus<'_> {
+    /// What the bus is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Waits until so many events were heard; all of them, each with its kind.
+    pub fn heard(&self, count: usize) -> Vec<(String, Value)> {
+        self.aws.wait(&format!("{count} events are heard"), |aws| {
+            let hear = |body: String| {
+                let mut event: Value = serde_json::from_str(&body).expect("JSON");
+                self.heard.borrow_mut().push((text(&event["detail-type"]), event["detail"].take()));
+            };
+            aws.drain(&self.url, hear);
+            let heard = self.heard.borrow();
+            (count <= heard.len()).then(|| heard.clone())
+        })
     }
 }

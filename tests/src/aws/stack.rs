@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 use tempfile::TempDir;
 
 /// The bots of a deployment, and whom they may speak for.
-const BOTS: &str = r#"[{"source":"chatops.example","for":["ann","bob"]}]"#;
+pub const BOTS: &str = r#"[{"source":"chatops.example","for":["ann","bob"]}]"#;
 
 /// A deployment.
 #[derive(Debug)]
@@ -316,11 +316,15 @@ impl Answered {
     }
 }
 
-fn store(endpoint: &str, table: &str) -> DynamoStore {
+/// An emulator, or whoever stands before it, as whoever owns the account.
+pub fn cloud(endpoint: &str) -> Cloud {
     let keys = Keys { id: "test".to_owned(), secret: "test".to_owned(), session: None };
-    let cloud = Cloud::at("us-east-1".to_owned(), keys, Some(endpoint.to_owned()));
+    Cloud::at("us-east-1".to_owned(), keys, Some(endpoint.to_owned()))
+}
+
+fn store(endpoint: &str, table: &str) -> DynamoStore {
     let writer = format!("tests {} {}", std::process::id(), Timestamp::now().as_nanosecond());
-    DynamoStore::new(cloud.dynamodb(), table, writer, Arc::new(Timestamp::now))
+    DynamoStore::new(cloud(endpoint).dynamodb(), table, writer, Arc::new(Timestamp::now))
 }
 
 fn first_token(endpoint: &str, table: &str) -> String {

@@ -1,7 +1,6 @@
 //! Tables as the template defines them, each test with one of its own.
 
 use super::{Ministack, install, process::Process};
-use crate::network::skipped;
 use serde_json::{Value, json};
 use std::{
     fmt,
@@ -38,7 +37,7 @@ impl Local {
     pub fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Result<Local, String>> = OnceLock::new();
         let shared = SHARED.get_or_init(|| install::dynamodb_local().map(Self::start));
-        shared.as_ref().map_err(|why| skipped(why)).ok()
+        shared.as_ref().map_err(|why| install::lacking(install::NPM, why)).ok()
     }
 
     /// Started by Jetty's configuration and not by its own main, which would listen on every interface.
@@ -138,5 +137,5 @@ fn definition() -> Option<&'static Value> {
         let printed = install::script("table.py", &[&template]).unwrap_or_else(|why| panic!("{why}"));
         Ok(serde_json::from_str(&printed).expect("JSON"))
     };
-    DEFINITION.get_or_init(read).as_ref().map_err(|why| skipped(why)).ok()
+    DEFINITION.get_or_init(read).as_ref().map_err(|why| install::lacking(install::PYPI, why)).ok()
 }

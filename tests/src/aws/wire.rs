@@ -15,7 +15,7 @@ use std::{
 use tokio::net::TcpListener;
 
 /// How long a body may be, in bytes.
-const BODY_MAX: usize = 64 << 20;
+pub(super) const BODY_MAX: usize = 64 << 20;
 /// What is said of a connection, and not of what is asked over it.
 const OF_A_CONNECTION: [header::HeaderName; 5] =
     [header::CONNECTION, header::CONTENT_LENGTH, header::EXPECT, header::HOST, header::TRANSFER_ENCODING];
@@ -64,17 +64,7 @@ impl Wire {
 
     fn on(line: Line) -> Self {
         let line = Arc::new(line);
-        let (heard, address) = channel();
-        let router = Router::new().fallback(pass).with_state(Arc::clone(&line));
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starts");
-            runtime.block_on(async {
-                let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-                heard.send(listener.local_addr().expect("an address")).expect("somebody waits");
-                axum::serve(listener, router).await.expect("serves");
-            });
-        });
-        Self { url: format!("http://{}", address.recv().expect("it listens")), line }
+        Self { url: serve(Router::new().fallback(pass).with_state(Arc::clone(&line))), line }
     }
 
     /// Where functions are to call.
@@ -91,6 +81,20 @@ impl Wire {
     pub fn calls(&self) -> Vec<Call> {
         self.line.heard.lock().expect("not poisoned").clone()
     }
+}
+
+/// On loopback, as long as the program runs; gives where.
+pub(super) fn serve(router: Router) -> String {
+    let (heard, address) = channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starts");
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+            heard.send(listener.local_addr().expect("an address")).expect("somebody waits");
+            axum::serve(listener, router).await.expect("serves");
+        });
+    });
+    format!("http://{}", address.recv().expect("it listens"))
 }
 
 async fn pass(State(line): State<Arc<Line>>, request: Request) -> Response {
@@ -153,7 +157,7 @@ fn of_the_call(headers: &HeaderMap) -> impl Iterator<Item = (&header::HeaderName
 }
 
 /// The service, as the signature names it, and the operation.
-fn asked(headers: &HeaderMap, method: &Method, body: &[u8]) -> (String, String) {
+pub(super) fn asked(headers: &HeaderMap, method: &Method, body: &[u8]) -> (String, String) {
     let text =
         |name| headers.get(name).and_then(|it: &header::HeaderValue| it.to_str().ok()).unwrap_or_default();
     // `AWS4-HMAC-SHA256 Credential=KEY/20260101/us-east-1/dynamodb/aws4_request, …`

@@ -1,5 +1,7 @@
 //! What every implementation of a port must do, whichever it is.
 
 pub mod archive;
+pub mod bus;
 pub mod firewalls;
 pub mod store;
+pub mod tokens;

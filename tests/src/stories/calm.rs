@@ -1,7 +1,8 @@
-//! The table and the firewalls of a story, for others than its workers: nothing goes wrong, and nobody else
+//! The table, the firewalls and the bus of a story, for others than its workers: nothing goes wrong, and nobody else
 //! is at work.
 
 use super::{Outside, Plot, Weather, clock::NEVER, world::World};
+use portcullis_app::Event;
 use std::{
     future::poll_fn,
     pin::pin,
@@ -9,10 +10,11 @@ use std::{
     task::{Poll, Waker},
 };
 
-/// Lets somebody use the table and the firewalls of a story. Time passes when everybody waits for it.
+/// Lets somebody use the table, the firewalls and the bus of a story. Time passes when everybody waits for it.
 pub async fn calmly(visit: impl AsyncFnOnce(&Outside)) {
     let mut world = World::begin(Plot { seed: 0, weather: Weather::Calm }, false);
     world.cloud.give_rules_versions_of_their_own();
+    world.stream.be_steady();
     let outside = Outside { world: Arc::new(Mutex::new(world)), worker: 1, skew: 0 };
     let mut visit = pin!(visit(&outside));
     poll_fn(|context| {
@@ -31,4 +33,11 @@ pub async fn calmly(visit: impl AsyncFnOnce(&Outside)) {
         Poll::Ready(())
     })
     .await;
+}
+
+impl Outside {
+    /// All that the bus was told, each event once.
+    pub fn heard(&self) -> Vec<Event> {
+        self.world().oracle.heard()
+    }
 }

@@ -7,7 +7,7 @@
 //!   calls be *unreached* (lost before they took effect), *unheard* (lost after), slow or fatal.
 //! - `store` is the table, with a due index that is kept at every commit; `cloud` is the ground truth of
 //!   the firewalls, and `firewalls` what workers see of it: late, stale, throttled, broken.
-//! - `calm` lets others than workers use both, so that they pass the suites of every table and firewall.
+//! - `calm` lets others than workers use both, and the bus, so that they pass the suites of every table, firewall and bus.
 //! - `relay` is the way of what was committed: the table's stream in parts, the relay, and a bus that leaves out,
 //!   doubles and never takes. `queue` are the queues before `settle` and `submit`: what fails comes again, also while
 //!   somebody is still at it, and is a dead letter in the end.

@@ -93,6 +93,13 @@ impl Stream {
         Self { mood, parts: Default::default(), hopeless: BTreeSet::new() }
     }
 
+    /// The bus takes all that it is given.
+    pub(super) fn be_steady(&mut self) {
+        if self.mood == Mood::Flaky {
+            self.mood = Mood::Steady;
+        }
+    }
+
     pub(super) fn is_dead(&self) -> bool {
         self.mood == Mood::Dead
     }

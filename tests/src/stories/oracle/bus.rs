@@ -1,8 +1,11 @@
-//! What is told to others: everything, at least once, the same each time, and nothing before what came before it.
+//! What is told to others: everything, at least once, the same each time, nothing before what came before it, and each in the
+//! shape that others were promised.
 
 use super::Oracle;
+use crate::schemas::Schemas;
 use portcullis_app::{Event, events};
 use portcullis_domain::{Chain, Entry, Fact};
+use serde_json::json;
 use std::collections::BTreeMap;
 
 /// What was told, and what has to be.
@@ -28,6 +31,11 @@ impl Oracle {
 
     pub(in crate::stories) fn was_told(&self, id: &str) -> bool {
         self.bus.told.contains_key(id)
+    }
+
+    /// All that was told.
+    pub(in crate::stories) fn heard(&self) -> Vec<Event> {
+        self.bus.told.values().cloned().collect()
     }
 
     /// The bus does not take an event, and will never take it if that is hopeless.
@@ -64,6 +72,11 @@ impl Oracle {
         if is_asked_for && event.detail.correlation_id.as_ref() != self.correlation(&event.detail.fact) {
             let how = format!("`{id}` does not name what its asker calls it: {event:?}");
             self.break_rule("nothing-unrecorded", now, how);
+        }
+        let wrong = Schemas::ours().wrong(event.kind, &json!(event.detail));
+        if !wrong.is_empty() {
+            let how = format!("`{id}` is not what its schema says: {wrong:?}: {event:?}");
+            self.break_rule("told-as-the-schemas-say", now, how);
         }
         self.count("told");
         self.bus.told.insert(id.clone(), event.clone());

@@ -1,0 +1,263 @@
+//! What AWS does seldom, in the very form that it does it: successes with failures in them, and answers that are lost.
+
+use portcullis_app::{
+    Error, Event,
+    ports::{Batch, Bus, NotPublished, Seen, Store},
+    relay,
+};
+use portcullis_aws::{DynamoStore, EventBus};
+use portcullis_domain::{Chain, Entry, Fact, Head};
+use portcullis_tests::{
+    aws::{Fault, Proxy, StandIn, Table, cloud, dynamodb},
+    contracts::bus::{entries, found, healed, told},
+    given::{at, guarded, named},
+};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// How many events EventBridge takes at a time, and how many bytes.
+const ENTRIES_MAX: usize = 10;
+const BYTES_MAX: usize = 256 * 1024;
+/// How often events that were not taken are put, the first time with the others.
+const PUTS_MAX: usize = 4;
+/// How often a transaction that meets another one is tried.
+const MEETINGS_MAX: usize = 4;
+const TRANSACTION: &str = "TransactWriteItems";
+
+#[tokio::test]
+async fn what_was_not_taken_alone_is_put_again() {
+    const PUTS: usize = 3;
+    let events = told(&healed(12));
+    let slow = ids(&[&events[3], &events[11]]);
+    let aws = eventbridge({
+        let slow = slow.clone();
+        move |id: &String, times: usize| !slow.contains(id) || PUTS <= times
+    });
+    let not = bus(&aws).publish(&events).await.expect("published");
+    assert!(not.is_empty(), "{not:?}");
+    let all: Vec<&Event> = events.iter().collect();
+    assert_eq!(puts(&aws), [ids(&all[..ENTRIES_MAX]), ids(&all[ENTRIES_MAX..]), slow.clone(), slow]);
+}
+
+#[tokio::test]
+async fn what_is_never_taken_is_named_one_by_one() {
+    const NEVER: [usize; 3] = [2, 7, 11];
+    let entries = healed(12);
+    let events = told(&entries);
+    let never = ids(&NEVER.map(|at| &events[at]));
+    let aws = eventbridge({
+        let never = never.clone();
+        move |id: &String, _: usize| !never.contains(id)
+    });
+    let why = "ThrottlingException: too many".to_owned();
+    let not = bus(&aws).publish(&events).await.expect("the others are published");
+    assert_eq!(not, NEVER.map(|at| NotPublished { at, why: why.clone(), is_hopeless: false }));
+    let puts = puts(&aws);
+    let again = &puts[events.len().div_ceil(ENTRIES_MAX)..];
+    assert_eq!(again, vec![never; PUTS_MAX - 1]);
+    // Whoever relays is told, so that the stream gives it all of them once more.
+    let relayed = relay(&bus(&aws), &entries).await.expect_err("not all were published");
+    assert!(matches!(relayed, Error::Unavailable { .. }) && relayed.full().contains(&why), "{relayed:?}");
+}
+
+/// To the byte, as EventBridge counts them; the emulators take anything.
+#[tokio::test]
+async fn what_is_hopeless_is_never_put() {
+    let aws = eventbridge(|_, _| true);
+    let shortest = told(&entries(vec![found(1)]));
+    let more = BYTES_MAX - bytes(&shortest[0]);
+    let facts = vec![Fact::DriftHealed, found(1 + more + 1), found(1 + more), Fact::DriftHealed];
+    let events = told(&entries(facts));
+    assert_eq!([bytes(&events[1]), bytes(&events[2])], [BYTES_MAX + 1, BYTES_MAX]);
+    let not = bus(&aws).publish(&events).await.expect("the others are published");
+    let hopeless: Vec<(usize, bool)> = not.iter().map(|it| (it.at, it.is_hopeless)).collect();
+    assert_eq!(hopeless, [(1, true)]);
+    assert!(not[0].why.contains(&events[1].detail.id), "{not:?}");
+    assert_eq!(puts(&aws).concat(), ids(&[&events[0], &events[2], &events[3]]));
+    // And it holds up no relay.
+    let hopeless = relay(&bus(&aws), &entries(vec![found(1 + more + 1)])).await;
+    assert!(hopeless.is_ok(), "{hopeless:?}");
+}
+
+/// Whoever retries what took effect has not lost a race; whoever keeps meeting others has.
+#[tokio::test]
+async fn an_answer_that_is_lost_is_no_lost_race() {
+    let Some(table) = Table::local() else { return };
+    let Some(proxy) = Proxy::before(table.endpoint()) else { return };
+    let store = in_table(&table, proxy.url());
+    proxy.plan(TRANSACTION, Fault::Unanswered);
+    store.commit(Batch::of(guarded("vm-1", at(0)), Seen::NEVER)).await.expect("it took effect");
+    assert_eq!(proxy.fired(), [TRANSACTION]);
+    is_there_once(&store, "vm-1").await;
+    // The same where nothing but the end of a chain is written.
+    proxy.plan(TRANSACTION, Fault::Unanswered);
+    let rest = rest();
+    store.commit(Batch { rest: rest.clone(), ..Batch::default() }).await.expect("it took effect");
+    assert_eq!(store.entries(&Chain::rest(), 0, 10).await.expect("read"), rest);
+    assert_eq!(proxy.fired(), [TRANSACTION]);
+
+    for meetings in [MEETINGS_MAX - 1, MEETINGS_MAX] {
+        let name = format!("met-{meetings}");
+        for _ in 0..meetings {
+            proxy.plan(TRANSACTION, Fault::Conflicting);
+        }
+        let outcome = store.commit(Batch::of(guarded(&name, at(0)), Seen::NEVER)).await;
+        assert_eq!(proxy.fired(), vec![TRANSACTION; meetings], "each try met another one");
+        if meetings < MEETINGS_MAX {
+            outcome.expect("the last try met nobody");
+            is_there_once(&store, &name).await;
+        } else {
+            assert!(matches!(outcome, Err(Error::Conflict)), "{outcome:?}");
+            assert_eq!(store.target(&named(&name)).await.expect("read"), None, "nothing was written");
+        }
+    }
+}
+
+/// Long after, DynamoDB does not know the token of the transaction any more: the name that it left tells.
+#[tokio::test]
+async fn what_was_written_is_known_by_the_name_that_it_left() {
+    let Some(table) = Table::local() else { return };
+    let aws = losing_the_first(&table, |table, n, with| {
+        with["ClientRequestToken"] = json!(format!("forgotten-{}-{n}", table.name));
+    });
+    let store = in_table(&table, aws.url());
+    store.commit(Batch::of(guarded("vm-1", at(0)), Seen::NEVER)).await.expect("it was written");
+    assert_eq!(aws.calls(TRANSACTION).len(), 2, "the first answer was lost");
+    is_there_once(&store, "vm-1").await;
+    // Somebody else's is not ours: they left another name.
+    let other = in_table(&table, table.endpoint());
+    let lost = other.commit(Batch::of(guarded("vm-1", at(0)), Seen::NEVER)).await;
+    assert!(matches!(lost, Err(Error::Conflict)), "{lost:?}");
+}
+
+/// Somebody may have written over that name before the retry: the token tells then.
+#[tokio::test]
+async fn what_was_written_is_known_by_its_token() {
+    let Some(table) = Table::local() else { return };
+    let aws = losing_the_first(&table, |table, n, _| {
+        if 0 < n {
+            let written_over = json!({
+                "TableName": table.name,
+                "Key": { "pk": { "S": "T#vm-1" }, "sk": { "S": "STATE" } },
+                "UpdateExpression": "SET #commit = :other",
+                "ExpressionAttributeNames": { "#commit": "commit" },
+                "ExpressionAttributeValues": { ":other": { "S": "somebody-elses" } },
+                "ConditionExpression": "attribute_exists(#commit)",
+            });
+            dynamodb(&table.endpoint, "UpdateItem", &written_over).expect("written over");
+        }
+    });
+    let store = in_table(&table, aws.url());
+    store.commit(Batch::of(guarded("vm-1", at(0)), Seen::NEVER)).await.expect("it was written");
+    let tokens: Vec<Value> =
+        aws.calls(TRANSACTION).iter().map(|it| it["ClientRequestToken"].clone()).collect();
+    assert!(tokens.len() == 2 && tokens[0] == tokens[1] && tokens[0].is_string(), "{tokens:?}");
+    is_there_once(&store, "vm-1").await;
+}
+
+/// EventBridge that takes an entry or not, by the id of its event and how often it has been put.
+fn eventbridge(is_taken: impl Fn(&String, usize) -> bool + Send + Sync + 'static) -> StandIn {
+    let puts = Mutex::new(BTreeMap::<String, usize>::new());
+    StandIn::who(move |operation, with| {
+        assert_eq!(operation, "PutEvents");
+        let mut puts = puts.lock().expect("not poisoned");
+        let mut failed = 0;
+        let mut answer = |entry: &Value| {
+            let id = id(entry);
+            let times = puts.entry(id.clone()).or_default();
+            *times += 1;
+            if is_taken(&id, *times) {
+                return json!({ "EventId": id });
+            }
+            failed += 1;
+            json!({ "ErrorCode": "ThrottlingException", "ErrorMessage": "too many" })
+        };
+        let answers: Vec<Value> = entries_of(with).iter().map(&mut answer).collect();
+        (200, json!({ "FailedEntryCount": failed, "Entries": answers }))
+    })
+}
+
+fn bus(aws: &StandIn) -> EventBus {
+    EventBus::new(cloud(aws.url()).eventbridge(), "bus")
+}
+
+/// The ids of what was put, each time.
+fn puts(aws: &StandIn) -> Vec<Vec<String>> {
+    aws.calls("PutEvents").iter().map(|it| entries_of(it).iter().map(id).collect()).collect()
+}
+
+fn entries_of(put: &Value) -> &[Value] {
+    put["Entries"].as_array().expect("entries")
+}
+
+fn id(entry: &Value) -> String {
+    let detail: Value = serde_json::from_str(entry["Detail"].as_str().expect("text")).expect("JSON");
+    detail["id"].as_str().expect("text").to_owned()
+}
+
+fn ids(events: &[&Event]) -> Vec<String> {
+    events.iter().map(|it| it.detail.id.clone()).collect()
+}
+
+/// As EventBridge counts them: source, type, detail, and 14 for the time.
+fn bytes(event: &Event) -> usize {
+    "portcullis".len() + event.kind.len() + json!(event.detail).to_string().len() + 14
+}
+
+/// A table, as whoever answers for it knows it.
+struct Known {
+    endpoint: String,
+    name: String,
+}
+
+/// DynamoDB whose answer to the first transaction is lost after it took effect. What is told of each, and how many came before it,
+/// is changed on its way.
+fn losing_the_first(
+    table: &Table,
+    change: impl Fn(&Known, usize, &mut Value) + Send + Sync + 'static,
+) -> StandIn {
+    let known = Known { endpoint: table.endpoint().to_owned(), name: table.name().to_owned() };
+    let count = AtomicUsize::new(0);
+    StandIn::who(move |operation, with| {
+        if operation != TRANSACTION {
+            return answered(dynamodb(&known.endpoint, operation, with));
+        }
+        let (n, mut with) = (count.fetch_add(1, Ordering::Relaxed), with.clone());
+        change(&known, n, &mut with);
+        let answer = answered(dynamodb(&known.endpoint, operation, &with));
+        if n == 0 {
+            assert_eq!(answer.0, 200, "it took effect: {}", answer.1);
+            return (500, json!({ "__type": "InternalServerError" }));
+        }
+        answer
+    })
+}
+
+fn answered(answer: Result<Value, Value>) -> (u16, Value) {
+    answer.map_or_else(|refused| (400, refused), |answer| (200, answer))
+}
+
+/// Whoever writes has a name of its own.
+fn in_table(table: &Table, endpoint: &str) -> DynamoStore {
+    let writer = format!("{} by {endpoint}", table.name());
+    DynamoStore::new(cloud(endpoint).dynamodb(), table.name(), writer, Arc::new(|| at(0)))
+}
+
+async fn is_there_once(store: &DynamoStore, name: &str) {
+    let wanted = guarded(name, at(0));
+    let (target, seen) = store.target(&wanted.target.id).await.expect("read").expect("there");
+    assert_eq!((&target, seen), (&wanted.target, Seen(1)));
+    let entries = store.entries(&Chain::from(&target.id), 0, 10).await.expect("read");
+    assert_eq!(entries, wanted.entries);
+}
+
+/// What concerns no target.
+fn rest() -> Vec<Entry> {
+    Head::default().append(&Chain::rest(), at(0), [Fact::DriftHealed]).1
+}
