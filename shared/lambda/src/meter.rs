@@ -64,7 +64,8 @@ fn counted(entry: &Entry) -> Vec<(&'static str, Option<String>)> {
 }
 
 /// A request is told by every target that it names and that is known, and is one request: it is counted where the first of
-/// them tells it. Where none is known the chain of the rest does.
+/// them tells it. Where none is known the chain of the rest does. Who is unknown stands in the reasons, which an entry has
+/// room for the beginning of.
 fn is_told_first(entry: &Entry) -> bool {
     const NONE: &[String] = &[];
     let (asked, reasons) = if let Fact::RequestRefused { asked, reasons, .. } = &entry.fact {
@@ -76,8 +77,8 @@ fn is_told_first(entry: &Entry) -> bool {
     };
     let (What::Initiate { asks }, Some(target)) = (asked, entry.chain.target()) else { return true };
     let is_known = |it: &&TargetId| {
-        let unknown = Refusal::UnknownTarget { target: (*it).clone() };
-        !reasons.contains(&unknown.to_string())
+        let unknown = Refusal::UnknownTarget { target: (*it).clone() }.to_string();
+        !reasons.iter().any(|it| !it.is_empty() && unknown.starts_with(it.as_str()))
     };
     asks.iter().map(|it| &it.target).find(is_known).is_none_or(|it| *it == target)
 }
@@ -165,6 +166,8 @@ mod tests {
         let refused = of(&[unknown("gone-1")]);
         assert_eq!(count("requests", &chains, &refused), 1);
         assert_eq!(count("refused unknown-target", &chains, &refused), 1);
+        let cut = unknown("gone-1").chars().take(120).collect::<String>();
+        assert_eq!(count("requests", &chains, &of(&[cut])), 1);
         let refused = of(&["gone-1", "web-1", "web-2"].map(unknown));
         assert_eq!(count("refusals", &[Chain::rest()], &refused), 1);
     }
