@@ -172,15 +172,14 @@ async fn log(request: Request, next: Next) -> Response {
     let given = meta::correlation(request.headers()).ok().flatten();
     let correlation_id = given.as_ref().map(CorrelationId::as_str);
     let span = tracing::info_span!("call", %method, path, correlation_id);
-    let answered = async {
-        let response = next.run(request).await;
-        let status = response.status().as_u16();
+    let response = next.run(request).instrument(span.clone()).await;
+    let status = response.status().as_u16();
+    span.in_scope(|| {
         if method.is_safe() {
             tracing::debug!(status, "A call was answered");
         } else {
             tracing::info!(status, "A call was answered");
         }
-        response
-    };
-    answered.instrument(span).await
+    });
+    response
 }

@@ -64,15 +64,12 @@ pub async fn handle_all(
     let handle = &handle;
     let one = async |(id, message): (String, Message)| {
         let span = span(&id, &message);
-        let handled = async {
-            let error = handle(message).await.err();
-            match &error {
-                Some(error) => say(error),
-                None => tracing::info!("A message was handled"),
-            }
-            error
-        };
-        handled.instrument(span).await.map(|_| id)
+        let outcome = handle(message).instrument(span.clone()).await;
+        span.in_scope(|| match &outcome {
+            Ok(()) => tracing::info!("A message was handled"),
+            Err(error) => say(error),
+        });
+        outcome.err().map(|_| id)
     };
     join_all(messages.into_iter().map(one)).await.into_iter().flatten().collect()
 }

@@ -52,12 +52,13 @@ async fn told(bus: &impl Bus, meter: &Meter, image: &Value) -> Result<(), Failed
             return Ok(());
         }
     };
-    let told = async {
-        relay(bus, &entries).await.inspect_err(|error| {
-            tracing::warn!(error = error.full(), "Events were not published, and are told again");
-        })
-    };
-    told.instrument(tracing::info_span!("entries", correlation_ids = matters(&entries))).await?;
+    let span = tracing::info_span!("entries", correlation_ids = matters(&entries));
+    if let Err(error) = relay(bus, &entries).instrument(span.clone()).await {
+        let failed = Failed::from(error);
+        let error = failed.to_string();
+        span.in_scope(|| tracing::warn!(error, "Events were not published, and are told again"));
+        return Err(failed);
+    }
     meter.measure(&entries);
     Ok(())
 }
