@@ -117,7 +117,15 @@ pub async fn relay(bus: &impl Bus, entries: &[Entry]) -> Result<(), Error> {
     let mut missed = None;
     for not in bus.publish(&told).await? {
         if not.is_hopeless {
-            tracing::error!(why = not.why, "An event can never be published; the journal has it");
+            let event = told.get(not.at).map(|it| &it.detail);
+            let matter = event.and_then(|it| it.correlation_id.as_ref()).map(CorrelationId::as_str);
+            let (id, correlation_id) = (event.map(|it| it.id.as_str()), matter);
+            tracing::error!(
+                id,
+                correlation_id,
+                why = not.why,
+                "An event can never be published; the journal has it"
+            );
         } else {
             missed.get_or_insert(not.why);
         }

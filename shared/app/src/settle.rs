@@ -5,7 +5,10 @@ use crate::{
     ports::{Batch, Firewalls, Seen, Store},
 };
 use jiff::Timestamp;
-use portcullis_domain::{ClaimToken, Next, Snapshot, Standing, Target, TargetId, diff};
+use portcullis_domain::{
+    Change, ClaimToken, CorrelationId, Entry, Fact, Next, Snapshot, Standing, Target, TargetId, diff,
+};
+use std::collections::BTreeSet;
 
 /// How often one worker goes round before the next one has to.
 const ROUNDS_MAX: usize = 6;
@@ -84,28 +87,30 @@ async fn round(
     let (mut target, mut seen) = (target, seen);
     if !diff.changes.is_empty() {
         let intended = |target: Target| target.intend(&actual, &diff);
-        (target, seen) = commit_mine(store, (target, seen), token, now, intended).await?;
+        (target, seen, _) = commit_mine(store, (target, seen), token, now, intended).await?;
         *wrote = true;
         // INVARIANT (the-read-back-decides): what the write answers decides nothing.
-        let refused = match firewalls.write(Some(id), &diff.changes).await {
-            Ok(()) => None,
-            Err(error @ (Error::Refused(_) | Error::Broken { .. })) => Some(error.full()),
+        let (answer, refused) = match firewalls.write(Some(id), &diff.changes).await {
+            Ok(()) => ("done", None),
+            Err(error @ (Error::Refused(_) | Error::Broken { .. })) => ("refused", Some(error.full())),
             Err(error @ (Error::NotFound { .. } | Error::Conflict | Error::Unavailable { .. })) => {
                 tracing::debug!(target.id = %id, error = %error.full(), "A write went unanswered");
-                None
+                ("none", None)
             }
         };
+        say_written(&target, &diff.changes, answer);
         actual = Snapshot { refused, ..firewalls.read(id).await? };
     }
     let confirmed = |target: Target| target.confirm(&actual, *wrote, &decided, now);
-    let (target, _) = commit_mine(store, (target, seen), token, now, confirmed).await?;
+    let (target, _, entries) = commit_mine(store, (target, seen), token, now, confirmed).await?;
+    say_confirmed(id, &entries);
     match target.due_at() {
         Some(due_at) if due_at <= actual.read_at => Ok(Round::Due { since: actual.read_at }),
         Some(_) | None => Ok(Round::Rest),
     }
 }
 
-/// Commits on whatever version is there, as long as the claim is ours, and gives what is there then.
+/// Commits on whatever version is there, as long as the claim is ours, and gives what is there then, and its entries.
 ///
 /// INVARIANT (asks-do-not-send-us-round): asks need no claim and may come in at any time. What they
 /// want is due by them; they must not send us round the cloud again, or a rush of them would keep
@@ -116,14 +121,14 @@ async fn commit_mine(
     token: &ClaimToken,
     now: Timestamp,
     step: impl Fn(Target) -> Next + Send,
-) -> Result<(Target, Seen), Error> {
+) -> Result<(Target, Seen, Vec<Entry>), Error> {
     let id = target.id.clone();
     for _ in 0..CONFLICTS_MAX {
         let next = step(target);
-        let after = next.target.clone();
+        let (after, entries) = (next.target.clone(), next.entries.clone());
         match store.commit(Batch::of(next, seen)).await {
             Err(Error::Conflict) => (target, seen) = load(store, &id).await?,
-            Ok(()) => return Ok((after, seen.next())),
+            Ok(()) => return Ok((after, seen.next(), entries)),
             Err(error) => return Err(error),
         }
         match target.standing(token, now) {
@@ -152,4 +157,49 @@ async fn give_up(store: &impl Store, id: &TargetId, token: &ClaimToken, now: Tim
 async fn load(store: &impl Store, id: &TargetId) -> Result<(Target, Seen), Error> {
     let found = store.target(id).await?;
     found.ok_or_else(|| Error::NotFound { what: "target", name: id.to_string() })
+}
+
+/// Logs that rules went out: by their names alone, since what they say names addresses. Whoever waits for it finds it by
+/// the matters of the grants behind those gates.
+fn say_written(target: &Target, changes: &[Change], answer: &'static str) {
+    if !tracing::enabled!(tracing::Level::INFO) {
+        return;
+    }
+    let rules = words(changes.iter().map(|it| it.name.to_string()));
+    let gates: BTreeSet<_> = changes.iter().filter_map(|it| it.name.gate).collect();
+    let grants = target.grants().values().filter(|it| gates.contains(&it.gate));
+    let matters = grants.map(|it| it.correlation.as_ref().map_or(it.request.as_str(), CorrelationId::as_str));
+    let correlation_ids = words(matters.map(str::to_owned));
+    tracing::info!(target.id = %target.id, rules, answer, correlation_ids, "Rules were sent to their firewalls");
+}
+
+/// Logs what a read-back showed of grants, where it showed something new.
+fn say_confirmed(id: &TargetId, entries: &[Entry]) {
+    let (mut opened, mut closed, mut failed, mut matters) = (vec![], vec![], vec![], vec![]);
+    for fact in entries.iter().map(|it| &it.fact) {
+        let (told, grant) = if let Fact::Opened { grant, .. } = fact {
+            (&mut opened, grant)
+        } else if let Fact::Closed { grant, .. } = fact {
+            (&mut closed, grant)
+        } else if let Fact::OpenFailed { grant, .. } = fact {
+            (&mut failed, grant)
+        } else {
+            continue;
+        };
+        told.push(grant.to_string());
+        let request = || fact.request().map(|it| it.to_string());
+        matters.extend(fact.correlation().map(ToString::to_string).or_else(request));
+    }
+    if matters.is_empty() {
+        return;
+    }
+    let (opened, closed, failed) = (words(opened), words(closed), words(failed));
+    let correlation_ids = words(matters);
+    tracing::info!(target.id = %id, opened, closed, failed, correlation_ids, "Grants were seen to change");
+}
+
+/// Each of them once, in a form that can be searched.
+fn words(all: impl IntoIterator<Item = String>) -> String {
+    let all: BTreeSet<String> = all.into_iter().collect();
+    all.into_iter().collect::<Vec<_>>().join(" ")
 }

@@ -6,8 +6,8 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Ask, CorrelationId, Fact, Grant, GrantId, IdempotencyKey, Justification, Person, Port, Protocol,
-    RequestId, SKEW_MAX, Sources, TargetId, Terms, What, Window,
+    Ask, CorrelationId, Fact, Grant, GrantId, IdempotencyKey, Justification, Person, Port, Protocol, Refusal,
+    Refusals, RequestId, SKEW_MAX, Sources, TargetId, Terms, What, Window,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -96,8 +96,9 @@ pub async fn submit(
     }
     let wish = match heard.wish(incoming, bots, now) {
         Ok(wish) => wish,
-        Err(reason) => return heard.refuse(store, vec![reason], now).await,
+        Err(no) => return heard.refuse(store, vec![no], now).await,
     };
+    belongs_to(heard.correlation.as_ref(), wish.request().as_ref());
     let by = &wish.by;
     let outcome = match wish.what {
         Asking::Request { what, justification } => {
@@ -106,6 +107,8 @@ pub async fn submit(
             match initiate(store, terms, &asked, now).await {
                 // Recorded with the targets that it names, and told from there.
                 Err(Error::Refused(reasons)) => {
+                    let codes = reasons.iter().map(Refusal::code).collect::<Vec<_>>();
+                    tracing::info!(?codes, "An event was refused");
                     return Ok(Submitted::Refused(reasons.iter().map(ToString::to_string).collect()));
                 }
                 outcome => outcome.map(|it| Submitted::Answered(Box::new(it))),
@@ -136,11 +139,19 @@ pub async fn submit(
         }
     };
     match outcome {
-        Err(Error::Refused(reasons)) => {
-            heard.refuse(store, reasons.iter().map(ToString::to_string).collect(), now).await
+        Err(Error::Refused(reasons)) => heard.refuse(store, No::all(&reasons), now).await,
+        Err(error @ Error::NotFound { .. }) => {
+            heard.refuse(store, vec![No::of("not-found", error.to_string())], now).await
         }
-        Err(error @ Error::NotFound { .. }) => heard.refuse(store, vec![error.to_string()], now).await,
         outcome => outcome,
+    }
+}
+
+/// What is logged of an event from now on belongs to this matter: what its bot calls it, or else the request.
+fn belongs_to(correlation: Option<&CorrelationId>, request: Option<&RequestId>) {
+    let matter = correlation.map(CorrelationId::as_str).or(request.map(RequestId::as_str));
+    if let Some(matter) = matter {
+        tracing::Span::current().record("correlation_id", matter);
     }
 }
 
@@ -172,6 +183,47 @@ enum Asking {
     Export(Exporting),
 }
 
+/// One reason why not: a word for programs, and what people are told.
+#[derive(Debug)]
+struct No {
+    code: &'static str,
+    why: String,
+}
+
+impl No {
+    fn of(code: &'static str, why: impl Into<String>) -> Self {
+        Self { code, why: why.into() }
+    }
+
+    fn all(reasons: &Refusals) -> Vec<Self> {
+        reasons.iter().map(|it| Self::of(it.code(), it.to_string())).collect()
+    }
+}
+
+impl From<String> for No {
+    fn from(why: String) -> Self {
+        Self::of("unreadable", why)
+    }
+}
+
+impl From<&str> for No {
+    fn from(why: &str) -> Self {
+        Self::of("unreadable", why)
+    }
+}
+
+impl Wish {
+    /// The request that it makes or is about.
+    fn request(&self) -> Option<RequestId> {
+        match &self.what {
+            Asking::Request { .. } => Some(RequestId::derived(&self.by, &self.key)),
+            Asking::Approve { request, .. } | Asking::Reject { request, .. } => Some(request.clone()),
+            Asking::Close { grant } => grant.derivation().map(|(request, _)| request),
+            Asking::Export(_) => None,
+        }
+    }
+}
+
 impl Heard {
     fn of(incoming: Incoming<'_>) -> Self {
         let is_short = incoming.body.len() <= EVENT_MAX;
@@ -197,33 +249,36 @@ impl Heard {
     }
 
     /// Parses it at the door, or gives the first reason why not.
-    fn wish(&mut self, incoming: Incoming<'_>, bots: &Bots, now: Timestamp) -> Result<Wish, String> {
+    fn wish(&mut self, incoming: Incoming<'_>, bots: &Bots, now: Timestamp) -> Result<Wish, No> {
         if EVENT_MAX < incoming.body.len() {
-            return Err(format!("the event has {} bytes: at most {EVENT_MAX}", incoming.body.len()));
+            let why = format!("the event has {} bytes: at most {EVENT_MAX}", incoming.body.len());
+            return Err(No::of("too-large", why));
         }
         if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(incoming.body) {
-            return Err(format!("the event is not JSON: {error}"));
+            return Err(format!("the event is not JSON: {error}").into());
         }
         if !bots.0.iter().any(|it| it.source == self.source) {
-            return Err(format!("`{}` is no bot that may ask for anything here", self.source));
+            let why = format!("`{}` is no bot that may ask for anything here", self.source);
+            return Err(No::of("unknown-bot", why));
         }
         // Whoever is asked over HTTP knows that somebody waits.
         if incoming.source.is_none() && self.at.is_none_or(|at| AGE_MAX < now.duration_since(at)) {
-            return Err(format!(
-                "the event is older than {AGE_MAX:#}, or does not say when it was sent: ask again"
-            ));
+            let why =
+                format!("the event is older than {AGE_MAX:#}, or does not say when it was sent: ask again");
+            return Err(No::of("too-old", why));
         }
         let Value::Object(mut detail) = self.detail.take() else {
-            return Err("the event has no `detail`, or none that is an object".to_owned());
+            return Err("the event has no `detail`, or none that is an object".into());
         };
         let version = detail.remove("version").unwrap_or_default();
         if version.as_u64() != Some(VERSION) {
-            return Err(format!("version `{version}` of an event is not known here: `{VERSION}` is"));
+            let why = format!("version `{version}` of an event is not known here: `{VERSION}` is");
+            return Err(No::of("unknown-version", why));
         }
         let by: Person = field(detail.remove("on_behalf_of"), "on_behalf_of")?
             .ok_or("the event does not say on whose behalf it speaks: `on_behalf_of`")?;
         if !bots.admit(&self.source, &by) {
-            return Err(format!("`{}` may not speak for `{by}`", self.source));
+            return Err(No::of("not-for-them", format!("`{}` may not speak for `{by}`", self.source)));
         }
         self.correlation = field(detail.remove("correlation_id"), "correlation_id")?;
         let id: Option<String> = field(detail.remove("id"), "id")?;
@@ -253,33 +308,35 @@ impl Heard {
                 Asking::Export(read::<ExportBody>(body)?.whole()?)
             }
             Some("export.request") => {
-                return Err("there is no archive here to export to: `portcullis export` does it".to_owned());
+                let why = "there is no archive here to export to: `portcullis export` does it";
+                return Err(No::of("no-archive", why));
             }
             Some(kind) => {
-                return Err(format!(
+                let why = format!(
                     "`{kind}` is nothing to ask for: `access.request`, `access.approve`, `access.reject`, \
                      `access.close` and `export.request` are"
-                ));
+                );
+                return Err(No::of("unknown-kind", why));
             }
-            None => return Err("the event does not say what it is: `detail-type`".to_owned()),
+            None => return Err("the event does not say what it is: `detail-type`".into()),
         };
         Ok(Wish { by, key, what })
     }
 
     /// INVARIANT (nothing-unrecorded): also of a no to what nobody understood.
-    async fn refuse(
-        self,
-        store: &impl Store,
-        reasons: Vec<String>,
-        now: Timestamp,
-    ) -> Result<Submitted, Error> {
-        let reasons: Vec<String> = reasons.iter().map(|it| short(it)).collect();
+    async fn refuse(self, store: &impl Store, reasons: Vec<No>, now: Timestamp) -> Result<Submitted, Error> {
+        belongs_to(self.correlation.as_ref(), None);
+        let codes: Vec<String> = reasons.iter().map(|it| it.code.to_owned()).collect();
+        // Names and addresses stand in the reasons: the journal has them.
+        tracing::info!(?codes, "An event was refused");
+        let reasons: Vec<String> = reasons.iter().map(|it| short(&it.why)).collect();
         let fact = Fact::EventRefused {
             source: short(&self.source),
             kind: self.kind.as_deref().map(short),
             event: short(&self.event),
             on_behalf_of: self.on_behalf_of.as_deref().map(short),
             reasons: reasons.clone(),
+            codes,
             correlation: self.correlation,
         };
         note(store, &[], &fact, now).await.map(|()| Submitted::Refused(reasons))
@@ -397,4 +454,51 @@ fn field<T: DeserializeOwned>(value: Option<Value>, name: &str) -> Result<Option
 
 fn short(text: &str) -> String {
     text.chars().take(RECORDED_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Why not, for programs: what is said besides the envelope of an event that is fit to be heard.
+    fn code(more: &Value) -> &'static str {
+        let mut body = json!({ "source": "chatops", "time": "2026-03-02T12:00:00Z", "id": "1",
+                               "detail-type": "access.close" });
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let body = body.to_string();
+        let incoming = Incoming { body: body.as_bytes(), source: None, has_archive: true };
+        let bots = r#"[{"source": "chatops", "for": ["ann"]}]"#.parse().expect("bots");
+        let now = "2026-03-02T12:01:00Z".parse().expect("a time");
+        Heard::of(incoming).wish(incoming, &bots, now).err().expect("a no").code
+    }
+
+    #[test]
+    fn every_no_to_an_event_has_a_word_for_programs() {
+        let detail = |by: &str, version: u64| json!({ "version": version, "on_behalf_of": by });
+        let cases = [
+            (json!({ "source": "nobody" }), "unknown-bot"),
+            (json!({ "time": "2026-03-02T11:00:00Z" }), "too-old"),
+            (json!({ "detail": "text" }), "unreadable"),
+            (json!({ "detail": detail("ann", 9) }), "unknown-version"),
+            (json!({ "detail": detail("bob", 1) }), "not-for-them"),
+            (json!({ "detail": detail("ann", 1) }), "unreadable"),
+            (json!({ "detail": detail("ann", 1), "detail-type": "access.anything" }), "unknown-kind"),
+            (json!({ "detail": "x".repeat(EVENT_MAX) }), "too-large"),
+        ];
+        for (more, wanted) in cases {
+            assert_eq!(code(&more), wanted);
+        }
+    }
+
+    #[test]
+    fn a_wish_names_the_request_that_its_answers_name() {
+        let request = RequestId::derived(&"ann".parse().expect("a person"), &"k".parse().expect("a key"));
+        let wish =
+            |what| Wish { by: "ann".parse().expect("a person"), key: "k".parse().expect("a key"), what };
+        let asked = Asking::Request { what: What::Initiate { asks: vec![] }, justification: None };
+        assert_eq!(wish(asked).request().as_ref(), Some(&request));
+        let closed = Asking::Close { grant: GrantId::derived(&request, 1) };
+        assert_eq!(wish(closed).request(), Some(request));
+    }
 }

@@ -193,6 +193,9 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         on_behalf_of: Option<String>,
         reasons: Vec<String>,
+        /// The same reasons for programs.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        codes: Vec<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
     },
@@ -633,5 +636,12 @@ mod tests {
         let mut reordered = entries;
         reordered.swap(1, 2);
         assert!(matches!(verify(&reordered), Err(BadRecord::OutOfOrder { n: 1, found: 2, .. })));
+    }
+
+    #[test]
+    fn a_refused_event_without_codes_is_still_read_and_has_the_same_hash() {
+        let stored = r#"{"what":"event_refused","source":"chatops","event":"1","reasons":["no bot"]}"#;
+        let fact: Fact = serde_json::from_str(stored).expect("reads");
+        assert_eq!(serde_json::to_string(&fact).expect("writes"), stored);
     }
 }

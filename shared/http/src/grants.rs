@@ -2,7 +2,7 @@
 
 use crate::{
     Caller, Problem, Site,
-    meta::{correlation, key, limit},
+    meta::{belongs_to, correlation, key, limit},
     problem::{Body, Named, Query},
     requests::parsed,
     wire::{AnswerView, ExtendBody, GrantView, GrantsQuery, Listed},
@@ -16,7 +16,7 @@ use portcullis_app::{
     self as app, Error, Extending,
     ports::{Cursor, GrantFilter, PageAsked, Store},
 };
-use portcullis_domain::GrantId;
+use portcullis_domain::{GrantId, RequestId};
 use std::sync::Arc;
 
 /// Grants, the newest first.
@@ -63,7 +63,11 @@ pub(crate) async fn close<S: Site>(
     Named(id): Named<GrantId>,
 ) -> Result<Json<GrantView>, Problem> {
     let correlation = correlation(&headers)?;
+    if let Some((request, _)) = id.derivation() {
+        belongs_to(correlation.as_ref(), &request);
+    }
     let grant = app::close(site.store(), &id, &caller.person, correlation.as_ref(), site.now()).await?;
+    belongs_to(correlation.as_ref().or(grant.correlation.as_ref()), &grant.request);
     Ok(Json(GrantView::of(&grant, site.now())))
 }
 
@@ -90,6 +94,7 @@ pub(crate) async fn extend<S: Site>(
         justification: body.justification.as_deref().map(parsed).transpose()?,
         correlation: correlation(&headers)?,
     };
+    belongs_to(asked.correlation.as_ref(), &RequestId::derived(&asked.by, &asked.key));
     let answer = app::extend(site.store(), site.terms(), asked, now).await?;
     Ok((StatusCode::ACCEPTED, Json(AnswerView::of(&answer, now))))
 }

@@ -31,8 +31,9 @@ use portcullis_app::{
     Bots, EVENT_MAX, Error,
     ports::{Adoption, Checkup, Firewalls, Inventory, Store},
 };
-use portcullis_domain::{Person, Terms};
+use portcullis_domain::{CorrelationId, Person, Terms};
 use std::{future::Future, sync::Arc, time::Duration};
+use tracing::Instrument as _;
 use utoipa::OpenApi;
 
 /// How long a body may be, in bytes: the largest request has 40 ports.
@@ -161,12 +162,24 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 )]
 struct Described;
 
-/// One line for each call, without addresses, names or tokens.
+/// One line for each call, without addresses, names or tokens; calls that only look are for who debugs. All that is logged
+/// until then says which call it belongs to, and which matter: as its caller calls it, or else the request, by whoever
+/// knows that ([`meta::belongs_to`]).
 async fn log(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let path = request.extensions().get::<MatchedPath>().map(|it| it.as_str().to_owned());
-    let response = next.run(request).await;
     let path = path.as_deref().unwrap_or("(no such path)");
-    tracing::debug!(%method, path, status = response.status().as_u16(), "A call was answered");
+    let given = meta::correlation(request.headers()).ok().flatten();
+    let correlation_id = given.as_ref().map(CorrelationId::as_str);
+    let span = tracing::info_span!("call", %method, path, correlation_id);
+    let response = next.run(request).instrument(span.clone()).await;
+    let status = response.status().as_u16();
+    span.in_scope(|| {
+        if method.is_safe() {
+            tracing::debug!(status, "A call was answered");
+        } else {
+            tracing::info!(status, "A call was answered");
+        }
+    });
     response
 }

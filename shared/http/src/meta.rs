@@ -12,7 +12,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use portcullis_app as app;
-use portcullis_domain::{CorrelationId, IdempotencyKey, Person};
+use portcullis_domain::{CorrelationId, IdempotencyKey, Person, RequestId};
 use std::sync::Arc;
 use tokio::time::timeout;
 use utoipa::{
@@ -123,6 +123,12 @@ pub(crate) fn correlation(headers: &HeaderMap) -> Result<Option<CorrelationId>, 
     let bad = || Problem::bad_input("`X-Correlation-Id` has 1 to 128 printable characters without spaces");
     let given = headers.get(NAME).map(|it| it.to_str().map_err(|_| bad()));
     given.transpose()?.map(|it| it.parse().map_err(|_| bad())).transpose()
+}
+
+/// What is logged of this call from now on belongs to this matter: what the answers to it call it, or else the request.
+pub(crate) fn belongs_to(correlation: Option<&CorrelationId>, request: &RequestId) {
+    let matter = correlation.map_or(request.as_str(), CorrelationId::as_str);
+    tracing::Span::current().record("correlation_id", matter);
 }
 
 /// How many items of a list are wanted.

@@ -2,7 +2,7 @@
 
 use crate::{
     Caller, Problem, Site,
-    meta::{correlation, key, limit},
+    meta::{belongs_to, correlation, key, limit},
     problem::{Body, Named, Query, Reason},
     wire::{
         AnswerView, ApproveBody, AskBody, GrantView, InitiateBody, Listed, RejectBody, RequestView,
@@ -124,7 +124,9 @@ pub(crate) async fn approve<S: Site>(
     Body(body): Body<ApproveBody>,
 ) -> Result<Json<AnswerView>, Problem> {
     let now = site.now();
+    belongs_to(None, &id);
     let answer = app::approve(site.store(), site.terms(), &id, &caller.person, &body.shown, now).await?;
+    belongs_to(answer.request.correlation.as_ref(), &id);
     Ok(Json(AnswerView::of(&answer, now)))
 }
 
@@ -141,7 +143,9 @@ pub(crate) async fn reject<S: Site>(
 ) -> Result<Json<AnswerView>, Problem> {
     let now = site.now();
     let why: Option<Justification> = body.why.as_deref().map(parsed).transpose()?;
+    belongs_to(None, &id);
     let answer = app::reject(site.store(), &id, &caller.person, &body.shown, why.as_ref(), now).await?;
+    belongs_to(answer.request.correlation.as_ref(), &id);
     Ok(Json(AnswerView::of(&answer, now)))
 }
 
@@ -157,13 +161,15 @@ fn asked(
     now: Timestamp,
 ) -> Result<Asked, Problem> {
     let asks = body.asks.iter().map(|it| ask(caller, it)).collect::<Result<_, _>>()?;
-    Ok(Asked {
+    let asked = Asked {
         by: caller.person.clone(),
         key: key(headers, now)?,
         what: What::Initiate { asks },
         justification: body.justification.as_deref().map(parsed).transpose()?,
         correlation: correlation(headers)?,
-    })
+    };
+    belongs_to(asked.correlation.as_ref(), &RequestId::derived(&asked.by, &asked.key));
+    Ok(asked)
 }
 
 fn ask(caller: &Caller, body: &AskBody) -> Result<Ask, Problem> {

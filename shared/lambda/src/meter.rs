@@ -6,7 +6,7 @@ use crate::BadSetting;
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use metrics_cloudwatch_embedded::{Builder, Collector};
 use portcullis_app::events;
-use portcullis_domain::{Entry, Fact};
+use portcullis_domain::{Entry, Fact, Refusal, TargetId, What};
 use std::{fmt, io};
 
 /// Counts requests and what became of them.
@@ -30,9 +30,10 @@ impl Meter {
     /// Counts what these entries tell.
     pub fn measure(&self, entries: &[Entry]) {
         for entry in entries {
-            for event in events(entry) {
-                if let Some(name) = counted(event.kind) {
-                    counter!(name).increment(1);
+            for (name, reason) in counted(entry) {
+                match reason {
+                    Some(reason) => counter!(name, "reason" => reason).increment(1),
+                    None => counter!(name).increment(1),
                 }
             }
             timed(&entry.fact);
@@ -48,7 +49,41 @@ impl fmt::Debug for Meter {
     }
 }
 
-fn counted(kind: &str) -> Option<&'static str> {
+/// What an entry counts; a refusal also by each of its reasons.
+fn counted(entry: &Entry) -> Vec<(&'static str, Option<String>)> {
+    if !is_told_first(entry) {
+        return vec![];
+    }
+    let codes = if let Fact::RequestRefused { codes, .. } | Fact::EventRefused { codes, .. } = &entry.fact {
+        codes.as_slice()
+    } else {
+        &[]
+    };
+    let names = events(entry).into_iter().filter_map(|it| Some((name(it.kind)?, None)));
+    names.chain(codes.iter().map(|code| ("refused", Some(code.clone())))).collect()
+}
+
+/// A request is told by every target that it names and that is known, and is one request: it is counted where the first of
+/// them tells it. Where none is known the chain of the rest does. Who is unknown stands in the reasons, which an entry has
+/// room for the beginning of.
+fn is_told_first(entry: &Entry) -> bool {
+    const NONE: &[String] = &[];
+    let (asked, reasons) = if let Fact::RequestRefused { asked, reasons, .. } = &entry.fact {
+        (asked, reasons.as_slice())
+    } else if let Fact::ApprovalNeeded { asked, .. } = &entry.fact {
+        (asked, NONE)
+    } else {
+        return true;
+    };
+    let (What::Initiate { asks }, Some(target)) = (asked, entry.chain.target()) else { return true };
+    let is_known = |it: &&TargetId| {
+        let unknown = Refusal::UnknownTarget { target: (*it).clone() }.to_string();
+        !reasons.iter().any(|it| !it.is_empty() && unknown.starts_with(it.as_str()))
+    };
+    asks.iter().map(|it| &it.target).find(is_known).is_none_or(|it| *it == target)
+}
+
+fn name(kind: &str) -> Option<&'static str> {
     match kind {
         "request.received" => Some("requests"),
         "request.refused" => Some("refusals"),
@@ -68,9 +103,81 @@ fn timed(fact: &Fact) {
     if let Fact::Closed { late_ms, .. } = fact {
         histogram!("close_late_ms").record(*late_ms as f64);
     }
-    if let Fact::RequestRefused { codes, .. } = fact {
-        for code in codes {
-            counter!("refused", "reason" => code.clone()).increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portcullis_domain::{Chain, Head};
+    use serde_json::{Value, json};
+
+    const MACHINES: &str =
+        "/subscriptions/5a1c/resourceGroups/demo/providers/Microsoft.Compute/virtualMachines";
+
+    fn machine(name: &str) -> TargetId {
+        format!("{MACHINES}/{name}").parse().expect("a target")
+    }
+
+    fn entry(chain: &Chain, fact: &Value) -> Entry {
+        let fact: Fact = serde_json::from_value(fact.clone()).expect("a fact");
+        let (_, mut entries) = Head::default().append(chain, jiff::Timestamp::UNIX_EPOCH, [fact]);
+        entries.remove(0)
+    }
+
+    /// How often something is counted when all of these chains tell it.
+    fn count(name: &str, chains: &[Chain], fact: &Value) -> usize {
+        let all = chains.iter().flat_map(|it| counted(&entry(it, fact)));
+        all.filter(|(it, reason)| format!("{it} {}", reason.as_deref().unwrap_or_default()).trim() == name)
+            .count()
+    }
+
+    fn asking(names: &[&str], more: &Value) -> Value {
+        let ask = |name: &&str| json!({ "target": machine(name), "port": 22, "sources": ["203.0.113.9/32"], "window": { "for": "PT1H" } });
+        let asks: Vec<Value> = names.iter().map(ask).collect();
+        let mut fact =
+            json!({ "request": "r1", "by": "ann", "asked": { "initiate": { "asks": asks } }, "why": null });
+        fact.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        fact
+    }
+
+    #[test]
+    fn a_request_for_many_targets_is_counted_once() {
+        let names = ["web-2", "web-1", "web-3"];
+        let chains = names.map(|it| Chain::from(&machine(it)));
+        let more =
+            json!({ "what": "request_refused", "reasons": ["too long"], "codes": ["too-long", "over"] });
+        let refused = asking(&names, &more);
+        for name in ["requests", "refusals", "refused too-long", "refused over"] {
+            assert_eq!(count(name, &chains, &refused), 1, "{name}");
         }
+        let pending = asking(&names, &json!({ "what": "approval_needed", "until": "2026-03-02T12:00:00Z" }));
+        assert_eq!(count("requests", &chains, &pending), 1);
+    }
+
+    #[test]
+    fn whom_nobody_knows_tells_nothing_and_the_next_one_does() {
+        let unknown = |name: &str| Refusal::UnknownTarget { target: machine(name) }.to_string();
+        let of = |reasons: &[String]| {
+            let codes = vec!["unknown-target"; reasons.len()];
+            let more = json!({ "what": "request_refused", "reasons": reasons, "codes": codes });
+            asking(&["gone-1", "web-1", "web-2"], &more)
+        };
+        let chains = ["web-1", "web-2"].map(|it| Chain::from(&machine(it)));
+        let refused = of(&[unknown("gone-1")]);
+        assert_eq!(count("requests", &chains, &refused), 1);
+        assert_eq!(count("refused unknown-target", &chains, &refused), 1);
+        let cut = unknown("gone-1").chars().take(120).collect::<String>();
+        assert_eq!(count("requests", &chains, &of(&[cut])), 1);
+        let refused = of(&["gone-1", "web-1", "web-2"].map(unknown));
+        assert_eq!(count("refusals", &[Chain::rest()], &refused), 1);
+    }
+
+    #[test]
+    fn a_refused_event_is_counted_by_its_reasons() {
+        let fact = json!({ "what": "event_refused", "source": "chatops", "event": "1", "reasons": ["no bot"],
+                           "codes": ["unknown-bot"] });
+        assert_eq!(count("refusals", &[Chain::rest()], &fact), 1);
+        assert_eq!(count("refused unknown-bot", &[Chain::rest()], &fact), 1);
+        assert_eq!(count("requests", &[Chain::rest()], &fact), 0, "nobody knows what it asked for");
     }
 }

@@ -9,9 +9,9 @@ use portcullis_app::{
     ports::{Clock, Firewalls, Store},
     settle_on,
 };
-use portcullis_domain::ClaimToken;
+use portcullis_domain::{ClaimToken, CorrelationId};
 use serde_json::Value;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 /// An event of the bus, as a queue delivers it: at least once, in any order.
 #[derive(Debug)]
@@ -63,12 +63,26 @@ pub async fn handle_all(
 ) -> Vec<String> {
     let handle = &handle;
     let one = async |(id, message): (String, Message)| {
-        let span = tracing::info_span!("message", message_id = %id);
-        let error = handle(message).instrument(span).await.err()?;
-        say(&error);
-        Some(id)
+        let span = span(&id, &message);
+        let outcome = handle(message).instrument(span.clone()).await;
+        span.in_scope(|| match &outcome {
+            Ok(()) => tracing::info!("A message was handled"),
+            Err(error) => say(error),
+        });
+        outcome.err().map(|_| id)
     };
     join_all(messages.into_iter().map(one)).await.into_iter().flatten().collect()
+}
+
+/// Whatever is logged of a message says which one it is, and which matter it belongs to: as whoever asked calls it, or else
+/// the request that it is about, or else the event itself. Whoever handles it may know better.
+fn span(id: &str, message: &Message) -> Span {
+    let event = message.event().unwrap_or_default();
+    let named = [&event["detail"]["correlation_id"], &event["detail"]["request"], &event["id"]];
+    // Strangers write these too: a name is short, and a word.
+    let matter = named.iter().find_map(|it| it.as_str()?.parse::<CorrelationId>().ok());
+    let correlation_id = matter.as_ref().map(CorrelationId::as_str);
+    tracing::info_span!("message", message_id = id, correlation_id)
 }
 
 /// Settles the target that an event names: a lease was approved or ended, a policy changed.
@@ -125,4 +139,52 @@ fn token(request: &str, n: usize, clock: WallClock) -> ClaimToken {
     let text = format!("{request}-{}-{n}", clock.now().as_nanosecond());
     let sound: String = text.chars().filter(char::is_ascii_graphic).take(128).collect();
     sound.parse().unwrap_or_else(|_| unreachable!("printable characters are a claim token"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::tests::said;
+    use serde_json::json;
+    use tracing_subscriber::filter::LevelFilter;
+
+    /// What is logged while this event is handled so.
+    fn logged(event: &Value, handle: impl AsyncFn(Message) -> Result<(), Error>) -> Vec<Value> {
+        let message = Message { body: event.to_string(), token: "worker".parse().expect("a token") };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("starts");
+        said(LevelFilter::INFO, || {
+            drop(runtime.block_on(handle_all([("message-1".to_owned(), message)], handle)));
+        })
+    }
+
+    fn matters(lines: &[Value]) -> Vec<&str> {
+        lines.iter().map(|it| it["spans"][0]["correlation_id"].as_str().unwrap_or_default()).collect()
+    }
+
+    #[test]
+    fn all_that_is_logged_of_a_message_names_its_matter() {
+        let event = json!({ "id": "event-1", "detail": { "correlation_id": "thread-7", "request": "r1" } });
+        let lines = logged(&event, async |_| {
+            tracing::info!("at work");
+            Err(Error::Conflict)
+        });
+        assert_eq!(matters(&lines), ["thread-7", "thread-7"], "{lines:#?}");
+        assert!(lines.iter().all(|it| it["spans"][0]["message_id"] == "message-1"), "{lines:#?}");
+        let done = logged(&event, async |_| Ok(()));
+        assert_eq!(matters(&done), ["thread-7"], "{done:#?}");
+    }
+
+    #[test]
+    fn a_matter_without_a_name_is_called_after_its_request_and_else_its_event() {
+        let of_a_request = json!({ "id": "event-1", "detail": { "request": "r1" } });
+        assert_eq!(matters(&logged(&of_a_request, async |_| Ok(()))), ["r1"]);
+        let of_nothing = json!({ "id": "event-1", "detail": { "correlation_id": "no word", "request": 7 } });
+        assert_eq!(matters(&logged(&of_nothing, async |_| Ok(()))), ["event-1"]);
+        assert_eq!(matters(&logged(&json!("no event"), async |_| Ok(()))), [""]);
+        let known = logged(&of_nothing, async |_| {
+            Span::current().record("correlation_id", "r2");
+            Ok(())
+        });
+        assert_eq!(matters(&known), ["r2"]);
+    }
 }

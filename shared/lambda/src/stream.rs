@@ -5,7 +5,10 @@ use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse
 use lambda_runtime::{LambdaEvent, service_fn};
 use portcullis_app::{ports::Bus, relay};
 use portcullis_aws::entries_in;
+use portcullis_domain::Entry;
 use serde_json::Value;
+use std::collections::BTreeSet;
+use tracing::Instrument as _;
 
 /// Publishes what each record says, and measures it. From the first one on that could not be published, they are
 /// delivered again: an event may be told twice, and none is left out.
@@ -33,8 +36,7 @@ pub async fn first_untold<T: Copy>(
     tell: impl AsyncFn(T) -> Result<(), Failed>,
 ) -> Option<T> {
     for record in records {
-        if let Err(error) = tell(record).await {
-            tracing::warn!(error = error.to_string(), "Events were not published, and are told again");
+        if tell(record).await.is_err() {
             return Some(record);
         }
     }
@@ -50,7 +52,22 @@ async fn told(bus: &impl Bus, meter: &Meter, image: &Value) -> Result<(), Failed
             return Ok(());
         }
     };
-    relay(bus, &entries).await?;
+    let span = tracing::info_span!("entries", correlation_ids = matters(&entries));
+    if let Err(error) = relay(bus, &entries).instrument(span.clone()).await {
+        let failed = Failed::from(error);
+        let error = failed.to_string();
+        span.in_scope(|| tracing::warn!(error, "Events were not published, and are told again"));
+        return Err(failed);
+    }
     meter.measure(&entries);
     Ok(())
+}
+
+/// What whoever asked calls what these entries tell, or else the requests that they are about.
+fn matters(entries: &[Entry]) -> String {
+    let matter = |it: &Entry| {
+        let request = || it.fact.request().map(|it| it.to_string());
+        it.fact.correlation().map(ToString::to_string).or_else(request)
+    };
+    entries.iter().filter_map(matter).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" ")
 }
