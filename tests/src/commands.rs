@@ -112,8 +112,8 @@ fn sends(cli: &Cli<'_>) {
     let listener = Listener::follow((cli.operator)(), &["--correlation", &correlation]);
     let refused = call((cli.operator)(), &send);
     assert_eq!(code(&refused), REFUSED, "the operator is no bot: {}", told(&refused));
-    let sent = object((cli.bearer)(&cli.token(BOT)), &send);
-    assert_eq!(sent["accepted"], true, "{sent}");
+    let answer = object((cli.bearer)(&cli.token(BOT)), &send);
+    assert_eq!(answer["accepted"], true, "{answer}");
     let mut kinds = vec![];
     while kinds.last().is_none_or(|it| it != "grant.opened") {
         let event = listener.hear();

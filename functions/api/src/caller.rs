@@ -31,11 +31,12 @@ pub fn known(mut request: Request) -> Request {
 /// <https://docs.aws.amazon.com/singlesignon/latest/userguide/howtoviewandchangepermissionset.html>,
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetFederationToken.html>
 fn person(arn: &str) -> Option<Person> {
-    if arn.contains(":federated-user/") {
-        return None;
-    }
+    const FEDERATED: &str = ":federated-user/";
     const SESSION: &str = ":assumed-role/";
     const IDENTITY_CENTER: &str = "AWSReservedSSO_";
+    if arn.contains(FEDERATED) {
+        return None;
+    }
     let session = arn.split_once(SESSION).and_then(|(account, rest)| Some((account, rest.split_once('/')?)));
     match session {
         Some((account, (role, _))) if !role.starts_with(IDENTITY_CENTER) => {

@@ -114,7 +114,7 @@ pub async fn relay(bus: &impl Bus, entries: &[Entry]) -> Result<(), Error> {
     if told.is_empty() {
         return Ok(());
     }
-    let mut missed = None;
+    let (mut missed, mut first) = (0, None);
     for not in bus.publish(&told).await? {
         if not.is_hopeless {
             let event = told.get(not.at).map(|it| &it.detail);
@@ -127,9 +127,11 @@ pub async fn relay(bus: &impl Bus, entries: &[Entry]) -> Result<(), Error> {
                 "An event can never be published; the journal has it"
             );
         } else {
-            missed.get_or_insert(not.why);
+            missed += 1;
+            first.get_or_insert(not.why);
         }
     }
-    let unavailable = |why: String| Error::Unavailable { doing: "publish an event", source: why.into() };
-    missed.map_or(Ok(()), |why| Err(unavailable(why)))
+    let Some(why) = first else { return Ok(()) };
+    let source = format!("{missed} of {} were not taken, the first because: {why}", told.len());
+    Err(Error::Unavailable { doing: "publish events", source: source.into() })
 }

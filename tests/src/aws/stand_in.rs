@@ -29,11 +29,11 @@ impl StandIn {
         let answer = move |request: Request| {
             let (heard, answers) = (Arc::clone(&heard), Arc::clone(&answers));
             async move {
-                let (head, body) = request.into_parts();
+                let (parts, body) = request.into_parts();
                 let Ok(body) = to_bytes(body, BODY_MAX).await else {
                     return StatusCode::PAYLOAD_TOO_LARGE.into_response();
                 };
-                let (_, operation) = asked(&head.headers, &head.method, &body);
+                let (_, operation) = asked(&parts.headers, &parts.method, &body);
                 let with: Value = serde_json::from_slice(&body).unwrap_or_default();
                 heard.lock().expect("not poisoned").push((operation.clone(), with.clone()));
                 // Whoever answers may have to ask somebody else.
