@@ -9,7 +9,7 @@ pub const FUNCTIONS: [&str; 7] = ["api", "expire", "export", "reconcile", "relay
 /// The profile of whatever is only to run.
 pub const RELEASE: &str = "release";
 /// The profile of what is deployed: small, and slow to build.
-pub const LAMBDA: &str = "lambda";
+pub const DEPLOYED: &str = "deployed";
 
 /// Where these binaries of a profile are; each is of the package that is called after it. Building what is built
 /// costs nothing.

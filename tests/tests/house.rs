@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 
 /// Which packages of ours each package may see.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("portcullis-domain", &[]),
     ("portcullis-app", &["portcullis-domain"]),
     ("portcullis-http", &["portcullis-app", "portcullis-domain"]),
@@ -40,6 +40,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("portcullis-simcloud", &[]),
     // What ours are measured against.
     ("portcullis-empty", &[]),
+    ("portcullis-sdk", &["portcullis-aws"]),
     (
         "portcullis-tests",
         &[
