@@ -135,6 +135,11 @@ fn no_function_may_do_what_is_anothers() {
         assert_ne!(answered, 0, "{function}: a key that may do nothing proves nothing");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // And what each of them did here it could do. The bucket admits nobody who comes in clear, as all do here.
+    for function in FUNCTIONS.into_iter().filter(|it| *it != "export") {
+        let refused = lines(stack, function, "AccessDenied");
+        assert!(refused.is_empty(), "{function} was refused what it needs: {refused:#?}");
+    }
 }
 
 /// The functions.

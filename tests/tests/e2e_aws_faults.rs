@@ -9,13 +9,24 @@ use portcullis_tests::{
     azure::ANN,
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::OnceLock};
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    sync::{
+        OnceLock,
+        mpsc::{Receiver, channel},
+    },
+    thread,
+    time::Duration,
+};
 
 /// The bot that every deployment knows.
 const BOT: &str = "chatops.example";
 /// How long a message is hidden between its tries where a test waits for all of them. As it is deployed it is
 /// six of its function's lives, and nobody waits for ten minutes here.
 const HIDDEN_SECS: u64 = 2;
+/// How long it takes at most until somebody is told of what was committed.
+const HEARD_WITHIN: Duration = Duration::from_mins(1);
 /// Late is what is told as late.
 const LATE_MS: i64 = 2_000;
 
@@ -163,6 +174,46 @@ fn an_end_beside_its_beginning_is_answered() {
     assert_eq!(of_it["grants"].as_array().map(Vec::len), Some(1), "{of_it:#}");
     assert_eq!(count(&of_it, "approved"), 1, "{of_it:#}");
     is_whole(stack);
+}
+
+/// The relay dies with what it was about to tell, and whoever it tells never answers again, for the whole life of a grant:
+/// that opens by the clock, and closes on time.
+#[test]
+fn a_relay_that_dies_before_a_bus_that_is_gone_makes_nothing_wrong() {
+    let Some(stack) = Stack::deploy(Auth::Open) else { return };
+    stack.enable("web-1");
+    let (bus, heard) = deaf();
+    stack.reroute(&["EVENTBRIDGE"], &bus);
+    while heard.try_recv().is_ok() {}
+    let granted = stack.request("web-1", ANN, "PT25S");
+    heard.recv_timeout(HEARD_WITHIN).expect("the relay tells of it");
+    stack.kill("relay");
+    assert!(!stack.passes("web-1", ANN), "nobody heard of it");
+    stack.invoke("expire");
+    stack.wait_for(&granted, "open");
+    assert!(stack.passes("web-1", ANN));
+    stack.wait_for(&granted, "closed");
+    assert!(!stack.passes("web-1", ANN));
+    let late = stack.late_ms("web-1", &granted);
+    assert!((0..=LATE_MS).contains(&late), "{late} ms late");
+    is_whole(&stack);
+}
+
+/// A bus that everybody gets through to and that answers nobody, and when somebody does.
+fn deaf() -> (String, Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let (told, heard) = channel();
+    thread::spawn(move || {
+        let mut callers = vec![];
+        for caller in listener.incoming() {
+            callers.push(caller);
+            if told.send(()).is_err() {
+                return;
+            }
+        }
+    });
+    (url, heard)
 }
 
 /// A whole life while calls of the functions to DynamoDB and EventBridge fail in every way there is: who asks

@@ -430,7 +430,7 @@ async fn tell(site: Arc<LocalSite>) {
         while let Ok(event) = events.try_recv() {
             let (kind, detail) = (event.kind, event.detail);
             let chain = detail.target.map_or_else(Chain::rest, |it| Chain::from(&it));
-            let grant = detail.grant.map(|it| it.to_string()).unwrap_or_default();
+            let grant = detail.grant.map(|it| it.to_string());
             match kind {
                 "grant.close_late" | "grant.open_failed" | "drift.found" => {
                     tracing::warn!(target = %chain, grant, "{kind}");

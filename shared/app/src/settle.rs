@@ -198,8 +198,8 @@ fn say_confirmed(id: &TargetId, entries: &[Entry]) {
     tracing::info!(target.id = %id, opened, closed, failed, correlation_ids, "Grants were seen to change");
 }
 
-/// Each of them once, in a form that can be searched.
-fn words(all: impl IntoIterator<Item = String>) -> String {
+/// Each of them once, in a form that can be searched; nothing of none.
+fn words(all: impl IntoIterator<Item = String>) -> Option<String> {
     let all: BTreeSet<String> = all.into_iter().collect();
-    all.into_iter().collect::<Vec<_>>().join(" ")
+    (!all.is_empty()).then(|| all.into_iter().collect::<Vec<_>>().join(" "))
 }
