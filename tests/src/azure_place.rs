@@ -1,7 +1,10 @@
 //! A whole Portcullis on a simulated cloud: the real store, the real adapter over HTTP, the real use cases,
 //! and a clock that stands still until a test lets it pass. Nobody is at work on its own.
 
-use crate::{azure::Azure, given::named};
+use crate::{
+    azure::Azure,
+    given::{Still, named},
+};
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{self as app, Asked, Error, Guarding, ports::Store};
 use portcullis_azure::Bounds;
@@ -140,7 +143,7 @@ impl AzurePlace {
 
     /// Settles everything, with a worker of its own.
     pub async fn reconcile(&self) {
-        let settled = app::reconcile(&self.store, &self.outside, &self.worker(), self.now()).await;
+        let settled = app::reconcile(&self.store, &self.outside, &self.worker(), &Still(self.now())).await;
         settled.unwrap_or_else(|error| panic!("{}", error.full()));
     }
 

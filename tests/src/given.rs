@@ -1,7 +1,7 @@
 //! Targets, policies and requests that tests begin with.
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_app::Asked;
+use portcullis_app::{Asked, Error, ports::Clock};
 use portcullis_domain::{
     Approvers, Ask, Grant, GrantId, Justification, Lease, Next, Person, Policy, PortRule, Request, RequestId,
     RequestState, Target, TargetId, Terms, What, Window,
@@ -14,6 +14,20 @@ pub const HOUR: SignedDuration = SignedDuration::from_hours(1);
 pub fn at(second: i64) -> Timestamp {
     const BEGINNING: i64 = 1_800_000_000;
     Timestamp::from_second(BEGINNING + second).expect("in range")
+}
+
+/// A clock that stands still.
+#[derive(Debug, Clone, Copy)]
+pub struct Still(pub Timestamp);
+
+impl Clock for Still {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+
+    async fn sleep_until(&self, _: Timestamp) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// Whatever can be written as text.

@@ -1,7 +1,10 @@
 //! A whole Portcullis over the simulated cloud: the real table, the real adapter, the real router, and a
 //! clock that tests set.
 
-use crate::{azure::Azure, given::named};
+use crate::{
+    azure::Azure,
+    given::{Still, named},
+};
 use jiff::Timestamp;
 use portcullis_app::{self as app, Answer, Error, Guarding, ports::Store};
 use portcullis_domain::{
@@ -110,7 +113,7 @@ impl Guarded {
 
     /// Settles everything, with a worker of its own.
     pub async fn reconcile(&self) -> Result<(), Error> {
-        app::reconcile(&*self.store, &self.outside, &self.worker(), self.now()).await
+        app::reconcile(&*self.store, &self.outside, &self.worker(), &Still(self.now())).await
     }
 
     /// A target as it is stored.

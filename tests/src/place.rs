@@ -3,7 +3,7 @@
 
 use crate::{
     fleet::Fleet,
-    given::{self, named},
+    given::{self, Still, named},
 };
 use axum::{
     Router,
@@ -143,7 +143,9 @@ impl Place {
 
     /// Settles everything, with a worker of its own.
     pub async fn reconcile(&self) {
-        app::reconcile(self.store(), self.fleet(), &self.worker(), self.now()).await.expect("settled");
+        app::reconcile(self.store(), self.fleet(), &self.worker(), &Still(self.now()))
+            .await
+            .expect("settled");
     }
 
     fn worker(&self) -> ClaimToken {

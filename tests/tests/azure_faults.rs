@@ -5,7 +5,7 @@ use portcullis_domain::{GrantState, TargetId};
 use portcullis_simcloud::{Fault, Faults, On, Permissions, Planned};
 use portcullis_tests::{
     azure_place::{AzurePlace, LEASE},
-    given,
+    given::{self, Still},
 };
 use serde_json::json;
 use std::time::Instant;
@@ -150,7 +150,7 @@ async fn a_machine_that_only_the_list_misses_keeps_its_lock() {
     place.pass(LEASE);
     place.try_expire().await.expect_err("it is not where it was");
     let worker = place.worker();
-    portcullis_app::reconcile(&place.store, &place.outside, &worker, place.now())
+    portcullis_app::reconcile(&place.store, &place.outside, &worker, &Still(place.now()))
         .await
         .expect_err("nor is it looked for anywhere else");
     assert_eq!(place.ours().len(), 2, "nothing is taken away: {:#?}", place.ours());

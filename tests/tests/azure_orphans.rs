@@ -8,7 +8,7 @@ use portcullis_simcloud::Permissions;
 use portcullis_tests::{
     azure::ANN,
     azure_place::{AzurePlace, LEASE},
-    given,
+    given::{self, Still},
 };
 use serde_json::{Value, json};
 
@@ -28,7 +28,8 @@ impl Other {
     }
 
     async fn reconcile(&self, place: &AzurePlace) {
-        let reconciled = app::reconcile(&self.store, &place.outside, &place.worker(), place.now()).await;
+        let reconciled =
+            app::reconcile(&self.store, &place.outside, &place.worker(), &Still(place.now())).await;
         reconciled.unwrap_or_else(|error| panic!("{}", error.full()));
     }
 

@@ -56,7 +56,7 @@ pub async fn backstop(site: Arc<LocalSite>, every: Duration) {
 /// Brings every firewall to what the table says; says whether that went well.
 pub async fn settle_everything(site: &LocalSite) -> bool {
     let (token, now) = (token(), Timestamp::now());
-    let work = Box::pin(reconcile(&*site.store, &site.outside, &token, now));
+    let work = Box::pin(reconcile(&*site.store, &site.outside, &token, &WallClock));
     live("reconcile", &WallClock, now, work).await.is_ok()
 }
 

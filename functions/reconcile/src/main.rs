@@ -12,7 +12,7 @@ async fn main() -> Result<(), Failed> {
     let (store, azure, clock) = (place.store()?, place.azure()?, place.clock);
     run_schedule(clock, async |token| {
         let now = clock.now();
-        Box::pin(live("reconcile", &clock, now, reconcile(&store, &azure, &token(), now))).await
+        Box::pin(live("reconcile", &clock, now, reconcile(&store, &azure, &token(), &clock))).await
     })
     .await
 }

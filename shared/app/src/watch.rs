@@ -2,16 +2,19 @@
 
 use crate::{
     CONFLICTS_MAX, Error,
-    hold::caught,
+    hold::{SETTLE_ON, caught},
     lapse,
-    ports::{Batch, Due, Firewalls, Inventory, OurRule, Store},
+    ports::{Batch, Clock, Due, Firewalls, Inventory, OurRule, Store},
     settle,
     sweep::sweep,
 };
 use futures_util::{StreamExt, future::join, stream};
 use jiff::Timestamp;
 use portcullis_domain::{ClaimToken, Owner, Target, TargetId};
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 /// How many due things one worker takes on.
 const DUE_MAX: usize = 100;
@@ -76,15 +79,27 @@ async fn bury_one(store: &impl Store, id: &TargetId, now: Timestamp) -> Result<(
 
 /// Settles every target that there is something to hold for, or of which a rule was seen, and beside that deletes
 /// the rules of ours that nobody wants: the backstop. However long a sweep takes, or if it fails, it keeps no
-/// target from being settled.
+/// target from being settled. What it cannot begin in time is the next one's, and said in the log: whoever died at
+/// it would leave its claims, and nobody closes anything there before they are over.
 pub async fn reconcile(
     store: &impl Store,
     outside: &(impl Firewalls + Inventory),
     token: &ClaimToken,
-    now: Timestamp,
+    clock: &impl Clock,
 ) -> Result<(), Error> {
+    let now = clock.now();
+    let last = now.saturating_add(SETTLE_ON).unwrap_or(Timestamp::MAX);
+    let left = &AtomicUsize::new(0);
     let known = all(store).await?;
-    let settled = |ids| each(ids, |id| async move { settle(store, outside, &id, token, now).await });
+    let settled = |ids| {
+        each(ids, |id| async move {
+            if last < clock.now() {
+                left.fetch_add(1, Ordering::Relaxed);
+                return Ok(());
+            }
+            settle(store, outside, &id, token, now).await
+        })
+    };
     let is_held = |it: &&Target| it.policy().is_some() || !it.grants().is_empty();
     let held: BTreeSet<TargetId> = known.iter().filter(is_held).map(|it| it.id.clone()).collect();
     let round = async || {
@@ -109,15 +124,23 @@ pub async fn reconcile(
         outcome
     };
     let (settled, rest) = join(settled(in_turn(&held, now)), rest).await;
+    let left = left.load(Ordering::Relaxed);
+    if 0 < left {
+        tracing::warn!(
+            left,
+            "A round takes longer than its worker lives: these targets are left to the next one"
+        );
+    }
     settled.and(rest)
 }
 
 /// From another one on each time: where a worker does not live long enough for all, none is always the last.
 fn in_turn(held: &BTreeSet<TargetId>, now: Timestamp) -> Vec<TargetId> {
-    // Knuth's multiplicative hash: consecutive runs begin far apart.
-    const SPREAD: u64 = 2_654_435_761;
+    // Fibonacci hashing: consecutive runs begin far apart. Its upper half: the lower one repeats itself where the time
+    // between two runs is a multiple of how many there are.
+    const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
     let mut ids: Vec<TargetId> = held.iter().cloned().collect();
-    let turn = now.as_second().unsigned_abs().wrapping_mul(SPREAD);
+    let turn = now.as_second().unsigned_abs().wrapping_mul(SPREAD) >> 32;
     let first = turn.checked_rem(ids.len() as u64).and_then(|it| usize::try_from(it).ok());
     ids.rotate_left(first.unwrap_or(0));
     ids

@@ -151,7 +151,7 @@ async fn run(outside: Outside, job: Job) -> Result<(), Error> {
             let held = app::hold(o, o, o, token, stream::pending(), Some(until)).await?;
             held.failure.map_or(Ok(()), Err)
         }
-        Job::Reconcile => app::reconcile(o, o, &token, now).await,
+        Job::Reconcile => app::reconcile(o, o, &token, o).await,
         Job::Wish(wish) => wish.utter(o, now).await,
         Job::Verify => {
             let bad = app::verify(o).await?.bad;
