@@ -121,6 +121,62 @@ async fn an_answer_that_is_lost_is_no_lost_race() {
     }
 }
 
+/// What becomes of a put on its way.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    /// It takes effect, and nobody hears of it.
+    Lost,
+    /// It meets a transaction.
+    Met,
+}
+
+/// What is alone in its commit goes without a transaction, and so without a token: a worker's claim, which has nothing to
+/// record.
+#[tokio::test]
+async fn an_answer_to_a_change_alone_that_is_lost_is_no_lost_race() {
+    const PUT: &str = "PutItem";
+    let Some(table) = Table::local() else { return };
+    let known = Known { endpoint: table.endpoint().to_owned(), name: table.name().to_owned() };
+    let fates = Arc::new(Mutex::new(vec![]));
+    let planned = Arc::clone(&fates);
+    let aws = StandIn::who(move |operation, with| {
+        let fate = if operation == PUT { planned.lock().expect("whole").pop() } else { None };
+        match fate {
+            Some(Fate::Lost) => {
+                dynamodb(&known.endpoint, operation, with).expect("it took effect");
+                (500, json!({ "__type": "InternalServerError" }))
+            }
+            Some(Fate::Met) => (400, json!({ "__type": "TransactionConflictException" })),
+            None => answered(dynamodb(&known.endpoint, operation, with)),
+        }
+    });
+    let store = in_table(&table, aws.url());
+    let mut puts = 0;
+    for (name, plan, tries, is_written) in [
+        ("vm-1", vec![Fate::Lost], 2, true),
+        ("vm-2", vec![Fate::Met; MEETINGS_MAX - 1], MEETINGS_MAX, true),
+        ("vm-3", vec![Fate::Met; MEETINGS_MAX], MEETINGS_MAX, false),
+    ] {
+        let known = guarded(name, at(0));
+        let claimed = known.target.clone().claim(&named("worker"), at(0));
+        assert!(claimed.entries.is_empty(), "it is alone");
+        store.commit(Batch::of(known, Seen::NEVER)).await.expect("committed");
+        *fates.lock().expect("whole") = plan;
+        let outcome = store.commit(Batch::of(claimed.clone(), Seen(1))).await;
+        puts += tries;
+        assert_eq!(aws.calls(PUT).len(), puts, "{name}");
+        let (target, seen) = store.target(&named(name)).await.expect("read").expect("there");
+        assert_eq!((target.is_claimed(), seen), (is_written, Seen(1 + u64::from(is_written))), "{name}");
+        assert_eq!(outcome.is_ok(), is_written, "{name}: {outcome:?}");
+        // Whoever comes with what was seen before it has lost.
+        if is_written {
+            let late = store.commit(Batch::of(claimed, Seen(1))).await;
+            assert!(matches!(late, Err(Error::Conflict)), "{name}: {late:?}");
+            puts += 1;
+        }
+    }
+}
+
 /// Long after, DynamoDB does not know the token of the transaction any more: the name that it left tells.
 #[tokio::test]
 async fn what_was_written_is_known_by_the_name_that_it_left() {

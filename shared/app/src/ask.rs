@@ -12,10 +12,10 @@ use portcullis_domain::{
 };
 use std::collections::BTreeMap;
 
-/// How many reasons of a no are recorded, and how much of each, in characters. Whoever asked hears all of it; an entry is
-/// stored with each of many targets.
+/// How many reasons of a no are recorded, and how much of each, in characters. Whoever asked over HTTP hears all of it; an
+/// entry is stored with each of many targets, and is told as an event.
 const REASONS_MAX: usize = 64;
-const REASON_MAX: usize = 300;
+const REASON_MAX: usize = 500;
 
 /// A request as it comes in, parsed.
 #[derive(Debug, Clone)]
@@ -250,8 +250,14 @@ async fn refuse(store: &impl Store, request: &Request, reasons: Refusals, now: T
 
 /// As much of the reasons as an entry has room for.
 pub(crate) fn recorded(reasons: &Refusals) -> Vec<String> {
-    let cut = |it: &Refusal| it.to_string().chars().take(REASON_MAX).collect();
-    reasons.iter().take(REASONS_MAX).map(cut).collect()
+    let cut = |it: &Refusal| {
+        let whole = it.to_string();
+        let end = whole.char_indices().nth(REASON_MAX).map(|(end, _)| end);
+        end.map_or_else(|| whole.clone(), |end| format!("{}…", &whole[..end]))
+    };
+    let more = reasons.iter().count().saturating_sub(REASONS_MAX);
+    let more = (0 < more).then(|| format!("and {more} more"));
+    reasons.iter().take(REASONS_MAX).map(cut).chain(more).collect()
 }
 
 /// Records something in the chain of every target that is known, or in the one for the rest.

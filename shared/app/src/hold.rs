@@ -24,8 +24,8 @@ const DUE_MAX: usize = 100;
 const HEAD_START: SignedDuration = SignedDuration::from_secs(1);
 /// No two looks at the index are further apart: it may be a moment behind, and nobody may tell of a commit.
 const LOOK: SignedDuration = SignedDuration::from_secs(2);
-/// How long a worker begins to settle targets. What it begins by then it has time to end: whoever dies at it leaves
-/// a claim, and nobody closes anything there before that is over.
+/// For how long a worker starts on further targets, or on one again. What it begins by then it has time to end: one that
+/// dies at it leaves a claim standing, and nobody closes anything there before that is over.
 pub(crate) const SETTLE_ON: SignedDuration = SignedDuration::from_secs(10);
 const _: () = assert!(2 * SETTLE_ON.as_secs() <= WORKER_LIFE.as_secs());
 /// How long after its end a lease may be seen to be shut.

@@ -18,7 +18,7 @@ use std::net::IpAddr;
 const PAGE: usize = 500;
 /// How many machines are looked at at once.
 const AT_ONCE_MAX: usize = 16;
-/// How often what only a list shows is looked at before it is believed: a list may be a moment behind.
+/// How often lists are looked at before they are believed: each may be a moment behind.
 const LIST_LOOKS_MAX: usize = 20;
 /// How far back a target's recent grants go.
 const RECENT: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -264,7 +264,7 @@ impl Verified {
         pending: &mut Vec<Request>,
     ) -> Result<(), Error> {
         self.chains += 1;
-        let (mut stored, mut seen) = (Stored::load(store, &chain, pending).await?, 0);
+        let mut stored = Stored::load(store, &chain, pending).await?;
         for _ in 0..CONFLICTS_MAX {
             let bad = match recompute(store, &chain, &stored).await? {
                 Ok(entries) => {
@@ -275,30 +275,13 @@ impl Verified {
             };
             *pending = waiting(store).await?;
             let now = Stored::load(store, &chain, pending).await?;
-            seen = if now == stored { seen + 1 } else { 0 };
-            if seen == if is_by_a_list(&bad) { LIST_LOOKS_MAX } else { 1 } {
+            if now == stored {
                 self.bad.push(bad);
                 return Ok(());
             }
             stored = now;
         }
         Err(Error::Conflict)
-    }
-}
-
-/// Is it what a list shows, and not what stands at a key?
-fn is_by_a_list(bad: &BadRecord) -> bool {
-    match bad {
-        BadRecord::OtherCount { .. } | BadRecord::OtherState { .. } => true,
-        BadRecord::OutOfOrder { .. }
-        | BadRecord::Changed { .. }
-        | BadRecord::NotChained { .. }
-        | BadRecord::Unreadable { .. }
-        | BadRecord::CutShort { .. }
-        | BadRecord::OtherHead { .. }
-        | BadRecord::BeyondHead { .. }
-        | BadRecord::NoState { .. }
-        | BadRecord::OtherGrant { .. } => false,
     }
 }
 
@@ -365,21 +348,44 @@ async fn state(
             return Ok(Err(BadRecord::OtherGrant { chain: chain.clone(), grant: grant.id.clone() }));
         }
     }
-    let of = GrantFilter { target: Some(target.id.clone()), ..GrantFilter::default() };
-    let (mut count, mut page) = (0, PageAsked { after: None, at_most: PAGE });
+    if let Err(bad) = told.agrees_with(target) {
+        return Ok(Err(bad));
+    }
+    let mut pending = stored.pending.clone();
+    let mut agrees = listed(store, chain, &target.id, told, &pending).await?;
+    for _ in 1..LIST_LOOKS_MAX {
+        if agrees.is_ok() {
+            break;
+        }
+        pending = waiting(store).await?;
+        pending.retain(|it| it.targets().contains(&target.id));
+        agrees = listed(store, chain, &target.id, told, &pending).await?;
+    }
+    Ok(agrees)
+}
+
+/// What lists show of a target, its grants and the requests that wait, against what its chain tells.
+async fn listed(
+    store: &impl Store,
+    chain: &Chain,
+    target: &TargetId,
+    told: &Told,
+    pending: &[Request],
+) -> Result<Result<(), BadRecord>, Error> {
+    let of = GrantFilter { target: Some(target.clone()), ..GrantFilter::default() };
+    let (mut stored, mut page) = (0, PageAsked { after: None, at_most: PAGE });
     loop {
         let part = store.grants(&of, &page).await?;
-        count += part.items.len();
+        stored += part.items.len();
         match part.next {
             Some(next) => page.after = Some(next),
             None => break,
         }
     }
-    if count != told.granted() {
-        let (chain, told) = (chain.clone(), told.granted());
-        return Ok(Err(BadRecord::OtherCount { chain, told, stored: count }));
+    if stored == told.granted() {
+        return Ok(told.agrees_with_pending(chain, pending));
     }
-    Ok(told.agrees_with(target).and_then(|()| told.agrees_with_pending(chain, &stored.pending)))
+    Ok(Err(BadRecord::OtherCount { chain: chain.clone(), told: told.granted(), stored }))
 }
 
 async fn is_stored(store: &impl Store, grant: &Grant) -> Result<bool, Error> {

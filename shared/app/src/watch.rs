@@ -9,18 +9,18 @@ use crate::{
     sweep::sweep,
 };
 use futures_util::{StreamExt, future::join, stream};
-use jiff::Timestamp;
-use portcullis_domain::{ClaimToken, Owner, Target, TargetId};
-use std::{
-    collections::BTreeSet,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use jiff::{SignedDuration, Timestamp};
+use portcullis_domain::{ClaimToken, Owner, Target, TargetId, WORKER_LIFE};
+use std::collections::BTreeSet;
 
 /// How many due things one worker takes on.
 const DUE_MAX: usize = 100;
 /// How many targets one worker settles at once: one after another, the last ones would be late. All that it takes
 /// on, so that they share their reads of a firewall that they share.
 const AT_ONCE_MAX: usize = DUE_MAX;
+/// How long a worker starts on targets of which only a rule was seen: first all rules have to be listed.
+const SETTLE_LATE: SignedDuration = SignedDuration::from_secs(15);
+const _: () = assert!(SETTLE_LATE.as_secs() < WORKER_LIFE.as_secs());
 /// How often one worker sweeps before the next one has to.
 const SWEEPS_MAX: usize = 3;
 /// How many targets are listed at a time.
@@ -79,8 +79,8 @@ async fn bury_one(store: &impl Store, id: &TargetId, now: Timestamp) -> Result<(
 
 /// Settles every target that there is something to hold for, or of which a rule was seen, and beside that deletes
 /// the rules of ours that nobody wants: the backstop. However long a sweep takes, or if it fails, it keeps no
-/// target from being settled. What it cannot begin in time is the next one's, and said in the log: whoever died at
-/// it would leave its claims, and nobody closes anything there before they are over.
+/// target from being settled. What it cannot begin in time is the next one's, and it fails: a worker that died at that
+/// would leave its claims standing, and nobody closes anything there before they are over.
 pub async fn reconcile(
     store: &impl Store,
     outside: &(impl Firewalls + Inventory),
@@ -88,14 +88,13 @@ pub async fn reconcile(
     clock: &impl Clock,
 ) -> Result<(), Error> {
     let now = clock.now();
-    let last = now.saturating_add(SETTLE_ON).unwrap_or(Timestamp::MAX);
-    let left = &AtomicUsize::new(0);
     let known = all(store).await?;
-    let settled = |ids| {
-        each(ids, |id| async move {
+    let settled = |ids: Vec<TargetId>, within: SignedDuration| {
+        let last = now.saturating_add(within).unwrap_or(Timestamp::MAX);
+        each(ids, move |id| async move {
             if last < clock.now() {
-                left.fetch_add(1, Ordering::Relaxed);
-                return Ok(());
+                let source = format!("`{id}`: a round takes longer than a worker lives").into();
+                return Err(Error::Unavailable { doing: "begin to settle in time", source });
             }
             settle(store, outside, &id, token, now).await
         })
@@ -108,7 +107,7 @@ pub async fn reconcile(
         let seen: BTreeSet<Owner> = found.into_iter().map(|it| it.name.owner).collect();
         // One worker settles a target once at a time: its claim would not keep it from itself.
         let left = known.into_iter().filter(|it| !held.contains(&it.id) && seen.contains(&it.owner()));
-        let left = settled(left.map(|it| it.id).collect());
+        let left = settled(left.map(|it| it.id).collect(), SETTLE_LATE);
         let (left, swept) = join(left, sweep(store, outside, orphans, now)).await;
         left.and(swept)
     };
@@ -123,14 +122,7 @@ pub async fn reconcile(
         }
         outcome
     };
-    let (settled, rest) = join(settled(in_turn(&held, now)), rest).await;
-    let left = left.load(Ordering::Relaxed);
-    if 0 < left {
-        tracing::warn!(
-            left,
-            "A round takes longer than its worker lives: these targets are left to the next one"
-        );
-    }
+    let (settled, rest) = join(settled(in_turn(&held, now), SETTLE_ON), rest).await;
     settled.and(rest)
 }
 

@@ -55,11 +55,11 @@ impl Archive for Bucket {
                 Some(BEING_WRITTEN) if !may_be_ours => return Err(Error::Conflict),
                 Some(_) | None => {}
             }
+            may_be_ours |= is_unknown(&error);
             let error = told(KEEP, error);
             if tries_left == 0 || matches!(error, Error::Broken { .. }) {
                 return Err(error);
             }
-            may_be_ours = true;
             tokio::time::sleep(wait).await;
             wait *= 2;
         }
@@ -76,6 +76,12 @@ impl Bucket {
 }
 
 const KEEP: &str = "keep evidence";
+
+/// May it be kept all the same? Whoever is told to slow down knows that it is not.
+fn is_unknown(error: &SdkError<PutObjectError>) -> bool {
+    const BROKE_AT_IT: u16 = 500;
+    error.raw_response().is_none_or(|it| it.status().as_u16() == BROKE_AT_IT || it.status().is_success())
+}
 
 impl fmt::Debug for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -113,6 +119,8 @@ mod tests {
                 Some("Kept") => Ok(HttpResponse::new(200.try_into().expect("a status"), SdkBody::empty())),
                 Some("AccessDenied") => Ok(answer((403, "AccessDenied"))),
                 Some("InternalError") => Ok(answer((500, "InternalError"))),
+                Some("SlowDown") => Ok(answer((503, "SlowDown"))),
+                Some(BEING_WRITTEN) => Ok(answer((409, BEING_WRITTEN))),
                 Some(code) => Ok(answer((412, code))),
             })
         }
@@ -145,6 +153,10 @@ mod tests {
             let (outcome, left) = put(&[Some(taken), None]).await;
             assert!(matches!(outcome, Err(Error::Conflict)) && left == 1, "somebody else's: {outcome:?}");
         }
+        let (outcome, left) = put(&[Some("SlowDown"), Some(TAKEN), None]).await;
+        assert!(matches!(outcome, Err(Error::Conflict)) && left == 1, "nothing of ours: {outcome:?}");
+        let (outcome, left) = put(&[Some("SlowDown"), Some("Kept"), None]).await;
+        assert!(outcome.is_ok() && left == 1, "{outcome:?}");
         let (outcome, left) = put(&[None, None, None, None, Some("Kept")]).await;
         assert!(matches!(outcome, Err(Error::Unavailable { .. })) && left == 1, "{outcome:?}");
         let (outcome, left) = put(&[Some("AccessDenied"), Some("Kept")]).await;

@@ -12,7 +12,8 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// How long one try of a call may take.
 const ATTEMPT_MAX: Duration = Duration::from_secs(3);
-/// How long a call may take with all its tries: well within a worker's life.
+/// How long a call may take with all its tries, which the SDK makes: well within a worker's life. What is put into the
+/// archive is tried there.
 const CALL_MAX: Duration = Duration::from_secs(8);
 /// How often a call is tried.
 pub const ATTEMPTS_MAX: u32 = 4;

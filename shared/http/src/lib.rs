@@ -162,7 +162,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 )]
 struct Described;
 
-/// One line for each call, without addresses, names or tokens; calls that only look are for who debugs. All that is logged
+/// One line for each call, without addresses, names or tokens; calls that only look are logged at `debug`. All that is logged
 /// until then says which call it belongs to, and which matter: as its caller calls it, or else the request, by whoever
 /// knows that ([`meta::belongs_to`]).
 async fn log(request: Request, next: Next) -> Response {

@@ -19,7 +19,7 @@ pub fn begin(environment: &Environment) -> Result<(), BadSetting> {
     Ok(())
 }
 
-/// Lines from this level on. Each says in `spans` all that it belongs to, also where few are said: the invocation, by the
+/// Lines from this level on. Each says in `spans` all that it belongs to, whatever level is logged: the invocation, by the
 /// name that Lambda gives it, and within that the message or the call, with the correlation id.
 fn lines<W>(level: LevelFilter, to: W) -> impl Subscriber + Send + Sync + 'static
 where

@@ -1,4 +1,4 @@
-//! One batch as one transaction: each change with its condition, all of them or none.
+//! One batch as one transaction, or as one put where it is one change: each with its condition, all of them or none.
 
 use super::{
     DynamoStore,
@@ -34,7 +34,7 @@ const SEGMENT_MAX: usize = 128 * 1024;
 /// How long a target may get by what people ask for, in bytes as stored: a worker can always claim it, write down what it
 /// does, and close, whoever asks for how much.
 const ASKED_MAX: usize = 256 * 1024;
-/// How often a transaction that met another one in flight is tried.
+/// How often a write that met a transaction in flight is tried.
 const MEETINGS_MAX: u32 = 4;
 /// How long it waits before the second try; twice as long before each further one.
 const AFTER_MEETING: Duration = Duration::from_millis(20);
