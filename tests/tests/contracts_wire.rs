@@ -2,7 +2,7 @@
 
 use portcullis_app::{
     Error, Event,
-    ports::{Batch, Bus, NotPublished, Seen, Store},
+    ports::{Batch, Bus, NotPublished, PageAsked, RequestFilter, Seen, Store},
     relay,
 };
 use portcullis_aws::{DynamoStore, EventBus};
@@ -10,7 +10,7 @@ use portcullis_domain::{Chain, Entry, Fact, Head};
 use portcullis_tests::{
     aws::{Fault, Proxy, StandIn, Table, cloud, dynamodb},
     contracts::bus::{entries, found, healed, told},
-    given::{at, guarded, named},
+    given::{at, guarded, named, request},
 };
 use serde_json::{Value, json};
 use std::{
@@ -217,6 +217,70 @@ async fn what_was_written_is_known_by_its_token() {
         aws.calls(TRANSACTION).iter().map(|it| it["ClientRequestToken"].clone()).collect();
     assert!(tokens.len() == 2 && tokens[0] == tokens[1] && tokens[0].is_string(), "{tokens:?}");
     is_there_once(&store, "vm-1").await;
+}
+
+/// Each partition of an index is behind for itself: what went from one to another stands in both for a moment, and nobody may
+/// ask for one key twice.
+#[tokio::test]
+async fn what_stands_in_two_lists_for_a_moment_is_listed_once() {
+    let Some(table) = Table::local() else { return };
+    let endpoint = table.endpoint().to_owned();
+    let aws = StandIn::who(move |operation, with| {
+        let mut with = with.clone();
+        let partition = &mut with["ExpressionAttributeValues"][":pk"]["S"];
+        if *partition == "requests#pending" {
+            *partition = json!("requests#approved");
+        }
+        answered(dynamodb(&endpoint, operation, &with))
+    });
+    let store = in_table(&table, aws.url());
+    let requests = ["1", "2", "3"].map(|key| request("ann", key, "vm-1", at(0)));
+    for it in &requests {
+        let batch = Batch { request: Some((it.clone(), Seen::NEVER)), ..Batch::default() };
+        store.commit(batch).await.expect("committed");
+    }
+    for at_most in [2, 3, 10] {
+        let (mut listed, mut after) = (vec![], None);
+        loop {
+            let page = store.requests(&RequestFilter::default(), &PageAsked { after, at_most }).await;
+            let page = page.unwrap_or_else(|error| panic!("{}", error.full()));
+            listed.extend(page.items.into_iter().map(|it| it.id));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        listed.sort_unstable();
+        let mut wanted: Vec<_> = requests.iter().map(|it| it.id.clone()).collect();
+        wanted.sort_unstable();
+        assert_eq!(listed, wanted, "{at_most} a page");
+    }
+}
+
+/// A table that is busy gives a part of what it is asked for, or nothing.
+#[tokio::test]
+async fn what_a_busy_table_leaves_out_is_asked_for_again() {
+    const BATCH: &str = "BatchGetItem";
+    let Some(table) = Table::local() else { return };
+    let (endpoint, busy) = (table.endpoint().to_owned(), Arc::new(AtomicUsize::new(0)));
+    let left = Arc::clone(&busy);
+    let aws = StandIn::who(move |operation, with| {
+        let is_busy = |it: usize| it.checked_sub(1);
+        let busy = || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_busy).is_ok();
+        if operation == BATCH && busy() {
+            return (200, json!({ "Responses": {}, "UnprocessedKeys": with["RequestItems"] }));
+        }
+        answered(dynamodb(&endpoint, operation, with))
+    });
+    let store = in_table(&table, aws.url());
+    store.commit(Batch::of(guarded("vm-1", at(0)), Seen::NEVER)).await.expect("committed");
+    busy.store(2, Ordering::Relaxed);
+    let targets = store.targets(None, 10).await.expect("at last");
+    assert_eq!(targets, [guarded("vm-1", at(0)).target]);
+    assert_eq!(aws.calls(BATCH).len(), 3);
+    busy.store(usize::MAX, Ordering::Relaxed);
+    let never = store.targets(None, 10).await;
+    assert!(matches!(never, Err(Error::Unavailable { .. })), "{never:?}");
 }
 
 /// EventBridge that takes an entry or not, by the id of its event and how often it has been put.
