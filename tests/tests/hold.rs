@@ -242,7 +242,12 @@ impl Firewalls for Wrong<'_> {
         if self.hangs.as_ref() == Some(target) {
             pending::<()>().await;
         }
-        assert_ne!(self.panics.as_ref(), Some(target), "as planned");
+        if let Some(panics) = &self.panics {
+            // Once all who are due with it have claimed, and before any of them has read.
+            let millis = if panics == target { 500 } else { 1_000 };
+            self.world.sleep_until(at + SignedDuration::from_millis(millis)).await?;
+            assert_ne!(panics, target, "as planned");
+        }
         let deaf = self.deaf.load(Ordering::Relaxed);
         if 0 < deaf {
             self.deaf.store(deaf - 1, Ordering::Relaxed);
