@@ -227,7 +227,7 @@ fn id(n: usize) -> String {
     format!("/subscriptions/s/resourcegroups/farm/providers/microsoft.compute/virtualmachines/vm-{n:06}")
 }
 
-/// A target that was seen to be open for one lease, long ago; its firewall holds that.
+/// A target that was seen to be open for one lease, long ago, of which it was told that it ends; its firewall holds that.
 fn opened(n: usize, end: Timestamp, walls: &Walls) -> Next {
     let id: TargetId = named(&id(n));
     let before = at(-3_600);
@@ -248,12 +248,16 @@ fn opened(n: usize, end: Timestamp, walls: &Walls) -> Next {
     });
     let held: BTreeMap<RuleName, Held> = held.collect();
     let confirmed = claimed.target.confirm(&snapshot(&held, before), false, &rules, before);
-    assert_eq!(confirmed.target.due_at(), Some(end), "it was seen to be open, and nobody has to look again");
+    let soon = confirmed.target.due_at().expect("its end is near then");
+    let again = confirmed.target.claim(&named("second"), soon);
+    let told = again.target.confirm(&snapshot(&held, soon), false, &rules, soon);
+    assert_eq!(told.target.due_at(), Some(end), "it was seen to be open, and nobody has to look again");
     walls.held.lock().expect("not poisoned").insert(id, held);
-    let entries = [guarded.entries, granted.entries, claimed.entries, confirmed.entries].concat();
-    let grants: BTreeMap<GrantId, Grant> =
-        granted.grants.into_iter().chain(confirmed.grants).map(|it| (it.id.clone(), it)).collect();
-    Next { target: confirmed.target, entries, grants: grants.into_values().collect() }
+    let entries =
+        [guarded.entries, granted.entries, claimed.entries, confirmed.entries, again.entries, told.entries];
+    let grants = [granted.grants, confirmed.grants, told.grants].concat();
+    let grants: BTreeMap<GrantId, Grant> = grants.into_iter().map(|it| (it.id.clone(), it)).collect();
+    Next { target: told.target, entries: entries.concat(), grants: grants.into_values().collect() }
 }
 
 fn snapshot(held: &BTreeMap<RuleName, Held>, now: Timestamp) -> Snapshot {
