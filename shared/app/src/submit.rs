@@ -132,8 +132,8 @@ pub async fn submit(
         Asking::Export(Exporting { from, to, format }) => {
             let (format, by) = (format.ending().to_owned(), by.clone());
             let fact = Fact::ExportAsked { from, to, format, by, correlation: heard.correlation.clone() };
-            // A second event says the same, and came later.
-            let since = heard.at.unwrap_or(now).min(now);
+            // A second event says the same, and came later. What is asked over HTTP comes when it is asked.
+            let since = heard.at.filter(|_| incoming.source.is_none()).unwrap_or(now).min(now);
             let since = since.checked_sub(2 * SKEW_MAX).unwrap_or(Timestamp::MIN);
             record_once(store, &fact, since, now).await.map(|()| Submitted::Exporting)
         }
