@@ -77,8 +77,8 @@ impl DynamoStore {
     /// Makes all of the changes, or none and says `Conflict`.
     ///
     /// A retry after an answer that was lost is no lost race: for ten minutes DynamoDB knows a transaction by its token,
-    /// and whatever was written we know by the name that it left there. Somebody may have written over that of a change
-    /// that was alone: then it is one that nobody tells of, and whoever made it looks anew.
+    /// and whatever was written we know by the name that it left there. Where somebody has written over that name, a
+    /// change that was alone is taken for a lost race: the journal has nothing of it, and its worker looks again.
     pub async fn transact(&self, changes: Changes) -> Result<(), Error> {
         let Changes { commit, all, witness } = changes;
         if CHANGES_MAX < all.len() {
