@@ -75,6 +75,27 @@ async fn a_refusal_says_every_reason_and_what_would_be_allowed() {
 }
 
 #[tokio::test]
+async fn a_body_is_as_long_as_its_path_takes() {
+    const KIB: usize = 1024;
+    let place = Place::new();
+    let token = place.token("ann").await;
+    let sent = async |path: &str, length: usize| {
+        let envelope = json!({ "justification": "" }).to_string().len();
+        let body = json!({ "justification": "x".repeat(length - envelope) });
+        assert_eq!(body.to_string().len(), length);
+        let answer = place.call(&token, "POST", path, Some(body)).await;
+        (answer.status.as_u16(), answer.body["type"].as_str().unwrap_or_default().to_owned())
+    };
+    let (bad, long) = (|| "urn:portcullis:bad-input".to_owned(), || "urn:portcullis:too-large".to_owned());
+    assert_eq!(sent("/v1/requests", 64 * KIB).await, (400, bad()));
+    assert_eq!(sent("/v1/requests", 64 * KIB + 1).await, (413, long()));
+    // Of an event, what is only a little too long is read, so that it is recorded.
+    assert_eq!(sent("/v1/events", 64 * KIB + 1).await.0, 202);
+    assert_eq!(sent("/v1/events", 128 * KIB).await.0, 202);
+    assert_eq!(sent("/v1/events", 128 * KIB + 1).await, (413, long()));
+}
+
+#[tokio::test]
 async fn the_same_key_is_the_same_request() {
     let place = Place::new();
     let token = place.token("ann").await;

@@ -108,12 +108,15 @@ impl Arm {
         let metadata = metadata
             .map(|it| it.clear().ok_or_else(|| unusable("tokens of machines are asked for over `http://`")));
         let transport = Transport::new(clear, metadata.transpose()?, settings.extra_root.as_deref());
-        Self::over(settings, Arc::new(transport.map_err(unusable)?))
+        Self::over(settings, arm, &authority, Arc::new(transport.map_err(unusable)?))
     }
 
-    fn over(settings: &Settings, http: Arc<dyn HttpClient>) -> Result<Self, Error> {
-        let endpoint = Endpoint::of(&settings.endpoints.arm).map_err(unusable)?;
-        let authority = Endpoint::of(&settings.endpoints.authority).map_err(unusable)?;
+    fn over(
+        settings: &Settings,
+        endpoint: Endpoint,
+        authority: &Endpoint,
+        http: Arc<dyn HttpClient>,
+    ) -> Result<Self, Error> {
         let mut cloud = CustomConfiguration::default();
         authority.shown().as_str().clone_into(&mut cloud.authority_host);
         let options = ClientOptions {

@@ -70,7 +70,8 @@ impl Endpoint {
             return Err(refused());
         }
         let origin = Origin::of(&real).ok_or_else(refused)?;
-        let shown = origin.put_into(&real, "https").ok_or_else(refused)?;
+        let shown =
+            if is_clear { origin.put_into(&real, "https").ok_or_else(refused)? } else { real.clone() };
         Ok(Self { real, shown, origin })
     }
 

@@ -120,7 +120,8 @@ pub fn router<S: Site>(site: Arc<S>) -> Router {
         .route("/v1/adopt", post(adopt::adopt::<S>))
         .route(
             "/v1/events",
-            // So that one that is only a little too long is recorded like any other bad one.
+            // So that one that is only a little too long is recorded like any other bad one. The bound that is nearest to a path
+            // is its own.
             get(events::list::<S>).post(events::submit::<S>).layer(DefaultBodyLimit::max(2 * EVENT_MAX)),
         )
         .route("/v1/export", get(export::download::<S>))
@@ -133,8 +134,7 @@ pub fn router<S: Site>(site: Arc<S>) -> Router {
         .route("/openapi.json", get(meta::openapi))
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
-        .layer(DefaultBodyLimit::max(BODY_MAX))
-        .layer(middleware::from_fn(log))
+        .layer(middleware::from_fn(bounded_and_logged))
         .with_state(site)
 }
 
@@ -164,8 +164,10 @@ struct Described;
 
 /// One line for each call, without addresses, names or tokens; calls that only look are logged at `debug`. All that is logged
 /// until then says which call it belongs to, and which matter: as its caller calls it, or else the request, by whoever
-/// knows that ([`meta::belongs_to`]).
-async fn log(request: Request, next: Next) -> Response {
+/// knows that ([`meta::belongs_to`]). One layer with what else all calls need: a layer is laid around each path at every
+/// cold start.
+async fn bounded_and_logged(mut request: Request, next: Next) -> Response {
+    DefaultBodyLimit::max(BODY_MAX).apply(&mut request);
     let method = request.method().clone();
     let path = request.extensions().get::<MatchedPath>().map(|it| it.as_str().to_owned());
     let path = path.as_deref().unwrap_or("(no such path)");

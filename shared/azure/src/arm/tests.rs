@@ -101,6 +101,14 @@ fn settings() -> Settings {
     }
 }
 
+/// A client over this.
+fn over(http: Arc<dyn HttpClient>) -> Arm {
+    let settings = settings();
+    let endpoint = |text: &str| Endpoint::of(text).expect("an endpoint");
+    let (arm, authority) = (endpoint(&settings.endpoints.arm), endpoint(&settings.endpoints.authority));
+    Arm::over(&settings, arm, &authority, http).expect("good settings")
+}
+
 /// A client of a script, and what the script saw. Tokens are always to be had.
 fn scripted(
     answers: impl Fn(&str, usize) -> Scripted + Send + Sync + 'static,
@@ -109,7 +117,7 @@ fn scripted(
     let answers =
         move |asked: &str, nth| if asked.contains("/oauth2/") { token() } else { answers(asked, nth) };
     let script = Script { start: Instant::now(), answers, counts: Mutex::default(), seen: Arc::clone(&seen) };
-    (Arm::over(&settings(), Arc::new(script)).expect("good settings"), seen)
+    (over(Arc::new(script)), seen)
 }
 
 fn rule(name: &str) -> String {
@@ -409,7 +417,7 @@ async fn a_login_that_is_refused_needs_a_person_and_one_that_is_busy_needs_time(
             move |_: &str, _| says(status, json!({ "error_codes": [7], "error_description": "no\nwords" }));
         let start = Instant::now();
         let script = Script { start, answers, counts: Mutex::default(), seen: Arc::default() };
-        let arm = Arm::over(&settings(), Arc::new(script)).expect("good settings");
+        let arm = over(Arc::new(script));
         arm.get(GROUP, API).await.expect_err("no token")
     };
     let refused = login(401).await;
@@ -441,7 +449,7 @@ async fn a_token_is_asked_for_once() {
     };
     let start = Instant::now();
     let script = Script { start, answers, counts: Mutex::default(), seen: Arc::default() };
-    let arm = Arm::over(&settings(), Arc::new(script)).expect("good settings");
+    let arm = over(Arc::new(script));
     let asked = tokio::join!(arm.get(GROUP, API), arm.get(GROUP, API));
     assert!(asked.0.is_ok() && asked.1.is_ok());
     arm.clone().get(GROUP, API).await.expect("there");
