@@ -19,5 +19,6 @@ pub mod place;
 pub mod python;
 pub mod released;
 pub mod schemas;
+pub mod spent;
 pub mod stories;
 pub mod template;
