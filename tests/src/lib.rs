@@ -14,6 +14,7 @@ pub mod contracts;
 pub mod fleet;
 pub mod given;
 pub mod guarded;
+pub mod long_journal;
 pub mod network;
 pub mod place;
 pub mod python;
