@@ -108,6 +108,11 @@ impl Up {
         &self.url
     }
 
+    /// Which process it is.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The status of `/healthz`, which nobody needs a token for.
     pub fn health(&self) -> u16 {
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();

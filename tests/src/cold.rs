@@ -1,10 +1,12 @@
 //! A function's start, as Lambda sees it: from the start of its process to its first poll of the Runtime API.
 
-use crate::template::{Template, short};
+use crate::{
+    spent::{cpu_at_rest, peak},
+    template::{Template, short},
+};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
-    fs,
     io::{BufRead as _, BufReader},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
@@ -87,31 +89,15 @@ fn end(mut process: Child) {
     process.wait().expect("waited for");
 }
 
-/// What a process has spent, once all of its threads wait: of one that runs the kernel tells what it had spent
-/// when it last looked.
+/// What a process has spent, once all of its threads wait.
 fn spent(process: u32) -> (Duration, u64) {
     for _ in 0..LOOKS_MAX {
-        let threads: Vec<_> =
-            fs::read_dir(format!("/proc/{process}/task")).expect("threads").filter_map(Result::ok).collect();
-        let read = |thread: &fs::DirEntry, what| fs::read_to_string(thread.path().join(what)).expect("read");
-        // The state stands after the name, which is in parentheses.
-        let waits =
-            |it: &fs::DirEntry| read(it, "stat").rsplit_once(") ").is_some_and(|(_, it)| it.starts_with('S'));
-        if threads.iter().all(waits) {
-            let first = |text: String| text.split(' ').next()?.parse::<u64>().ok();
-            let spent = threads.iter().map(|it| first(read(it, "schedstat")).expect("nanoseconds")).sum();
-            return (Duration::from_nanos(spent), peak(process));
+        if let Some(cpu) = cpu_at_rest(process) {
+            return (cpu, peak(process));
         }
         thread::yield_now();
     }
     panic!("it is still busy after its first poll");
-}
-
-fn peak(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a status");
-    let peak = status.lines().find_map(|it| it.strip_prefix("VmHWM:")).expect("its memory");
-    let kilobytes: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
-    kilobytes * 1024
 }
 
 /// What a function finds in its environment: what the template sets by default, as Lambda has it. `given` are

@@ -13,7 +13,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-/// How much of the file is held in memory, in bytes.
+/// How much of the file is held in memory, in bytes: by itself the library takes a GiB of a machine that has other work.
 const CACHE_BYTES: usize = 64 << 20;
 
 /// The file, open and locked; or for a while not, after the disk failed.

@@ -1,0 +1,116 @@
+//! A journal as long as one likes, which takes no room: each entry is made when it is asked for.
+
+use crate::given::{asked, named, person};
+use jiff::Timestamp;
+use portcullis_app::{
+    Error,
+    ports::{Batch, Due, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
+};
+use portcullis_domain::{
+    Chain, Entry, Fact, Grant, GrantId, Hash, Head, Request, RequestId, Target, TargetId,
+};
+use std::{collections::BTreeMap, iter::successors, ops::Bound};
+
+/// How long a reason of a no is at most as it is recorded, in characters.
+const REASON_MAX: usize = 500;
+/// What is said where more is asked for.
+const NOT_READ: &str = "an export reads chains and entries alone";
+
+/// What an export reads of a table, and nothing else of it. In each entry somebody was refused at length.
+#[derive(Debug)]
+pub struct LongJournal {
+    refused: Fact,
+    /// The hash of each entry, by chain: whoever cuts a chain in half does not have all of it recomputed.
+    hashes: BTreeMap<Chain, Vec<Hash>>,
+}
+
+impl LongJournal {
+    /// So many entries in each of these chains, with so many reasons in each entry.
+    pub fn of(chains: impl IntoIterator<Item = Chain>, entries: usize, reasons: usize) -> Self {
+        let asked = asked("ann", "key", &["vm"], "198.51.100.1");
+        let refused = Fact::RequestRefused {
+            request: named("a-request"),
+            by: person("ann"),
+            asked: asked.what,
+            why: None,
+            reasons: vec!["x".repeat(REASON_MAX); reasons],
+            codes: vec![],
+            correlation: None,
+        };
+        let hashes = |chain: &Chain| -> Vec<Hash> {
+            let follow = |head: &Head| Some(head.append(chain, Self::at(head.n), [refused.clone()]).0);
+            successors(Some(Head::default()), follow).skip(1).take(entries).map(|it| it.hash).collect()
+        };
+        let hashes = chains.into_iter().map(|chain| (chain.clone(), hashes(&chain))).collect();
+        Self { refused, hashes }
+    }
+
+    /// When the `n`th entry of each chain was recorded, before anything that is recorded now.
+    pub fn at(n: u64) -> Timestamp {
+        const BEGINNING: i64 = 1_700_000_000;
+        let second = BEGINNING.checked_add_unsigned(n).expect("in range");
+        Timestamp::from_second(second).expect("in range")
+    }
+
+    fn entry(&self, chain: &Chain, n: usize) -> Option<Entry> {
+        let hashes = self.hashes.get(chain)?;
+        let hash = *hashes.get(n)?;
+        let prev = n.checked_sub(1).map(|before| hashes[before]).unwrap_or_default();
+        let (chain, n, fact) = (chain.clone(), n as u64, self.refused.clone());
+        Some(Entry { chain, n, at: Self::at(n), fact, prev, hash })
+    }
+}
+
+impl Store for LongJournal {
+    async fn chains(&self, after: Option<&Chain>, at_most: usize) -> Result<Vec<Chain>, Error> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let chains = self.hashes.range::<Chain, _>((after, Bound::Unbounded));
+        Ok(chains.map(|(chain, _)| chain.clone()).take(at_most).collect())
+    }
+
+    async fn entries(&self, chain: &Chain, from: u64, at_most: usize) -> Result<Vec<Entry>, Error> {
+        let from = usize::try_from(from).expect("a place in memory");
+        Ok((from..).map_while(|n| self.entry(chain, n)).take(at_most).collect())
+    }
+
+    async fn last(&self, chain: &Chain) -> Result<Option<Entry>, Error> {
+        let entries = self.hashes.get(chain).map_or(0, Vec::len);
+        Ok(entries.checked_sub(1).and_then(|n| self.entry(chain, n)))
+    }
+
+    async fn target(&self, _: &TargetId) -> Result<Option<(Target, Seen)>, Error> {
+        unreachable!("{NOT_READ}")
+    }
+
+    async fn request(&self, _: &RequestId) -> Result<Option<(Request, Seen)>, Error> {
+        unreachable!("{NOT_READ}")
+    }
+
+    async fn grant(&self, _: &GrantId) -> Result<Option<Grant>, Error> {
+        unreachable!("{NOT_READ}")
+    }
+
+    async fn rest(&self) -> Result<Head, Error> {
+        unreachable!("{NOT_READ}")
+    }
+
+    async fn commit(&self, _: Batch) -> Result<(), Error> {
+        unreachable!("{NOT_READ}")
+    }
+
+    async fn due(&self, _: Timestamp, _: usize) -> Result<Vec<(Timestamp, Due)>, Error> {
+        unreachable!("{NOT_READ}")
+    }
+
+    async fn targets(&self, _: Option<&TargetId>, _: usize) -> Result<Vec<Target>, Error> {
+        unreachable!("{NOT_READ}")
+    }
+
+    async fn requests(&self, _: &RequestFilter, _: &PageAsked) -> Result<Page<Request>, Error> {
+        unreachable!("{NOT_READ}")
+    }
+
+    async fn grants(&self, _: &GrantFilter, _: &PageAsked) -> Result<Page<Grant>, Error> {
+        unreachable!("{NOT_READ}")
+    }
+}
