@@ -164,7 +164,8 @@ fn every_way_to_fail_has_its_exit_code_and_says_what_helps() {
         (&["enable", "web-1", "--port", "70000"], USAGE, "70000"),
         (&["edit", "db-1"], USAGE, "--add-port"),
         (&["approve"], USAGE, "REQUEST"),
-        (&["request", "web-1"], REFUSED, "portcullis enable"),
+        (&["request", "web-1"], REFUSED, "`portcullis enable web-1`"),
+        (&["request", "web-1:22"], REFUSED, "`portcullis enable web-1`"),
         (&["request", "db-1", "--for", "9h"], REFUSED, "at most 3h"),
         (&["request", "db-1:443"], REFUSED, "22/tcp"),
         (&["enable", "wbe-1"], NOT_FOUND, "did you mean `web-1`?"),
@@ -182,6 +183,9 @@ fn every_way_to_fail_has_its_exit_code_and_says_what_helps() {
         assert!(told(&output).contains(named), "{words:?} names `{named}`: {}", told(&output));
         assert!(output.stdout.is_empty(), "{words:?}: a failure is told on standard error");
     }
+    // The server's no is recorded; one that the client said by itself would not be.
+    let recorded = it.json(&["activity", "portcullis"]).to_string();
+    assert!(recorded.contains("request_refused") && recorded.contains("virtualMachines/web-1"), "{recorded}");
     // A refusal gives every reason at once.
     let refused = it.up.ask(&["request", "db-1:22", "web-1:22", "--for", "9h"]);
     let refused = text(&refused.stderr);

@@ -8,9 +8,11 @@ use crate::{
 use clap::Args;
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
-use portcullis_domain::{CorrelationId, LEASE_DEFAULT, Sources, TargetId};
+use portcullis_app::ports::Os;
+use portcullis_domain::{CorrelationId, Gate, LEASE_DEFAULT, Sources, TargetId};
 use portcullis_http::wire::{AnswerView, AskBody, InitiateBody, RequestView, ReviewView, TargetView};
 use ports::AskedPort;
+use std::collections::BTreeSet;
 
 /// To ask for ports.
 #[derive(Debug, Args)]
@@ -70,8 +72,8 @@ impl Request {
             Some(key) => key.clone(),
             None => new_key()?,
         };
-        let mut answer: AnswerView =
-            client.http.post_keyed("/v1/requests", (&key, self.correlation.as_ref()), &body)?;
+        let answer = client.http.post_keyed("/v1/requests", (&key, self.correlation.as_ref()), &body);
+        let mut answer: AnswerView = answer.map_err(|failure| self.asking.helped(failure, &targets))?;
         if self.wait {
             answer = wait::until_open(client, answer)?;
         }
@@ -100,7 +102,8 @@ fn is_loopback(range: &str) -> bool {
 
 impl Asking {
     pub fn explain(&self, client: &Client) -> Result<Exit, Failure> {
-        let body = self.body(&client.targets()?)?;
+        let targets = client.targets()?;
+        let body = self.body(&targets)?;
         let review: ReviewView = client.http.post("/v1/requests/explain", Some(&body))?;
         let is_refused = review.answer == "refused";
         client.out.show(&review, || {
@@ -108,7 +111,9 @@ impl Asking {
                 let now = client.out.now();
                 let reasons =
                     review.reasons.iter().map(|it| format!("\n  {}", words::plain(&it.message, &now)));
+                let next = self.to_guard(&targets).map(|it| format!("\n  {it}"));
                 return reasons
+                    .chain(next)
                     .fold("It would be refused:".to_owned(), |text, line| text + &printable(&line));
             }
             let now = client.out.now();
@@ -121,6 +126,30 @@ impl Asking {
             grants.fold(answer, |text, line| text + &printable(&line))
         })?;
         Ok(if is_refused { Exit::Refused } else { Exit::Done })
+    }
+
+    /// A no, with what helps where it is to a machine that is not guarded.
+    fn helped(&self, failure: Failure, targets: &[TargetView]) -> Failure {
+        match (failure.exit(), self.to_guard(targets)) {
+            (Exit::Refused, Some(next)) => failure.next(next),
+            (
+                Exit::Refused | Exit::Done | Exit::Broken | Exit::Usage | Exit::NotFound | Exit::Unavailable,
+                _,
+            ) => failure,
+        }
+    }
+
+    /// What would guard the machines that are named and not guarded.
+    fn to_guard(&self, targets: &[TargetView]) -> Option<String> {
+        let named = self.targets.iter().filter_map(|it| {
+            let (name, _) = ports::split(it, targets);
+            names::find(targets, name).ok()
+        });
+        let unguarded: BTreeSet<&str> =
+            named.filter(|it| it.ports.is_empty()).map(|it| it.name.as_str()).collect();
+        let them = if unguarded.len() == 1 { "it" } else { "them" };
+        let names = unguarded.into_iter().collect::<Vec<_>>().join(" ");
+        (!names.is_empty()).then(|| format!("guard {them} with `portcullis enable {names}`"))
     }
 
     fn body(&self, targets: &[TargetView]) -> Result<InitiateBody, Failure> {
@@ -197,13 +226,20 @@ fn only_port(target: &TargetView) -> Result<AskedPort, Failure> {
     let gates: Vec<String> = target.ports.iter().map(|it| format!("{}/{}", it.port, it.protocol)).collect();
     match gates.as_slice() {
         [gate] => gate.parse().map_err(Failure::broken),
-        [] => Err(Failure::refused(format!("`{name}` is not guarded, so there is nothing to ask for"))
-            .next(format!("guard it with `portcullis enable {name}`"))),
+        // INVARIANT (nothing-unrecorded): the server says no, since it writes it down.
+        [] => Ok(usual_port(target)),
         [first, ..] => {
             Err(Failure::usage(format!("`{name}` has several guarded ports: {}", gates.join(", ")))
                 .next(format!("say which one, such as `{name}:{first}` or `--port {first}`")))
         }
     }
+}
+
+/// What would be guarded of a machine that is not.
+fn usual_port(target: &TargetView) -> AskedPort {
+    let os = if target.os == "windows" { Os::Windows } else { Os::Linux };
+    let Gate { port, protocol } = os.default_gate();
+    AskedPort { port, protocol: Some(protocol) }
 }
 
 /// Where somebody would go now, for each open port.
@@ -299,10 +335,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_guarded_is_asked_for_all_the_same_and_the_no_says_what_helps() {
+        let body = body("none --for 1h").expect("valid");
+        assert_eq!((&body["asks"][0]["port"], &body["asks"][0]["protocol"]), (&json!(22), &json!("TCP")));
+        let to_guard = |line: &str| {
+            let line = Line::try_parse_from(std::iter::once("request").chain(line.split(' ')));
+            line.expect("valid").asking.to_guard(&targets())
+        };
+        assert_eq!(to_guard("none").as_deref(), Some("guard it with `portcullis enable none`"));
+        assert_eq!(to_guard("one none:22 none:80"), to_guard("none"));
+        assert_eq!(to_guard("one two:22"), None);
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_not_guessed() {
         let exit = |line| body(line).expect_err(line).exit();
         assert_eq!(exit("two"), Exit::Usage);
-        assert_eq!(exit("none"), Exit::Refused);
         assert_eq!(exit("nobody"), Exit::NotFound);
         assert_eq!(exit("one --for 1h --until 18:30"), Exit::Usage);
         assert_eq!(exit("one --from here"), Exit::Usage);
