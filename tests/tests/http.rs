@@ -7,7 +7,7 @@ use axum::{
 };
 use jiff::SignedDuration;
 use portcullis_app::Error;
-use portcullis_domain::Terms;
+use portcullis_domain::{Fact, Terms};
 use portcullis_http::{Problem, Proxies, Vouched};
 use portcullis_tests::{
     given::{self, HOUR, named, ssh},
@@ -96,6 +96,48 @@ async fn the_same_key_is_the_same_request() {
         (StatusCode::CONFLICT, &json!("key-reused"))
     );
     assert_eq!(place.target(&id).await.grants().len(), 1);
+    let granted = first.body["request"]["id"].as_str().expect("an id");
+    let why = other.body["detail"].as_str().expect("text");
+    assert!(why.contains("`incident-7`") && why.contains(granted), "the key, and whose it is: {why}");
+    // What is refused is the other ask, each time the same.
+    send("PT2H").await;
+    let facts = place.facts(&id).await;
+    let refused: Vec<_> = facts
+        .iter()
+        .filter(|it| matches!(it, Fact::RequestRefused { .. }))
+        .filter_map(Fact::request)
+        .map(String::from)
+        .collect();
+    assert!(refused.len() == 2 && refused[0] == refused[1] && refused[0] != granted, "{refused:?}");
+    assert_eq!(place.call(&token, "GET", &format!("/v1/requests/{}", refused[0]), None).await.status, 404);
+}
+
+/// Its targets tell a no that names them: of those that are unknown it is said in every no.
+#[tokio::test]
+async fn a_reused_key_is_refused_with_those_that_nobody_knows() {
+    let place = Place::new();
+    let token = place.token("ann").await;
+    let id = place.guard("web-1", &given::ssh()).await;
+    let send = async |wishes: Value| {
+        let request = Request::post("/v1/requests")
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("idempotency-key", "incident-7")
+            .body(Body::from(wishes.to_string()));
+        place.send(request.expect("a request")).await
+    };
+    assert_eq!(send(wish(&id, 22, "PT1H")).await.status, 202);
+    let mut wishes = wish(&"/nobody", 22, "PT1H");
+    wishes["asks"].as_array_mut().expect("a list").push(wish(&id, 22, "PT1H")["asks"][0].take());
+    let refused = send(wishes).await;
+    let codes: Vec<_> =
+        refused.body["reasons"].as_array().expect("reasons").iter().map(|it| it["code"].clone()).collect();
+    assert_eq!(codes, ["key-reused", "unknown-target"], "{refused:?}");
+    let facts = place.facts(&id).await;
+    assert!(
+        matches!(facts.last(), Some(Fact::RequestRefused { codes, .. }) if codes.len() == 2),
+        "{facts:?}"
+    );
 }
 
 #[tokio::test]
