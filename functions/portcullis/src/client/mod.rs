@@ -14,6 +14,7 @@ pub mod journal;
 pub mod look;
 mod moments;
 mod names;
+mod parting;
 mod ports;
 pub mod request;
 pub mod tokens;

@@ -1,6 +1,6 @@
 //! Asking for ports, and what the answer would be.
 
-use super::{Client, grants, moments, names, new_key, ports, wait, words};
+use super::{Client, grants, moments, names, new_key, parting::Parting, ports, wait, words};
 use crate::{
     failure::{Exit, Failure},
     output::{self, printable},
@@ -72,10 +72,19 @@ impl Request {
             Some(key) => key.clone(),
             None => new_key()?,
         };
+        let again = format!("the same with `--key {key}` is the same request, however often it is asked");
+        let parting = Parting::with(format!("It may have been heard: {again}."));
         let answer = client.http.post_keyed("/v1/requests", (&key, self.correlation.as_ref()), &body);
-        let mut answer: AnswerView = answer.map_err(|failure| self.asking.helped(failure, &targets))?;
+        let mut answer: AnswerView =
+            answer.map_err(|failure| self.asking.helped(failure, &targets, &again))?;
         if self.wait {
-            answer = wait::until_open(client, answer)?;
+            let goes_on = format!(
+                "request `{}` goes on: `portcullis requests` and `portcullis grants` show what becomes of it; \
+                 {again}",
+                answer.request.id
+            );
+            parting.say(format!("You wait no longer, and {goes_on}."));
+            answer = wait::until_open(client, answer, &goes_on)?;
         }
         client.out.show(&answer, || {
             let mut text = told(client, &answer);
@@ -128,14 +137,15 @@ impl Asking {
         Ok(if is_refused { Exit::Refused } else { Exit::Done })
     }
 
-    /// A no, with what helps where it is to a machine that is not guarded.
-    fn helped(&self, failure: Failure, targets: &[TargetView]) -> Failure {
-        match (failure.exit(), self.to_guard(targets)) {
-            (Exit::Refused, Some(next)) => failure.next(next),
-            (
-                Exit::Refused | Exit::Done | Exit::Broken | Exit::Usage | Exit::NotFound | Exit::Unavailable,
-                _,
-            ) => failure,
+    /// With what helps: where it is a no to a machine that is not guarded, and where nobody knows whether it was heard.
+    fn helped(&self, failure: Failure, targets: &[TargetView], again: &str) -> Failure {
+        match failure.exit() {
+            Exit::Refused => match self.to_guard(targets) {
+                Some(next) => failure.next(next),
+                None => failure,
+            },
+            Exit::Unavailable | Exit::Broken => failure.and(format!("it may have been heard: {again}")),
+            Exit::Done | Exit::Usage | Exit::NotFound => failure,
         }
     }
 
