@@ -152,7 +152,7 @@ impl Asking {
     /// What would guard the machines that are named and not guarded.
     fn to_guard(&self, targets: &[TargetView]) -> Option<String> {
         let named = self.targets.iter().filter_map(|it| {
-            let (name, _) = ports::split(it, targets);
+            let (name, _) = ports::split(it, targets).ok()?;
             names::find(targets, name).ok()
         });
         let unguarded: BTreeSet<&str> =
@@ -165,7 +165,7 @@ impl Asking {
     fn body(&self, targets: &[TargetView]) -> Result<InitiateBody, Failure> {
         let mut asks = vec![];
         for text in &self.targets {
-            let (name, own_port) = ports::split(text, targets);
+            let (name, own_port) = ports::split(text, targets)?;
             let target = names::find(targets, name)?;
             let wanted = match own_port {
                 Some(port) => vec![port],
@@ -365,5 +365,7 @@ mod tests {
         assert_eq!(exit("one --for 1h --until 18:30"), Exit::Usage);
         assert_eq!(exit("one --from here"), Exit::Usage);
         assert_eq!(exit("one --port 0"), Exit::Usage);
+        assert_eq!(exit("one:ssh"), Exit::Usage, "the machine is there");
+        assert_eq!(exit("nobody:ssh"), Exit::NotFound);
     }
 }
