@@ -165,6 +165,8 @@ fn every_way_to_fail_has_its_exit_code_and_says_what_helps() {
         (&["request", "web-1", "--from", "10.0.0.0/33"], USAGE, "10.0.0.0/33"),
         (&["enable", "virtualMachines"], USAGE, "db-1"),
         (&["enable", "web-1", "--port", "70000"], USAGE, "70000"),
+        (&["request", "web-1", "--from", "203.0.113.9/24"], USAGE, "the address `203.0.113.9`"),
+        (&["enable", "web-1", "--port", "22,from=203.0.113.9/24"], USAGE, "the network `203.0.113.0/24`"),
         (&["request", "web-1:0"], USAGE, "`0` is not a port from 1 to 65535"),
         (&["request", "web-1:70000"], USAGE, "`70000` is not a port from 1 to 65535"),
         (&["edit", "db-1"], USAGE, "--add-port"),

@@ -2,6 +2,7 @@
 
 use super::{moments, names};
 use crate::failure::{Exit, Failure};
+use ipnet::IpNet;
 use portcullis_domain::{Person, Port, Protocol, Sources};
 use portcullis_http::wire::{PortRuleBody, PortRuleView, TargetView};
 use std::{collections::BTreeSet, fmt, str::FromStr};
@@ -65,8 +66,9 @@ pub fn rule(text: &str) -> Result<PortRuleBody, String> {
     for part in parts {
         match part.split_once('=').unwrap_or((part, "")) {
             ("from", range) => {
-                let sources: Sources =
-                    range.parse().map_err(|it: portcullis_domain::BadAddress| it.to_string())?;
+                let sources: Sources = self::range(range)?
+                    .parse()
+                    .map_err(|it: portcullis_domain::BadAddress| it.to_string())?;
                 ranges.extend(sources.ranges().iter().copied());
             }
             ("max", _) if rule.max.is_some() => return Err("`max` is given twice".to_owned()),
@@ -91,6 +93,19 @@ pub fn rule(text: &str) -> Result<PortRuleBody, String> {
     rule.sources = Some(Sources::of(ranges)).filter(|it| !it.is_empty());
     rule.approvers = Some(approvers).filter(|it| !it.is_empty());
     Ok(rule)
+}
+
+/// The same, where it can mean but one range: who writes `203.0.113.9/24` may want one address or 256. To a program, as over
+/// HTTP or in a policy of Microsoft's, it is the network.
+pub fn range(text: &str) -> Result<&str, String> {
+    match text.parse::<IpNet>() {
+        Ok(it) if it.addr() != it.network() => {
+            let (network, address) = (it.trunc(), it.addr());
+            Err(format!("`{text}` is either the network `{network}` or the address `{address}`: say which"))
+        }
+        // What is an address, or none, is for others to read.
+        Ok(_) | Err(_) => Ok(text),
+    }
 }
 
 /// A guarded port in words: `22/tcp, at most 3h, from anywhere`.
@@ -132,6 +147,7 @@ mod tests {
             ("22/sctp", "`sctp`"),
             ("22,from=", "``"),
             ("22,from=here", "`here`"),
+            ("22,from=203.0.113.9/24", "`203.0.113.0/24`"),
             ("22,max=soon", "`soon`"),
             ("22,max=1h,max=2h", "twice"),
             ("22,approved", "`approved`"),

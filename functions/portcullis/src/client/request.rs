@@ -280,7 +280,8 @@ fn how_to_connect(answer: &AnswerView, targets: &[TargetView]) -> String {
 /// `my-ip`, or what is an address or a range.
 fn source(text: &str) -> Result<String, String> {
     match (text, text.parse::<Sources>()) {
-        ("my-ip", _) | (_, Ok(_)) => Ok(text.to_owned()),
+        ("my-ip", _) => Ok(text.to_owned()),
+        (_, Ok(_)) => ports::range(text).map(str::to_owned),
         (_, Err(error)) => Err(format!("{error}, nor `my-ip`")),
     }
 }
@@ -364,6 +365,8 @@ mod tests {
         assert_eq!(exit("nobody"), Exit::NotFound);
         assert_eq!(exit("one --for 1h --until 18:30"), Exit::Usage);
         assert_eq!(exit("one --from here"), Exit::Usage);
+        assert_eq!(exit("one --from 203.0.113.9/24"), Exit::Usage);
+        assert_eq!(exit("one --from 2001:db8::1/64"), Exit::Usage);
         assert_eq!(exit("one --port 0"), Exit::Usage);
         assert_eq!(exit("one:ssh"), Exit::Usage, "the machine is there");
         assert_eq!(exit("nobody:ssh"), Exit::NotFound);
