@@ -21,7 +21,7 @@ pub mod tokens;
 mod wait;
 mod words;
 
-pub use connection::{Connection, segment};
+pub use connection::{Connection, segment, usable_url};
 
 use crate::{
     cli::{Cli, Command, Globals},
