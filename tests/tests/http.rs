@@ -303,13 +303,19 @@ async fn bad_input_is_named_and_changes_nothing() {
     let id = place.guard("web-1", &given::ssh()).await;
     let before = place.facts(&id).await.len();
     let both = json!({ "ports": [{ "port": 22, "approvers": ["bob"], "no_approval": true }] });
-    let bad: [(&str, &str, Option<Value>, &str); 14] = [
+    let bad: [(&str, &str, Option<Value>, &str); 15] = [
         ("POST", "/v1/requests", Some(json!({ "asks": [{ "target": "x", "port": 0, "for": "PT1H" }] })), "0"),
         (
             "POST",
             "/v1/requests",
             Some(json!({ "asks": [{ "target": "x", "port": 22, "for": "an hour" }] })),
-            "asks",
+            "asks[0].for: `an hour` is not a length of time, such as `90m`",
+        ),
+        (
+            "GET",
+            "/v1/export?from=soon&to=2026-05-01T00:00:00Z&format=csv",
+            None,
+            "`soon` is not a time, such as",
         ),
         ("POST", "/v1/requests", Some(json!({ "asks": [{ "target": "x", "port": 22 }] })), "until"),
         ("POST", "/v1/requests", Some(json!({ "wishes": [] })), "wishes"),

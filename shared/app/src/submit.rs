@@ -7,7 +7,7 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     Ask, CorrelationId, Fact, Grant, GrantId, IdempotencyKey, Justification, Person, Port, Protocol, Refusal,
-    Refusals, RequestId, SKEW_MAX, Sources, TargetId, Terms, What, Window,
+    Refusals, RequestId, SKEW_MAX, Sources, TargetId, Terms, What, Window, said,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -381,7 +381,9 @@ struct PortBody {
     port: Port,
     protocol: Option<Protocol>,
     sources: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "said::length")]
     duration: Option<SignedDuration>,
+    #[serde(default, deserialize_with = "said::any_time")]
     end: Option<Timestamp>,
 }
 
@@ -408,7 +410,9 @@ struct CloseBody {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ExportBody {
+    #[serde(deserialize_with = "said::time")]
     from: Timestamp,
+    #[serde(deserialize_with = "said::time")]
     to: Timestamp,
     format: Format,
 }

@@ -12,7 +12,7 @@ pub mod grants;
 pub mod guard;
 pub mod journal;
 pub mod look;
-mod moments;
+pub mod moments;
 mod names;
 mod parting;
 mod ports;
