@@ -6,8 +6,8 @@ use axum::{
     response::IntoResponse as _,
 };
 use jiff::SignedDuration;
-use portcullis_app::Error;
-use portcullis_domain::{Fact, Terms};
+use portcullis_app::{Error, ports::Store};
+use portcullis_domain::{Chain, Fact, Terms};
 use portcullis_http::{Problem, Proxies, Vouched};
 use portcullis_tests::{
     given::{self, HOUR, named, ssh},
@@ -336,6 +336,35 @@ async fn bad_input_is_named_and_changes_nothing() {
         assert!(body["detail"].as_str().is_some_and(|it| it.contains(named)), "{method} {path}: {body}");
     }
     assert_eq!(place.facts(&id).await.len(), before);
+}
+
+/// Of whoever is known: what strangers send would fill the journal.
+#[tokio::test]
+async fn what_cannot_be_read_of_a_request_is_recorded() {
+    let place = Place::new();
+    let token = place.token("ann").await;
+    let rest = async || place.store().entries(&Chain::rest(), 0, usize::MAX).await.expect("listed");
+    let before = rest().await.len();
+    let bad = [
+        (json!({ "wishes": "hush" }), "unknown field `wishes`"),
+        (wish(&"/vm", 0, "PT1H"), "0"),
+        (json!({ "asks": [{ "target": "/vm", "port": 22, "for": "1h", "sources": ["here"] }] }), "`here`"),
+        (json!({ "asks": [{ "target": "/vm", "port": 22 }] }), "`until`"),
+    ];
+    for (n, (body, why)) in (1..).zip(bad) {
+        let stranger = place.call("pct_guessed", "POST", "/v1/requests", Some(body.clone())).await;
+        assert_eq!(stranger.status, 401, "{stranger:?}");
+        let answer = place.call(&token, "POST", "/v1/requests", Some(body)).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        let recorded = rest().await;
+        assert_eq!(recorded.len(), before + n, "once: {recorded:?}");
+        let Some(Fact::EventRefused { source, reasons, codes, .. }) = recorded.last().map(|it| &it.fact)
+        else {
+            panic!("{recorded:?}");
+        };
+        assert_eq!((source.as_str(), codes.as_slice()), ("ann", &["unreadable".to_owned()][..]));
+        assert!(reasons[0].contains(why) && !reasons[0].contains("hush"), "{reasons:?}");
+    }
 }
 
 #[tokio::test]

@@ -147,6 +147,26 @@ pub async fn submit(
     }
 }
 
+/// Records that somebody asked over HTTP for what cannot be read, as of an event that cannot be: nothing of it but why.
+///
+/// INVARIANT (nothing-unrecorded): for whoever is known. What strangers send is not recorded: they could fill the journal.
+pub async fn refuse_unread(
+    store: &impl Store,
+    by: &Person,
+    correlation: Option<CorrelationId>,
+    why: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let heard = Heard {
+        source: by.to_string(),
+        kind: Some("access.request".to_owned()),
+        on_behalf_of: Some(by.to_string()),
+        correlation,
+        ..Heard::default()
+    };
+    heard.refuse(store, vec![why.into()], now).await.map(drop)
+}
+
 /// What is logged of an event from now on belongs to this matter: what its bot calls it, or else the request.
 fn belongs_to(correlation: Option<&CorrelationId>, request: Option<&RequestId>) {
     let matter = correlation.map(CorrelationId::as_str).or(request.map(RequestId::as_str));

@@ -191,6 +191,9 @@ fn told(fact: &Fact) -> String {
                 reasons.join("; ")
             )
         }
+        Fact::EventRefused { source, event, reasons, .. } if event.is_empty() => {
+            format!("what {source} asked for was refused: {}", reasons.join("; "))
+        }
         Fact::EventRefused { source, event, reasons, .. } => {
             format!("the event {event} of {source} was refused: {}", reasons.join("; "))
         }
