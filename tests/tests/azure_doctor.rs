@@ -62,6 +62,8 @@ async fn all_is_well() {
     permit(&place, |_| true);
     let findings = doctor(&place).await;
     let checks: Vec<&str> = findings.iter().map(|it| it.check).collect();
+    let manager = findings.iter().find(|it| it.check == "resource manager").expect("a check");
+    assert!(manager.found.ends_with("1 subscription"), "{manager:?}");
     for check in [
         "table",
         "credentials",

@@ -10,13 +10,14 @@ use portcullis_tests::{
     commands::every_command,
     given::named,
 };
+use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 use std::{
     fs,
-    io::Write,
-    net::TcpStream,
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -37,6 +38,8 @@ const USAGE: i32 = 2;
 const REFUSED: i32 = 3;
 const NOT_FOUND: i32 = 4;
 const UNAVAILABLE: i32 = 5;
+/// As shells have it: 128, and the number of SIGINT.
+const INTERRUPTED: i32 = 130;
 
 struct Place {
     up: Up,
@@ -162,9 +165,14 @@ fn every_way_to_fail_has_its_exit_code_and_says_what_helps() {
         (&["request", "web-1", "--from", "10.0.0.0/33"], USAGE, "10.0.0.0/33"),
         (&["enable", "virtualMachines"], USAGE, "db-1"),
         (&["enable", "web-1", "--port", "70000"], USAGE, "70000"),
+        (&["request", "web-1", "--from", "203.0.113.9/24"], USAGE, "the address `203.0.113.9`"),
+        (&["enable", "web-1", "--port", "22,from=203.0.113.9/24"], USAGE, "the network `203.0.113.0/24`"),
+        (&["request", "web-1:0"], USAGE, "`0` is not a port from 1 to 65535"),
+        (&["request", "web-1:70000"], USAGE, "`70000` is not a port from 1 to 65535"),
         (&["edit", "db-1"], USAGE, "--add-port"),
         (&["approve"], USAGE, "REQUEST"),
-        (&["request", "web-1"], REFUSED, "portcullis enable"),
+        (&["request", "web-1"], REFUSED, "`portcullis enable web-1`"),
+        (&["request", "web-1:22"], REFUSED, "`portcullis enable web-1`"),
         (&["request", "db-1", "--for", "9h"], REFUSED, "at most 3h"),
         (&["request", "db-1:443"], REFUSED, "22/tcp"),
         (&["enable", "wbe-1"], NOT_FOUND, "did you mean `web-1`?"),
@@ -182,6 +190,9 @@ fn every_way_to_fail_has_its_exit_code_and_says_what_helps() {
         assert!(told(&output).contains(named), "{words:?} names `{named}`: {}", told(&output));
         assert!(output.stdout.is_empty(), "{words:?}: a failure is told on standard error");
     }
+    // The server's no is recorded; one that the client said by itself would not be.
+    let recorded = it.json(&["activity", "portcullis"]).to_string();
+    assert!(recorded.contains("request_refused") && recorded.contains("virtualMachines/web-1"), "{recorded}");
     // A refusal gives every reason at once.
     let refused = it.up.ask(&["request", "db-1:22", "web-1:22", "--for", "9h"]);
     let refused = text(&refused.stderr);
@@ -309,6 +320,65 @@ fn killed_at_work_it_goes_on_at_once() {
     assert!(late < SignedDuration::from_secs(10), "{late:#} late");
     let activity = it.json(&["activity", "web-1"]).to_string();
     assert!(activity.contains("taken_over") && activity.contains("the-dead-one"), "{activity}");
+}
+
+#[test]
+fn whoever_waits_no_longer_knows_how_it_goes_on() {
+    let it = Place::new(&[]);
+    it.json(&["enable", "web-1", "--port", "22,approver=bob"]);
+    let pending = || it.json(&["requests", "--state", "pending"]).as_array().expect("a list").clone();
+    let wait_for_a_yes = |key: &str| {
+        let before = pending();
+        let words = ["request", "web-1", "--from", ANN, "--for", "1h", "--wait", "--key", key];
+        let waiting = it.up.client().args(words).stderr(Stdio::piped()).spawn().expect("starts");
+        wait("the request", || pending().len() == before.len() + 1);
+        let id = pending().into_iter().find(|it| !before.contains(it)).expect("is there")["id"].clone();
+        // It has asked, and soon hears the answer.
+        thread::sleep(Duration::from_secs(1));
+        (waiting, id.as_str().expect("an id").to_owned())
+    };
+    let (stopped, first) = wait_for_a_yes("first");
+    rustix::process::kill_process(Pid::from_child(&stopped), Signal::INT).expect("SIGINT");
+    let (lost, second) = wait_for_a_yes("second");
+    let Place { up, data: _data } = it;
+    up.kill();
+    for (waiting, id, key, exit) in
+        [(stopped, first, "--key first", INTERRUPTED), (lost, second, "--key second", UNAVAILABLE)]
+    {
+        let output = waiting.wait_with_output().expect("ends");
+        assert_eq!(code(&output), exit, "{}", told(&output));
+        for part in [id.as_str(), key, "portcullis grants"] {
+            assert!(told(&output).contains(part), "{part}: {}", told(&output));
+        }
+    }
+}
+
+/// A server that is asked and never answers: perhaps it has written it down.
+#[test]
+fn whoever_hears_no_answer_may_ask_again_by_the_key() {
+    let it = Place::new(&[]);
+    let targets = json!({ "items": it.json(&["targets"]), "next": null }).to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    thread::spawn(move || {
+        for mut caller in listener.incoming().map_while(Result::ok) {
+            let mut line = String::new();
+            // Whoever is not answered is hung up on.
+            if BufReader::new(&caller).read_line(&mut line).is_ok() && line.starts_with("GET ") {
+                let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\n";
+                let length = targets.len();
+                write!(caller, "{head}content-length: {length}\r\n\r\n{targets}").expect("written");
+            }
+        }
+    });
+    let words = ["request", "db-1", "--from", ANN, "--url", &url];
+    let keys: [&[&str]; 2] = [&[], &["--key", "mine"]];
+    for more in keys {
+        let output = it.up.ask(&[&words[..], more].concat());
+        assert_eq!(code(&output), UNAVAILABLE, "{}", told(&output));
+        let key = more.last().map_or("with `--key ", |_| "with `--key mine`");
+        assert!(told(&output).contains(key), "{}", told(&output));
+    }
 }
 
 /// What a worker leaves behind that dies at work.

@@ -1,5 +1,6 @@
 //! Events and evidence on the command line: what bots send, what everybody hears, what auditors take away.
 
+use portcullis_domain::Hash;
 use portcullis_tests::binary::{Up, text};
 use serde_json::{Value, json};
 use std::{
@@ -121,6 +122,20 @@ fn evidence_is_taken_away_and_checked_without_us() {
         assert_eq!(code(&again), USAGE, "nothing is overwritten: {}", told(&again));
         let whole = up.ask(&["verify", path]);
         assert!(code(&whole) == DONE && told(&whole).contains("is whole"), "{}", told(&whole));
+        let manifest = fs::read(out.join("manifest.json")).expect("a manifest");
+        let (digest, said): (String, Value) =
+            (Hash::of(&manifest).into(), serde_json::from_slice(&manifest).expect("JSON"));
+        assert_eq!(exported["sha256"], digest, "who exports can keep it elsewhere");
+        let seen = up.json(&["verify", path]);
+        assert_eq!((&seen["sha256"], &seen["files"]), (&json!(digest), &json!(1)), "{seen}");
+        for field in ["from", "to", "format", "records"] {
+            assert_eq!(seen[field], said[field], "{field}");
+        }
+        for part in
+            [digest.as_str(), said["from"].as_str().expect("text"), said["to"].as_str().expect("text")]
+        {
+            assert!(told(&whole).contains(part), "{part}: {}", told(&whole));
+        }
         let file = out.join(format!("journal-00001.{format}"));
         let records = fs::read_to_string(&file).expect("text");
         let printed = up.ask(&["export", "--from", "24h", "--format", format, "--out", "-"]);

@@ -154,7 +154,7 @@ fn whoever_says_where_is_heard_before_the_file() {
     assert_eq!(unknown.status.code(), USAGE);
     assert!(told(&unknown).contains("there is `prod`"), "{}", told(&unknown));
     let config = home.folder.path().join(".config/portcullis/config.toml");
-    fs::write(config, "[profiles.prod]\nurl = 'x'\ntoken = 'hush'\n").expect("written");
+    fs::write(config, "[profiles.prod]\nurl = 'http://a'\ntoken = 'hush'\n").expect("written");
     let bad = home.ask(&["whoami"]);
     assert_eq!(bad.status.code(), USAGE);
     assert!(told(&bad).contains("line 3") && !told(&bad).contains("hush"), "{}", told(&bad));

@@ -6,8 +6,8 @@ use axum::{
     response::IntoResponse as _,
 };
 use jiff::SignedDuration;
-use portcullis_app::Error;
-use portcullis_domain::Terms;
+use portcullis_app::{Error, ports::Store};
+use portcullis_domain::{Chain, Fact, Terms};
 use portcullis_http::{Problem, Proxies, Vouched};
 use portcullis_tests::{
     given::{self, HOUR, named, ssh},
@@ -117,6 +117,48 @@ async fn the_same_key_is_the_same_request() {
         (StatusCode::CONFLICT, &json!("key-reused"))
     );
     assert_eq!(place.target(&id).await.grants().len(), 1);
+    let granted = first.body["request"]["id"].as_str().expect("an id");
+    let why = other.body["detail"].as_str().expect("text");
+    assert!(why.contains("`incident-7`") && why.contains(granted), "the key, and whose it is: {why}");
+    // What is refused is the other ask, each time the same.
+    send("PT2H").await;
+    let facts = place.facts(&id).await;
+    let refused: Vec<_> = facts
+        .iter()
+        .filter(|it| matches!(it, Fact::RequestRefused { .. }))
+        .filter_map(Fact::request)
+        .map(String::from)
+        .collect();
+    assert!(refused.len() == 2 && refused[0] == refused[1] && refused[0] != granted, "{refused:?}");
+    assert_eq!(place.call(&token, "GET", &format!("/v1/requests/{}", refused[0]), None).await.status, 404);
+}
+
+/// Its targets tell a no that names them: of those that are unknown it is said in every no.
+#[tokio::test]
+async fn a_reused_key_is_refused_with_those_that_nobody_knows() {
+    let place = Place::new();
+    let token = place.token("ann").await;
+    let id = place.guard("web-1", &given::ssh()).await;
+    let send = async |wishes: Value| {
+        let request = Request::post("/v1/requests")
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("idempotency-key", "incident-7")
+            .body(Body::from(wishes.to_string()));
+        place.send(request.expect("a request")).await
+    };
+    assert_eq!(send(wish(&id, 22, "PT1H")).await.status, 202);
+    let mut wishes = wish(&"/nobody", 22, "PT1H");
+    wishes["asks"].as_array_mut().expect("a list").push(wish(&id, 22, "PT1H")["asks"][0].take());
+    let refused = send(wishes).await;
+    let codes: Vec<_> =
+        refused.body["reasons"].as_array().expect("reasons").iter().map(|it| it["code"].clone()).collect();
+    assert_eq!(codes, ["key-reused", "unknown-target"], "{refused:?}");
+    let facts = place.facts(&id).await;
+    assert!(
+        matches!(facts.last(), Some(Fact::RequestRefused { codes, .. }) if codes.len() == 2),
+        "{facts:?}"
+    );
 }
 
 #[tokio::test]
@@ -282,13 +324,19 @@ async fn bad_input_is_named_and_changes_nothing() {
     let id = place.guard("web-1", &given::ssh()).await;
     let before = place.facts(&id).await.len();
     let both = json!({ "ports": [{ "port": 22, "approvers": ["bob"], "no_approval": true }] });
-    let bad: [(&str, &str, Option<Value>, &str); 14] = [
+    let bad: [(&str, &str, Option<Value>, &str); 15] = [
         ("POST", "/v1/requests", Some(json!({ "asks": [{ "target": "x", "port": 0, "for": "PT1H" }] })), "0"),
         (
             "POST",
             "/v1/requests",
             Some(json!({ "asks": [{ "target": "x", "port": 22, "for": "an hour" }] })),
-            "asks",
+            "asks[0].for: `an hour` is not a length of time, such as `90m`",
+        ),
+        (
+            "GET",
+            "/v1/export?from=soon&to=2026-05-01T00:00:00Z&format=csv",
+            None,
+            "`soon` is not a time, such as",
         ),
         ("POST", "/v1/requests", Some(json!({ "asks": [{ "target": "x", "port": 22 }] })), "until"),
         ("POST", "/v1/requests", Some(json!({ "wishes": [] })), "wishes"),
@@ -309,6 +357,35 @@ async fn bad_input_is_named_and_changes_nothing() {
         assert!(body["detail"].as_str().is_some_and(|it| it.contains(named)), "{method} {path}: {body}");
     }
     assert_eq!(place.facts(&id).await.len(), before);
+}
+
+/// Of whoever is known: what strangers send would fill the journal.
+#[tokio::test]
+async fn what_cannot_be_read_of_a_request_is_recorded() {
+    let place = Place::new();
+    let token = place.token("ann").await;
+    let rest = async || place.store().entries(&Chain::rest(), 0, usize::MAX).await.expect("listed");
+    let before = rest().await.len();
+    let bad = [
+        (json!({ "wishes": "hush" }), "unknown field `wishes`"),
+        (wish(&"/vm", 0, "PT1H"), "0"),
+        (json!({ "asks": [{ "target": "/vm", "port": 22, "for": "1h", "sources": ["here"] }] }), "`here`"),
+        (json!({ "asks": [{ "target": "/vm", "port": 22 }] }), "`until`"),
+    ];
+    for (n, (body, why)) in (1..).zip(bad) {
+        let stranger = place.call("pct_guessed", "POST", "/v1/requests", Some(body.clone())).await;
+        assert_eq!(stranger.status, 401, "{stranger:?}");
+        let answer = place.call(&token, "POST", "/v1/requests", Some(body)).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        let recorded = rest().await;
+        assert_eq!(recorded.len(), before + n, "once: {recorded:?}");
+        let Some(Fact::EventRefused { source, reasons, codes, .. }) = recorded.last().map(|it| &it.fact)
+        else {
+            panic!("{recorded:?}");
+        };
+        assert_eq!((source.as_str(), codes.as_slice()), ("ann", &["unreadable".to_owned()][..]));
+        assert!(reasons[0].contains(why) && !reasons[0].contains("hush"), "{reasons:?}");
+    }
 }
 
 #[tokio::test]

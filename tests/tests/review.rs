@@ -312,6 +312,19 @@ fn every_reason_is_given_at_once_and_each_once() {
     assert_eq!(refusals.to_string(), said.join("; "));
 }
 
+/// Who hears that no lease is longer than a day, and asks for a day, would hear another no.
+#[test]
+fn what_is_too_long_for_any_port_hears_what_this_one_allows() {
+    for (length, said) in
+        [(DAY * 2, "`48h` is too long: at most 3h"), (HOUR * 4, "`4h` is too long: at most 3h")]
+    {
+        let Review::Refused(refusals) = answer(&known(), "ann", &[during("22", Window::For(length))]) else {
+            panic!("{length:#} is allowed");
+        };
+        assert_eq!(refusals.to_string(), said);
+    }
+}
+
 /// A grant on `vm` from now for an hour.
 fn held(port: &str, ranges: &[&str], policy: Option<Policy>) -> (Target, GrantId) {
     let (id, vm) = target("vm", Some(self::policy()));

@@ -171,6 +171,7 @@ async fn what_is_bad_is_answered_and_recorded() {
         (ask(with(&|it| it["id"] = "x".repeat(300).into())), "the event's id"),
         (ask(with(&|it| it["correlation_id"] = "two words".into())), "`correlation_id`"),
         (ask(with(&|it| it["surprise"] = 1.into())), "surprise"),
+        (ask(with(&|it| it["targets"][0]["ports"][0]["duration"] = "soon".into())), "`soon` is not a length"),
         (ask(with(&|it| it["targets"][0]["ports"][0]["sources"] = Value::Null)), "name the `sources`"),
         (
             ask(with(&|it| it["targets"][0]["ports"][0]["end"] = "2026-11-24T12:00:00Z".into())),

@@ -72,6 +72,13 @@ impl Failure {
         Self { reasons: reasons.into_iter().collect(), ..self }
     }
 
+    /// With one more line of why.
+    #[must_use]
+    pub fn and(mut self, reason: impl Into<String>) -> Self {
+        self.reasons.push(reason.into());
+        self
+    }
+
     /// With what to do next.
     #[must_use]
     pub fn next(self, next: impl Into<String>) -> Self {

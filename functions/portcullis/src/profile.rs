@@ -3,6 +3,7 @@
 use crate::{
     account::Named,
     cli::{Globals, config_file},
+    client::usable_url,
     failure::{Exit, Failure},
     output::Output,
     table::{Mark, Table},
@@ -112,6 +113,10 @@ pub fn chosen(globals: &Globals) -> Result<Profile, Failure> {
 /// Lists what the file has.
 pub fn list(globals: &Globals) -> Result<Exit, Failure> {
     let File { default, profiles } = read()?;
+    let unread: Vec<String> = profiles
+        .iter()
+        .filter_map(|(name, it)| Some(format!("profile `{name}`: {}", it.token_in_file()?.err()?)))
+        .collect();
     let list = profiles.into_iter().map(|(name, Profile { url, auth, .. })| {
         let is_default = default.as_ref() == Some(&name);
         Listed { name, url, auth, is_default }
@@ -131,7 +136,13 @@ pub fn list(globals: &Globals) -> Result<Exit, Failure> {
         }
         table
     })?;
-    Ok(Exit::Done)
+    if unread.is_empty() { Ok(Exit::Done) } else { Err(without_token().because(unread)) }
+}
+
+/// As when nobody is known by a profile of the file.
+fn without_token() -> Failure {
+    Failure::usage(format!("`{}` has a `token-file` that cannot be read", config_file().display()))
+        .next("name a file that holds the token, or say `token-command`")
 }
 
 impl Profile {
@@ -142,16 +153,18 @@ impl Profile {
 
     /// The token that it names, if it names one.
     pub fn token(&self) -> Result<Option<String>, Failure> {
-        match (&self.token_file, &self.token_command) {
+        match (self.token_in_file(), &self.token_command) {
             (None, None) => Ok(None),
-            (Some(file), _) => {
-                let file = placed(file);
-                let token = fs::read_to_string(&file);
-                let failed = |error| format!("cannot read the token in `{}`: {error}", file.display());
-                token.map(Some).map_err(|error| Failure::usage(failed(error)))
-            }
+            (Some(token), _) => token.map(Some).map_err(|why| without_token().because([why])),
             (None, Some(command)) => printed(command).map(Some),
         }
+    }
+
+    /// What its file holds, or why it cannot be read; nothing where it names none.
+    fn token_in_file(&self) -> Option<Result<String, String>> {
+        let file = placed(self.token_file.as_ref()?);
+        let token = fs::read_to_string(&file);
+        Some(token.map_err(|error| format!("`token-file` is `{}`: {error}", file.display())))
     }
 }
 
@@ -198,7 +211,17 @@ fn parsed(text: &str, path: &str) -> Result<File, Failure> {
         Failure::usage(format!("`{path}` cannot be read: line {line}: {}", error.message()))
             .next("the README shows what a profile looks like")
     })?;
+    if let Some(name) = file.default.as_ref().filter(|it| !file.profiles.contains_key(*it)) {
+        let names = file.profiles.keys().map(|it| format!("there is `{it}`"));
+        return Err(Failure::usage(format!("`{path}`: `default` is `{name}`, and no profile is called so"))
+            .because(names));
+    }
     for (name, it) in &file.profiles {
+        if usable_url(&it.url).is_err() {
+            let said = format!("`{path}`: `url` of profile `{name}` is `{}`", it.url);
+            return Err(Failure::usage(said)
+                .next("it begins with `http://` or `https://`, such as `https://portcullis.example`"));
+        }
         if it.token_file.is_some() && it.token_command.is_some() {
             let said = format!("`{path}`: profile `{name}` has both `token-file` and `token-command`");
             return Err(Failure::usage(said).next("leave one of them out"));
@@ -232,13 +255,20 @@ mod tests {
         assert!(told.contains("line 3: unknown field `token`") && !told.contains("hush"), "{told}");
         assert!(said("[profiles.a]\n").contains("missing field `url`"));
         assert!(said("[profiles.a]\nurl = 'x'\nauth = 'basic'").contains("`bearer` or `sigv4`"));
-        let both = "[profiles.a]\nurl = 'x'\ntoken-file = 'a'\ntoken-command = 'b'";
+        let both = "[profiles.a]\nurl = 'http://a'\ntoken-file = 'a'\ntoken-command = 'b'";
         assert!(said(both).contains("both"), "{}", said(both));
+        for url in ["x", "ftp://a.example", "https://", ""] {
+            let told = said(&format!("[profiles.a]\nurl = '{url}'"));
+            let is_named = told.contains("`f`: `url` of profile `a`") && told.contains("`https://`");
+            assert!(is_named, "{told}");
+        }
+        let told = said("default = 'b'\n[profiles.a]\nurl = 'http://a'");
+        assert!(told.contains("`f`: `default` is `b`") && told.contains("there is `a`"), "{told}");
     }
 
     #[test]
     fn a_name_that_is_not_there_is_told_with_those_that_are() {
-        let file = parsed("[profiles.prod]\nurl = 'x'", "f").expect("sound");
+        let file = parsed("[profiles.prod]\nurl = 'http://a'", "f").expect("sound");
         let said = format!("{:?}", found(file, "test").expect_err("not there"));
         assert!(said.contains("no profile `test`") && said.contains("there is `prod`"), "{said}");
     }
@@ -248,5 +278,8 @@ mod tests {
         let of = |command: &str| Profile { token_command: Some(command.to_owned()), ..at(HERE) }.token();
         assert_eq!(of("echo hush"), Ok(Some("hush\n".to_owned())));
         assert!(of("exit 3").is_err());
+        let of = |file: &str| Profile { token_file: Some(file.into()), ..at(HERE) }.token();
+        let told = format!("{:?}", of("/nowhere/token").expect_err("is not there"));
+        assert!(told.contains("config.toml") && told.contains("`token-file` is `/nowhere/token`"), "{told}");
     }
 }

@@ -1,6 +1,7 @@
 //! `portcullis up`: everything in one process.
 
 use crate::{
+    client::moments,
     clock,
     cloud::{self, Simulated},
     failure::Failure,
@@ -57,12 +58,15 @@ pub struct Args {
     pub established: EstablishedArg,
     /// How long a request waits for its approval
     #[arg(long, env = "PORTCULLIS_PENDING_FOR", value_name = "TIME", default_value = "8h")]
+    #[arg(value_parser = moments::length)]
     pub pending_for: SignedDuration,
     /// The shortest lease; less than 5m is for demonstrations
     #[arg(long, env = "PORTCULLIS_LEASE_MIN", value_name = "TIME", default_value = "5m")]
+    #[arg(value_parser = moments::length)]
     pub lease_min: SignedDuration,
     /// How often every firewall is compared with the table, whatever anybody asked
     #[arg(long, env = "PORTCULLIS_RECONCILE_EVERY", value_name = "TIME", default_value = "1m")]
+    #[arg(value_parser = moments::length)]
     pub reconcile_every: SignedDuration,
     /// Where to serve the simulated Azure: a loopback address
     #[arg(long, env = "PORTCULLIS_SIMCLOUD_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:0")]

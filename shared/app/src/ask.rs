@@ -10,7 +10,7 @@ use portcullis_domain::{
     Person, Refusal, Refusals, Request, RequestId, RequestState, Review, Target, TargetId, Terms, What,
     review,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, iter};
 
 /// How many reasons of a no are recorded, and how much of each, in characters. Whoever asked over HTTP hears all of it; an
 /// entry is stored with each of many targets, and is told as an event.
@@ -71,10 +71,10 @@ pub async fn initiate(
     let fresh = asked.request(now);
     for _ in 0..CONFLICTS_MAX {
         if let Some((known, _)) = store.request(&fresh.id).await? {
-            if known.shown() != fresh.shown() {
-                return Err(refuse(store, &fresh, Refusal::KeyReused.into(), now).await);
+            if known.shown() == fresh.shown() {
+                return answer(store, known).await;
             }
-            return answer(store, known).await;
+            return Err(refuse_reused(store, asked, fresh, now).await);
         }
         let targets = load(store, &fresh.targets()).await?;
         let known = targets.iter().map(|(id, (target, _))| (id.clone(), target.clone())).collect();
@@ -227,6 +227,23 @@ pub(crate) fn granted(
 /// The targets of a request with one more entry each.
 pub(crate) fn noted(targets: Loaded, fact: &Fact, now: Timestamp) -> Vec<(Next, Seen)> {
     targets.into_values().map(|(target, seen)| (target.note(vec![fact.clone()], now), seen)).collect()
+}
+
+/// Records a no to another ask with a key that has a request already.
+async fn refuse_reused(store: &impl Store, asked: &Asked, fresh: Request, now: Timestamp) -> Error {
+    let targets = fresh.targets();
+    let known = match load(store, &targets).await {
+        Ok(known) => known,
+        Err(error) => return error,
+    };
+    let reused = Refusal::KeyReused { key: asked.key.clone(), request: fresh.id.clone() };
+    // Whoever reads the reasons knows by them which targets tell this.
+    let unknown = targets.into_iter().filter(|it| !known.contains_key(it));
+    let unknown = unknown.map(|target| Refusal::UnknownTarget { target });
+    let reasons = iter::once(reused.clone()).chain(unknown).collect();
+    let other = RequestId::of_reused(&asked.by, &asked.key, &fresh.shown());
+    let reasons = Refusals::of(reasons).unwrap_or_else(|| reused.into());
+    refuse(store, &Request { id: other, ..fresh }, reasons, now).await
 }
 
 /// Records a no; what comes of it is the no, or why it could not be recorded.

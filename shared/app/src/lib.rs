@@ -42,7 +42,7 @@ pub use hold::{Held, hold, live, overdue, settle_on};
 pub use kept::Kept;
 pub use look::{Discovered, TargetState, Verified, activity, check, discover, discover_one, verify};
 pub use settle::settle;
-pub use submit::{Bots, EVENT_MAX, Incoming, Submitted, submit};
+pub use submit::{Bots, EVENT_MAX, Incoming, Submitted, refuse_unread, submit};
 pub use tokens::may_change_token;
 pub use watch::{bury, expire, reconcile};
 

@@ -7,7 +7,7 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     Ask, CorrelationId, Fact, Grant, GrantId, IdempotencyKey, Justification, Person, Port, Protocol, Refusal,
-    Refusals, RequestId, SKEW_MAX, Sources, TargetId, Terms, What, Window,
+    Refusals, RequestId, SKEW_MAX, Sources, TargetId, Terms, What, Window, said,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -145,6 +145,26 @@ pub async fn submit(
         }
         outcome => outcome,
     }
+}
+
+/// Records that somebody asked over HTTP for what cannot be read, as of an event that cannot be: nothing of it but why.
+///
+/// INVARIANT (nothing-unrecorded): for whoever is known. What strangers send is not recorded: they could fill the journal.
+pub async fn refuse_unread(
+    store: &impl Store,
+    by: &Person,
+    correlation: Option<CorrelationId>,
+    why: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let heard = Heard {
+        source: by.to_string(),
+        kind: Some("access.request".to_owned()),
+        on_behalf_of: Some(by.to_string()),
+        correlation,
+        ..Heard::default()
+    };
+    heard.refuse(store, vec![why.into()], now).await.map(drop)
 }
 
 /// What is logged of an event from now on belongs to this matter: what its bot calls it, or else the request.
@@ -381,7 +401,9 @@ struct PortBody {
     port: Port,
     protocol: Option<Protocol>,
     sources: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "said::length")]
     duration: Option<SignedDuration>,
+    #[serde(default, deserialize_with = "said::any_time")]
     end: Option<Timestamp>,
 }
 
@@ -408,7 +430,9 @@ struct CloseBody {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ExportBody {
+    #[serde(deserialize_with = "said::time")]
     from: Timestamp,
+    #[serde(deserialize_with = "said::time")]
     to: Timestamp,
     format: Format,
 }

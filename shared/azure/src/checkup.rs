@@ -193,6 +193,7 @@ fn seen_or_none(seen: &[Value]) -> Finding {
             "it answers, and shows no subscription",
             "assign the role of `portcullis role azure` in the subscriptions that are to be guarded",
         ),
+        1 => Finding::ok(MANAGER, "it answers, and shows 1 subscription"),
         count => Finding::ok(MANAGER, format!("it answers, and shows {count} subscriptions")),
     }
 }

@@ -22,6 +22,7 @@ mod refusal;
 mod request;
 mod review;
 mod rules;
+pub mod said;
 mod space;
 mod target;
 mod view;

@@ -115,6 +115,11 @@ impl RequestId {
     pub fn derived(by: &Person, key: &IdempotencyKey) -> Self {
         Self(digest(&[by.as_str(), key.as_str()]))
     }
+
+    /// The request that asks for something else with a key that has one already: it is refused, and that one is not.
+    pub fn of_reused(by: &Person, key: &IdempotencyKey, shown: &str) -> Self {
+        Self(digest(&[by.as_str(), key.as_str(), shown]))
+    }
 }
 
 impl GrantId {
@@ -287,5 +292,9 @@ mod tests {
         };
         assert_eq!(id("ann", "k"), id("ann", "k"));
         assert_ne!(id("ann", "bk"), id("annb", "k"));
+        let reused =
+            |shown| RequestId::of_reused(&"ann".parse().expect("valid"), &"k".parse().expect("valid"), shown);
+        assert_eq!(reused("1h"), reused("1h"));
+        assert!(reused("1h") != reused("2h") && reused("1h") != id("ann", "k"));
     }
 }

@@ -1,6 +1,6 @@
 //! Every way to be told no, in words that are safe to show.
 
-use crate::{Gate, GrantId, Person, Port, Sources, TargetId, net::listed};
+use crate::{Gate, GrantId, IdempotencyKey, Person, Port, RequestId, Sources, TargetId, net::listed};
 use jiff::{SignedDuration, Timestamp};
 use std::fmt;
 
@@ -47,8 +47,10 @@ pub enum Refusal {
     NobodyMayApprove { target: TargetId, gate: Gate, by: Person },
     #[error("the ports asked for have no approver in common: ask for them in requests of their own")]
     NoCommonApprover,
-    #[error("this idempotency key was used for a different request: use a new one")]
-    KeyReused,
+    #[error(
+        "the idempotency key `{key}` is that of request `{request}`, which asks for something else: use a new one"
+    )]
+    KeyReused { key: IdempotencyKey, request: RequestId },
     // Deciding
     #[error("a request is approved by somebody else than `{by}`, who made it")]
     OwnRequest { by: Person },
@@ -133,7 +135,7 @@ impl Refusal {
             Self::Over => "over",
             Self::NobodyMayApprove { .. } => "nobody-may-approve",
             Self::NoCommonApprover => "no-common-approver",
-            Self::KeyReused => "key-reused",
+            Self::KeyReused { .. } => "key-reused",
             Self::OwnRequest { .. } => "own-request",
             Self::NotAnApprover { .. } => "not-an-approver",
             Self::NotPending { .. } => "not-pending",
@@ -167,7 +169,7 @@ impl Refusal {
             Self::NotEnabled { .. }
             | Self::TooManySources { .. }
             | Self::TooManyLeases { .. }
-            | Self::KeyReused
+            | Self::KeyReused { .. }
             | Self::NotPending { .. }
             | Self::NotAsShown
             | Self::GrantOver { .. }

@@ -81,6 +81,15 @@ pub fn review(
     }
 }
 
+/// What is longer than any lease may be is told as longer than this one may be: else whoever asks for less hears another no.
+fn at_most(reason: Refusal, here: jiff::SignedDuration) -> Refusal {
+    if let Refusal::TooLong { asked, max } = reason {
+        Refusal::TooLong { asked, max: max.min(here) }
+    } else {
+        reason
+    }
+}
+
 #[derive(Default)]
 struct Reviewed {
     reasons: Vec<Refusal>,
@@ -128,7 +137,7 @@ impl Reviewed {
                 let lease = match ask.window.lease(now) {
                     Ok(lease) => lease,
                     Err(reason) => {
-                        self.refuse(reason);
+                        self.refuse(at_most(reason, rule.max));
                         continue;
                     }
                 };

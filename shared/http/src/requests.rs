@@ -32,10 +32,17 @@ pub(crate) async fn initiate<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,
     headers: HeaderMap,
-    Body(body): Body<InitiateBody>,
+    body: Result<Body<InitiateBody>, Problem>,
 ) -> Result<(StatusCode, Json<AnswerView>), Problem> {
     let now = site.now();
-    let asked = asked(&caller, &headers, &body, now)?;
+    let asked = match body.and_then(|Body(body)| asked(&caller, &headers, &body, now)) {
+        Ok(asked) => asked,
+        Err(problem) => {
+            let correlation = correlation(&headers).ok().flatten();
+            app::refuse_unread(site.store(), &caller.person, correlation, &problem.detail, now).await?;
+            return Err(problem);
+        }
+    };
     let answer = app::initiate(site.store(), site.terms(), &asked, now).await?;
     Ok((StatusCode::ACCEPTED, Json(AnswerView::of(&answer, now))))
 }

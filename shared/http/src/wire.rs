@@ -17,6 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{Answer, Discovered, TargetState, Verified};
 use portcullis_domain::{
     Approvers, Grant, GrantState, Person, PortRule, Protocol, Request, RequestState, Sources, What, Window,
+    said,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -232,15 +233,16 @@ pub struct AskBody {
     pub sources: Option<Vec<String>>,
     /// How long, as an ISO 8601 duration.
     #[schema(value_type = Option<String>)]
-    #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "for")]
+    #[serde(default, deserialize_with = "said::length", skip_serializing_if = "Option::is_none")]
     pub length: Option<SignedDuration>,
     /// Until when.
     #[schema(value_type = Option<String>, format = DateTime)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "said::any_time", skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// From when, with `for`. Default: at once.
     #[schema(value_type = Option<String>, format = DateTime)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "said::any_time", skip_serializing_if = "Option::is_none")]
     pub start: Option<Timestamp>,
 }
 
@@ -387,6 +389,7 @@ pub struct RejectBody {
 pub struct ExtendBody {
     /// The new end.
     #[schema(value_type = String, format = DateTime)]
+    #[serde(deserialize_with = "said::time")]
     pub until: Timestamp,
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]

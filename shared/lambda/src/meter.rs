@@ -168,6 +168,9 @@ mod tests {
         assert_eq!(count("refused unknown-target", &chains, &refused), 1);
         let cut = unknown("gone-1").chars().take(120).collect::<String>() + "…";
         assert_eq!(count("requests", &chains, &of(&[cut])), 1);
+        // Also where something else comes first, as a key that is used already.
+        let refused = of(&["the key is used".to_owned(), unknown("gone-1")]);
+        assert_eq!(count("requests", &chains, &refused), 1);
         let refused = of(&["gone-1", "web-1", "web-2"].map(unknown));
         assert_eq!(count("refusals", &[Chain::rest()], &refused), 1);
     }

@@ -379,7 +379,8 @@ fn usable(token: &str, place: &str) -> Result<Token, Failure> {
     Ok(Token(token.to_owned()))
 }
 
-fn usable_url(url: &str) -> Result<Uri, Failure> {
+/// Somewhere that HTTP leads to.
+pub fn usable_url(url: &str) -> Result<Uri, Failure> {
     let wanted = || Failure::usage(format!("`{url}` is not a URL such as `http://127.0.0.1:7422`"));
     let uri: Uri = url.parse().map_err(|_| wanted())?;
     let is_http = matches!(uri.scheme_str(), Some("http" | "https"));

@@ -7,7 +7,8 @@ use crate::{
 };
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
-use portcullis_app::{BadExport, Error, Evidence, Format, MANIFEST};
+use portcullis_app::{BadExport, Error, Evidence, Format, MANIFEST, Manifest};
+use portcullis_domain::Hash;
 use portcullis_http::wire::{ExportLine, ExportQuery};
 use portcullis_local::Folder;
 use serde_json::json;
@@ -93,9 +94,11 @@ impl Export {
         if !is_printed {
             let seen = Evidence::of(manifest.as_bytes()).map_err(|bad| Failure::broken(bad.to_string()))?;
             let (records, chains) = (seen.manifest().records, seen.manifest().chains.len());
-            let view = json!({ "records": records, "chains": chains, "path": self.out });
+            let digest = Hash::of(manifest.as_bytes());
+            let view = json!({ "records": records, "chains": chains, "path": self.out, "sha256": digest });
             client.out.show(&view, || {
-                format!("{records} records of {chains} chains are in `{}`.", self.out.display())
+                let path = self.out.display();
+                format!("{records} records of {chains} chains are in `{path}`.\n{}", digest_words(digest))
             })?;
         }
         Ok(Exit::Done)
@@ -147,19 +150,34 @@ pub fn verify(path: &Path, is_json: bool) -> Result<Exit, Failure> {
     let manifest = read(&path.join(MANIFEST))?
         .ok_or_else(|| Failure::not_found(format!("there is no `{MANIFEST}` in `{}`", path.display())))?;
     let checked = check(path, &manifest)?;
+    let digest = Hash::of(&manifest);
     let view = match &checked {
-        Ok((records, chains)) => json!({ "whole": true, "records": records, "chains": chains }),
-        Err(bad) => json!({ "whole": false, "bad": bad.to_string() }),
+        Ok(Manifest { from, to, format, records, files, chains, .. }) => json!({
+            "whole": true, "from": from, "to": to, "format": format, "records": records, "files": files.len(),
+            "chains": chains.len(), "sha256": digest,
+        }),
+        Err(bad) => json!({ "whole": false, "bad": bad.to_string(), "sha256": digest }),
     };
     Output::here(is_json).show(&view, || match &checked {
-        Ok((records, chains)) => format!("The export is whole: {records} records of {chains} chains."),
+        Ok(Manifest { from, to, records, files, chains, .. }) => format!(
+            "The export is whole: {records} records of {} chains.\n  period   {from} to {to}, as it says itself\n  \
+             files    {}\n{}",
+            chains.len(),
+            files.len(),
+            digest_words(digest)
+        ),
         Err(bad) => format!("The export is not what was written:\n  {}", printable(&bad.to_string())),
     })?;
     Ok(if checked.is_ok() { Exit::Done } else { Exit::Broken })
 }
 
-/// How many records and chains there are, or the first thing that is wrong.
-fn check(path: &Path, manifest: &[u8]) -> Result<Result<(u64, usize), BadExport>, Failure> {
+/// What tells this export from every other one, also from one that was changed consistently.
+fn digest_words(digest: Hash) -> String {
+    format!("  SHA-256  {digest} of `{MANIFEST}`: what is kept of it elsewhere proves that it is this export")
+}
+
+/// What there is, or the first thing that is wrong.
+fn check(path: &Path, manifest: &[u8]) -> Result<Result<Manifest, BadExport>, Failure> {
     let mut evidence = match Evidence::of(manifest) {
         Ok(evidence) => evidence,
         Err(bad) => return Ok(Err(bad)),
@@ -179,7 +197,7 @@ fn check(path: &Path, manifest: &[u8]) -> Result<Result<(u64, usize), BadExport>
             return Ok(Err(BadExport::Unlisted { file }));
         }
     }
-    Ok(evidence.finish().map(|it| (it.records, it.chains.len())))
+    Ok(evidence.finish())
 }
 
 /// All of a file; nothing if it is not there.

@@ -161,8 +161,13 @@ fn told(fact: &Fact) -> String {
         Fact::Writing { changes } => format!("writes {}", changes.join("; ")),
         Fact::ReadBack { agrees, admitted } => {
             let gates = admitted.iter().map(|(gate, who)| format!("{gate} admits {who}"));
+            let gates = gates.collect::<Vec<_>>().join("; ");
             let verdict = if *agrees { "as wanted" } else { "not as wanted" };
-            format!("read back {verdict}: {}", gates.collect::<Vec<_>>().join("; "))
+            if gates.is_empty() {
+                format!("read back {verdict}: nothing is guarded")
+            } else {
+                format!("read back {verdict}: {gates}")
+            }
         }
         Fact::DriftFound { rules } => format!("somebody else changed {}", rules.join(", ")),
         Fact::DriftHealed => "all is as wanted again".to_owned(),
@@ -185,6 +190,9 @@ fn told(fact: &Fact) -> String {
                 names::short(target.as_str()),
                 reasons.join("; ")
             )
+        }
+        Fact::EventRefused { source, event, reasons, .. } if event.is_empty() => {
+            format!("what {source} asked for was refused: {}", reasons.join("; "))
         }
         Fact::EventRefused { source, event, reasons, .. } => {
             format!("the event {event} of {source} was refused: {}", reasons.join("; "))
@@ -318,6 +326,16 @@ mod tests {
         assert!(line.starts_with("7,1970-01-01T00:00:00Z,token_made,'=cmd(),"), "{line}");
         assert!(line.contains("\"a token was made for ann, \"\"the one\"\"\""), "{line}");
         assert!(line.ends_with(",ab"), "{line}");
+    }
+
+    #[test]
+    fn nothing_is_read_back_in_words_too() {
+        let fact = |admitted: serde_json::Value| {
+            let fact = json!({"what": "read_back", "agrees": true, "admitted": admitted});
+            told(&serde_json::from_value(fact).expect("a fact"))
+        };
+        assert_eq!(fact(json!({})), "read back as wanted: nothing is guarded");
+        assert_eq!(fact(json!({"22/tcp": "nobody"})), "read back as wanted: 22/tcp admits nobody");
     }
 
     #[test]

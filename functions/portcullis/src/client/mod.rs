@@ -12,15 +12,16 @@ pub mod grants;
 pub mod guard;
 pub mod journal;
 pub mod look;
-mod moments;
+pub mod moments;
 mod names;
+mod parting;
 mod ports;
 pub mod request;
 pub mod tokens;
 mod wait;
 mod words;
 
-pub use connection::{Connection, segment};
+pub use connection::{Connection, segment, usable_url};
 
 use crate::{
     cli::{Cli, Command, Globals},

@@ -1,6 +1,8 @@
 //! Ports as people write them: `22`, `22/tcp`, `22/tcp,from=10.0.0.0/8,max=2h,approval`.
 
 use super::{moments, names};
+use crate::failure::{Exit, Failure};
+use ipnet::IpNet;
 use portcullis_domain::{Person, Port, Protocol, Sources};
 use portcullis_http::wire::{PortRuleBody, PortRuleView, TargetView};
 use std::{collections::BTreeSet, fmt, str::FromStr};
@@ -36,12 +38,19 @@ impl fmt::Display for AskedPort {
     }
 }
 
-/// Splits `TARGET:PORT` or `TARGET:PORT/PROTOCOL`. What ends otherwise is all target: ids may have colons.
-pub fn split<'a>(text: &'a str, targets: &[TargetView]) -> (&'a str, Option<AskedPort>) {
+/// Splits `TARGET:PORT` or `TARGET:PORT/PROTOCOL`. What ends otherwise is all target, since ids may have colons; unless
+/// that is none, and a port was meant.
+pub fn split<'a>(text: &'a str, targets: &[TargetView]) -> Result<(&'a str, Option<AskedPort>), Failure> {
     let parts = text.rsplit_once(':').filter(|_| names::exact(targets, text).is_none());
-    match parts.map(|(target, port)| (target, port.parse())) {
-        Some((target, Ok(port))) => (target, Some(port)),
-        Some((_, Err(_))) | None => (text, None),
+    let Some((target, port)) = parts else { return Ok((text, None)) };
+    let is_none = |name: &str| names::find(targets, name).is_err_and(|it| it.exit() == Exit::NotFound);
+    let is_number = || port.starts_with(|it: char| it.is_ascii_digit());
+    match port.parse() {
+        Ok(port) => Ok((target, Some(port))),
+        Err(why) if is_none(text) && (is_number() || !is_none(target)) => {
+            Err(Failure::usage(format!("`{text}`: {why}")).next(format!("say it as in `{target}:22`")))
+        }
+        Err(_) => Ok((text, None)),
     }
 }
 
@@ -57,8 +66,9 @@ pub fn rule(text: &str) -> Result<PortRuleBody, String> {
     for part in parts {
         match part.split_once('=').unwrap_or((part, "")) {
             ("from", range) => {
-                let sources: Sources =
-                    range.parse().map_err(|it: portcullis_domain::BadAddress| it.to_string())?;
+                let sources: Sources = self::range(range)?
+                    .parse()
+                    .map_err(|it: portcullis_domain::BadAddress| it.to_string())?;
                 ranges.extend(sources.ranges().iter().copied());
             }
             ("max", _) if rule.max.is_some() => return Err("`max` is given twice".to_owned()),
@@ -83,6 +93,19 @@ pub fn rule(text: &str) -> Result<PortRuleBody, String> {
     rule.sources = Some(Sources::of(ranges)).filter(|it| !it.is_empty());
     rule.approvers = Some(approvers).filter(|it| !it.is_empty());
     Ok(rule)
+}
+
+/// The same, where it can mean but one range: who writes `203.0.113.9/24` may want one address or 256. To a program, as over
+/// HTTP or in a policy of Microsoft's, it is the network.
+pub fn range(text: &str) -> Result<&str, String> {
+    match text.parse::<IpNet>() {
+        Ok(it) if it.addr() != it.network() => {
+            let (network, address) = (it.trunc(), it.addr());
+            Err(format!("`{text}` is either the network `{network}` or the address `{address}`: say which"))
+        }
+        // What is an address, or none, is for others to read.
+        Ok(_) | Err(_) => Ok(text),
+    }
 }
 
 /// A guarded port in words: `22/tcp, at most 3h, from anywhere`.
@@ -124,6 +147,7 @@ mod tests {
             ("22/sctp", "`sctp`"),
             ("22,from=", "``"),
             ("22,from=here", "`here`"),
+            ("22,from=203.0.113.9/24", "`203.0.113.0/24`"),
             ("22,max=soon", "`soon`"),
             ("22,max=1h,max=2h", "twice"),
             ("22,approved", "`approved`"),
@@ -137,8 +161,19 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_is_none_is_named_and_no_unknown_target() {
+        for (text, port) in [("web-1:0", "`0`"), ("web-1:70000", "`70000`"), ("a:99999/tcp", "`99999`")] {
+            let no = split(text, &[]).expect_err(text);
+            assert_eq!(no.exit(), Exit::Usage);
+            assert!(no.message().contains(port) && no.message().contains("1 to 65535"), "{no:?}");
+        }
+        let no = split("web-1:22/sctp", &[]).expect_err("no protocol");
+        assert!(no.message().contains("`sctp`"), "{no:?}");
+    }
+
+    #[test]
     fn only_a_port_is_split_from_a_target() {
-        let split = |text| split(text, &[]);
+        let split = |text| split(text, &[]).expect(text);
         let port = |text: &str| Some(text.parse::<AskedPort>().expect("valid"));
         assert_eq!(split("web-1"), ("web-1", None));
         assert_eq!(split("web-1:22"), ("web-1", port("22")));
@@ -147,6 +182,6 @@ mod tests {
         assert_eq!(split(arn), (arn, None));
         let with_port = format!("{arn}:22");
         assert_eq!(split(&with_port), (arn, port("22")));
-        assert_eq!(split("web-1:99999"), ("web-1:99999", None));
+        assert_eq!(split("host:web-1"), ("host:web-1", None));
     }
 }

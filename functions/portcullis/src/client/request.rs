@@ -1,6 +1,6 @@
 //! Asking for ports, and what the answer would be.
 
-use super::{Client, grants, moments, names, new_key, ports, wait, words};
+use super::{Client, grants, moments, names, new_key, parting::Parting, ports, wait, words};
 use crate::{
     failure::{Exit, Failure},
     output::{self, printable},
@@ -8,9 +8,11 @@ use crate::{
 use clap::Args;
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
-use portcullis_domain::{CorrelationId, LEASE_DEFAULT, Sources, TargetId};
+use portcullis_app::ports::Os;
+use portcullis_domain::{CorrelationId, Gate, LEASE_DEFAULT, Sources, TargetId};
 use portcullis_http::wire::{AnswerView, AskBody, InitiateBody, RequestView, ReviewView, TargetView};
 use ports::AskedPort;
+use std::collections::BTreeSet;
 
 /// To ask for ports.
 #[derive(Debug, Args)]
@@ -70,10 +72,19 @@ impl Request {
             Some(key) => key.clone(),
             None => new_key()?,
         };
+        let again = format!("the same with `--key {key}` is the same request, however often it is asked");
+        let parting = Parting::with(format!("It may have been heard: {again}."));
+        let answer = client.http.post_keyed("/v1/requests", (&key, self.correlation.as_ref()), &body);
         let mut answer: AnswerView =
-            client.http.post_keyed("/v1/requests", (&key, self.correlation.as_ref()), &body)?;
+            answer.map_err(|failure| self.asking.helped(failure, &targets, &again))?;
         if self.wait {
-            answer = wait::until_open(client, answer)?;
+            let goes_on = format!(
+                "request `{}` goes on: `portcullis requests` and `portcullis grants` show what becomes of it; \
+                 {again}",
+                answer.request.id
+            );
+            parting.say(format!("You wait no longer, and {goes_on}."));
+            answer = wait::until_open(client, answer, &goes_on)?;
         }
         client.out.show(&answer, || {
             let mut text = told(client, &answer);
@@ -100,7 +111,8 @@ fn is_loopback(range: &str) -> bool {
 
 impl Asking {
     pub fn explain(&self, client: &Client) -> Result<Exit, Failure> {
-        let body = self.body(&client.targets()?)?;
+        let targets = client.targets()?;
+        let body = self.body(&targets)?;
         let review: ReviewView = client.http.post("/v1/requests/explain", Some(&body))?;
         let is_refused = review.answer == "refused";
         client.out.show(&review, || {
@@ -108,7 +120,9 @@ impl Asking {
                 let now = client.out.now();
                 let reasons =
                     review.reasons.iter().map(|it| format!("\n  {}", words::plain(&it.message, &now)));
+                let next = self.to_guard(&targets).map(|it| format!("\n  {it}"));
                 return reasons
+                    .chain(next)
                     .fold("It would be refused:".to_owned(), |text, line| text + &printable(&line));
             }
             let now = client.out.now();
@@ -123,10 +137,35 @@ impl Asking {
         Ok(if is_refused { Exit::Refused } else { Exit::Done })
     }
 
+    /// With what helps: where it is a no to a machine that is not guarded, and where nobody knows whether it was heard.
+    fn helped(&self, failure: Failure, targets: &[TargetView], again: &str) -> Failure {
+        match failure.exit() {
+            Exit::Refused => match self.to_guard(targets) {
+                Some(next) => failure.next(next),
+                None => failure,
+            },
+            Exit::Unavailable | Exit::Broken => failure.and(format!("it may have been heard: {again}")),
+            Exit::Done | Exit::Usage | Exit::NotFound => failure,
+        }
+    }
+
+    /// What would guard the machines that are named and not guarded.
+    fn to_guard(&self, targets: &[TargetView]) -> Option<String> {
+        let named = self.targets.iter().filter_map(|it| {
+            let (name, _) = ports::split(it, targets).ok()?;
+            names::find(targets, name).ok()
+        });
+        let unguarded: BTreeSet<&str> =
+            named.filter(|it| it.ports.is_empty()).map(|it| it.name.as_str()).collect();
+        let them = if unguarded.len() == 1 { "it" } else { "them" };
+        let names = unguarded.into_iter().collect::<Vec<_>>().join(" ");
+        (!names.is_empty()).then(|| format!("guard {them} with `portcullis enable {names}`"))
+    }
+
     fn body(&self, targets: &[TargetView]) -> Result<InitiateBody, Failure> {
         let mut asks = vec![];
         for text in &self.targets {
-            let (name, own_port) = ports::split(text, targets);
+            let (name, own_port) = ports::split(text, targets)?;
             let target = names::find(targets, name)?;
             let wanted = match own_port {
                 Some(port) => vec![port],
@@ -197,13 +236,20 @@ fn only_port(target: &TargetView) -> Result<AskedPort, Failure> {
     let gates: Vec<String> = target.ports.iter().map(|it| format!("{}/{}", it.port, it.protocol)).collect();
     match gates.as_slice() {
         [gate] => gate.parse().map_err(Failure::broken),
-        [] => Err(Failure::refused(format!("`{name}` is not guarded, so there is nothing to ask for"))
-            .next(format!("guard it with `portcullis enable {name}`"))),
+        // INVARIANT (nothing-unrecorded): the server says no, since it writes it down.
+        [] => Ok(usual_port(target)),
         [first, ..] => {
             Err(Failure::usage(format!("`{name}` has several guarded ports: {}", gates.join(", ")))
                 .next(format!("say which one, such as `{name}:{first}` or `--port {first}`")))
         }
     }
+}
+
+/// What would be guarded of a machine that is not.
+fn usual_port(target: &TargetView) -> AskedPort {
+    let os = if target.os == "windows" { Os::Windows } else { Os::Linux };
+    let Gate { port, protocol } = os.default_gate();
+    AskedPort { port, protocol: Some(protocol) }
 }
 
 /// Where somebody would go now, for each open port.
@@ -234,7 +280,8 @@ fn how_to_connect(answer: &AnswerView, targets: &[TargetView]) -> String {
 /// `my-ip`, or what is an address or a range.
 fn source(text: &str) -> Result<String, String> {
     match (text, text.parse::<Sources>()) {
-        ("my-ip", _) | (_, Ok(_)) => Ok(text.to_owned()),
+        ("my-ip", _) => Ok(text.to_owned()),
+        (_, Ok(_)) => ports::range(text).map(str::to_owned),
         (_, Err(error)) => Err(format!("{error}, nor `my-ip`")),
     }
 }
@@ -299,13 +346,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_guarded_is_asked_for_all_the_same_and_the_no_says_what_helps() {
+        let body = body("none --for 1h").expect("valid");
+        assert_eq!((&body["asks"][0]["port"], &body["asks"][0]["protocol"]), (&json!(22), &json!("TCP")));
+        let to_guard = |line: &str| {
+            let line = Line::try_parse_from(std::iter::once("request").chain(line.split(' ')));
+            line.expect("valid").asking.to_guard(&targets())
+        };
+        assert_eq!(to_guard("none").as_deref(), Some("guard it with `portcullis enable none`"));
+        assert_eq!(to_guard("one none:22 none:80"), to_guard("none"));
+        assert_eq!(to_guard("one two:22"), None);
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_not_guessed() {
         let exit = |line| body(line).expect_err(line).exit();
         assert_eq!(exit("two"), Exit::Usage);
-        assert_eq!(exit("none"), Exit::Refused);
         assert_eq!(exit("nobody"), Exit::NotFound);
         assert_eq!(exit("one --for 1h --until 18:30"), Exit::Usage);
         assert_eq!(exit("one --from here"), Exit::Usage);
+        assert_eq!(exit("one --from 203.0.113.9/24"), Exit::Usage);
+        assert_eq!(exit("one --from 2001:db8::1/64"), Exit::Usage);
         assert_eq!(exit("one --port 0"), Exit::Usage);
+        assert_eq!(exit("one:ssh"), Exit::Usage, "the machine is there");
+        assert_eq!(exit("nobody:ssh"), Exit::NotFound);
     }
 }

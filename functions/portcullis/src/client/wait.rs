@@ -30,8 +30,8 @@ enum Now {
     Settled,
 }
 
-/// The answer once its ports are open, or wait only for their time.
-pub fn until_open(client: &Client, mut answer: AnswerView) -> Result<AnswerView, Failure> {
+/// The answer once its ports are open, or wait only for their time; whoever cannot wait for it is told how it goes on.
+pub fn until_open(client: &Client, mut answer: AnswerView, goes_on: &str) -> Result<AnswerView, Failure> {
     let spinner = spinner();
     let begun = Instant::now();
     while begun.elapsed() < WAIT_MAX {
@@ -43,12 +43,11 @@ pub fn until_open(client: &Client, mut answer: AnswerView) -> Result<AnswerView,
             Now::Waiting(what) => spinner.set_message(what),
         }
         thread::sleep(LOOK_EVERY);
-        answer = again(client, &answer)?;
+        answer = again(client, &answer).map_err(|failure| failure.and(goes_on))?;
     }
     spinner.finish_and_clear();
     let (id, minutes) = (&answer.request.id, WAIT_MAX.as_secs() / 60);
-    Err(Failure::unavailable(format!("request `{id}` is not open after {minutes} minutes"))
-        .next("it goes on: `portcullis requests` and `portcullis grants` show what becomes of it"))
+    Err(Failure::unavailable(format!("request `{id}` is not open after {minutes} minutes")).next(goes_on))
 }
 
 /// Waits until a machine's firewalls hold what was just said of it.

@@ -4,6 +4,7 @@ use super::{AnswerView, GrantView};
 use crate::Problem;
 use jiff::Timestamp;
 use portcullis_app::{Event, Format, Happened};
+use portcullis_domain::said;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -14,6 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 pub struct EventsQuery {
     /// Those of then and later. Default: from now on.
     #[param(value_type = Option<String>, format = DateTime)]
+    #[serde(default, deserialize_with = "said::any_time")]
     pub since: Option<Timestamp>,
     /// Only those that answer what was asked with this id.
     pub correlation: Option<String>,
@@ -64,9 +66,11 @@ pub struct SubmittedView {
 pub struct ExportQuery {
     /// From then on.
     #[param(value_type = String, format = DateTime)]
+    #[serde(deserialize_with = "said::time")]
     pub from: Timestamp,
     /// And before that.
     #[param(value_type = String, format = DateTime)]
+    #[serde(deserialize_with = "said::time")]
     pub to: Timestamp,
     /// `jsonl` or `csv`.
     #[param(value_type = String)]

@@ -1,0 +1,75 @@
+//! Times as programs say them, for `deserialize_with`: what cannot be read is refused in our words.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Deserializer, de::Error};
+use std::str::FromStr;
+
+const LENGTH: &str = "a length of time, such as `90m`, `1h 30m` or `PT1H30M`";
+const TIME: &str = "a time, such as `2026-05-01T18:30:00Z`";
+/// How much of what was said is said again, in characters.
+const GIVEN_MAX: usize = 80;
+
+/// A length of time, if one is said.
+pub fn length<'de, D: Deserializer<'de>>(said: D) -> Result<Option<SignedDuration>, D::Error> {
+    Option::<String>::deserialize(said)?.map(|text| read(&text, LENGTH)).transpose()
+}
+
+/// A time, if one is said.
+pub fn any_time<'de, D: Deserializer<'de>>(said: D) -> Result<Option<Timestamp>, D::Error> {
+    Option::<String>::deserialize(said)?.map(|text| read(&text, TIME)).transpose()
+}
+
+/// A time, which has to be said.
+pub fn time<'de, D: Deserializer<'de>>(said: D) -> Result<Timestamp, D::Error> {
+    read(&String::deserialize(said)?, TIME)
+}
+
+fn read<T: FromStr, E: Error>(text: &str, wanted: &str) -> Result<T, E> {
+    text.parse().map_err(|_| {
+        let given: String = text.chars().take(GIVEN_MAX).collect();
+        E::custom(format_args!("`{given}` is not {wanted}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Said {
+        #[serde(default, deserialize_with = "length")]
+        length: Option<SignedDuration>,
+        #[serde(default, deserialize_with = "any_time")]
+        end: Option<Timestamp>,
+        #[serde(deserialize_with = "time")]
+        at: Timestamp,
+    }
+
+    const AT: &str = "1970-01-01T00:00:00Z";
+
+    fn said(value: &Value) -> Result<Said, String> {
+        serde_json::from_value(value.clone()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn times_are_read_as_ever() {
+        let (hour, at) = (Some(SignedDuration::from_hours(1)), Timestamp::UNIX_EPOCH);
+        for length in ["1h", "PT1H", "60 minutes"] {
+            let wanted = Said { length: hour, end: Some(at), at };
+            assert_eq!(said(&json!({ "length": length, "end": AT, "at": AT })), Ok(wanted), "{length}");
+        }
+        let none = Said { length: None, end: None, at };
+        assert_eq!(said(&json!({ "length": null, "at": AT })), Ok(none));
+        assert!(said(&json!({})).expect_err("no time").contains("missing field `at`"));
+    }
+
+    #[test]
+    fn what_is_none_is_named_with_what_would_be() {
+        let no = |value: &Value| said(value).expect_err("none");
+        assert_eq!(no(&json!({ "length": "an hour", "at": AT })), format!("`an hour` is not {LENGTH}"));
+        assert_eq!(no(&json!({ "end": "soon", "at": AT })), format!("`soon` is not {TIME}"));
+        assert_eq!(no(&json!({ "at": "" })), format!("`` is not {TIME}"));
+        assert!(no(&json!({ "at": "x".repeat(1_000) })).len() < 200);
+    }
+}
