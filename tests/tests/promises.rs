@@ -242,7 +242,7 @@ async fn nothing_unrecorded() {
     let id = place.guard("web-1", &given::ssh_with_approval()).await;
     // A no, a yes, a no to one's own request: each leaves an entry.
     let mut refused = asked("ann", "1", &[id.as_str()], ANN);
-    if let portcullis_domain::What::Initiate { asks } = &mut refused.what {
+    if let portcullis_domain::What::Initiate { asks, .. } = &mut refused.what {
         asks[0].window = Window::For(HOUR * 100);
     }
     let no = app::initiate(place.store(), place.terms(), &refused, place.now()).await;
@@ -461,7 +461,7 @@ async fn one_door_in() {
         // Without a key of its own a request is told apart by its time.
         place.pass(SECOND);
         let mut direct = asked("ann", &n.to_string(), &[id.as_str()], from);
-        if let portcullis_domain::What::Initiate { asks } = &mut direct.what {
+        if let portcullis_domain::What::Initiate { asks, .. } = &mut direct.what {
             asks[0].port = named(port);
             asks[0].window = Window::For(length);
         }
@@ -482,6 +482,7 @@ async fn one_door_in() {
                 start: None,
             }],
             justification: None,
+            break_glass: false,
         };
         let body = serde_json::to_value(body).expect("writes");
         let explained = place.call(&token, "POST", "/v1/requests/explain", Some(body.clone())).await.body;

@@ -2,8 +2,8 @@
 
 use jiff::SignedDuration;
 use portcullis_domain::{
-    Approvers, Ask, Gate, Grant, GrantId, Lease, Outcome, Policy, PortRule, Refusal, Request, RequestId,
-    Review, Sources, Target, TargetId, Terms, What, Window, review,
+    Ask, Gate, Grant, GrantId, Lease, Outcome, People, Policy, PortRule, Refusal, Request, RequestId, Review,
+    Sources, Target, TargetId, Terms, What, Window, review,
 };
 use portcullis_tests::given::{self, HOUR, at, named, person};
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ fn rule(gate: &str) -> PortRule {
 }
 
 fn approved_by(gate: &str, people: &[&str]) -> PortRule {
-    PortRule { approvers: Some(Approvers::Only(people.iter().map(|it| person(it)).collect())), ..rule(gate) }
+    PortRule { approvers: Some(People::Only(people.iter().map(|it| person(it)).collect())), ..rule(gate) }
 }
 
 fn sources(ranges: &[&str]) -> Sources {
@@ -89,8 +89,12 @@ fn request(by: &str, what: What) -> Request {
     Request { what, ..given::request(by, "key", "vm", at(0)) }
 }
 
+fn initiate(asks: Vec<Ask>, break_glass: bool) -> What {
+    What::Initiate { asks, break_glass }
+}
+
 fn answer(known: &BTreeMap<TargetId, Target>, by: &str, asks: &[Ask]) -> Review {
-    review(&request(by, What::Initiate { asks: asks.to_vec() }), known, &Terms::default(), at(0))
+    review(&request(by, initiate(asks.to_vec(), false)), known, &Terms::default(), at(0))
 }
 
 /// What it comes to, in words for programs.
@@ -226,7 +230,7 @@ fn the_leases_of_one_gate_share_its_room() {
         &known,
         &[(&with("22", 3999), ALLOWED), (&with("22", 4000), too_many), (&with("53", 4000), ALLOWED)],
     );
-    let later = request("ann", What::Initiate { asks: with("22", 4000) });
+    let later = request("ann", initiate(with("22", 4000), false));
     assert_eq!(told(&review(&later, &known, &Terms::default(), end)), ALLOWED);
 }
 
@@ -237,7 +241,7 @@ fn the_leases_of_one_target_share_its_room() {
     let why = "w".repeat(1_000);
     let mut count = 0;
     let reasons = loop {
-        let mut asked = request("ann", What::Initiate { asks: vec![ask("22")] });
+        let mut asked = request("ann", initiate(vec![ask("22")], false));
         asked.id = RequestId::derived(&person("ann"), &named(&count.to_string()));
         asked.justification = Some(named(&why));
         let known = BTreeMap::from([(id.clone(), vm.clone())]);

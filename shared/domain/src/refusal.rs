@@ -47,6 +47,10 @@ pub enum Refusal {
     NobodyMayApprove { target: TargetId, gate: Gate, by: Person },
     #[error("the ports asked for have no approver in common: ask for them in requests of their own")]
     NoCommonApprover,
+    #[error("`{by}` may not break the glass of port `{gate}` of `{target}`: {} may", listed(may))]
+    MayNotBreakGlass { target: TargetId, gate: Gate, by: Person, may: Vec<Person> },
+    #[error("whoever breaks the glass says why: give a justification")]
+    GlassWithoutWhy,
     #[error("this idempotency key was used for a different request: use a new one")]
     KeyReused,
     // Deciding
@@ -133,6 +137,8 @@ impl Refusal {
             Self::Over => "over",
             Self::NobodyMayApprove { .. } => "nobody-may-approve",
             Self::NoCommonApprover => "no-common-approver",
+            Self::MayNotBreakGlass { .. } => "may-not-break-glass",
+            Self::GlassWithoutWhy => "glass-without-why",
             Self::KeyReused => "key-reused",
             Self::OwnRequest { .. } => "own-request",
             Self::NotAnApprover { .. } => "not-an-approver",
@@ -161,6 +167,7 @@ impl Refusal {
         match self {
             Self::SourceNotAllowed { .. }
             | Self::NobodyMayApprove { .. }
+            | Self::MayNotBreakGlass { .. }
             | Self::OwnRequest { .. }
             | Self::NotAnApprover { .. }
             | Self::NotTheOperator { .. } => RefusalKind::Forbidden,
@@ -190,6 +197,7 @@ impl Refusal {
             | Self::StartsTooLate { .. }
             | Self::Over
             | Self::NoCommonApprover
+            | Self::GlassWithoutWhy
             | Self::NotLater { .. }
             | Self::OperatorsToken { .. }
             | Self::NoPorts
