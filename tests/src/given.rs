@@ -47,6 +47,14 @@ pub fn ssh_with_approval() -> Policy {
     Policy::of(vec![rule], &Terms::default()).expect("valid")
 }
 
+/// The same, and these people may break its glass.
+pub fn ssh_behind_glass(breakers: &[&str]) -> Policy {
+    let break_glass = Some(People::Only(breakers.iter().map(|it| person(it)).collect()));
+    let behind = |it: &PortRule| PortRule { break_glass: break_glass.clone(), ..it.clone() };
+    let rules = ssh_with_approval().ports().iter().map(behind).collect();
+    Policy::of(rules, &Terms::default()).expect("valid")
+}
+
 /// A target that is guarded from `now` on, as it should be stored.
 pub fn guarded(id: &str, now: Timestamp) -> Next {
     Target::unguarded(named(id)).set_policy(Some(ssh()), &named("owner"), None, now).expect("new")
