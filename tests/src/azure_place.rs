@@ -112,7 +112,7 @@ impl AzurePlace {
             window: Window::For(LEASE),
         };
         let key = format!("key-{}", self.count.fetch_add(1, Ordering::Relaxed));
-        let what = What::Initiate { asks: vec![ask] };
+        let what = What::Initiate { asks: vec![ask], break_glass: false };
         let asked = Asked { by: named(by), key: named(&key), what, justification: None, correlation: None };
         let answer = app::initiate(&self.store, &Terms::default(), &asked, self.now()).await;
         answer.unwrap_or_else(|error| panic!("{}", error.full())).grants[0].id.clone()

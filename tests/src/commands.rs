@@ -82,7 +82,7 @@ fn asks(cli: &Cli<'_>) {
 
 fn decides(cli: &Cli<'_>) {
     let ssh = cli.port(22);
-    cli.object(&["edit", cli.machine, "--set", "22,approver=bob"]);
+    cli.object(&["edit", cli.machine, "--set", "22,approver=bob,break-glass=ann"]);
     let (ann, bob) = (cli.token("ann"), cli.token("bob"));
     for (verb, state) in [("reject", "rejected"), ("approve", "approved")] {
         let asked = object((cli.bearer)(&ann), &["request", &ssh, "--from", ANN, "--for", "10m"]);
@@ -95,6 +95,12 @@ fn decides(cli: &Cli<'_>) {
         let decided = object((cli.bearer)(&bob), &[verb, id, "--yes"]);
         assert_eq!(decided["request"]["state"], state, "{decided}");
     }
+    let asked = ["request", &ssh, "--from", ANN, "--for", "10m", "--break-glass", "--why", "nobody answers"];
+    let broke = object((cli.bearer)(&ann), &asked);
+    assert_eq!(
+        (&broke["request"]["state"], &broke["request"]["broke_glass"]),
+        (&json!("approved"), &json!(true))
+    );
     let listed = cli.list(&["requests"]);
     assert!(2 <= listed.len(), "{listed:?}");
 }

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{Asked, Error, ports::Clock};
 use portcullis_domain::{
-    Approvers, Ask, Grant, GrantId, Justification, Lease, Next, Person, Policy, PortRule, Request, RequestId,
+    Ask, Grant, GrantId, Justification, Lease, Next, People, Person, Policy, PortRule, Request, RequestId,
     RequestState, Target, TargetId, Terms, What, Window,
 };
 
@@ -43,8 +43,16 @@ pub fn ssh() -> Policy {
 /// SSH for anybody to whom anybody else said yes.
 pub fn ssh_with_approval() -> Policy {
     let offered = PortRule::offered(named("22"), named("tcp"));
-    let rule = PortRule { approvers: Some(Approvers::AnybodyElse), ..offered };
+    let rule = PortRule { approvers: Some(People::Anybody), ..offered };
     Policy::of(vec![rule], &Terms::default()).expect("valid")
+}
+
+/// The same, and these people may break its glass.
+pub fn ssh_behind_glass(breakers: &[&str]) -> Policy {
+    let break_glass = Some(People::Only(breakers.iter().map(|it| person(it)).collect()));
+    let behind = |it: &PortRule| PortRule { break_glass: break_glass.clone(), ..it.clone() };
+    let rules = ssh_with_approval().ports().iter().map(behind).collect();
+    Policy::of(rules, &Terms::default()).expect("valid")
 }
 
 /// A target that is guarded from `now` on, as it should be stored.
@@ -61,7 +69,7 @@ pub fn asked(by: &str, key: &str, targets: &[&str], from: &str) -> Asked {
         sources: named(from),
         window: Window::For(HOUR),
     };
-    let what = What::Initiate { asks: targets.iter().map(ask).collect() };
+    let what = What::Initiate { asks: targets.iter().map(ask).collect(), break_glass: false };
     Asked { by: named(by), key: named(key), what, justification: None, correlation: None }
 }
 
@@ -76,7 +84,7 @@ pub fn request(by: &str, key: &str, target: &str, now: Timestamp) -> Request {
         justification,
         correlation,
         asked_at: now,
-        state: RequestState::Approved { at: now, by: None },
+        state: RequestState::Approved { at: now, by: None, broke_glass: false },
     }
 }
 

@@ -93,7 +93,7 @@ impl Guarded {
             window: Window::For(LEASE_MIN),
         };
         let key = named(&format!("key-{}", self.count()));
-        let what = What::Initiate { asks: vec![ask] };
+        let what = What::Initiate { asks: vec![ask], break_glass: false };
         let asked = app::Asked { by: named("ann"), key, what, justification: None, correlation: None };
         let answer: Answer = app::initiate(&*self.store, &Terms::default(), &asked, self.now()).await?;
         self.expire().await?;

@@ -261,6 +261,35 @@ fn somebody_else_says_yes() {
 }
 
 #[test]
+fn when_nobody_answers_whoever_is_named_breaks_the_glass() {
+    let it = Place::new(&[]);
+    let enabled = it.up.ask(&["enable", "web-1", "--port", "22,approver=bob,break-glass=ann"]);
+    assert!(told(&enabled).contains("approved by bob, ann may break the glass"), "{}", told(&enabled));
+    let asking = |verb: &'static str, more: &[&'static str]| {
+        [&[verb, "web-1", "--from", ANN, "--for", "1h", "--break-glass"][..], more].concat()
+    };
+    let why = ["--why", "it is down"];
+    let silent = it.ask_as("ann", &asking("request", &[]));
+    assert_eq!(code(&silent), USAGE, "she says why: {}", told(&silent));
+    let refused = it.ask_as("carol", &asking("request", &why));
+    assert_eq!(code(&refused), REFUSED, "{}", told(&refused));
+    assert!(told(&refused).contains("`carol` may not break the glass"), "{}", told(&refused));
+    let explained = it.ask_as("ann", &asking("explain", &why));
+    assert!(told(&explained).contains("WOULD BREAK THE GLASS"), "{}", told(&explained));
+    let asked = it.ask_as("ann", &asking("request", &why));
+    assert_eq!(code(&asked), DONE, "{}", told(&asked));
+    assert!(told(&asked).contains("BROKE THE GLASS"), "{}", told(&asked));
+    wait("the door", || it.passes("web-1", ANN));
+    for words in [&["requests"][..], &["grants"], &["events"], &["activity", "web-1"]] {
+        let seen = told(&it.up.ask(words));
+        assert!(seen.contains("BROKE THE GLASS"), "{words:?}: {seen}");
+    }
+    // For a longer lease somebody can be asked.
+    let longer = it.ask_as("ann", &["extend", "web-1", "--by", "30m"]);
+    assert!(told(&longer).contains("waits for a yes of bob"), "{}", told(&longer));
+}
+
+#[test]
 fn killed_with_a_live_lease_it_closes_on_time_all_the_same() {
     let Place { up, data } = Place::new(&["--lease-min", "1s"]);
     up.json(&["enable", "web-1"]);

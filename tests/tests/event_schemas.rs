@@ -151,7 +151,7 @@ fn odd() -> Vec<What> {
         sources,
         window,
     };
-    let open = |asks: Vec<Ask>| What::Initiate { asks };
+    let open = |asks: Vec<Ask>| What::Initiate { asks, break_glass: false };
     let windows = [
         Window::For(-HOUR),
         Window::For(SignedDuration::ZERO),

@@ -487,6 +487,61 @@ async fn editing_and_disabling_end_what_is_no_longer_guarded() {
 }
 
 #[tokio::test]
+async fn whoever_is_named_breaks_the_glass_says_why_and_is_shown() {
+    let place = Place::new();
+    let (ann, bob) = (place.token("ann").await, place.token("bob").await);
+    let id = place.guard("web-1", &given::ssh()).await;
+    let edit = json!({ "ports": [{ "port": 22, "approvers": ["carol"], "break_glass": ["ann"] }] });
+    let edited = place.call(&bob, "POST", &path(&id, "/edit"), Some(edit)).await;
+    assert_eq!(edited.body["ports"][0]["break_glass"], json!(["ann"]), "{edited:?}");
+    let mut breaking = wish(&id, 22, "PT1H");
+    breaking["break_glass"] = true.into();
+    let mut silent = breaking.clone();
+    silent.as_object_mut().expect("an object").remove("justification");
+    for (token, body, status, code) in [
+        (&bob, &breaking, StatusCode::FORBIDDEN, "may-not-break-glass"),
+        (&ann, &silent, StatusCode::UNPROCESSABLE_ENTITY, "glass-without-why"),
+    ] {
+        let refused = place.call(token, "POST", "/v1/requests", Some(body.clone())).await;
+        assert_eq!((refused.status, &refused.body["reasons"][0]["code"]), (status, &json!(code)));
+    }
+    let explained = place.call(&ann, "POST", "/v1/requests/explain", Some(breaking.clone())).await.body;
+    assert_eq!((&explained["answer"], &explained["breaks_glass"]), (&json!("allowed"), &json!(true)));
+    let explained = place.call(&ann, "POST", "/v1/requests/explain", Some(wish(&id, 22, "PT1H"))).await.body;
+    assert_eq!(
+        (&explained["answer"], &explained["breaks_glass"]),
+        (&json!("needs_approval"), &json!(false)),
+        "unless she says so"
+    );
+
+    let answer = place.call(&ann, "POST", "/v1/requests", Some(breaking.clone())).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
+    let request = &answer.body["request"];
+    assert_eq!((&request["state"], &request["broke_glass"]), (&json!("approved"), &json!(true)));
+    place.expire().await;
+    let granted = place.call(&bob, "GET", "/v1/grants", None).await.body;
+    let grant = &granted["items"][0];
+    assert_eq!((&grant["state"], &grant["broke_glass"]), (&json!("open"), &json!(true)), "{grant}");
+    let listed = place.call(&bob, "GET", "/v1/requests", None).await.body;
+    assert_eq!(listed["items"][0]["broke_glass"], true, "{listed}");
+
+    place.pass(HOUR / 2);
+    let later = json!({ "until": place.now() + HOUR, "justification": "still down" });
+    let longer = format!("/v1/grants/{}/extend", grant["id"].as_str().expect("an id"));
+    let extended = place.call(&ann, "POST", &longer, Some(later)).await;
+    assert_eq!(extended.body["request"]["state"], "pending", "{extended:?}");
+
+    place.pass(HOUR / 4);
+    let nobody = json!({ "ports": [{ "port": 22, "break_glass": [] }] });
+    let edited = place.call(&bob, "POST", &path(&id, "/edit"), Some(nobody)).await;
+    let rule = &edited.body["ports"][0];
+    assert_eq!((&rule["approvers"], &rule["break_glass"]), (&json!(["carol"]), &Value::Null));
+    let refused = place.call(&ann, "POST", "/v1/requests", Some(breaking)).await;
+    assert_eq!(refused.body["reasons"][0]["code"], "may-not-break-glass", "{refused:?}");
+    assert_eq!(place.call(&ann, "GET", "/v1/verify", None).await.body["whole"], true);
+}
+
+#[tokio::test]
 async fn the_description_is_complete_and_health_is_told() {
     let place = Place::new();
     let request = |path: &str| Request::get(path).body(Body::empty()).expect("a request");

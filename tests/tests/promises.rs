@@ -242,7 +242,7 @@ async fn nothing_unrecorded() {
     let id = place.guard("web-1", &given::ssh_with_approval()).await;
     // A no, a yes, a no to one's own request: each leaves an entry.
     let mut refused = asked("ann", "1", &[id.as_str()], ANN);
-    if let portcullis_domain::What::Initiate { asks } = &mut refused.what {
+    if let portcullis_domain::What::Initiate { asks, .. } = &mut refused.what {
         asks[0].window = Window::For(HOUR * 100);
     }
     let no = app::initiate(place.store(), place.terms(), &refused, place.now()).await;
@@ -445,6 +445,48 @@ fn word(fact: &Fact) -> String {
     serde_json::to_value(fact).expect("writes")["what"].as_str().expect("a word").to_owned()
 }
 
+/// INVARIANT (break-glass-is-loud): one use of it is one event, with all that it opened.
+#[tokio::test]
+async fn break_glass_is_loud() {
+    let place = Place::new();
+    let (web, db) = (
+        place.guard("web-1", &given::ssh_behind_glass(&["ann"])).await,
+        place.guard("db-1", &given::ssh_behind_glass(&["ann", "bob"])).await,
+    );
+    let breaking = |by: &str, key: &str| {
+        let mut asked = asked(by, key, &[web.as_str(), db.as_str()], ANN);
+        asked.justification = Some(given::because("it is down and nobody answers"));
+        if let portcullis_domain::What::Initiate { break_glass, .. } = &mut asked.what {
+            *break_glass = true;
+        }
+        asked
+    };
+    let ask =
+        async |asked: &app::Asked| app::initiate(place.store(), place.terms(), asked, place.now()).await;
+    let refused = ask(&breaking("bob", "1")).await;
+    assert!(matches!(refused, Err(Error::Refused(_))), "bob is named for one of them: {refused:?}");
+    let first = ask(&breaking("ann", "1")).await.expect("granted");
+    let again = ask(&breaking("ann", "1")).await.expect("known");
+    assert_eq!(first, again, "twice is once");
+    place.expire().await;
+    assert!(place.passes(&web, ANN).await && place.passes(&db, ANN).await, "nobody is waited for");
+
+    let mut entries = place.entries(&web).await;
+    entries.extend(place.entries(&db).await);
+    let told: Vec<_> =
+        entries.iter().flat_map(app::events).filter(|it| it.kind == "breakglass.used").collect();
+    let [told] = &told[..] else { panic!("{told:?}") };
+    let Fact::GlassBroken { by, opened, .. } = &told.detail.fact else { panic!("{told:?}") };
+    assert_eq!((by, &told.detail.request), (&named("ann"), &Some(first.request.id.clone())));
+    let opened: Vec<&TargetId> = opened.iter().map(|it| &it.target).collect();
+    assert_eq!(opened, [&web, &db]);
+    // Whoever looks at the other machine alone sees it too.
+    let granted = |it: &Fact| matches!(it, Fact::Approved { grant, approver: None } if grant.broke_glass);
+    assert_eq!(place.facts(&db).await.iter().filter(|it| granted(it)).count(), 1);
+    let verified = app::verify(place.store()).await.expect("recomputed");
+    assert!(verified.bad.is_empty(), "{verified:?}");
+}
+
 #[tokio::test]
 async fn one_door_in() {
     let place = Place::new();
@@ -461,7 +503,7 @@ async fn one_door_in() {
         // Without a key of its own a request is told apart by its time.
         place.pass(SECOND);
         let mut direct = asked("ann", &n.to_string(), &[id.as_str()], from);
-        if let portcullis_domain::What::Initiate { asks } = &mut direct.what {
+        if let portcullis_domain::What::Initiate { asks, .. } = &mut direct.what {
             asks[0].port = named(port);
             asks[0].window = Window::For(length);
         }
@@ -482,6 +524,7 @@ async fn one_door_in() {
                 start: None,
             }],
             justification: None,
+            break_glass: false,
         };
         let body = serde_json::to_value(body).expect("writes");
         let explained = place.call(&token, "POST", "/v1/requests/explain", Some(body.clone())).await.body;

@@ -2,8 +2,8 @@
 
 use jiff::SignedDuration;
 use portcullis_domain::{
-    Approvers, Ask, Gate, Grant, GrantId, Lease, Outcome, Policy, PortRule, Refusal, Request, RequestId,
-    Review, Sources, Target, TargetId, Terms, What, Window, review,
+    Ask, Fact, Gate, Grant, GrantId, Lease, Outcome, Pane, People, Policy, PortRule, Refusal, Request,
+    RequestId, Review, Sources, Target, TargetId, Terms, What, Window, review,
 };
 use portcullis_tests::given::{self, HOUR, at, named, person};
 use std::collections::BTreeMap;
@@ -22,8 +22,8 @@ fn rule(gate: &str) -> PortRule {
     PortRule::offered(gate.port, gate.protocol)
 }
 
-fn approved_by(gate: &str, people: &[&str]) -> PortRule {
-    PortRule { approvers: Some(Approvers::Only(people.iter().map(|it| person(it)).collect())), ..rule(gate) }
+fn approved_by(gate: &str, names: &[&str]) -> PortRule {
+    PortRule { approvers: Some(people(names)), ..rule(gate) }
 }
 
 fn sources(ranges: &[&str]) -> Sources {
@@ -89,8 +89,12 @@ fn request(by: &str, what: What) -> Request {
     Request { what, ..given::request(by, "key", "vm", at(0)) }
 }
 
+fn initiate(asks: Vec<Ask>, break_glass: bool) -> What {
+    What::Initiate { asks, break_glass }
+}
+
 fn answer(known: &BTreeMap<TargetId, Target>, by: &str, asks: &[Ask]) -> Review {
-    review(&request(by, What::Initiate { asks: asks.to_vec() }), known, &Terms::default(), at(0))
+    review(&request(by, initiate(asks.to_vec(), false)), known, &Terms::default(), at(0))
 }
 
 /// What it comes to, in words for programs.
@@ -226,7 +230,7 @@ fn the_leases_of_one_gate_share_its_room() {
         &known,
         &[(&with("22", 3999), ALLOWED), (&with("22", 4000), too_many), (&with("53", 4000), ALLOWED)],
     );
-    let later = request("ann", What::Initiate { asks: with("22", 4000) });
+    let later = request("ann", initiate(with("22", 4000), false));
     assert_eq!(told(&review(&later, &known, &Terms::default(), end)), ALLOWED);
 }
 
@@ -237,7 +241,7 @@ fn the_leases_of_one_target_share_its_room() {
     let why = "w".repeat(1_000);
     let mut count = 0;
     let reasons = loop {
-        let mut asked = request("ann", What::Initiate { asks: vec![ask("22")] });
+        let mut asked = request("ann", initiate(vec![ask("22")], false));
         asked.id = RequestId::derived(&person("ann"), &named(&count.to_string()));
         asked.justification = Some(named(&why));
         let known = BTreeMap::from([(id.clone(), vm.clone())]);
@@ -396,4 +400,131 @@ fn an_extension_is_decided_by_the_policy_of_now() {
         let answer = extended(&vm, &grant, HOUR * 2, HOUR / 2);
         assert_eq!(told(&answer), wanted, "{answer:?}");
     }
+}
+
+fn people(names: &[&str]) -> People {
+    People::Only(names.iter().map(|it| person(it)).collect())
+}
+
+/// A machine with ports that need an approval, and with different people who may do without it.
+fn behind_glass() -> BTreeMap<TargetId, Target> {
+    let behind = |gate: &str, approvers: &[&str], break_glass| PortRule {
+        break_glass,
+        ..approved_by(gate, approvers)
+    };
+    let narrow = PortRule { sources: sources(&["10.0.0.0/8"]), max: MINUTE * 5, ..rule("22") };
+    let rules = vec![
+        rule("22"),
+        behind("5001", &["bob"], Some(people(&["ann"]))),
+        behind("5002", &[], Some(People::Anybody)),
+        behind("5003", &["bob"], Some(people(&[]))),
+        behind("5004", &["bob"], None),
+        PortRule { break_glass: Some(people(&["ann"])), ..rule("5005") },
+        PortRule {
+            sources: narrow.sources,
+            max: narrow.max,
+            ..behind("5006", &["carol"], Some(people(&["ann"])))
+        },
+    ];
+    [target("vm", Some(Policy::of(rules, &Terms::default()).expect("valid")))].into()
+}
+
+fn breaking(by: &str, asks: Vec<Ask>, why: Option<&str>) -> Request {
+    Request { justification: why.map(given::because), ..request(by, initiate(asks, true)) }
+}
+
+/// Which glass would be broken.
+fn broken(review: &Review) -> Vec<String> {
+    match review {
+        Review::Allowed(outcome) => outcome.broken().map(|it| it.gate.port.to_string()).collect(),
+        Review::NeedsApproval { .. } | Review::Refused(_) => vec![],
+    }
+}
+
+/// Who asks, for which ports, what comes of it, and which glass is broken.
+type Breaking<'a> = (&'a str, &'a [&'a str], &'a [&'a str], &'a [&'a str]);
+
+/// INVARIANT (empty-is-nothing): who is not named may not.
+#[test]
+fn whoever_is_named_for_a_port_breaks_its_glass() {
+    let cases: [Breaking<'_>; 11] = [
+        ("ann", &["5001"], ALLOWED, &["5001"]),
+        ("ann", &["22", "5001"], ALLOWED, &["5001"]),
+        ("ann", &["5001", "5002"], ALLOWED, &["5001", "5002"]),
+        // Where nobody has to say yes there is nothing to break.
+        ("ann", &["22", "5005"], ALLOWED, &[]),
+        ("carol", &["5005"], ALLOWED, &[]),
+        ("carol", &["5001"], &["may-not-break-glass"], &[]),
+        ("carol", &["5002"], ALLOWED, &["5002"]),
+        ("ann", &["5003"], &["may-not-break-glass"], &[]),
+        ("ann", &["5004"], &["may-not-break-glass"], &[]),
+        ("bob", &["5001", "5002", "5004"], &["may-not-break-glass", "may-not-break-glass"], &[]),
+        // Whatever else the policy says holds as ever.
+        ("ann", &["5006", "23"], &["source-not-allowed", "too-long", "not-guarded"], &[]),
+    ];
+    for (by, ports, wanted, glass) in cases {
+        let asks = ports.iter().map(|port| ask(port)).collect();
+        let request = breaking(by, asks, Some("it is down"));
+        let answer = review(&request, &behind_glass(), &Terms::default(), at(0));
+        assert_eq!(told(&answer), wanted, "{by} {ports:?}: {answer:?}");
+        assert_eq!(broken(&answer), glass, "{by} {ports:?}: {answer:?}");
+    }
+    let asks = vec![Ask { window: Window::For(MINUTE * 5), ..from("5006", &["10.0.0.1"]) }];
+    let within = review(&breaking("ann", asks, Some("w")), &behind_glass(), &Terms::default(), at(0));
+    assert_eq!(broken(&within), ["5006"]);
+    // And who does not say that they want to, waits as ever.
+    let asked = request("ann", initiate(vec![ask("5001")], false));
+    assert_eq!(told(&review(&asked, &behind_glass(), &Terms::default(), at(0))), NEEDS_APPROVAL);
+}
+
+#[test]
+fn whoever_breaks_the_glass_says_why() {
+    let of = |ports: &[&str]| {
+        let asks = ports.iter().map(|port| ask(port)).collect();
+        review(&breaking("ann", asks, None), &behind_glass(), &Terms::default(), at(0))
+    };
+    assert_eq!(told(&of(&["5001"])), ["glass-without-why"]);
+    assert_eq!(told(&of(&["22"])), ["glass-without-why"]);
+    let both = of(&["5003"]);
+    assert_eq!(told(&both), ["glass-without-why", "may-not-break-glass"]);
+    let Review::Refused(refusals) = both else { panic!("{both:?}") };
+    let said = [
+        "whoever breaks the glass says why: give a justification",
+        "`ann` may not break the glass of port `5003/tcp` of `vm`: none may",
+    ];
+    assert_eq!(refusals.to_string(), said.join("; "));
+}
+
+/// INVARIANT (break-glass-is-loud): with all that was opened, and whose yes it did without.
+#[test]
+fn what_is_told_of_broken_glass_is_all_of_it() {
+    let policy = behind_glass().into_values().next().expect("a machine").policy().cloned();
+    let known = BTreeMap::from(["vm", "vm-2"].map(|id| target(id, policy.clone())));
+    let asks = vec![on("vm-2", "22"), on("vm-2", "5001"), on("vm", "5002"), on("vm", "5001")];
+    let request = breaking("ann", asks, Some("it is down"));
+    let answer = review(&request, &known, &Terms::default(), at(0));
+    let Review::Allowed(outcome) = &answer else { panic!("{answer:?}") };
+    let (first, fact) = outcome.glass_broken(&request, |id| known.get(id)?.policy()).expect("it is told");
+    let opened = [("vm-2", "5001"), ("vm", "5002"), ("vm", "5001")];
+    let opened = opened.map(|(id, port)| Pane { target: named(id), gate: named(port) }).to_vec();
+    let (request, by, why) = (request.id, person("ann"), "it is down".to_owned());
+    let skipped = People::Only([person("bob")].into());
+    assert_eq!(first, named("vm-2"));
+    assert_eq!(fact, Fact::GlassBroken { request, by, why, opened, skipped, correlation: None });
+}
+
+/// The night is over, and somebody can be asked.
+#[test]
+fn a_longer_lease_needs_the_same_yes_as_ever() {
+    let rule = PortRule { break_glass: Some(people(&["ann"])), ..approved_by("22", &["bob"]) };
+    let policy = Policy::of(vec![rule], &Terms::default()).expect("valid");
+    let (id, vm) = target("vm", Some(policy));
+    let asked = breaking("ann", vec![ask("22")], Some("it is down"));
+    let known = BTreeMap::from([(id, vm.clone())]);
+    let answer = review(&asked, &known, &Terms::default(), at(0));
+    let Review::Allowed(Outcome::Granted(grants)) = answer else { panic!("{answer:?}") };
+    let grant = grants[0].id.clone();
+    let vm = vm.grant(grants, None, at(0)).target;
+    assert!(vm.grant_of(&grant).is_some_and(|it| it.broke_glass));
+    assert_eq!(told(&extended(&vm, &grant, HOUR * 2, HOUR / 2)), NEEDS_APPROVAL);
 }

@@ -16,7 +16,7 @@ use std::{
 const SEEDS: u64 = 5_500;
 /// What must have happened over so many seeds, or they prove nothing.
 const ENOUGH_SEEDS: u64 = 1_000;
-const SOMETIMES: [&str; 56] = [
+const SOMETIMES: [&str; 57] = [
     "approved by somebody",
     "approved",
     "bot was answered",
@@ -46,6 +46,7 @@ const SOMETIMES: [&str; 56] = [
     "extended",
     "firewall out of order",
     "foreign rule above ours",
+    "glass broken",
     "host slept",
     "lapsed",
     "lock defeated",

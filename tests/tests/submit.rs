@@ -6,8 +6,9 @@ use portcullis_app::{
 };
 use portcullis_domain::{Chain, Entry, Fact, GrantState, Policy, RequestState, TargetId};
 use portcullis_tests::{
-    given::{at, named, ssh, ssh_with_approval},
+    given::{at, named, ssh, ssh_behind_glass, ssh_with_approval},
     place::{BOTS, Place},
+    schemas::Schemas,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -146,6 +147,64 @@ async fn bots_approve_reject_and_close_for_people() {
     let rejected =
         told(&place, &id).await.into_iter().find(|it| it.kind == "request.rejected").expect("told");
     assert_eq!(rejected.detail.correlation_id, Some(named("deploy-4711")), "whoever asked is answered");
+}
+
+#[tokio::test]
+async fn a_bot_breaks_the_glass_for_whom_the_policy_names_and_that_is_told_once() {
+    let place = Place::new();
+    let id = place.guard("web-1", &ssh_behind_glass(&["ann"])).await;
+    let breaking = |by: &str, key: &str| {
+        let mut detail = wanted(&id, key);
+        detail["on_behalf_of"] = by.into();
+        detail["break_glass"] = true.into();
+        detail
+    };
+    let ask = |detail: Value| envelope("chatops", "access.request", detail);
+    let not_named = refused(&place, &ask(breaking("bob", "1"))).await;
+    assert!(not_named.contains("`bob` may not break the glass"), "{not_named}");
+    let mut silent = breaking("ann", "1");
+    silent.as_object_mut().expect("an object").remove("justification");
+    let silent = refused(&place, &ask(silent)).await;
+    assert!(silent.contains("says why"), "{silent}");
+    let blank = {
+        let mut detail = breaking("ann", "1");
+        detail["justification"] = " ".into();
+        refused(&place, &ask(detail)).await
+    };
+    assert!(blank.contains("justification"), "{blank}");
+    let stranger = refused(&place, &ask(breaking("eve", "1"))).await;
+    assert!(stranger.contains("may not speak for `eve`"), "{stranger}");
+
+    let first = answered(&place, "chatops", "access.request", breaking("ann", "1")).await;
+    let again = answered(&place, "chatops", "access.request", breaking("ann", "1")).await;
+    assert_eq!(first, again, "twice is once");
+    assert!(matches!(first.request.state, RequestState::Approved { by: None, broke_glass: true, .. }));
+    assert!(first.grants.iter().all(|it| it.broke_glass), "{first:?}");
+    let events = told(&place, &id).await;
+    let loud: Vec<&Event> = events.iter().filter(|it| it.kind == "breakglass.used").collect();
+    let [loud] = loud[..] else { panic!("{loud:?}") };
+    let detail = serde_json::to_value(&loud.detail).expect("writes");
+    Schemas::ours().hold(loud.kind, &detail);
+    assert_eq!(detail["correlation_id"], "deploy-4711");
+    let fact = &detail["fact"];
+    assert_eq!(
+        (&fact["by"], &fact["why"], &fact["skipped"]),
+        (&json!("ann"), &json!("deploy"), &json!(["*"]))
+    );
+    assert_eq!(fact["opened"], json!([{ "target": id, "gate": "22/tcp" }]));
+}
+
+/// There is nothing to break, and nothing to tell.
+#[tokio::test]
+async fn glass_that_is_not_there_is_not_broken() {
+    let place = Place::new();
+    let id = place.guard("web-1", &ssh()).await;
+    let mut detail = wanted(&id, "1");
+    detail["break_glass"] = true.into();
+    let answer = answered(&place, "chatops", "access.request", detail).await;
+    assert!(matches!(answer.request.state, RequestState::Approved { by: None, broke_glass: false, .. }));
+    assert!(answer.grants.iter().all(|it| !it.broke_glass), "{answer:?}");
+    assert!(told(&place, &id).await.iter().all(|it| it.kind != "breakglass.used"));
 }
 
 #[tokio::test]

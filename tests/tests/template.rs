@@ -402,6 +402,19 @@ fn what_an_answer_tells_is_alarmed_too() {
     }
 }
 
+/// INVARIANT (break-glass-is-loud): nobody has to look for it.
+#[test]
+fn broken_glass_is_alarmed() {
+    let template = Template::read();
+    let of_glass =
+        template.of("AWS::CloudWatch::Alarm").into_iter().find(|it| it.1["MetricName"] == "break_glass");
+    let (name, alarm) = of_glass.expect("an alarm");
+    assert_eq!(short(&alarm["AlarmName"]), "${AWS::StackName}-break-glass-used");
+    assert_eq!(short(&alarm["Namespace"]), metrics(&template));
+    assert!(alarm["Dimensions"].is_null(), "as it is counted");
+    goes_off_for_one(name, alarm);
+}
+
 /// Whoever is told of an alarm looks it up, and whoever deploys, what all of them cost.
 #[test]
 fn every_alarm_is_explained() {

@@ -81,7 +81,9 @@ pub async fn initiate(
         let (request, nexts) = match review(&fresh, &known, terms, now) {
             Review::Refused(reasons) => return Err(refuse(store, &fresh, reasons, now).await),
             Review::Allowed(outcome) => {
-                let request = fresh.clone().into_state(RequestState::Approved { at: now, by: None });
+                let broke_glass = outcome.broken().next().is_some();
+                let state = RequestState::Approved { at: now, by: None, broke_glass };
+                let request = fresh.clone().into_state(state);
                 (request, granted(targets, &outcome, &fresh, None, now))
             }
             Review::NeedsApproval { approvers, .. } => {
@@ -170,7 +172,7 @@ impl Asked {
             justification: self.justification.clone(),
             correlation: self.correlation.clone(),
             asked_at: now,
-            state: RequestState::Approved { at: now, by: None },
+            state: RequestState::Approved { at: now, by: None, broke_glass: false },
         }
     }
 }
@@ -214,10 +216,15 @@ pub(crate) fn granted(
     approver: Option<&Person>,
     now: Timestamp,
 ) -> Vec<(Next, Seen)> {
+    let glass = outcome.glass_broken(request, |id| targets.get(id)?.0.policy());
     let next = |id: &TargetId, target: Target| match outcome {
         Outcome::Granted(grants) => {
             let grants = grants.iter().filter(|it| it.target == *id).cloned().collect();
-            target.grant(grants, approver, now)
+            let next = target.grant(grants, approver, now);
+            match &glass {
+                Some((first, fact)) if first == id => next.telling(fact.clone(), now),
+                Some(_) | None => next,
+            }
         }
         Outcome::Extended { grant, lease, .. } => target.prolong((grant, *lease), request, approver, now),
     };

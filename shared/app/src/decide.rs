@@ -42,7 +42,8 @@ pub async fn approve(
             Review::NeedsApproval { outcome, .. } | Review::Allowed(outcome) => outcome,
         };
         let nexts = granted(targets, &outcome, &request, Some(by), now);
-        let approved = request.into_state(RequestState::Approved { at: now, by: Some(by.clone()) });
+        let approved =
+            request.into_state(RequestState::Approved { at: now, by: Some(by.clone()), broke_glass: false });
         let batch = Batch { targets: nexts, request: Some((approved.clone(), seen)), rest: vec![] };
         match store.commit(batch).await {
             Err(Error::Conflict) => {}

@@ -58,6 +58,8 @@ pub fn events(entry: &Entry) -> Vec<Event> {
         Fact::ApprovalNeeded { .. } => &["request.received", "request.needs_approval"],
         Fact::RequestRejected { .. } => &["request.rejected"],
         Fact::RequestLapsed { .. } => &["request.expired"],
+        // INVARIANT (break-glass-is-loud): to everybody who listens, once for a request.
+        Fact::GlassBroken { .. } => &["breakglass.used"],
         // Whoever had to be asked was told of the request before; the first grant of the others tells of it.
         Fact::Approved { grant, approver: None } if grant.id == GrantId::derived(&grant.request, 1) => {
             &["request.received", "request.approved"]

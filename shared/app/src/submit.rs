@@ -310,9 +310,9 @@ impl Heard {
         let body = Value::Object(detail);
         let what = match self.kind.as_deref() {
             Some("access.request") => {
-                let RequestBody { targets, justification } = read(body)?;
+                let RequestBody { targets, justification, break_glass } = read(body)?;
                 let asks = targets.into_iter().map(TargetBody::asks).collect::<Result<Vec<_>, _>>()?;
-                let what = What::Initiate { asks: asks.into_iter().flatten().collect() };
+                let what = What::Initiate { asks: asks.into_iter().flatten().collect(), break_glass };
                 Asking::Request { what, justification }
             }
             Some("access.approve") => {
@@ -386,6 +386,8 @@ impl FromStr for Bots {
 struct RequestBody {
     targets: Vec<TargetBody>,
     justification: Option<Justification>,
+    #[serde(default)]
+    break_glass: bool,
 }
 
 #[derive(Deserialize)]
@@ -520,7 +522,10 @@ mod tests {
         let request = RequestId::derived(&"ann".parse().expect("a person"), &"k".parse().expect("a key"));
         let wish =
             |what| Wish { by: "ann".parse().expect("a person"), key: "k".parse().expect("a key"), what };
-        let asked = Asking::Request { what: What::Initiate { asks: vec![] }, justification: None };
+        let asked = Asking::Request {
+            what: What::Initiate { asks: vec![], break_glass: false },
+            justification: None,
+        };
         assert_eq!(wish(asked).request().as_ref(), Some(&request));
         let closed = Asking::Close { grant: GrantId::derived(&request, 1) };
         assert_eq!(wish(closed).request(), Some(request));

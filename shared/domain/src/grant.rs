@@ -38,6 +38,9 @@ pub struct Grant {
     /// What whoever asked calls the matter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation: Option<CorrelationId>,
+    /// It needed an approval, and whoever asked broke the glass instead.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub broke_glass: bool,
     /// When a read-back first showed that the sources get in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opened_at: Option<Timestamp>,
@@ -107,6 +110,7 @@ impl Grant {
             lease,
             justification: request.justification.clone(),
             correlation: request.correlation.clone(),
+            broke_glass: false,
             opened_at: None,
             door: None,
             open_failed: None,

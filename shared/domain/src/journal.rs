@@ -1,8 +1,8 @@
 //! What happened, numbered without gaps and chained by hashes: outbox, audit log and export in one.
 
 use crate::{
-    Chain, ClaimToken, CorrelationId, Gate, Grant, GrantId, Lease, Person, Policy, Request, RequestId,
-    Target, TargetId, Trial, What,
+    Chain, ClaimToken, CorrelationId, Gate, Grant, GrantId, Lease, Pane, People, Person, Policy, Request,
+    RequestId, Target, TargetId, Trial, What,
 };
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
@@ -103,6 +103,17 @@ pub enum Fact {
     },
     /// A grant was made.
     Approved { grant: Box<Grant>, approver: Option<Person> },
+    /// Somebody opened ports without the yes that they need, as their policies let them.
+    GlassBroken {
+        request: RequestId,
+        by: Person,
+        why: String,
+        opened: Vec<Pane>,
+        /// Whose yes they need.
+        skipped: People,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        correlation: Option<CorrelationId>,
+    },
     /// A lease was prolonged.
     Extended {
         grant: GrantId,
@@ -324,6 +335,7 @@ impl Fact {
             | Self::RequestRejected { .. }
             | Self::DecisionRefused { .. }
             | Self::RequestLapsed { .. }
+            | Self::GlassBroken { .. }
             | Self::TakenOver { .. }
             | Self::Writing { .. }
             | Self::ReadBack { .. }
@@ -351,6 +363,7 @@ impl Fact {
             | Self::RequestRejected { request, .. }
             | Self::DecisionRefused { request, .. }
             | Self::RequestLapsed { request, .. }
+            | Self::GlassBroken { request, .. }
             | Self::Extended { request, .. } => Some(request.clone()),
             Self::Approved { grant, .. } => Some(grant.request.clone()),
             Self::Ended { grant, .. }
@@ -389,6 +402,7 @@ impl Fact {
             | Self::ApprovalNeeded { correlation, .. }
             | Self::RequestRejected { correlation, .. }
             | Self::RequestLapsed { correlation, .. }
+            | Self::GlassBroken { correlation, .. }
             | Self::EventRefused { correlation, .. }
             | Self::ExportAsked { correlation, .. }
             | Self::ExportReady { correlation, .. }
@@ -496,6 +510,7 @@ impl Told {
             Fact::PolicyRefused { .. }
             | Fact::RequestRefused { .. }
             | Fact::DecisionRefused { .. }
+            | Fact::GlassBroken { .. }
             | Fact::TakenOver { .. }
             | Fact::Writing { .. }
             | Fact::ReadBack { .. }

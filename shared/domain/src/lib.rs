@@ -10,6 +10,7 @@
 //! [`review`] decides what may become a [`Grant`]; [`diff`] says what to write; [`Snapshot::admitted`]
 //! says who really gets in; [`Head::append`] and [`Told`] keep the journal honest.
 
+mod glass;
 mod grant;
 mod journal;
 mod lease;
@@ -27,6 +28,7 @@ mod space;
 mod target;
 mod view;
 
+pub use glass::Pane;
 pub use grant::{Grant, GrantState};
 pub(crate) use journal::Digest;
 pub use journal::{BadRecord, EndReason, Entry, Fact, Hash, Head, Told};
@@ -38,7 +40,7 @@ pub use name::{
 pub use net::{BadAddress, Gate, Port, Protocol, Sources};
 pub use outlook::{Outlook, outlook};
 pub use path::{Admitted, Decision, Packet, azure_default_rules};
-pub use policy::{Approvers, PORTS_MAX, Policy, PortRule, Terms};
+pub use policy::{PORTS_MAX, People, Policy, PortRule, Terms};
 pub use refusal::{Refusal, RefusalKind, Refusals};
 pub use request::{Ask, Request, RequestState, What};
 pub use review::{GATES_MAX, GRANTS_BYTES_MAX, Outcome, Review, SOURCES_MAX, TARGETS_MAX, review};

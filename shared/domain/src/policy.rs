@@ -29,17 +29,21 @@ pub struct PortRule {
     pub max: SignedDuration,
     /// Who has to say yes; absent where nobody has to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub approvers: Option<Approvers>,
+    pub approvers: Option<People>,
+    /// Who may break the glass: open without the yes of an approver, and be heard of. Absent is nobody; where nobody has to
+    /// say yes there is no glass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<People>,
 }
 
-/// Who may approve. Never the requester.
+/// Who may do something.
 ///
 /// INVARIANT (empty-is-nothing): without a name in it nobody may.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "BTreeSet<Person>", into = "BTreeSet<Person>")]
-pub enum Approvers {
-    /// Anybody else than the requester. On the wire `["*"]`.
-    AnybodyElse,
+pub enum People {
+    /// Whoever it is. On the wire `["*"]`.
+    Anybody,
     /// These people.
     Only(BTreeSet<Person>),
 }
@@ -62,12 +66,20 @@ impl Default for Terms {
 impl PortRule {
     /// What is offered where nobody says otherwise: any source, three hours, no approval.
     pub fn offered(port: Port, protocol: Protocol) -> Self {
-        Self { port, protocol, sources: Sources::anywhere(), max: LEASE_DEFAULT, approvers: None }
+        let (sources, max) = (Sources::anywhere(), LEASE_DEFAULT);
+        Self { port, protocol, sources, max, approvers: None, break_glass: None }
     }
 
     /// What it guards.
     pub fn gate(&self) -> Gate {
         Gate { port: self.port, protocol: self.protocol }
+    }
+
+    /// May this person open it without the yes that it needs?
+    ///
+    /// INVARIANT (empty-is-nothing): who is not named may not.
+    pub fn may_break_glass(&self, person: &Person) -> bool {
+        self.break_glass.as_ref().is_some_and(|it| it.include(person))
     }
 }
 
@@ -127,20 +139,24 @@ impl Policy {
     }
 }
 
-impl Approvers {
-    /// May this person approve what `requester` asks?
+impl People {
+    /// Is this one of them?
+    pub fn include(&self, person: &Person) -> bool {
+        match self {
+            Self::Anybody => true,
+            Self::Only(people) => people.contains(person),
+        }
+    }
+
+    /// May this person approve what `requester` asks? Nobody approves their own request.
     pub fn admit(&self, person: &Person, requester: &Person) -> bool {
-        person != requester
-            && match self {
-                Self::AnybodyElse => true,
-                Self::Only(people) => people.contains(person),
-            }
+        person != requester && self.include(person)
     }
 
     /// Is there anybody who may approve what `requester` asks?
     pub fn could_approve(&self, requester: &Person) -> bool {
         match self {
-            Self::AnybodyElse => true,
+            Self::Anybody => true,
             Self::Only(people) => people.iter().any(|it| it != requester),
         }
     }
@@ -149,8 +165,17 @@ impl Approvers {
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         match (self, other) {
-            (Self::AnybodyElse, it) | (it, Self::AnybodyElse) => it.clone(),
+            (Self::Anybody, it) | (it, Self::Anybody) => it.clone(),
             (Self::Only(one), Self::Only(two)) => Self::Only(one.intersection(two).cloned().collect()),
+        }
+    }
+
+    /// Those who are in either.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Anybody, Self::Anybody | Self::Only(_)) | (Self::Only(_), Self::Anybody) => Self::Anybody,
+            (Self::Only(one), Self::Only(two)) => Self::Only(one.union(two).cloned().collect()),
         }
     }
 
@@ -160,23 +185,19 @@ impl Approvers {
     }
 }
 
-const ANYBODY_ELSE: &str = "*";
+const ANYBODY: &str = "*";
 
-impl From<BTreeSet<Person>> for Approvers {
+impl From<BTreeSet<Person>> for People {
     fn from(people: BTreeSet<Person>) -> Self {
-        if people.iter().any(|it| it.as_str() == ANYBODY_ELSE) {
-            Self::AnybodyElse
-        } else {
-            Self::Only(people)
-        }
+        if people.iter().any(|it| it.as_str() == ANYBODY) { Self::Anybody } else { Self::Only(people) }
     }
 }
 
-impl From<Approvers> for BTreeSet<Person> {
-    fn from(approvers: Approvers) -> Self {
-        match approvers {
-            Approvers::AnybodyElse => ANYBODY_ELSE.parse().into_iter().collect(),
-            Approvers::Only(people) => people,
+impl From<People> for BTreeSet<Person> {
+    fn from(people: People) -> Self {
+        match people {
+            People::Anybody => ANYBODY.parse().into_iter().collect(),
+            People::Only(people) => people,
         }
     }
 }
@@ -197,8 +218,21 @@ mod tests {
         let nobody = PortRule { sources: Sources::default(), ..rule("22") };
         assert!(Policy::of(vec![nobody], &terms).is_err());
         let (ann, bob) = ("ann".parse().expect("valid"), "bob".parse().expect("valid"));
-        assert!(!Approvers::Only(BTreeSet::new()).admit(&ann, &bob));
-        assert!(!Approvers::Only(BTreeSet::new()).could_approve(&bob));
+        assert!(!People::Only(BTreeSet::new()).admit(&ann, &bob));
+        assert!(!People::Only(BTreeSet::new()).could_approve(&bob));
+        assert!(!rule("22").may_break_glass(&ann), "whom nobody named");
+        let nobody = PortRule { break_glass: Some(People::Only(BTreeSet::new())), ..rule("22") };
+        assert!(!nobody.may_break_glass(&ann));
+        let anybody = PortRule { break_glass: Some(People::Anybody), ..rule("22") };
+        assert!(anybody.may_break_glass(&ann));
+    }
+
+    #[test]
+    fn a_stored_rule_without_glass_is_still_read_and_is_written_as_before() {
+        let stored = r#"{"port":22,"protocol":"TCP","sources":["0.0.0.0/0"],"max":"PT3H","approvers":["*"]}"#;
+        let read: PortRule = serde_json::from_str(stored).expect("reads");
+        assert_eq!(read.break_glass, None);
+        assert_eq!(serde_json::to_string(&read).expect("writes"), stored);
     }
 
     #[test]

@@ -47,6 +47,10 @@ pub enum Refusal {
     NobodyMayApprove { target: TargetId, gate: Gate, by: Person },
     #[error("the ports asked for have no approver in common: ask for them in requests of their own")]
     NoCommonApprover,
+    #[error("`{by}` may not break the glass of port `{gate}` of `{target}`: {} may", listed(may))]
+    MayNotBreakGlass { target: TargetId, gate: Gate, by: Person, may: Vec<Person> },
+    #[error("whoever breaks the glass says why: give a justification")]
+    GlassWithoutWhy,
     #[error(
         "the idempotency key `{key}` is that of request `{request}`, which asks for something else: use a new one"
     )]
@@ -135,6 +139,8 @@ impl Refusal {
             Self::Over => "over",
             Self::NobodyMayApprove { .. } => "nobody-may-approve",
             Self::NoCommonApprover => "no-common-approver",
+            Self::MayNotBreakGlass { .. } => "may-not-break-glass",
+            Self::GlassWithoutWhy => "glass-without-why",
             Self::KeyReused { .. } => "key-reused",
             Self::OwnRequest { .. } => "own-request",
             Self::NotAnApprover { .. } => "not-an-approver",
@@ -163,6 +169,7 @@ impl Refusal {
         match self {
             Self::SourceNotAllowed { .. }
             | Self::NobodyMayApprove { .. }
+            | Self::MayNotBreakGlass { .. }
             | Self::OwnRequest { .. }
             | Self::NotAnApprover { .. }
             | Self::NotTheOperator { .. } => RefusalKind::Forbidden,
@@ -192,6 +199,7 @@ impl Refusal {
             | Self::StartsTooLate { .. }
             | Self::Over
             | Self::NoCommonApprover
+            | Self::GlassWithoutWhy
             | Self::NotLater { .. }
             | Self::OperatorsToken { .. }
             | Self::NoPorts

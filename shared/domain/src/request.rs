@@ -1,7 +1,7 @@
 //! What was asked, and what became of it.
 
 use crate::{
-    Approvers, CorrelationId, GrantId, Justification, Person, Port, Protocol, Refusal, RequestId, Sources,
+    CorrelationId, GrantId, Justification, People, Person, Port, Protocol, Refusal, RequestId, Sources,
     TargetId, Window,
 };
 use data_encoding::HEXLOWER;
@@ -39,6 +39,9 @@ pub enum What {
     Initiate {
         /// One entry per port of a target.
         asks: Vec<Ask>,
+        /// Without the yes that some of them need, which only those may whom the policy names for that.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        break_glass: bool,
     },
     /// To prolong a lease.
     Extend {
@@ -77,7 +80,7 @@ pub enum RequestState {
         /// Nobody may say yes from then on.
         until: Timestamp,
         /// Who may say yes.
-        approvers: Approvers,
+        approvers: People,
     },
     /// Grants were made of it.
     Approved {
@@ -86,6 +89,9 @@ pub enum RequestState {
         /// By whom; absent where no approval was needed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<Person>,
+        /// An approval was needed, and whoever asked broke the glass instead.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        broke_glass: bool,
     },
     /// Somebody said no.
     Rejected {
@@ -130,11 +136,19 @@ impl Request {
         HEXLOWER.encode(&Sha256::digest(body)[..SHOWN_BYTES])
     }
 
+    /// Is it not to wait for anybody's yes? A longer lease always does where the policy says so, also if its glass was broken.
+    pub fn breaks_glass(&self) -> bool {
+        match &self.what {
+            What::Initiate { break_glass, .. } => *break_glass,
+            What::Extend { .. } => false,
+        }
+    }
+
     /// Every target it concerns, once, in order of asking.
     pub fn targets(&self) -> Vec<TargetId> {
         match &self.what {
             What::Extend { target, .. } => vec![target.clone()],
-            What::Initiate { asks } => {
+            What::Initiate { asks, .. } => {
                 let mut targets: Vec<TargetId> = vec![];
                 for ask in asks {
                     if !targets.contains(&ask.target) {
@@ -204,13 +218,13 @@ mod tests {
         Request {
             id: "r".parse().expect("valid"),
             by: "ann".parse().expect("valid"),
-            what: What::Initiate { asks: vec![ask] },
+            what: What::Initiate { asks: vec![ask], break_glass: false },
             justification: None,
             correlation: None,
             asked_at: Timestamp::UNIX_EPOCH,
             state: RequestState::Pending {
                 until: Timestamp::from_second(100).expect("in range"),
-                approvers: Approvers::AnybodyElse,
+                approvers: People::Anybody,
             },
         }
     }
@@ -228,9 +242,20 @@ mod tests {
     fn approval_binds_a_version() {
         let shown = pending().shown();
         let mut other = pending();
-        other.what = What::Initiate { asks: vec![] };
+        other.what = What::Initiate { asks: vec![], break_glass: false };
         let decided = other.decidable(&"bob".parse().expect("valid"), &shown, Timestamp::UNIX_EPOCH);
         assert_eq!(decided, Err(Refusal::NotAsShown));
+    }
+
+    #[test]
+    fn a_stored_request_without_glass_is_still_read_and_is_written_as_before() {
+        let what = r#"{"initiate":{"asks":[]}}"#;
+        let read: What = serde_json::from_str(what).expect("reads");
+        assert_eq!(read, What::Initiate { asks: vec![], break_glass: false });
+        assert_eq!(serde_json::to_string(&read).expect("writes"), what);
+        let state = r#"{"approved":{"at":"1970-01-01T00:00:00Z"}}"#;
+        let read: RequestState = serde_json::from_str(state).expect("reads");
+        assert_eq!(serde_json::to_string(&read).expect("writes"), state);
     }
 
     #[test]

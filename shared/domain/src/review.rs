@@ -1,7 +1,7 @@
 //! The whole answer to a request: allowed, needs approval, or refused with every reason.
 
 use crate::{
-    Approvers, Ask, Gate, Grant, GrantId, LAST_SECONDS, Lease, Policy, Refusal, Refusals, Request, Sources,
+    Ask, Gate, Grant, GrantId, LAST_SECONDS, Lease, People, Policy, Refusal, Refusals, Request, Sources,
     Target, TargetId, Terms, What,
 };
 use jiff::Timestamp;
@@ -29,7 +29,7 @@ pub enum Review {
         /// What would be granted if it were approved now.
         outcome: Outcome,
         /// Who may say yes to all of it.
-        approvers: Approvers,
+        approvers: People,
     },
     /// Every reason why not.
     Refused(Refusals),
@@ -63,7 +63,7 @@ pub fn review(
 ) -> Review {
     let mut reviewed = Reviewed::default();
     let outcome = match &request.what {
-        What::Initiate { asks } => reviewed.initiate(request, asks, targets, terms, now),
+        What::Initiate { asks, .. } => reviewed.initiate(request, asks, targets, terms, now),
         What::Extend { target, grant, end } => {
             reviewed.extend(request, targets, (target, grant, *end), terms, now)
         }
@@ -93,7 +93,7 @@ fn at_most(reason: Refusal, here: jiff::SignedDuration) -> Refusal {
 #[derive(Default)]
 struct Reviewed {
     reasons: Vec<Refusal>,
-    approvers: Option<Approvers>,
+    approvers: Option<People>,
 }
 
 impl Reviewed {
@@ -115,6 +115,9 @@ impl Reviewed {
         let named = request.targets().len();
         if TARGETS_MAX < named {
             self.refuse(Refusal::TooManyTargets { count: named, max: TARGETS_MAX });
+        }
+        if request.breaks_glass() && request.justification.is_none() {
+            self.refuse(Refusal::GlassWithoutWhy);
         }
         let mut asked = BTreeSet::new();
         let mut grants = vec![];
@@ -141,14 +144,15 @@ impl Reviewed {
                         continue;
                     }
                 };
-                self.gate(request, &target, gate, &ask.sources, policy);
+                let broke_glass = self.gate(request, &target, gate, &ask.sources, policy);
                 if let Some(known) = targets.get(&target) {
                     self.room(known, gate, &ask.sources, now);
                 }
                 self.length(lease, lease.start().max(now), policy, gate, terms);
                 let id = GrantId::derived(&request.id, grants.len() + 1);
                 let at = (target.clone(), gate);
-                grants.push(Grant::approved(id, request, at, ask.sources.clone(), lease));
+                let grant = Grant::approved(id, request, at, ask.sources.clone(), lease);
+                grants.push(Grant { broke_glass, ..grant });
             }
         }
         self.fit(&grants, targets);
@@ -212,9 +216,16 @@ impl Reviewed {
         None
     }
 
-    /// Who may stand before the gate, and who has to say yes.
-    fn gate(&mut self, request: &Request, target: &TargetId, gate: Gate, sources: &Sources, policy: &Policy) {
-        let Some(rule) = policy.rule(gate) else { return };
+    /// Who may stand before the gate, and who has to say yes. Is its glass broken, so that nobody has to?
+    fn gate(
+        &mut self,
+        request: &Request,
+        target: &TargetId,
+        gate: Gate,
+        sources: &Sources,
+        policy: &Policy,
+    ) -> bool {
+        let Some(rule) = policy.rule(gate) else { return false };
         let target = target.clone();
         // INVARIANT (empty-is-nothing): no sources are a mistake, not everybody.
         if sources.is_empty() {
@@ -223,12 +234,20 @@ impl Reviewed {
             let (asked, allowed) = (sources.clone(), rule.sources.clone());
             self.refuse(Refusal::SourceNotAllowed { target: target.clone(), gate, asked, allowed });
         }
-        if let Some(approvers) = &rule.approvers {
+        let Some(approvers) = &rule.approvers else { return false };
+        if request.breaks_glass() {
+            if rule.may_break_glass(&request.by) {
+                return true;
+            }
+            let may = rule.break_glass.as_ref().map(People::people).unwrap_or_default();
+            self.refuse(Refusal::MayNotBreakGlass { target, gate, by: request.by.clone(), may });
+        } else {
             if !approvers.could_approve(&request.by) {
                 self.refuse(Refusal::NobodyMayApprove { target, gate, by: request.by.clone() });
             }
             self.approvers = Some(self.approvers.as_ref().map_or(approvers.clone(), |it| it.and(approvers)));
         }
+        false
     }
 
     /// Is there room for these sources beside those of the leases that are not over?

@@ -111,6 +111,17 @@ pub struct Next {
     pub grants: Vec<Grant>,
 }
 
+impl Next {
+    /// The same with this told as well.
+    #[must_use]
+    pub fn telling(self, fact: Fact, now: Timestamp) -> Self {
+        let Self { target, mut entries, grants } = self;
+        let told = target.note(vec![fact], now);
+        entries.extend(told.entries);
+        Self { target: told.target, entries, grants }
+    }
+}
+
 impl Target {
     /// A machine that is not guarded.
     pub fn unguarded(id: TargetId) -> Self {

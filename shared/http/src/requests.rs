@@ -66,10 +66,14 @@ pub(crate) async fn explain<S: Site>(
         answer: answer.to_owned(),
         reasons: vec![],
         approvers: vec![],
+        breaks_glass: false,
         grants: vec![],
     };
     let view = match app::explain(site.store(), site.terms(), &asked, now).await? {
-        Review::Allowed(outcome) => ReviewView { grants: grants(outcome), ..view("allowed") },
+        Review::Allowed(outcome) => {
+            let breaks_glass = outcome.broken().next().is_some();
+            ReviewView { grants: grants(outcome), breaks_glass, ..view("allowed") }
+        }
         Review::NeedsApproval { outcome, approvers } => {
             let approvers = approvers.people().iter().map(ToString::to_string).collect();
             ReviewView { grants: grants(outcome), approvers, ..view("needs_approval") }
@@ -171,7 +175,7 @@ fn asked(
     let asked = Asked {
         by: caller.person.clone(),
         key: key(headers, now)?,
-        what: What::Initiate { asks },
+        what: What::Initiate { asks, break_glass: body.break_glass },
         justification: body.justification.as_deref().map(parsed).transpose()?,
         correlation: correlation(headers)?,
     };

@@ -12,9 +12,7 @@ use crate::{
 use axum::{Json, extract::State};
 use jiff::SignedDuration;
 use portcullis_app::{self as app, Error, Guarded, Guarding, ports::Inventory};
-use portcullis_domain::{
-    Approvers, Chain, Gate, Policy, PortRule, Protocol, Refusal, Target, TargetId, Terms,
-};
+use portcullis_domain::{Chain, Gate, People, Policy, PortRule, Protocol, Refusal, Target, TargetId, Terms};
 use std::{net::IpAddr, sync::Arc};
 
 /// Machines with what Portcullis makes of them, by id.
@@ -254,11 +252,17 @@ impl PortRuleBody {
         let offered = PortRule::offered(self.port, self.protocol.unwrap_or(Protocol::Tcp));
         let before = before.cloned().unwrap_or(offered);
         let approvers = match (&self.approvers, self.no_approval) {
-            (Some(people), _) => Some(Approvers::from(people.clone())),
+            (Some(people), _) => Some(People::from(people.clone())),
             (None, true) => None,
             (None, false) => before.approvers,
         };
+        let break_glass = match &self.break_glass {
+            // INVARIANT (empty-is-nothing): nobody is nobody, named or not.
+            Some(people) => Some(People::from(people.clone())).filter(|_| !people.is_empty()),
+            None => before.break_glass,
+        };
         let max: SignedDuration = self.max.unwrap_or(before.max);
-        PortRule { sources: self.sources.clone().unwrap_or(before.sources), max, approvers, ..before }
+        let sources = self.sources.clone().unwrap_or(before.sources);
+        PortRule { sources, max, approvers, break_glass, ..before }
     }
 }

@@ -3,6 +3,7 @@
 mod adopt;
 mod doctor;
 mod events;
+mod guard;
 mod interface;
 
 pub use adopt::{
@@ -11,14 +12,12 @@ pub use adopt::{
 };
 pub use doctor::{DoctorView, FindingView};
 pub use events::{EventView, EventsQuery, ExportLine, ExportQuery, HappenedView, SubmittedView};
+pub use guard::{EditBody, EnableBody, GuardedView, PlanView, PlannedGateView, PortRuleBody, PortRuleView};
 pub use interface::InterfaceView;
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{Answer, Discovered, TargetState, Verified};
-use portcullis_domain::{
-    Approvers, Grant, GrantState, Person, PortRule, Protocol, Request, RequestState, Sources, What, Window,
-    said,
-};
+use portcullis_domain::{Grant, GrantState, Person, Protocol, Request, RequestState, What, Window, said};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use utoipa::{IntoParams, ToSchema};
@@ -73,125 +72,6 @@ pub struct TargetView {
     pub last_user: Option<String>,
 }
 
-/// What may be asked of one port.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct PortRuleView {
-    /// 1 to 65535.
-    pub port: u16,
-    /// `TCP`, `UDP` or `*`.
-    #[schema(value_type = String)]
-    pub protocol: Protocol,
-    /// Whoever asks must be within these ranges.
-    pub sources: Vec<String>,
-    /// The longest lease, as an ISO 8601 duration.
-    #[schema(value_type = String)]
-    pub max: SignedDuration,
-    /// Who has to approve: people, or `*` for anybody but the requester. `null` where nobody has to.
-    pub approvers: Option<BTreeSet<String>>,
-}
-
-/// A port of a policy; what is absent is offered as the default, or when editing left as it is.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PortRuleBody {
-    /// 1 to 65535.
-    #[schema(value_type = u16)]
-    pub port: portcullis_domain::Port,
-    /// `TCP`, `UDP` or `*`. Default: `TCP`; when editing, every rule of the port.
-    #[schema(value_type = Option<String>)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub protocol: Option<Protocol>,
-    /// Whoever asks must be within these ranges. Default: anywhere.
-    #[schema(value_type = Option<Vec<String>>)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sources: Option<Sources>,
-    /// The longest lease, as an ISO 8601 duration. Default `PT3H`.
-    #[schema(value_type = Option<String>)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max: Option<SignedDuration>,
-    /// Who has to approve: people, or `*` for anybody but the requester.
-    #[schema(value_type = Option<Vec<String>>)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub approvers: Option<BTreeSet<Person>>,
-    /// When editing: nobody has to approve any longer.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub no_approval: bool,
-}
-
-/// To guard a target, or to plan to.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct EnableBody {
-    /// What to guard. Default: SSH on Linux, RDP on Windows, 3 hours, any source.
-    #[serde(default)]
-    pub ports: Vec<PortRuleBody>,
-    /// The policy lapses after this long unless it is confirmed, as an ISO 8601 duration.
-    #[schema(value_type = Option<String>)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub confirm_within: Option<SignedDuration>,
-}
-
-/// To change what is guarded: add ports, change their settings, remove some.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct EditBody {
-    /// Ports to add or change.
-    #[serde(default)]
-    pub ports: Vec<PortRuleBody>,
-    /// Ports to remove, such as `22/tcp`. Their grants end.
-    #[schema(value_type = Vec<String>)]
-    #[serde(default)]
-    pub remove: Vec<portcullis_domain::Gate>,
-    /// The change lapses after this long unless it is confirmed, as an ISO 8601 duration.
-    #[schema(value_type = Option<String>)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub confirm_within: Option<SignedDuration>,
-}
-
-/// A target as it is now guarded.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct GuardedView {
-    /// What Portcullis calls it.
-    pub target: String,
-    /// What is guarded now.
-    pub ports: Vec<PortRuleView>,
-    /// How often the policy was set.
-    pub policy_version: u64,
-    /// Until when the change waits for a confirmation.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub confirm_by: Option<Timestamp>,
-    /// Whether that is otherwise than before: asking for what is so already changes nothing.
-    pub changed: bool,
-    /// What to know before it is too late.
-    pub warnings: Vec<String>,
-}
-
-/// What settling would do.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct PlanView {
-    /// What Portcullis calls the target.
-    pub target: String,
-    /// What would be written, in words.
-    pub changes: Vec<String>,
-    /// Every gate that is or would be guarded.
-    pub gates: Vec<PlannedGateView>,
-    /// What to know before it is too late.
-    pub warnings: Vec<String>,
-}
-
-/// One gate of a plan.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct PlannedGateView {
-    /// Such as `22/tcp`.
-    pub gate: String,
-    /// Who passes now.
-    pub admits_now: String,
-    /// Foreign rules that let somebody in now and would not any more.
-    pub shadows: Vec<String>,
-    /// Foreign rules that would let somebody in without a lease, and when, if not always.
-    pub defeated_by: Vec<String>,
-}
-
 /// Whether a packet passes.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CheckView {
@@ -212,6 +92,10 @@ pub struct InitiateBody {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub justification: Option<String>,
+    /// Break the glass: open without the approval that some of the ports need, say why, and everybody is told. Only those may
+    /// whom the policy names for that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub break_glass: bool,
 }
 
 /// One port of one target. Exactly one of `for` and `until` is given.
@@ -279,6 +163,9 @@ pub struct RequestView {
     pub decided_by: Option<String>,
     /// Why it was rejected.
     pub decided_why: Option<String>,
+    /// Was the glass broken, so that nobody had to approve what needs an approval?
+    #[serde(default)]
+    pub broke_glass: bool,
 }
 
 /// One thing that a request is for.
@@ -312,6 +199,9 @@ pub struct ReviewView {
     pub reasons: Vec<crate::problem::Reason>,
     /// Who may approve it.
     pub approvers: Vec<String>,
+    /// Would it break the glass?
+    #[serde(default)]
+    pub breaks_glass: bool,
     /// The grants that would be made.
     pub grants: Vec<GrantView>,
 }
@@ -348,6 +238,9 @@ pub struct GrantView {
     /// What whoever asked calls the matter.
     #[serde(default)]
     pub correlation_id: Option<String>,
+    /// Was the glass broken for it, so that nobody had to approve it?
+    #[serde(default)]
+    pub broke_glass: bool,
     /// When a read-back first showed that the sources get in.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub opened_at: Option<Timestamp>,
@@ -553,19 +446,6 @@ impl From<Verified> for VerifyView {
     }
 }
 
-impl From<&PortRule> for PortRuleView {
-    fn from(rule: &PortRule) -> Self {
-        let people = |it: &Approvers| it.people().iter().map(ToString::to_string).collect();
-        Self {
-            port: rule.port.number(),
-            protocol: rule.protocol,
-            sources: rule.sources.clone().into(),
-            max: rule.max,
-            approvers: rule.approvers.as_ref().map(people),
-        }
-    }
-}
-
 impl TargetView {
     /// A discovered machine as it is at `now`.
     pub fn of(found: &Discovered, now: Timestamp) -> Self {
@@ -620,6 +500,7 @@ impl GrantView {
             end: grant.lease.end(),
             justification: grant.justification.as_ref().map(ToString::to_string),
             correlation_id: grant.correlation.as_ref().map(ToString::to_string),
+            broke_glass: grant.broke_glass,
             opened_at: grant.opened_at,
             public_ip_address: grant.door.map(|it| it.ip().to_string()),
             mapped_port: grant.door.map(|it| it.port()),
@@ -634,13 +515,15 @@ impl From<&Request> for RequestView {
     fn from(request: &Request) -> Self {
         let (mut until, mut approvers) = (None, vec![]);
         let (mut decided_at, mut decided_by, mut decided_why) = (None, None, None);
+        let mut has_broken_glass = false;
         match &request.state {
             RequestState::Pending { until: pending, approvers: who } => {
                 until = Some(*pending);
                 approvers = who.people().iter().map(ToString::to_string).collect();
             }
-            RequestState::Approved { at, by } => {
+            RequestState::Approved { at, by, broke_glass } => {
                 (decided_at, decided_by) = (Some(*at), by.as_ref().map(ToString::to_string));
+                has_broken_glass = *broke_glass;
             }
             RequestState::Rejected { at, by, why } => {
                 (decided_at, decided_by) = (Some(*at), Some(by.to_string()));
@@ -662,6 +545,7 @@ impl From<&Request> for RequestView {
             decided_at,
             decided_by,
             decided_why,
+            broke_glass: has_broken_glass,
         }
     }
 }
@@ -676,7 +560,7 @@ impl AnswerView {
 
 fn asks(what: &What) -> Vec<AskView> {
     match what {
-        What::Initiate { asks } => {
+        What::Initiate { asks, .. } => {
             let view = |it: &portcullis_domain::Ask| AskView {
                 target: it.target.to_string(),
                 what: it.protocol.map_or(it.port.to_string(), |protocol| format!("{}/{protocol}", it.port)),

@@ -18,7 +18,9 @@ impl Meter {
         let collector = Builder::new().cloudwatch_namespace(namespace).init();
         let unusable = |source| BadSetting::Unusable { name: "PORTCULLIS_METRICS", source };
         let meter = Self(collector.map_err(unusable)?);
-        for name in ["requests", "refusals", "refused", "opens", "open_failures", "closes", "drift"] {
+        for name in
+            ["requests", "refusals", "refused", "opens", "open_failures", "closes", "drift", "break_glass"]
+        {
             describe_counter!(name, Unit::Count, "");
         }
         for name in ["open_latency_ms", "close_late_ms"] {
@@ -75,7 +77,7 @@ fn is_told_first(entry: &Entry) -> bool {
     } else {
         return true;
     };
-    let (What::Initiate { asks }, Some(target)) = (asked, entry.chain.target()) else { return true };
+    let (What::Initiate { asks, .. }, Some(target)) = (asked, entry.chain.target()) else { return true };
     let is_known = |it: &&TargetId| {
         let unknown = Refusal::UnknownTarget { target: (*it).clone() }.to_string();
         !reasons.iter().any(|it| !it.is_empty() && unknown.starts_with(it.trim_end_matches('…')))
@@ -91,6 +93,7 @@ fn name(kind: &str) -> Option<&'static str> {
         "grant.open_failed" => Some("open_failures"),
         "grant.closed" => Some("closes"),
         "drift.found" => Some("drift"),
+        "breakglass.used" => Some("break_glass"),
         _ => None,
     }
 }
@@ -173,6 +176,15 @@ mod tests {
         assert_eq!(count("requests", &chains, &refused), 1);
         let refused = of(&["gone-1", "web-1", "web-2"].map(unknown));
         assert_eq!(count("refusals", &[Chain::rest()], &refused), 1);
+    }
+
+    #[test]
+    fn broken_glass_is_counted_where_it_is_told() {
+        let opened = ["web-2", "web-1"].map(|it| json!({ "target": machine(it), "gate": "22/tcp" }));
+        let fact = json!({ "what": "glass_broken", "request": "r1", "by": "ann", "why": "nobody answers",
+                           "opened": opened, "skipped": ["*"] });
+        let chain = Chain::from(&machine("web-2"));
+        assert_eq!(count("break_glass", &[chain], &fact), 1);
     }
 
     #[test]

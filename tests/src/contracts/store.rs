@@ -8,7 +8,7 @@ use portcullis_app::{
     ports::{Batch, Due, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
 };
 use portcullis_domain::{
-    Approvers, Chain, ClaimToken, Fact, Head, Next, Request, RequestState, Snapshot, Target, TargetId,
+    Chain, ClaimToken, Fact, Head, Next, People, Request, RequestState, Snapshot, Target, TargetId,
 };
 use std::fmt::Debug;
 
@@ -258,7 +258,7 @@ fn approved(key: &str, name: &str, target: Target) -> (Request, Next) {
 }
 
 fn pending(key: &str, until: i64) -> Request {
-    let state = RequestState::Pending { until: at(until), approvers: Approvers::AnybodyElse };
+    let state = RequestState::Pending { until: at(until), approvers: People::Anybody };
     given::request("ann", key, "vm", at(0)).into_state(state)
 }
 

@@ -11,8 +11,8 @@ use super::{
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{self as app, Asked, Error, Guarding, ports::Store};
 use portcullis_domain::{
-    Approvers, Ask, Gate, GrantId, IdempotencyKey, Person, Policy, PortRule, Protocol, RequestId, Sources,
-    TargetId, Terms, What, Window,
+    Ask, Gate, GrantId, IdempotencyKey, Justification, People, Person, Policy, PortRule, Protocol, RequestId,
+    Sources, TargetId, Terms, What, Window,
 };
 use std::{fmt, net::IpAddr};
 
@@ -197,7 +197,7 @@ fn mischief(time: &mut Timeline, dice: &mut Dice, n: u64) {
         1 => Says::Close(GrantId::derived(&request, 1)),
         _ => {
             let window = Window::For(SignedDuration::from_secs(60));
-            Says::Request(vec![Ask { sources: sources_of(ADDRESSES[2]), ..ask(dice, GATES[0], window) }])
+            Says::request(vec![Ask { sources: sources_of(ADDRESSES[2]), ..ask(dice, GATES[0], window) }])
         }
     };
     let letter = Letter {
@@ -238,7 +238,7 @@ fn crowd(time: &mut Timeline, dice: &mut Dice) {
         Asked {
             by: person("ann"),
             key,
-            what: What::Initiate { asks: vec![ask] },
+            what: What::Initiate { asks: vec![ask], break_glass: false },
             justification: None,
             correlation: None,
         }
@@ -248,9 +248,9 @@ fn crowd(time: &mut Timeline, dice: &mut Dice) {
     for n in 1..CROWD {
         let at = asked_at + length + (n - CROWD / 4) * one_every + dice.below(one_every);
         let asked = asking(n, lasts, ADDRESSES[1]);
-        let What::Initiate { asks } = &asked.what else { unreachable!("it asks for a lease") };
+        let What::Initiate { asks, .. } = &asked.what else { unreachable!("it asks for a lease") };
         let letter =
-            by_bots.then(|| by_bot(dice, format!("crowd-{n}"), &asked.by, Says::Request(asks.clone())));
+            by_bots.then(|| by_bot(dice, format!("crowd-{n}"), &asked.by, Says::request(asks.clone())));
         time.wish(at, letter.map_or(Wish::Open { asked }, Wish::Post));
     }
 }
@@ -300,16 +300,26 @@ fn policy(dice: &mut Dice) -> Policy {
         let everybody = Sources::anywhere();
         let sources = if dice.once_in(4) { "203.0.113.0/24".parse().expect("a range") } else { everybody };
         let approvers = (gate == APPROVED_GATE).then(|| approvers(dice));
-        rules.push(PortRule { port, protocol, sources, max: MAX, approvers });
+        let break_glass = approvers.as_ref().and_then(|_| breakers(dice));
+        rules.push(PortRule { port, protocol, sources, max: MAX, approvers, break_glass });
     }
     Policy::of(rules, &TERMS).expect("a policy")
 }
 
-fn approvers(dice: &mut Dice) -> Approvers {
+fn approvers(dice: &mut Dice) -> People {
     match dice.roll(4) {
-        0 | 1 => Approvers::AnybodyElse,
-        2 => Approvers::Only(["carol", CARELESS].map(person).into()),
-        _ => Approvers::Only([].into()),
+        0 | 1 => People::Anybody,
+        2 => People::Only(["carol", CARELESS].map(person).into()),
+        _ => People::Only([].into()),
+    }
+}
+
+fn breakers(dice: &mut Dice) -> Option<People> {
+    match dice.roll(4) {
+        0 => Some(People::Anybody),
+        1 => Some(People::Only(["ann"].map(person).into())),
+        2 => Some(People::Only([].into())),
+        _ => None,
     }
 }
 
@@ -330,16 +340,20 @@ fn lease(time: &mut Timeline, dice: &mut Dice, n: u64, asked_at: i64) {
     if dice.once_in(4) {
         asks.push(ask(dice, gate, window));
     }
+    let break_glass = dice.once_in(if gate == APPROVED_GATE { 3 } else { 12 });
+    // Who forgets to say why is refused.
+    let why: Option<Justification> =
+        (break_glass && !dice.once_in(6)).then(|| "nobody answers".parse().expect("a reason"));
+    let says = Says::Request { asks: asks.clone(), why: why.clone(), break_glass };
     // No event says from when on.
-    let letter = (wait == 0 && dice.once_in(2))
-        .then(|| by_bot(dice, format!("ask-{n}"), &by, Says::Request(asks.clone())));
+    let letter = (wait == 0 && dice.once_in(2)).then(|| by_bot(dice, format!("ask-{n}"), &by, says));
     let key = letter.as_ref().map(|it| it.key(&it.event));
     let key: IdempotencyKey = key.unwrap_or_else(|| format!("key {n}").parse().expect("a key"));
     let request = RequestId::derived(&by, &key);
     let grant = GrantId::derived(&request, 1);
     let correlation = letter.as_ref().and_then(|it| it.correlation.clone());
-    let asked =
-        Asked { by: by.clone(), key, what: What::Initiate { asks }, justification: None, correlation };
+    let what = What::Initiate { asks, break_glass };
+    let asked = Asked { by: by.clone(), key, what, justification: why, correlation };
     let wish = letter.map_or(Wish::Open { asked: asked.clone() }, Wish::Post);
     time.wish(asked_at, wish.clone());
     if dice.once_in(3) {

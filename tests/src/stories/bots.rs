@@ -9,7 +9,9 @@ use super::{
     world::World,
 };
 use portcullis_app::{Error, ports::Store as _};
-use portcullis_domain::{Ask, CorrelationId, GrantId, IdempotencyKey, Person, RequestId, Window};
+use portcullis_domain::{
+    Ask, CorrelationId, GrantId, IdempotencyKey, Justification, Person, RequestId, Window,
+};
 use serde_json::{Value, json};
 use std::{fmt, sync::Arc};
 
@@ -33,7 +35,7 @@ pub(super) struct Letter {
 /// What it is about.
 #[derive(Debug, Clone)]
 pub(super) enum Says {
-    Request(Vec<Ask>),
+    Request { asks: Vec<Ask>, why: Option<Justification>, break_glass: bool },
     Approve(RequestId),
     Reject(RequestId),
     Close(GrantId),
@@ -62,6 +64,13 @@ pub(super) struct Posted {
     pub(super) request: Option<RequestId>,
 }
 
+impl Says {
+    /// What needs no reason.
+    pub(super) fn request(asks: Vec<Ask>) -> Self {
+        Self::Request { asks, why: None, break_glass: false }
+    }
+}
+
 impl Letter {
     /// What the door makes of its id: the same for every delivery.
     pub(super) fn key(&self, event: &str) -> IdempotencyKey {
@@ -74,7 +83,7 @@ impl Letter {
         let shown = match &self.says {
             // Whoever decides was shown something before.
             Says::Approve(request) => o.request(request).await?.map(|(it, _)| it.shown()).unwrap_or_default(),
-            Says::Request(_) | Says::Reject(_) | Says::Close(_) => String::new(),
+            Says::Request { .. } | Says::Reject(_) | Says::Close(_) => String::new(),
         };
         let event = if press == 0 { self.event.clone() } else { format!("{}/{press}", self.event) };
         o.call(|world| world.post(self, event, &shown)).await
@@ -82,7 +91,7 @@ impl Letter {
 
     fn kind(&self) -> &'static str {
         match self.says {
-            Says::Request(_) => "access.request",
+            Says::Request { .. } => "access.request",
             Says::Approve(_) => "access.approve",
             Says::Reject(_) => "access.reject",
             Says::Close(_) => "access.close",
@@ -91,7 +100,14 @@ impl Letter {
 
     fn body(&self, event: &str, shown: &str, now: i64) -> String {
         let mut detail = match &self.says {
-            Says::Request(asks) => json!({ "targets": asks.iter().map(target).collect::<Vec<_>>() }),
+            Says::Request { asks, why, break_glass } => {
+                let targets: Vec<Value> = asks.iter().map(target).collect();
+                let mut detail = json!({ "targets": targets, "break_glass": break_glass });
+                if let Some(why) = why {
+                    detail["justification"] = why.as_str().into();
+                }
+                detail
+            }
             Says::Approve(request) => json!({ "request": request, "shown": shown }),
             Says::Reject(request) => json!({ "request": request }),
             Says::Close(grant) => json!({ "grant": grant }),
@@ -139,7 +155,7 @@ impl World {
     fn post(&mut self, letter: &Letter, event: String, shown: &str) -> Result<(), Error> {
         let now = self.time.now;
         let request = match &letter.says {
-            Says::Request(_) => Some(RequestId::derived(&letter.by, &letter.key(&event))),
+            Says::Request { .. } => Some(RequestId::derived(&letter.by, &letter.key(&event))),
             Says::Approve(_) | Says::Reject(_) | Says::Close(_) => None,
         };
         let body: Arc<str> = letter.body(&event, shown, now).into();

@@ -194,6 +194,7 @@ fn table(found: &[RequestView], now: &ZonedDateTime) -> Table {
     for it in found {
         let (mark, state) = match (it.state.as_str(), it.until) {
             ("pending", Some(until)) => (Mark::Look, format!("pending {}", moments::until(until, now))),
+            ("approved", _) if it.broke_glass => (Mark::Bad, "approved, BROKE THE GLASS".to_owned()),
             ("approved", _) => (Mark::Good, it.state.clone()),
             (_, _) => (Mark::Plain, it.state.clone()),
         };

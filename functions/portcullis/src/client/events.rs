@@ -7,7 +7,7 @@ use crate::{
 };
 use clap::Args;
 use jiff::{SignedDuration, Timestamp, ZonedDateTime};
-use portcullis_domain::CorrelationId;
+use portcullis_domain::{CorrelationId, Fact};
 use portcullis_http::wire::{EventView, EventsQuery, HappenedView, SubmittedView};
 use serde_json::Value;
 use std::{
@@ -153,11 +153,23 @@ fn words(event: &EventView, at: Timestamp, now: &ZonedDateTime) -> String {
     let mut line = format!("{}  {:<22}", moments::clock(at, now), event.kind);
     let target = text(event, "target").map(names::short);
     let about = text(event, "grant").or_else(|| text(event, "request"));
-    for word in [target, about, text(event, "correlation_id")].into_iter().flatten() {
+    let loud = broken_glass(event);
+    for word in [target, about, text(event, "correlation_id"), loud.as_deref()].into_iter().flatten() {
         line.push_str("  ");
         line.push_str(word);
     }
     printable(line.trim_end()).replace('\n', " ")
+}
+
+/// What nobody should have to look up.
+fn broken_glass(event: &EventView) -> Option<String> {
+    let Ok(Fact::GlassBroken { by, why, opened, .. }) =
+        serde_json::from_value(event.detail.get("fact")?.clone())
+    else {
+        return None;
+    };
+    let opened = opened.iter().map(|it| format!("{}:{}", names::short(it.target.as_str()), it.gate));
+    Some(format!("{by} BROKE THE GLASS of {}, because: {why}", opened.collect::<Vec<_>>().join(", ")))
 }
 
 /// Prints as it comes.
@@ -169,5 +181,30 @@ impl output::Output {
         } else {
             output::line(&words())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn broken_glass_is_told_with_who_where_and_why() {
+        let opened = ["web-1", "db-1"].map(|it| json!({ "target": format!("/vm/{it}"), "gate": "22/tcp" }));
+        let detail = json!({
+            "id": "/vm/web-1#7#breakglass.used", "target": "/vm/web-1", "request": "r",
+            "fact": { "what": "glass_broken", "request": "r", "by": "ann", "why": "it is down", "opened": opened,
+                      "skipped": ["bob"] },
+        });
+        let event = json!({ "kind": "breakglass.used", "detail": detail });
+        let event = serde_json::from_value(event).expect("an event");
+        let words = words(&event, Timestamp::UNIX_EPOCH, &ZonedDateTime::default());
+        assert!(
+            words.ends_with(
+                "  web-1  r  ann BROKE THE GLASS of web-1:22/tcp, db-1:22/tcp, because: it is down"
+            ),
+            "{words}"
+        );
     }
 }

@@ -132,10 +132,11 @@ pub fn table(grants: &[GrantView], now: &ZonedDateTime) -> Table {
             GrantState::Closing => (Mark::Look, "closing".to_owned()),
             GrantState::Closed => (Mark::Plain, "closed".to_owned()),
         };
+        let by = if it.broke_glass { format!("{}, BROKE THE GLASS", it.by) } else { it.by.clone() };
         let (sources, time) = (words::few_sources(&it.sources), time(it, now));
         let target = names::short(&it.target).to_owned();
         let port = format!("{}/{}", it.port, it.protocol);
-        table.row(mark, [it.id.clone(), target, port, state, sources, it.by.clone(), time]);
+        table.row(mark, [it.id.clone(), target, port, state, sources, by, time]);
     }
     table
 }

@@ -50,6 +50,8 @@ A port is PORT[/PROTOCOL][,SETTING]...; the protocol is tcp (the default), udp o
   max=TIME           the longest lease (default: 3h)
   approval           somebody else has to say yes
   approver=PERSON    this person has to say yes; may be given several times
+  break-glass=PERSON this person may do without that yes when nobody answers, and everybody is told; may be given
+                     several times, `*` is anybody
 
 Examples:
   portcullis enable web-1
@@ -87,7 +89,8 @@ const EDIT: &str = "\
 Examples:
   portcullis edit web-1 --add-port 8443,max=1h
   portcullis edit web-1 --set 22,approver=ann,approver=bob
-  portcullis edit web-1 --set 22,no-approval --remove-port 8443";
+  portcullis edit web-1 --set 22,break-glass=carol
+  portcullis edit web-1 --set 22,no-approval,no-break-glass --remove-port 8443";
 
 impl Plan {
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {

@@ -1,6 +1,6 @@
 //! What happened, and whether it is still what was written.
 
-use super::{Client, moments, names, ports, target_path, words};
+use super::{Client, moments, names, ports, request::people, target_path, words};
 use crate::{
     failure::{Exit, Failure},
     output::{self, Output, printable},
@@ -145,7 +145,16 @@ fn told(fact: &Fact) -> String {
         Fact::Approved { grant, .. } => {
             let why = grant.justification.as_ref().map(ToString::to_string);
             let (id, gate, sources, end) = (&grant.id, grant.gate, &grant.sources, grant.lease.end());
-            format!("grant {id}: {gate} from {sources} until {end}{}", because(why.as_deref()))
+            let glass = if grant.broke_glass { ", BROKE THE GLASS" } else { "" };
+            format!("grant {id}: {gate} from {sources} until {end}{glass}{}", because(why.as_deref()))
+        }
+        Fact::GlassBroken { request, why, opened, skipped, .. } => {
+            let opened = opened.iter().map(|it| format!("{}:{}", names::short(it.target.as_str()), it.gate));
+            let opened = opened.collect::<Vec<_>>().join(", ");
+            let skipped: Vec<String> = skipped.people().iter().map(ToString::to_string).collect();
+            let yes = if skipped.is_empty() { "anybody".to_owned() } else { people(&skipped) };
+            let why = because(Some(why.as_str()));
+            format!("BROKE THE GLASS with request {request}: {opened} without a yes of {yes}{why}")
         }
         Fact::Extended { grant, lease, .. } => format!("grant {grant} runs until {}", lease.end()),
         Fact::Ended { grant, reason, .. } => format!("grant {grant} was ended: {}", reason_words(*reason)),
@@ -224,6 +233,7 @@ fn by(fact: &Fact) -> Option<String> {
         | Fact::TokenMade { by, .. }
         | Fact::TokenRevoked { by, .. }
         | Fact::ExportAsked { by, .. }
+        | Fact::GlassBroken { by, .. }
         | Fact::TokenRefused { by, .. } => Some(by.to_string()),
         Fact::Approved { grant, approver } => Some(with_yes(grant.by.as_str(), approver.as_ref())),
         Fact::Extended { by, approver, .. } => Some(with_yes(by.as_str(), approver.as_ref())),
@@ -267,6 +277,7 @@ fn mark(fact: &Fact) -> Mark {
         | Fact::OrphanDeleted { .. }
         | Fact::ReadBack { agrees: false, .. } => Mark::Look,
         Fact::OpenFailed { .. }
+        | Fact::GlassBroken { .. }
         | Fact::DriftFound { .. }
         | Fact::LockDefeated { by: Some(_), .. }
         | Fact::SettleFailed { .. } => Mark::Bad,

@@ -56,13 +56,22 @@ pub fn split<'a>(text: &'a str, targets: &[TargetView]) -> Result<(&'a str, Opti
 
 /// Reads `PORT[/PROTOCOL]` with settings after commas.
 pub fn rule(text: &str) -> Result<PortRuleBody, String> {
-    const SETTINGS: &str = "`from=RANGE`, `max=TIME`, `approval`, `approver=PERSON` or `no-approval`";
+    const SETTINGS: &str = "`from=RANGE`, `max=TIME`, `approval`, `approver=PERSON`, `no-approval`, \
+                            `break-glass=PERSON` or `no-break-glass`";
     let mut parts = text.split(',').map(str::trim);
     let AskedPort { port, protocol } = parts.next().unwrap_or_default().parse()?;
     let mut ranges = vec![];
-    let mut approvers = BTreeSet::<Person>::new();
-    let mut rule =
-        PortRuleBody { port, protocol, sources: None, max: None, approvers: None, no_approval: false };
+    let (mut approvers, mut break_glass) = (BTreeSet::<Person>::new(), BTreeSet::<Person>::new());
+    let mut is_glass_whole = false;
+    let mut rule = PortRuleBody {
+        port,
+        protocol,
+        sources: None,
+        max: None,
+        approvers: None,
+        no_approval: false,
+        break_glass: None,
+    };
     for part in parts {
         match part.split_once('=').unwrap_or((part, "")) {
             ("from", range) => {
@@ -80,6 +89,10 @@ pub fn rule(text: &str) -> Result<PortRuleBody, String> {
                 approvers.insert(person.parse().map_err(|it: portcullis_domain::BadName| it.to_string())?);
             }
             ("no-approval", "") => rule.no_approval = true,
+            ("break-glass", person) => {
+                break_glass.insert(person.parse().map_err(|it: portcullis_domain::BadName| it.to_string())?);
+            }
+            ("no-break-glass", "") => is_glass_whole = true,
             _ => return Err(format!("`{part}` is no setting of a port: {SETTINGS} are")),
         }
     }
@@ -90,6 +103,10 @@ pub fn rule(text: &str) -> Result<PortRuleBody, String> {
     if rule.no_approval && !approvers.is_empty() {
         return Err("a port either needs an approval or none".to_owned());
     }
+    if is_glass_whole && !break_glass.is_empty() {
+        return Err("either somebody may break the glass of a port or nobody".to_owned());
+    }
+    rule.break_glass = Some(break_glass).filter(|it| is_glass_whole || !it.is_empty());
     rule.sources = Some(Sources::of(ranges)).filter(|it| !it.is_empty());
     rule.approvers = Some(approvers).filter(|it| !it.is_empty());
     Ok(rule)
@@ -117,7 +134,15 @@ pub fn words(rule: &PortRuleView) -> String {
         Some(people) if people.contains("*") => ", with an approval".to_owned(),
         Some(people) => format!(", approved by {}", people.iter().cloned().collect::<Vec<_>>().join(" or ")),
     };
-    format!("{}/{}, from {sources}, at most {:#}{approval}", rule.port, rule.protocol, rule.max)
+    let glass = match &rule.break_glass {
+        None => String::new(),
+        Some(people) if people.contains("*") => ", anybody may break the glass".to_owned(),
+        Some(people) if people.is_empty() => String::new(),
+        Some(people) => {
+            format!(", {} may break the glass", people.iter().cloned().collect::<Vec<_>>().join(" or "))
+        }
+    };
+    format!("{}/{}, from {sources}, at most {:#}{approval}{glass}", rule.port, rule.protocol, rule.max)
 }
 
 #[cfg(test)]
@@ -140,6 +165,24 @@ mod tests {
     }
 
     #[test]
+    fn who_may_break_the_glass_is_named_taken_back_or_left_as_it_is() {
+        let named = |text| rule(text).expect("valid").break_glass;
+        assert_eq!(named("22,approval"), None, "as it is");
+        assert_eq!(named("22,no-break-glass"), Some([].into()), "nobody");
+        let two: BTreeSet<Person> = ["ann", "bob"].map(|it| it.parse().expect("valid")).into();
+        assert_eq!(named("22,break-glass=ann,break-glass=bob"), Some(two));
+        let view = |people: &[&str]| {
+            let view = serde_json::json!({ "port": 22, "protocol": "TCP", "sources": ["10.0.0.0/8"], "max": "PT1H",
+                                           "approvers": ["*"], "break_glass": people });
+            words(&serde_json::from_value(view).expect("a rule"))
+        };
+        let plain = "22/tcp, from 10.0.0.0/8, at most 1h, with an approval";
+        assert_eq!(view(&[]), plain);
+        assert_eq!(view(&["*"]), format!("{plain}, anybody may break the glass"));
+        assert_eq!(view(&["ann", "bob"]), format!("{plain}, ann or bob may break the glass"));
+    }
+
+    #[test]
     fn what_is_no_rule_is_named() {
         for (text, named) in [
             ("", "``"),
@@ -154,6 +197,8 @@ mod tests {
             ("22,approval=ann", "`approval=ann`"),
             ("22,approval,no-approval", "either"),
             ("22,approver=", "``"),
+            ("22,break-glass=", "``"),
+            ("22,break-glass=ann,no-break-glass", "either"),
         ] {
             let no = rule(text).expect_err(text);
             assert!(no.contains(named), "{text}: {no}");

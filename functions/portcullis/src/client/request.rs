@@ -55,6 +55,9 @@ pub struct Asking {
     /// Why
     #[arg(long, value_name = "TEXT")]
     why: Option<String>,
+    /// Wait for nobody's yes: for whom the policy names, when nobody answers. Say why; everybody is told
+    #[arg(long, requires = "why")]
+    break_glass: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -62,7 +65,8 @@ Examples:
   portcullis request web-1 --for 1h --why 'restart nginx' --wait
   portcullis request web-1:22 db-1:5432/tcp --until 18:30
   portcullis request web-1 web-2 --port 22 --from my-ip,203.0.113.0/24
-  portcullis request win-1 --at 22:00 --for 30m";
+  portcullis request win-1 --at 22:00 --for 30m
+  portcullis request db-1 --break-glass --why 'INC-4711: it is down and nobody answers'";
 
 impl Request {
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
@@ -127,7 +131,9 @@ impl Asking {
             }
             let now = client.out.now();
             let grants = review.grants.iter().map(|it| format!("\n  {}", grants::words(it, &now)));
-            let answer = if review.approvers.is_empty() {
+            let answer = if review.breaks_glass {
+                "It WOULD BREAK THE GLASS: granted at once, without a yes, and everybody is told:".to_owned()
+            } else if review.approvers.is_empty() {
                 "It would be granted at once:".to_owned()
             } else {
                 format!("It would wait for a yes of {}:", people(&review.approvers))
@@ -151,12 +157,12 @@ impl Asking {
 
     /// What would guard the machines that are named and not guarded.
     fn to_guard(&self, targets: &[TargetView]) -> Option<String> {
-        let named = self.targets.iter().filter_map(|it| {
+        let asked = self.targets.iter().filter_map(|it| {
             let (name, _) = ports::split(it, targets).ok()?;
             names::find(targets, name).ok()
         });
         let unguarded: BTreeSet<&str> =
-            named.filter(|it| it.ports.is_empty()).map(|it| it.name.as_str()).collect();
+            asked.filter(|it| it.ports.is_empty()).map(|it| it.name.as_str()).collect();
         let them = if unguarded.len() == 1 { "it" } else { "them" };
         let names = unguarded.into_iter().collect::<Vec<_>>().join(" ");
         (!names.is_empty()).then(|| format!("guard {them} with `portcullis enable {names}`"))
@@ -176,7 +182,7 @@ impl Asking {
                 asks.push(self.ask(target, port)?);
             }
         }
-        Ok(InitiateBody { asks, justification: self.why.clone() })
+        Ok(InitiateBody { asks, justification: self.why.clone(), break_glass: self.break_glass })
     }
 
     fn ask(&self, target: &TargetView, asked: AskedPort) -> Result<AskBody, Failure> {
@@ -208,6 +214,9 @@ pub fn told(client: &Client, answer: &AnswerView) -> String {
         return waits(request, &request.until.map(|it| moments::until(it, &now)).unwrap_or_default());
     }
     let state = match (request.state.as_str(), &request.decided_by) {
+        ("approved", None) if request.broke_glass => {
+            "granted, and BROKE THE GLASS: nobody said yes to it, and everybody is told".to_owned()
+        }
         ("approved", None) => "granted".to_owned(),
         (state, None) => state.to_owned(),
         (state, Some(by)) => format!("{state} by {by}"),
@@ -359,6 +368,12 @@ mod tests {
     }
 
     #[test]
+    fn who_breaks_the_glass_says_so_and_why() {
+        let body = body("one --break-glass --why down").expect("valid");
+        assert_eq!((&body["break_glass"], &body["justification"]), (&json!(true), &json!("down")));
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_not_guessed() {
         let exit = |line| body(line).expect_err(line).exit();
         assert_eq!(exit("two"), Exit::Usage);
@@ -370,5 +385,6 @@ mod tests {
         assert_eq!(exit("one --port 0"), Exit::Usage);
         assert_eq!(exit("one:ssh"), Exit::Usage, "the machine is there");
         assert_eq!(exit("nobody:ssh"), Exit::NotFound);
+        assert_eq!(exit("one --break-glass"), Exit::Usage);
     }
 }

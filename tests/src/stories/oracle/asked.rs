@@ -7,7 +7,9 @@ use crate::stories::{
     store::Table,
 };
 use portcullis_app::Submitted;
-use portcullis_domain::{CorrelationId, EndReason, Fact, GrantId, Person, RequestId, RequestState};
+use portcullis_domain::{
+    CorrelationId, EndReason, Fact, GrantId, Pane, Person, Request, RequestId, RequestState,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was asked, and what became of it.
@@ -20,6 +22,9 @@ pub(super) struct Asked {
     /// The requests that the journal answers, and of which a grant is.
     answered: BTreeSet<RequestId>,
     granted: BTreeMap<GrantId, RequestId>,
+    /// The ports for which the glass was broken, as their grants say, and as it was told.
+    broken: BTreeMap<RequestId, Vec<Pane>>,
+    told_broken: BTreeMap<RequestId, Vec<Pane>>,
     /// The events that the journal refuses.
     refused: BTreeSet<String>,
     /// Nobody has to answer them.
@@ -51,8 +56,8 @@ impl Oracle {
     pub(in crate::stories) fn posted(&mut self, posted: Posted, shown: &str) -> usize {
         if posted.letter.flaw.is_none() {
             match (&posted.letter.says, &posted.request) {
-                (Says::Request(_), Some(id)) => self.asks(id.clone(), posted.letter.correlation.clone()),
-                (Says::Request(_), None) => {}
+                (Says::Request { .. }, Some(id)) => self.asks(id.clone(), posted.letter.correlation.clone()),
+                (Says::Request { .. }, None) => {}
                 (Says::Approve(request), _) => self.shown(request, &posted.letter.by, shown),
                 (Says::Reject(request), _) => self.rejects(request, &posted.letter.by),
                 (Says::Close(grant), _) => self.closes(grant, &posted.letter.by),
@@ -71,7 +76,17 @@ impl Oracle {
         let request = match fact {
             Fact::Approved { grant, .. } => {
                 self.asked.granted.insert(grant.id.clone(), grant.request.clone());
+                if grant.broke_glass {
+                    let pane = Pane { target: grant.target.clone(), gate: grant.gate };
+                    self.asked.broken.entry(grant.request.clone()).or_default().push(pane);
+                }
                 &grant.request
+            }
+            Fact::GlassBroken { request, opened, .. } => {
+                if self.asked.told_broken.insert(request.clone(), opened.clone()).is_some() {
+                    self.break_rule("break-glass-is-loud", now, format!("{request} is told twice"));
+                }
+                request
             }
             Fact::Extended { request, .. }
             | Fact::ApprovalNeeded { request, .. }
@@ -126,6 +141,27 @@ impl Oracle {
         self.asked.answered.insert(request.clone());
     }
 
+    /// INVARIANT (break-glass-is-loud): who was granted a port without the yes that it needs is told of, with what was
+    /// granted, and said why; nobody else is.
+    pub(super) fn is_loud(&mut self, request: &Request, now: i64) {
+        let of = |panes: &BTreeMap<RequestId, Vec<Pane>>| {
+            let mut gates: Vec<_> = panes.get(&request.id).into_iter().flatten().collect();
+            gates.sort_by(|one, other| (&one.target, one.gate).cmp(&(&other.target, other.gate)));
+            gates.into_iter().cloned().collect::<Vec<Pane>>()
+        };
+        let (broken, told) = (of(&self.asked.broken), of(&self.asked.told_broken));
+        let is_shown = matches!(request.state, RequestState::Approved { broke_glass: true, by: None, .. });
+        let is_right = if broken.is_empty() {
+            !is_shown
+        } else {
+            is_shown && request.breaks_glass() && request.justification.is_some()
+        };
+        if broken != told || !is_right {
+            let how = format!("the glass was broken for {broken:?}, and told of {told:?}: {request:?}");
+            self.break_rule("break-glass-is-loud", now, how);
+        }
+    }
+
     /// What whoever asked calls the matter that a fact is of.
     pub(super) fn correlation(&self, fact: &Fact) -> Option<&CorrelationId> {
         let of = |id: &RequestId| self.asked.requests.get(id).and_then(Option::as_ref);
@@ -150,7 +186,7 @@ impl Oracle {
             (Submitted::Refused(_), Some(_), _) => is_refused,
             (Submitted::Refused(_), None, _) => is_refused || is_answered,
             (_, Some(_), _) | (Submitted::Exporting | Submitted::Exported, None, _) => false,
-            (_, None, Says::Request(_)) => is_answered && request.as_ref().and_then(state).is_some(),
+            (_, None, Says::Request { .. }) => is_answered && request.as_ref().and_then(state).is_some(),
             (_, None, Says::Approve(id)) => {
                 matches!(state(id), Some(RequestState::Approved { by: Some(by), .. }) if *by == letter.by)
             }

@@ -12,9 +12,9 @@ use crate::stories::{
 use ipnet::IpNet;
 use jiff::Timestamp;
 use portcullis_domain::{
-    Approvers, CLAIM, Chain, Change, ChangeTo, ClaimToken, Entry, Fact, Grant, GrantId, LEASE_MAX,
-    LOOK_AGAIN, Lease, Owner, Person, RETRY_MAX, RETRY_MIN, Request, RequestId, RequestState, Rule, Standing,
-    Target, TargetId, WORKER_LIFE,
+    CLAIM, Chain, Change, ChangeTo, ClaimToken, Entry, Fact, Grant, GrantId, LEASE_MAX, LOOK_AGAIN, Lease,
+    Owner, People, Person, RETRY_MAX, RETRY_MIN, Request, RequestId, RequestState, Rule, Standing, Target,
+    TargetId, WORKER_LIFE,
 };
 
 impl Oracle {
@@ -71,7 +71,12 @@ impl Oracle {
                 if self.approved_at.insert(grant.id.clone(), now).is_some() {
                     self.break_rule("granted-once", now, format!("{} was granted before", grant.id));
                 }
-                self.allowed(before, grant, grant.lease, approver.as_ref(), now);
+                self.allowed(before, grant, grant.lease, now);
+                if grant.broke_glass {
+                    self.may_break_glass(before, grant, approver.as_ref(), now);
+                } else {
+                    self.needs_no_more(before, grant, approver.as_ref(), now);
+                }
             }
             Fact::Extended { grant, lease, approver, .. } => {
                 self.count("extended");
@@ -89,7 +94,9 @@ impl Oracle {
                         format!("{grant} has a gap: {:?}, {lease:?}", it.lease),
                     );
                 }
-                self.allowed(before, it, *lease, approver.as_ref(), now);
+                self.allowed(before, it, *lease, now);
+                // Also if its glass was broken: that was for the lease that it had.
+                self.needs_no_more(before, it, approver.as_ref(), now);
                 // Who decided before it was extended may shut it, until it is looked at again.
                 let late = now + self.skew_ms;
                 if world_ms(it.lease.end()) <= late {
@@ -135,6 +142,7 @@ impl Oracle {
             Fact::PolicyConfirmed { .. } => self.count("trial confirmed"),
             Fact::PolicyReverted { .. } => self.count("trial reverted"),
             Fact::DecisionRefused { .. } => self.count("decision refused"),
+            Fact::GlassBroken { .. } => self.count("glass broken"),
             Fact::RequestRefused { .. }
             | Fact::ApprovalNeeded { .. }
             | Fact::RequestRejected { .. }
@@ -154,14 +162,7 @@ impl Oracle {
     }
 
     /// INVARIANT (one-door-in, empty-is-nothing): whatever is granted is what the policy allows.
-    fn allowed(
-        &mut self,
-        before: Option<&Target>,
-        it: &Grant,
-        lease: Lease,
-        approver: Option<&Person>,
-        now: i64,
-    ) {
+    fn allowed(&mut self, before: Option<&Target>, it: &Grant, lease: Lease, now: i64) {
         let (id, gate) = (&it.id, it.gate);
         let Some(rule) = before.and_then(Target::policy).and_then(|it| it.rule(gate)) else {
             return self.break_rule("one-door-in", now, format!("{id} is for {gate}, which is not guarded"));
@@ -181,17 +182,25 @@ impl Oracle {
         if rule.max < lease.end().duration_since(from) {
             self.break_rule("one-door-in", now, format!("{id} is longer than {:#}", rule.max));
         }
-        let Some(approvers) = &rule.approvers else { return };
-        let is_named = |by: &Person| match approvers {
-            Approvers::AnybodyElse => true,
-            Approvers::Only(people) => people.contains(by),
-        };
-        if !approver.is_some_and(|by| is_named(by) && *by != it.by) {
-            self.break_rule(
-                "one-door-in",
-                now,
-                format!("{id} was approved by {approver:?}, not by {approvers:?}"),
-            );
+    }
+
+    /// Somebody who may said yes, where somebody has to.
+    fn needs_no_more(&mut self, before: Option<&Target>, it: &Grant, approver: Option<&Person>, now: i64) {
+        let rule = before.and_then(Target::policy).and_then(|policy| policy.rule(it.gate));
+        let Some(approvers) = rule.and_then(|it| it.approvers.as_ref()) else { return };
+        if !approver.is_some_and(|by| is_named(by, approvers) && *by != it.by) {
+            let how = format!("{} was approved by {approver:?}, not by {approvers:?}", it.id);
+            self.break_rule("one-door-in", now, how);
+        }
+    }
+
+    /// INVARIANT (one-door-in, empty-is-nothing): nobody said yes, somebody had to, and whoever asked is named for that.
+    fn may_break_glass(&mut self, before: Option<&Target>, it: &Grant, approver: Option<&Person>, now: i64) {
+        let rule = before.and_then(Target::policy).and_then(|policy| policy.rule(it.gate));
+        let may = rule.filter(|it| it.approvers.is_some()).and_then(|it| it.break_glass.as_ref());
+        if approver.is_some() || !may.is_some_and(|may| is_named(&it.by, may)) {
+            let how = format!("{} broke the glass for {}, and {may:?} may: {approver:?}", it.by, it.id);
+            self.break_rule("one-door-in", now, how);
         }
     }
 
@@ -306,6 +315,7 @@ impl Oracle {
         if before.is_some_and(|it| it.shown() != request.shown()) {
             self.break_rule("approval-binds-a-version", now, format!("{id} is not what it was"));
         }
+        self.is_loud(request, now);
         match &request.state {
             RequestState::Pending { until, .. } => {
                 self.count("needs approval");
@@ -439,6 +449,13 @@ impl Oracle {
         {
             self.break_rule("no-neighbour-harmed", now, format!("{change} is another installation's"));
         }
+    }
+}
+
+fn is_named(person: &Person, people: &People) -> bool {
+    match people {
+        People::Anybody => true,
+        People::Only(people) => people.contains(person),
     }
 }
 

@@ -168,8 +168,15 @@ fn alarms(aws: &Aws, stack: &str) -> Looked<Alarms> {
 }
 
 fn alarm_names() -> impl Iterator<Item = String> {
-    const ALONE: [&str; 6] =
-        ["close-late", "errors-logged", "expire-silent", "http-5xx", "relay-behind", "url-5xx"];
+    const ALONE: [&str; 7] = [
+        "break-glass-used",
+        "close-late",
+        "errors-logged",
+        "expire-silent",
+        "http-5xx",
+        "relay-behind",
+        "url-5xx",
+    ];
     let dead = FED.iter().map(|it| format!("{it}-dead"));
     let of_each = FUNCTIONS.iter().flat_map(|it| [format!("{it}-errors"), format!("{it}-throttles")]);
     dead.chain(of_each).chain(ALONE.map(str::to_owned))
