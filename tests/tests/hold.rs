@@ -38,6 +38,8 @@ struct Wrong<'a> {
     deaf: AtomicU64,
     /// How many looks at the index fail yet.
     blind: AtomicU64,
+    /// How many commits yet meet somebody who was faster.
+    rushed: AtomicU64,
     /// How long the index is behind the table.
     lag: SignedDuration,
     /// When the index first showed something.
@@ -55,6 +57,7 @@ impl<'a> Wrong<'a> {
             panics: None,
             deaf: AtomicU64::new(0),
             blind: AtomicU64::new(0),
+            rushed: AtomicU64::new(0),
             lag: SignedDuration::ZERO,
             shown: Mutex::default(),
             reads: Mutex::default(),
@@ -283,6 +286,11 @@ impl Store for Wrong<'_> {
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), Error> {
+        let rushed = self.rushed.load(Ordering::Relaxed);
+        if 0 < rushed {
+            self.rushed.store(rushed - 1, Ordering::Relaxed);
+            return Err(Error::Conflict);
+        }
         self.world.commit(batch).await
     }
 
@@ -333,6 +341,23 @@ impl Store for Wrong<'_> {
     async fn last(&self, chain: &Chain) -> Result<Option<Entry>, Error> {
         self.world.last(chain).await
     }
+}
+
+/// INVARIANT (asks-do-not-send-us-round): a rush of them keeps nobody's turn from coming, and nothing open.
+#[tokio::test]
+async fn a_rush_of_asks_takes_no_round_from_whoever_wants_to_claim() {
+    calmly(async |world| {
+        let begun = world.now();
+        due_at(world, "vm0", begun + secs(3)).await;
+        world.sleep_until(begun + secs(3)).await.expect("slept");
+        // Far more often than one worker goes round.
+        let wrong = Wrong { rushed: AtomicU64::new(30), ..Wrong::of(world) };
+        app::settle(&wrong, &wrong, &named("vm0"), &named("rushed"), world.now()).await.expect("settled");
+        let (target, _) = world.target(&named("vm0")).await.expect("loads").expect("is there");
+        assert!(target.policy().is_none(), "the trial is over: {target:?}");
+        assert_eq!(wrong.rushed.load(Ordering::Relaxed), 0);
+    })
+    .await;
 }
 
 /// What was not seen to land is looked at again by the same worker: nobody else would for a minute.

@@ -66,25 +66,12 @@ async fn round(
     now: Timestamp,
     wrote: &mut bool,
 ) -> Result<Round, Error> {
-    let (target, seen) = load(store, id).await?;
-    let (target, seen) = match target.standing(token, now) {
-        Standing::Taken => return Ok(Round::Rest),
-        Standing::Mine => (target, seen),
-        Standing::Free => {
-            // INVARIANT (a-claim-outlives-its-worker): cited here, because from here on we write.
-            // INVARIANT (a-write-is-looked-at-again): a claim that is found standing is a dead worker's, and
-            // what it wrote may land yet. It is counted from our read-back: we may have slept since `now`.
-            *wrote |= target.is_claimed();
-            let next = target.claim(token, now);
-            let target = next.target.clone();
-            store.commit(Batch::of(next, seen)).await?;
-            (target, seen.next())
-        }
+    let Some((mut target, mut seen)) = take_turn(store, id, token, now, wrote).await? else {
+        return Ok(Round::Rest);
     };
     let mut actual = firewalls.read(id).await?;
     let decided = target.rules(now);
     let diff = diff(&actual, &target.owner(), &decided);
-    let (mut target, mut seen) = (target, seen);
     if !diff.changes.is_empty() {
         let intended = |target: Target| target.intend(&actual, &diff);
         (target, seen, _) = commit_mine(store, (target, seen), token, now, intended).await?;
@@ -108,6 +95,38 @@ async fn round(
         Some(due_at) if due_at <= actual.read_at => Ok(Round::Due { since: actual.read_at }),
         Some(_) | None => Ok(Round::Rest),
     }
+}
+
+/// Loads, and claims unless the claim is ours already; nothing where it is somebody else's turn.
+///
+/// INVARIANT (asks-do-not-send-us-round): whoever loses the race for a claim to an ask has not been round.
+async fn take_turn(
+    store: &impl Store,
+    id: &TargetId,
+    token: &ClaimToken,
+    now: Timestamp,
+    wrote: &mut bool,
+) -> Result<Option<(Target, Seen)>, Error> {
+    for _ in 0..CONFLICTS_MAX {
+        let (target, seen) = load(store, id).await?;
+        match target.standing(token, now) {
+            Standing::Taken => return Ok(None),
+            Standing::Mine => return Ok(Some((target, seen))),
+            Standing::Free => {}
+        }
+        // INVARIANT (a-claim-outlives-its-worker): cited here, because from here on we write.
+        // INVARIANT (a-write-is-looked-at-again): a claim that is found standing is a dead worker's, and
+        // what it wrote may land yet. It is counted from our read-back: we may have slept since `now`.
+        *wrote |= target.is_claimed();
+        let next = target.claim(token, now);
+        let target = next.target.clone();
+        match store.commit(Batch::of(next, seen)).await {
+            Err(Error::Conflict) => {}
+            Ok(()) => return Ok(Some((target, seen.next()))),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::Conflict)
 }
 
 /// Commits on whatever version is there, as long as the claim is ours, and gives what is there then, and its entries.
