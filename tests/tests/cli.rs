@@ -192,7 +192,7 @@ fn every_way_to_fail_has_its_exit_code_and_says_what_helps() {
     }
     // The server's no is recorded; one that the client said by itself would not be.
     let recorded = it.json(&["activity", "portcullis"]).to_string();
-    assert!(recorded.contains("request_refused") && recorded.contains("virtualMachines/web-1"), "{recorded}");
+    assert!(recorded.contains("request_refused") && recorded.contains("virtualmachines/web-1"), "{recorded}");
     // A refusal gives every reason at once.
     let refused = it.up.ask(&["request", "db-1:22", "web-1:22", "--for", "9h"]);
     let refused = text(&refused.stderr);

@@ -121,8 +121,6 @@ impl Oracle {
             }
             Fact::Ended { .. } => self.count("ended early"),
             Fact::ClosingSoon { .. } => self.count("told to end soon"),
-            // Whether it lands or not: nobody can tell.
-            Fact::Writing { .. } => drop(self.written_at.insert(target.id.clone(), now)),
             Fact::TakenOver { .. } => {
                 self.count("claim taken over");
                 self.written_at.insert(target.id.clone(), now);
@@ -157,7 +155,9 @@ impl Oracle {
             | Fact::ExportAsked { .. }
             | Fact::ExportReady { .. }
             | Fact::TokenRefused { .. }
-            | Fact::PolicyRefused { .. } => {}
+            | Fact::PolicyRefused { .. }
+            // An intent is no write: each is told of as it is made. Whoever did not hear that theirs was recorded makes none.
+            | Fact::Writing { .. } => {}
         }
     }
 
