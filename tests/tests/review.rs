@@ -477,6 +477,19 @@ fn whoever_is_named_for_a_port_breaks_its_glass() {
     assert_eq!(told(&review(&asked, &behind_glass(), &Terms::default(), at(0))), NEEDS_APPROVAL);
 }
 
+/// Until then somebody can be asked.
+#[test]
+fn whoever_breaks_the_glass_opens_at_once() {
+    let of = |port: &str, start| {
+        let window = Window::From { start, length: MINUTE * 5 };
+        let request = breaking("ann", vec![Ask { window, ..ask(port) }], Some("it is down"));
+        review(&request, &behind_glass(), &Terms::default(), at(0))
+    };
+    assert_eq!(told(&of("5001", at(0))), ALLOWED);
+    assert_eq!(told(&of("5001", at(1))), ["glass-later"]);
+    assert_eq!(told(&of("22", at(1))), ALLOWED, "there is no glass");
+}
+
 #[test]
 fn whoever_breaks_the_glass_says_why() {
     let of = |ports: &[&str]| {
@@ -490,7 +503,7 @@ fn whoever_breaks_the_glass_says_why() {
     let Review::Refused(refusals) = both else { panic!("{both:?}") };
     let said = [
         "whoever breaks the glass says why: give a justification",
-        "`ann` may not break the glass of port `5003/tcp` of `vm`: none may",
+        "`ann` may not break the glass of port `5003/tcp` of `vm`: nobody may",
     ];
     assert_eq!(refusals.to_string(), said.join("; "));
 }
@@ -511,6 +524,22 @@ fn what_is_told_of_broken_glass_is_all_of_it() {
     let skipped = People::Only([person("bob")].into());
     assert_eq!(first, named("vm-2"));
     assert_eq!(fact, Fact::GlassBroken { request, by, why, opened, skipped, correlation: None });
+}
+
+/// However many may say yes: what is told is an event, and has a bound.
+#[test]
+fn of_many_whose_yes_was_skipped_some_are_told() {
+    let names: Vec<String> = (0..500).map(|n| format!("person-{n:03}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let rule = PortRule { break_glass: Some(people(&["ann"])), ..approved_by("22", &names) };
+    let known =
+        BTreeMap::from([target("vm", Some(Policy::of(vec![rule], &Terms::default()).expect("valid")))]);
+    let request = breaking("ann", vec![ask("22")], Some("it is down"));
+    let answer = review(&request, &known, &Terms::default(), at(0));
+    let Review::Allowed(outcome) = &answer else { panic!("{answer:?}") };
+    let (_, fact) = outcome.glass_broken(&request, |id| known.get(id)?.policy()).expect("it is told");
+    let Fact::GlassBroken { skipped, .. } = fact else { panic!("{fact:?}") };
+    assert_eq!(skipped.people().len(), 100);
 }
 
 /// The night is over, and somebody can be asked.

@@ -3,6 +3,9 @@
 use crate::{Fact, Gate, Grant, Outcome, People, Policy, Request, TargetId};
 use serde::{Deserialize, Serialize};
 
+/// How many of the people whose yes was skipped are told of: an event has a bound, and each port has approvers of its own.
+const SKIPPED_MAX: usize = 100;
+
 /// A port of a machine that is opened without the yes that it needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,12 +38,17 @@ impl Outcome {
         let first = self.broken().next()?.target.clone();
         let rules = self.broken().filter_map(|it| policy(&it.target)?.rule(it.gate));
         let skipped = rules.filter_map(|it| it.approvers.clone()).reduce(|all, it| all.or(&it));
+        let skipped = match skipped {
+            Some(People::Only(people)) => People::Only(people.into_iter().take(SKIPPED_MAX).collect()),
+            Some(People::Anybody) => People::Anybody,
+            None => People::Only([].into()),
+        };
         let fact = Fact::GlassBroken {
             request: request.id.clone(),
             by: request.by.clone(),
             why: request.justification.as_ref().map(ToString::to_string).unwrap_or_default(),
             opened: self.broken().map(Pane::of).collect(),
-            skipped: skipped.unwrap_or(People::Only([].into())),
+            skipped,
             correlation: request.correlation.clone(),
         };
         Some((first, fact))

@@ -47,10 +47,14 @@ pub enum Refusal {
     NobodyMayApprove { target: TargetId, gate: Gate, by: Person },
     #[error("the ports asked for have no approver in common: ask for them in requests of their own")]
     NoCommonApprover,
-    #[error("`{by}` may not break the glass of port `{gate}` of `{target}`: {} may", listed(may))]
+    #[error("`{by}` may not break the glass of port `{gate}` of `{target}`: {} may", nobody_or(may))]
     MayNotBreakGlass { target: TargetId, gate: Gate, by: Person, may: Vec<Person> },
     #[error("whoever breaks the glass says why: give a justification")]
     GlassWithoutWhy,
+    #[error(
+        "whoever breaks the glass opens at once, and `{start}` is yet to come: leave the start out, or wait for a yes"
+    )]
+    GlassLater { start: Timestamp },
     #[error(
         "the idempotency key `{key}` is that of request `{request}`, which asks for something else: use a new one"
     )]
@@ -58,7 +62,7 @@ pub enum Refusal {
     // Deciding
     #[error("a request is approved by somebody else than `{by}`, who made it")]
     OwnRequest { by: Person },
-    #[error("`{by}` may not decide this: {} may", listed(approvers))]
+    #[error("`{by}` may not decide this: {} may", nobody_or(approvers))]
     NotAnApprover { by: Person, approvers: Vec<Person> },
     #[error("the request is {state}, so there is nothing left to decide")]
     NotPending { state: &'static str },
@@ -141,6 +145,7 @@ impl Refusal {
             Self::NoCommonApprover => "no-common-approver",
             Self::MayNotBreakGlass { .. } => "may-not-break-glass",
             Self::GlassWithoutWhy => "glass-without-why",
+            Self::GlassLater { .. } => "glass-later",
             Self::KeyReused { .. } => "key-reused",
             Self::OwnRequest { .. } => "own-request",
             Self::NotAnApprover { .. } => "not-an-approver",
@@ -200,6 +205,7 @@ impl Refusal {
             | Self::Over
             | Self::NoCommonApprover
             | Self::GlassWithoutWhy
+            | Self::GlassLater { .. }
             | Self::NotLater { .. }
             | Self::OperatorsToken { .. }
             | Self::NoPorts
@@ -209,6 +215,10 @@ impl Refusal {
             | Self::ConfirmWithin { .. } => RefusalKind::Content,
         }
     }
+}
+
+fn nobody_or(people: &[Person]) -> String {
+    if people.is_empty() { "nobody".to_owned() } else { listed(people) }
 }
 
 /// Every reason for a no; at least one.

@@ -145,6 +145,10 @@ impl Reviewed {
                     }
                 };
                 let broke_glass = self.gate(request, &target, gate, &ask.sources, policy);
+                if broke_glass && now < lease.start() {
+                    // There is time to wait for somebody's yes.
+                    self.refuse(Refusal::GlassLater { start: lease.start() });
+                }
                 if let Some(known) = targets.get(&target) {
                     self.room(known, gate, &ask.sources, now);
                 }
