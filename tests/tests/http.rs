@@ -366,16 +366,23 @@ async fn what_cannot_be_read_of_a_request_is_recorded() {
     let token = place.token("ann").await;
     let rest = async || place.store().entries(&Chain::rest(), 0, usize::MAX).await.expect("listed");
     let before = rest().await.len();
+    let (anew, extend) = ("/v1/requests", "/v1/grants/a-grant/extend");
     let bad = [
-        (json!({ "wishes": "hush" }), "unknown field `wishes`"),
-        (wish(&"/vm", 0, "PT1H"), "0"),
-        (json!({ "asks": [{ "target": "/vm", "port": 22, "for": "1h", "sources": ["here"] }] }), "`here`"),
-        (json!({ "asks": [{ "target": "/vm", "port": 22 }] }), "`until`"),
+        (anew, json!({ "wishes": "hush" }), "unknown field `wishes`"),
+        (anew, wish(&"/vm", 0, "PT1H"), "0"),
+        (
+            anew,
+            json!({ "asks": [{ "target": "/vm", "port": 22, "for": "1h", "sources": ["here"] }] }),
+            "`here`",
+        ),
+        (anew, json!({ "asks": [{ "target": "/vm", "port": 22 }] }), "`until`"),
+        (extend, json!({ "until": "soon" }), "`soon`"),
+        (extend, json!({ "until": place.now(), "justification": "" }), "justification"),
     ];
-    for (n, (body, why)) in (1..).zip(bad) {
-        let stranger = place.call("pct_guessed", "POST", "/v1/requests", Some(body.clone())).await;
+    for (n, (path, body, why)) in (1..).zip(bad) {
+        let stranger = place.call("pct_guessed", "POST", path, Some(body.clone())).await;
         assert_eq!(stranger.status, 401, "{stranger:?}");
-        let answer = place.call(&token, "POST", "/v1/requests", Some(body)).await;
+        let answer = place.call(&token, "POST", path, Some(body)).await;
         assert_eq!(answer.status, 400, "{answer:?}");
         let recorded = rest().await;
         assert_eq!(recorded.len(), before + n, "once: {recorded:?}");
@@ -538,6 +545,17 @@ async fn whoever_is_named_breaks_the_glass_says_why_and_is_shown() {
     assert_eq!((&rule["approvers"], &rule["break_glass"]), (&json!(["carol"]), &Value::Null));
     let refused = place.call(&ann, "POST", "/v1/requests", Some(breaking)).await;
     assert_eq!(refused.body["reasons"][0]["code"], "may-not-break-glass", "{refused:?}");
+    // Whoever asks for approvals again does not thereby name her again.
+    let mut edited = Value::Null;
+    for setting in
+        [("break_glass", json!(["ann"])), ("no_approval", json!(true)), ("approvers", json!(["carol"]))]
+    {
+        let mut rule = json!({ "port": 22 });
+        rule[setting.0] = setting.1;
+        edited = place.call(&bob, "POST", &path(&id, "/edit"), Some(json!({ "ports": [rule] }))).await.body;
+    }
+    let rule = &edited["ports"][0];
+    assert_eq!((&rule["approvers"], &rule["break_glass"]), (&json!(["carol"]), &Value::Null));
     assert_eq!(place.call(&ann, "GET", "/v1/verify", None).await.body["whole"], true);
 }
 

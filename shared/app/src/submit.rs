@@ -147,7 +147,8 @@ pub async fn submit(
     }
 }
 
-/// Records that somebody asked over HTTP for what cannot be read, as of an event that cannot be: nothing of it but why.
+/// Records that somebody asked over HTTP for what cannot be read, as of an event that cannot be: why, which may name the
+/// value at fault, and nothing else of it.
 ///
 /// INVARIANT (nothing-unrecorded): for whoever is known. What strangers send is not recorded: they could fill the journal.
 pub async fn refuse_unread(

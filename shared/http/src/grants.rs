@@ -4,7 +4,7 @@ use crate::{
     Caller, Problem, Site,
     meta::{belongs_to, correlation, key, limit},
     problem::{Body, Named, Query},
-    requests::parsed,
+    requests::{parsed, unread},
     wire::{AnswerView, ExtendBody, GrantView, GrantsQuery, Listed},
 };
 use axum::{
@@ -83,16 +83,22 @@ pub(crate) async fn extend<S: Site>(
     caller: Caller,
     headers: HeaderMap,
     Named(id): Named<GrantId>,
-    Body(body): Body<ExtendBody>,
+    body: Result<Body<ExtendBody>, Problem>,
 ) -> Result<(StatusCode, Json<AnswerView>), Problem> {
     let now = site.now();
-    let asked = Extending {
-        by: caller.person,
-        key: key(&headers, now)?,
-        grant: id,
-        end: body.until,
-        justification: body.justification.as_deref().map(parsed).transpose()?,
-        correlation: correlation(&headers)?,
+    let asked = |Body(body): Body<ExtendBody>| {
+        Ok(Extending {
+            by: caller.person.clone(),
+            key: key(&headers, now)?,
+            grant: id,
+            end: body.until,
+            justification: body.justification.as_deref().map(parsed).transpose()?,
+            correlation: correlation(&headers)?,
+        })
+    };
+    let asked = match body.and_then(asked) {
+        Ok(asked) => asked,
+        Err(problem) => return Err(unread(&*site, &caller, &headers, problem, now).await),
     };
     belongs_to(asked.correlation.as_ref(), &RequestId::derived(&asked.by, &asked.key));
     let answer = app::extend(site.store(), site.terms(), asked, now).await?;

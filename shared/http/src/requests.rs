@@ -37,14 +37,23 @@ pub(crate) async fn initiate<S: Site>(
     let now = site.now();
     let asked = match body.and_then(|Body(body)| asked(&caller, &headers, &body, now)) {
         Ok(asked) => asked,
-        Err(problem) => {
-            let correlation = correlation(&headers).ok().flatten();
-            app::refuse_unread(site.store(), &caller.person, correlation, &problem.detail, now).await?;
-            return Err(problem);
-        }
+        Err(problem) => return Err(unread(&*site, &caller, &headers, problem, now).await),
     };
     let answer = app::initiate(site.store(), site.terms(), &asked, now).await?;
     Ok((StatusCode::ACCEPTED, Json(AnswerView::of(&answer, now))))
+}
+
+/// Records that a request cannot be read, and why; what comes of it is why, or that it could not be recorded.
+pub(crate) async fn unread<S: Site>(
+    site: &S,
+    caller: &Caller,
+    headers: &HeaderMap,
+    problem: Problem,
+    now: Timestamp,
+) -> Problem {
+    let correlation = correlation(headers).ok().flatten();
+    let recorded = app::refuse_unread(site.store(), &caller.person, correlation, &problem.detail, now).await;
+    recorded.err().map_or(problem, Problem::from)
 }
 
 /// What the answer would be, with every reason; nothing is written.

@@ -259,6 +259,8 @@ impl PortRuleBody {
         let break_glass = match &self.break_glass {
             // INVARIANT (empty-is-nothing): nobody is nobody, named or not.
             Some(people) => Some(People::from(people.clone())).filter(|_| !people.is_empty()),
+            // Whoever asks for approvals again later says anew who may do without them.
+            None if self.no_approval => None,
             None => before.break_glass,
         };
         let max: SignedDuration = self.max.unwrap_or(before.max);
