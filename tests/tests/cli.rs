@@ -14,9 +14,9 @@ use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     process::{Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
@@ -38,8 +38,6 @@ const USAGE: i32 = 2;
 const REFUSED: i32 = 3;
 const NOT_FOUND: i32 = 4;
 const UNAVAILABLE: i32 = 5;
-/// As shells have it: 128, and the number of SIGINT.
-const INTERRUPTED: i32 = 130;
 
 struct Place {
     up: Up,
@@ -355,30 +353,33 @@ fn killed_at_work_it_goes_on_at_once() {
 fn whoever_waits_no_longer_knows_how_it_goes_on() {
     let it = Place::new(&[]);
     it.json(&["enable", "web-1", "--port", "22,approver=bob"]);
-    let pending = || it.json(&["requests", "--state", "pending"]).as_array().expect("a list").clone();
+    // The client, once it waits for a yes; what it said so far; and the request.
     let wait_for_a_yes = |key: &str| {
-        let before = pending();
         let words = ["request", "web-1", "--from", ANN, "--for", "1h", "--wait", "--key", key];
-        let waiting = it.up.client().args(words).stderr(Stdio::piped()).spawn().expect("starts");
-        wait("the request", || pending().len() == before.len() + 1);
-        let id = pending().into_iter().find(|it| !before.contains(it)).expect("is there")["id"].clone();
-        // It has asked, and soon hears the answer.
-        thread::sleep(Duration::from_secs(1));
-        (waiting, id.as_str().expect("an id").to_owned())
+        let mut waiting = it.up.client().args(words).stderr(Stdio::piped()).spawn().expect("starts");
+        let mut said = BufReader::new(waiting.stderr.take().expect("piped"));
+        let mut first = String::new();
+        said.read_line(&mut first).expect("says how it goes on");
+        let pending = it.json(&["requests", "--state", "pending"]);
+        let mut ids = pending.as_array().expect("a list").iter().filter_map(|it| it["id"].as_str());
+        let id =
+            ids.find(|it| first.contains(it)).unwrap_or_else(|| panic!("no request: {first}")).to_owned();
+        (waiting, said, first, id)
     };
-    let (stopped, first) = wait_for_a_yes("first");
+    let (mut stopped, mut rest, first, _) = wait_for_a_yes("one");
     rustix::process::kill_process(Pid::from_child(&stopped), Signal::INT).expect("SIGINT");
-    let (lost, second) = wait_for_a_yes("second");
+    // By the signal itself: a script that it is part of ends with it.
+    assert_eq!(stopped.wait().expect("ends").signal(), Some(Signal::INT.as_raw()));
+    rest.read_to_string(&mut String::new()).expect("nothing more");
+    assert!(first.contains("`one`") && first.contains("portcullis grants"), "{first}");
+    let (mut lost, mut rest, _, id) = wait_for_a_yes("two");
     let Place { up, data: _data } = it;
     up.kill();
-    for (waiting, id, key, exit) in
-        [(stopped, first, "--key first", INTERRUPTED), (lost, second, "--key second", UNAVAILABLE)]
-    {
-        let output = waiting.wait_with_output().expect("ends");
-        assert_eq!(code(&output), exit, "{}", told(&output));
-        for part in [id.as_str(), key, "portcullis grants"] {
-            assert!(told(&output).contains(part), "{part}: {}", told(&output));
-        }
+    let mut told = String::new();
+    rest.read_to_string(&mut told).expect("says why");
+    assert_eq!(lost.wait().expect("ends").code(), Some(UNAVAILABLE), "{told}");
+    for part in [id.as_str(), "--key two", "portcullis grants"] {
+        assert!(told.contains(part), "{part}: {told}");
     }
 }
 

@@ -88,7 +88,9 @@ fn a_bot_sends_and_everybody_hears_the_answers() {
     let all = events(&up.ask(&["events", "--json"]));
     assert_eq!(all.iter().filter(|it| it["kind"] == "request.refused").count(), 2);
     let words = told(&up.ask(&["events"]));
-    assert!(words.lines().any(|it| it.contains("grant.opened") && it.contains("deploy-4711")), "{words}");
+    let tells = |kind: &str, what: &str| words.lines().any(|it| it.contains(kind) && it.contains(what));
+    assert!(tells("grant.opened", "deploy-4711") && tells("grant.opened", "is open"), "{words}");
+    assert!(tells("request.refused", "may not speak for `eve`"), "{words}");
 }
 
 #[test]
@@ -127,6 +129,7 @@ fn evidence_is_taken_away_and_checked_without_us() {
             (Hash::of(&manifest).into(), serde_json::from_slice(&manifest).expect("JSON"));
         assert_eq!(exported["sha256"], digest, "who exports can keep it elsewhere");
         let seen = up.json(&["verify", path]);
+        assert_eq!(up.json(&["verify", &format!("{path}/manifest.json")]), seen, "it names its folder");
         assert_eq!((&seen["sha256"], &seen["files"]), (&json!(digest), &json!(1)), "{seen}");
         for field in ["from", "to", "format", "records"] {
             assert_eq!(seen[field], said[field], "{field}");

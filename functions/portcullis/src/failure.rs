@@ -167,6 +167,8 @@ fn next_step(reason: &Reason) -> &'static str {
         "already-enabled" => "change it with `portcullis edit TARGET`",
         "unconfirmed" => "keep the change with `portcullis confirm TARGET`, or wait until it lapses",
         "own-request" | "not-an-approver" => "ask somebody else to run `portcullis approve REQUEST`",
+        "may-not-break-glass" => "ask without `--break-glass`, and wait for a yes; or ask somebody who may",
+        "glass-without-why" => "say why with `--why`",
         "not-pending" | "not-as-shown" => "`portcullis requests` shows it as it is now",
         "grant-over" | "last-seconds" => "ask anew with `portcullis request`",
         "key-reused" => "leave `--key` out, or choose another one",

@@ -5,7 +5,7 @@ use crate::{
     cli::{Globals, config_file},
     client::usable_url,
     failure::{Exit, Failure},
-    output::Output,
+    output::{self, Output},
     table::{Mark, Table},
 };
 use clap::ValueEnum;
@@ -113,9 +113,9 @@ pub fn chosen(globals: &Globals) -> Result<Profile, Failure> {
 /// Lists what the file has.
 pub fn list(globals: &Globals) -> Result<Exit, Failure> {
     let File { default, profiles } = read()?;
-    let unread: Vec<String> = profiles
+    let missing: Vec<String> = profiles
         .iter()
-        .filter_map(|(name, it)| Some(format!("profile `{name}`: {}", it.token_in_file()?.err()?)))
+        .filter_map(|(name, it)| Some(format!("profile `{name}`: {}", it.lacks_file()?)))
         .collect();
     let list = profiles.into_iter().map(|(name, Profile { url, auth, .. })| {
         let is_default = default.as_ref() == Some(&name);
@@ -136,7 +136,10 @@ pub fn list(globals: &Globals) -> Result<Exit, Failure> {
         }
         table
     })?;
-    if unread.is_empty() { Ok(Exit::Done) } else { Err(without_token().because(unread)) }
+    for it in missing {
+        output::note(format_args!("warning: {it}"));
+    }
+    Ok(Exit::Done)
 }
 
 /// As when nobody is known by a profile of the file.
@@ -163,9 +166,18 @@ impl Profile {
     /// What its file holds, or why it cannot be read; nothing where it names none.
     fn token_in_file(&self) -> Option<Result<String, String>> {
         let file = placed(self.token_file.as_ref()?);
-        let token = fs::read_to_string(&file);
-        Some(token.map_err(|error| format!("`token-file` is `{}`: {error}", file.display())))
+        Some(fs::read_to_string(&file).map_err(|error| unreadable(&file, &error)))
     }
+
+    /// Why its file cannot be found, if it names one that cannot. It is not read: it may be a pipe.
+    fn lacks_file(&self) -> Option<String> {
+        let file = placed(self.token_file.as_ref()?);
+        fs::metadata(&file).err().map(|error| unreadable(&file, &error))
+    }
+}
+
+fn unreadable(file: &Path, error: &io::Error) -> String {
+    format!("`token-file` is `{}`: {error}", file.display())
 }
 
 /// A path as the file has it: `~` is home, and what is relative is beside the file.

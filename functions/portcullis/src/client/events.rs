@@ -1,6 +1,6 @@
 //! What happens, as it happens; and events as bots send them.
 
-use super::{Client, moments, names, new_key};
+use super::{Client, journal, moments, names, new_key, words};
 use crate::{
     failure::{Exit, Failure},
     output::{self, printable},
@@ -78,7 +78,7 @@ impl Events {
             for event in &found.events {
                 let (id, at) = (id(event), at(event).unwrap_or(found.next));
                 if told.insert(id, at).is_none() {
-                    client.out.event(event, || words(event, at, &client.out.now()))?;
+                    client.out.event(event, || line(event, at, &client.out.now()))?;
                 }
             }
             told.retain(|_, at| found.next.duration_since(*at) < TOLD_AGAIN);
@@ -149,27 +149,21 @@ fn at(event: &EventView) -> Option<Timestamp> {
     text(event, "at")?.parse().ok()
 }
 
-fn words(event: &EventView, at: Timestamp, now: &ZonedDateTime) -> String {
+fn line(event: &EventView, at: Timestamp, now: &ZonedDateTime) -> String {
     let mut line = format!("{}  {:<22}", moments::clock(at, now), event.kind);
     let target = text(event, "target").map(names::short);
     let about = text(event, "grant").or_else(|| text(event, "request"));
-    let loud = broken_glass(event);
-    for word in [target, about, text(event, "correlation_id"), loud.as_deref()].into_iter().flatten() {
+    let fact = event.detail.get("fact").and_then(|it| serde_json::from_value::<Fact>(it.clone()).ok());
+    let told = fact.as_ref().map(|it| words::short(&words::plain(&journal::told(it), now)));
+    let told = match (told, fact.as_ref().and_then(journal::by)) {
+        (Some(told), Some(by)) => Some(format!("{by}: {told}")),
+        (told, _) => told,
+    };
+    for word in [target, about, text(event, "correlation_id"), told.as_deref()].into_iter().flatten() {
         line.push_str("  ");
         line.push_str(word);
     }
     printable(line.trim_end()).replace('\n', " ")
-}
-
-/// What nobody should have to look up.
-fn broken_glass(event: &EventView) -> Option<String> {
-    let Ok(Fact::GlassBroken { by, why, opened, .. }) =
-        serde_json::from_value(event.detail.get("fact")?.clone())
-    else {
-        return None;
-    };
-    let opened = opened.iter().map(|it| format!("{}:{}", names::short(it.target.as_str()), it.gate));
-    Some(format!("{by} BROKE THE GLASS of {}, because: {why}", opened.collect::<Vec<_>>().join(", ")))
 }
 
 /// Prints as it comes.
@@ -199,12 +193,8 @@ mod tests {
         });
         let event = json!({ "kind": "breakglass.used", "detail": detail });
         let event = serde_json::from_value(event).expect("an event");
-        let words = words(&event, Timestamp::UNIX_EPOCH, &ZonedDateTime::default());
-        assert!(
-            words.ends_with(
-                "  web-1  r  ann BROKE THE GLASS of web-1:22/tcp, db-1:22/tcp, because: it is down"
-            ),
-            "{words}"
-        );
+        let words = line(&event, Timestamp::UNIX_EPOCH, &ZonedDateTime::default());
+        let told = "ann: BROKE THE GLASS with request r: web-1:22/tcp, db-1:22/tcp without a yes of bob, because: it is down";
+        assert!(words.ends_with(&format!("  web-1  r  {told}")), "{words}");
     }
 }

@@ -119,7 +119,7 @@ fn fact(entry: &EntryView) -> Option<Fact> {
     serde_json::from_value(entry.fact.clone()).ok()
 }
 
-fn told(fact: &Fact) -> String {
+pub(super) fn told(fact: &Fact) -> String {
     match fact {
         Fact::PolicySet { version, policy, confirm_by, .. } => {
             let trial = confirm_by.map(|by| format!("; lapses at {by} unless confirmed"));
@@ -218,7 +218,7 @@ fn told(fact: &Fact) -> String {
     }
 }
 
-fn by(fact: &Fact) -> Option<String> {
+pub(super) fn by(fact: &Fact) -> Option<String> {
     match fact {
         Fact::PolicySet { by, .. }
         | Fact::PolicyConfirmed { by, .. }
@@ -237,7 +237,8 @@ fn by(fact: &Fact) -> Option<String> {
         | Fact::TokenRefused { by, .. } => Some(by.to_string()),
         Fact::Approved { grant, approver } => Some(with_yes(grant.by.as_str(), approver.as_ref())),
         Fact::Extended { by, approver, .. } => Some(with_yes(by.as_str(), approver.as_ref())),
-        Fact::EventRefused { on_behalf_of, .. } => on_behalf_of.clone(),
+        // On whose behalf it claims to be is no word of theirs.
+        Fact::EventRefused { source, .. } => Some(source.clone()),
         Fact::PolicyReverted { .. }
         | Fact::RequestLapsed { .. }
         | Fact::Opened { .. }

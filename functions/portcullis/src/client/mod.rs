@@ -14,7 +14,6 @@ pub mod journal;
 pub mod look;
 pub mod moments;
 mod names;
-mod parting;
 mod ports;
 pub mod request;
 pub mod tokens;

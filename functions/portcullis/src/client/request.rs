@@ -1,6 +1,6 @@
 //! Asking for ports, and what the answer would be.
 
-use super::{Client, grants, moments, names, new_key, parting::Parting, ports, wait, words};
+use super::{Client, grants, moments, names, new_key, ports, wait, words};
 use crate::{
     failure::{Exit, Failure},
     output::{self, printable},
@@ -8,7 +8,7 @@ use crate::{
 use clap::Args;
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
-use portcullis_app::ports::Os;
+use portcullis_app::{TargetState, ports::Os};
 use portcullis_domain::{CorrelationId, Gate, LEASE_DEFAULT, Sources, TargetId};
 use portcullis_http::wire::{AnswerView, AskBody, InitiateBody, RequestView, ReviewView, TargetView};
 use ports::AskedPort;
@@ -76,18 +76,24 @@ impl Request {
             Some(key) => key.clone(),
             None => new_key()?,
         };
-        let again = format!("the same with `--key {key}` is the same request, however often it is asked");
-        let parting = Parting::with(format!("It may have been heard: {again}."));
+        let again = format!(
+            "asked with `--key {key}`, and for the same times and sources, it is the same request, however often"
+        );
         let answer = client.http.post_keyed("/v1/requests", (&key, self.correlation.as_ref()), &body);
         let mut answer: AnswerView =
             answer.map_err(|failure| self.asking.helped(failure, &targets, &again))?;
         if self.wait {
             let goes_on = format!(
-                "request `{}` goes on: `portcullis requests` and `portcullis grants` show what becomes of it; \
-                 {again}",
+                "request `{}` goes on without you: `portcullis requests` and `portcullis grants` show what becomes of \
+                 it; {again}",
                 answer.request.id
             );
-            parting.say(format!("You wait no longer, and {goes_on}."));
+            // Whoever stops it has read this by then.
+            output::note(format_args!(
+                "Waiting for request `{}`. It goes on if you stop: `portcullis requests` and `portcullis grants` \
+                 show it; its key is `{key}`.",
+                answer.request.id
+            ));
             answer = wait::until_open(client, answer, &goes_on)?;
         }
         client.out.show(&answer, || {
@@ -162,7 +168,7 @@ impl Asking {
             names::find(targets, name).ok()
         });
         let unguarded: BTreeSet<&str> =
-            asked.filter(|it| it.ports.is_empty()).map(|it| it.name.as_str()).collect();
+            asked.filter(|it| it.state == TargetState::NotConfigured).map(|it| it.name.as_str()).collect();
         let them = if unguarded.len() == 1 { "it" } else { "them" };
         let names = unguarded.into_iter().collect::<Vec<_>>().join(" ");
         (!names.is_empty()).then(|| format!("guard {them} with `portcullis enable {names}`"))
@@ -309,8 +315,9 @@ mod tests {
 
     fn targets() -> Vec<TargetView> {
         let target = |name: &str, ports: serde_json::Value| {
+            let state = if name == "none" { "not_configured" } else { "configured" };
             let view = json!({
-                "id": format!("/vm/{name}"), "name": name, "state": "configured", "location": "here",
+                "id": format!("/vm/{name}"), "name": name, "state": state, "location": "here",
                 "reason": null, "os": "linux", "addresses": ["10.0.0.4"], "guarded_by": "nsg", "healthy": true,
                 "troubles": [], "ports": ports, "policy_version": 1, "confirm_by": null, "settled": true,
                 "grants": [],
