@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     Action, AddressSet, Bands, CLOSED_AT_ONCE_MAX, Existing, Fact, Families, Firewall, FirewallKind, Foreign,
     Grant, GrantState, Held, LOOK_AGAIN, Lease, Protocol, RETRY_OVERDUE_MAX, Request, Review, Snapshot,
-    Sources, Standing, Target, Terms, What, review,
+    Sources, Standing, Target, Terms, What, diff, review,
 };
 use portcullis_tests::given::{self, at, guarded, named, person};
 
@@ -266,6 +266,30 @@ fn what_was_written_is_looked_at_again() {
     let looked =
         looked.claim(&named("worker"), at(301)).target.confirm(&seen, false, &decided, at(301)).target;
     assert_eq!(looked.due_at(), None, "and then it rests");
+}
+
+/// INVARIANT (nothing-unrecorded): of what was intended and of what a dead worker did, a read-back shows what became of it.
+#[test]
+fn what_nobody_saw_is_answered_by_one_read_back() {
+    let held = |target: &Target, now| Firewall { foreign: vec![], ..defeated(target, now) };
+    let settle = |target: Target, now| {
+        let (decided, seen) = (target.rules(now), Snapshot::of(now, vec![held(&target, now)]));
+        let next = target.claim(&named("worker"), now).target.confirm(&seen, false, &decided, now);
+        let read_backs = next.entries.iter().filter(|it| matches!(it.fact, Fact::ReadBack { .. })).count();
+        (next.target, read_backs)
+    };
+    let (target, read_backs) = settle(guarded("vm", at(0)).target, at(1));
+    assert_eq!(read_backs, 1, "it is new");
+    let (target, read_backs) = settle(target, at(2));
+    assert_eq!(read_backs, 0, "all is as it was left");
+    let claimed = target.claim(&named("dead"), at(3)).target;
+    let (target, read_backs) = settle(claimed.clone().bury(at(4)).target, at(5));
+    assert_eq!((read_backs, settle(target, at(6)).1), (1, 0), "the dead one's");
+    let without = Snapshot::of(at(3), vec![Firewall { ours: [].into(), ..held(&claimed, at(3)) }]);
+    let wanted = diff(&without, &claimed.owner(), &claimed.rules(at(3)));
+    let given_up = claimed.intend(&without, &wanted).target.give_up("no answer".to_owned(), at(4)).target;
+    let (target, read_backs) = settle(given_up, at(5));
+    assert_eq!((read_backs, settle(target, at(6)).1), (1, 0), "what was intended");
 }
 
 /// Else there would be a gap: what the worker shuts comes back only after it.

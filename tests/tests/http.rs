@@ -377,6 +377,7 @@ async fn what_cannot_be_read_of_a_request_is_recorded() {
         ),
         (anew, json!({ "asks": [{ "target": "/vm", "port": 22 }] }), "`until`"),
         (extend, json!({ "until": "soon" }), "`soon`"),
+        ("/v1/grants/a%20grant/extend", json!({ "until": place.now() }), "`a grant`"),
         (extend, json!({ "until": place.now(), "justification": "" }), "justification"),
     ];
     for (n, (path, body, why)) in (1..).zip(bad) {

@@ -1,8 +1,8 @@
 //! The whole answer to a request: allowed, needs approval, or refused with every reason.
 
 use crate::{
-    Ask, Gate, Grant, GrantId, LAST_SECONDS, Lease, People, Policy, Refusal, Refusals, Request, Sources,
-    Target, TargetId, Terms, What,
+    Ask, Gate, Grant, GrantId, LAST_SECONDS, Lease, People, Policy, Refusal, Refusals, Request, SKEW_MAX,
+    Sources, Target, TargetId, Terms, What,
 };
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -145,7 +145,7 @@ impl Reviewed {
                     }
                 };
                 let broke_glass = self.gate(request, &target, gate, &ask.sources, policy);
-                if broke_glass && now < lease.start() {
+                if broke_glass && SKEW_MAX < lease.start().duration_since(now) {
                     // There is time to wait for somebody's yes.
                     self.refuse(Refusal::GlassLater { start: lease.start() });
                 }

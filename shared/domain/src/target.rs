@@ -339,14 +339,14 @@ impl Target {
     /// then is no miss of its: that is due at once.
     #[must_use]
     pub fn confirm(mut self, seen: &Snapshot, wrote: bool, decided: &RuleSet, now: Timestamp) -> Next {
-        // Nobody saw what was left behind: a dead worker's intent, or our own that we did not hear of, is answered by this.
-        let is_unseen = self.agreed.is_none();
         let view = View::of(&self, seen, now);
         let is_overtaken = view.desired != *decided;
         let agrees = view.agrees;
         let mut facts = vec![];
         let is_settled = agrees && self.defeats(&view, &mut facts);
         let closed = self.live(&view, now, &mut facts);
+        // Nobody saw what was left behind: a dead worker's intent, or our own that we did not hear of, is answered by this.
+        let is_unseen = self.agreed.is_none();
         if wrote || !agrees || is_unseen {
             facts.push(view.read_back());
         }

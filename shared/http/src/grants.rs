@@ -82,11 +82,11 @@ pub(crate) async fn extend<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,
     headers: HeaderMap,
-    Named(id): Named<GrantId>,
+    grant: Result<Named<GrantId>, Problem>,
     body: Result<Body<ExtendBody>, Problem>,
 ) -> Result<(StatusCode, Json<AnswerView>), Problem> {
     let now = site.now();
-    let asked = |Body(body): Body<ExtendBody>| {
+    let asked = |(Named(id), Body(body)): (Named<GrantId>, Body<ExtendBody>)| {
         Ok(Extending {
             by: caller.person.clone(),
             key: key(&headers, now)?,
@@ -96,7 +96,7 @@ pub(crate) async fn extend<S: Site>(
             correlation: correlation(&headers)?,
         })
     };
-    let asked = match body.and_then(asked) {
+    let asked = match grant.and_then(|it| Ok((it, body?))).and_then(asked) {
         Ok(asked) => asked,
         Err(problem) => return Err(unread(&*site, &caller, &headers, problem, now).await),
     };

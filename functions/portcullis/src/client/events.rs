@@ -154,7 +154,9 @@ fn line(event: &EventView, at: Timestamp, now: &ZonedDateTime) -> String {
     let target = text(event, "target").map(names::short);
     let about = text(event, "grant").or_else(|| text(event, "request"));
     let fact = event.detail.get("fact").and_then(|it| serde_json::from_value::<Fact>(it.clone()).ok());
-    let told = fact.as_ref().map(|it| words::short(&words::plain(&journal::told(it), now)));
+    let told = fact.as_ref().map(|it| (words::plain(&journal::told(it), now), is_loud(it)));
+    // What nobody should have to look up is told whole.
+    let told = told.map(|(told, is_loud)| if is_loud { told } else { words::short(&told) });
     let told = match (told, fact.as_ref().and_then(journal::by)) {
         (Some(told), Some(by)) => Some(format!("{by}: {told}")),
         (told, _) => told,
@@ -164,6 +166,10 @@ fn line(event: &EventView, at: Timestamp, now: &ZonedDateTime) -> String {
         line.push_str(word);
     }
     printable(line.trim_end()).replace('\n', " ")
+}
+
+fn is_loud(fact: &Fact) -> bool {
+    matches!(fact, Fact::GlassBroken { .. })
 }
 
 /// Prints as it comes.

@@ -148,7 +148,7 @@ fn next_line(lines: &mut impl BufRead) -> Result<Option<ExportLine>, Failure> {
 /// Checks an export by itself.
 pub fn verify(path: &Path, is_json: bool) -> Result<Exit, Failure> {
     // Who names the manifest means the folder that it is in.
-    let path = if path.file_name().is_some_and(|it| it == MANIFEST) {
+    let path = if path.file_name().is_some_and(|it| it == MANIFEST) && !path.is_dir() {
         path.parent().filter(|it| *it != Path::new("")).unwrap_or(Path::new("."))
     } else {
         path

@@ -90,7 +90,7 @@ Examples:
   portcullis edit web-1 --add-port 8443,max=1h
   portcullis edit web-1 --set 22,approver=ann,approver=bob
   portcullis edit web-1 --set 22,break-glass=carol
-  portcullis edit web-1 --set 22,no-approval,no-break-glass --remove-port 8443";
+  portcullis edit web-1 --set 22,no-approval --remove-port 8443";
 
 impl Plan {
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {

@@ -49,7 +49,7 @@ pub struct PortRuleBody {
     #[schema(value_type = Option<Vec<String>>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvers: Option<BTreeSet<Person>>,
-    /// When editing: nobody has to approve any longer.
+    /// When editing: nobody has to approve any longer, so that there is no glass either.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_approval: bool,
     /// Who may break the glass, which is to open it without that approval: people, or `*` for anybody. Empty is nobody.
