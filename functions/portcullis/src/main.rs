@@ -12,6 +12,7 @@ mod failure;
 mod log;
 mod output;
 mod outside;
+mod private;
 mod profile;
 mod role;
 mod serve;

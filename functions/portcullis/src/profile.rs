@@ -6,6 +6,7 @@ use crate::{
     client::usable_url,
     failure::{Exit, Failure},
     output::{self, Output},
+    private,
     table::{Mark, Table},
 };
 use clap::ValueEnum;
@@ -156,6 +157,13 @@ impl Profile {
 
     /// The token that it names, if it names one.
     pub fn token(&self) -> Result<Option<String>, Failure> {
+        if let Some(file) = &self.token_file {
+            let file = placed(file);
+            private::check_file(&file)?;
+            if let Some(warning) = private::readable_by_others(&file) {
+                output::note(format_args!("warning: {warning}"));
+            }
+        }
         match (self.token_in_file(), &self.token_command) {
             (None, None) => Ok(None),
             (Some(token), _) => token.map(Some).map_err(|why| without_token().because([why])),
@@ -207,6 +215,8 @@ fn found(mut file: File, name: &str) -> Result<Profile, Failure> {
 /// No file is a file without profiles.
 fn read() -> Result<File, Failure> {
     let path = config_file();
+    // It says where a token is sent, and which command is run for one.
+    private::check_file(&path)?;
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(File::default()),

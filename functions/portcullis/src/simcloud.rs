@@ -3,7 +3,8 @@
 use crate::{
     failure::{Exit, Failure},
     output::line,
-    up::{broken, make_private_folder, told_to_stop},
+    private,
+    up::{broken, told_to_stop},
 };
 use jiff::Timestamp;
 use portcullis_simcloud::{Clock, FileError, Simcloud, Tls, keep, serve};
@@ -84,6 +85,7 @@ pub fn run(data: &Path, args: &Args) -> Result<Exit, Failure> {
 fn begin(args: &Args) -> Result<Simcloud, Failure> {
     let clock: Clock = Arc::new(Timestamp::now);
     let Some(file) = &args.state else { return Ok(Simcloud::new(args.seed, clock)) };
+    private::check_file(file)?;
     let kept = Simcloud::load(file, Arc::clone(&clock)).map_err(|error| unkept(&error))?;
     let cloud = kept.unwrap_or_else(|| Simcloud::new(args.seed, clock));
     cloud.save(file).map_err(|error| unkept(&error))?;
@@ -107,7 +109,7 @@ fn certificate(data: &Path) -> Result<Tls, Failure> {
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let made = rcgen::generate_simple_self_signed(names);
     let made = made.map_err(|error| broken("make a certificate", error))?;
-    make_private_folder(data)?;
+    private::make_folder(data)?;
     let path = data.join(CERTIFICATE);
     fs::write(&path, made.cert.pem())
         .map_err(|error| Failure::broken(format!("cannot write `{}`: {error}", path.display())))?;

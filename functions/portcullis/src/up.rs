@@ -7,6 +7,7 @@ use crate::{
     failure::Failure,
     output,
     outside::Outside,
+    private,
     serve::serve,
     site::LocalSite,
 };
@@ -18,16 +19,15 @@ use portcullis_app::{
     self as app, Bots, Error, Guarding,
     ports::{Inventory, Store},
 };
-use portcullis_domain::{Chain, LEASE_DEFAULT, LEASE_MIN, Person, Policy, PortRule, Target, TargetId, Terms};
+use portcullis_domain::{
+    Chain, Head, LEASE_DEFAULT, LEASE_MIN, Person, Policy, PortRule, Target, TargetId, Terms,
+};
 use portcullis_http::{Proxies, router};
 use portcullis_local::{Established, Host, LocalBus, RedbStore, TokenBook};
 use portcullis_simcloud::Simcloud;
-use rustix::fs::Mode;
 use std::{
     fs,
-    io::Write,
     net::{IpAddr, SocketAddr},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -113,6 +113,10 @@ fn range(text: &str) -> Result<IpNet, String> {
 /// The operator's name, and the file with its token.
 const OPERATOR: &str = "operator";
 const TOKEN_FILE: &str = "token";
+/// The table's file.
+const STORE_FILE: &str = "portcullis.redb";
+/// The simulated cloud's file.
+const SIMCLOUD_FILE: &str = "simcloud.json";
 
 /// Serves until it is told to stop.
 pub fn run(data: &Path, args: &Args) -> Result<(), Failure> {
@@ -127,8 +131,15 @@ pub fn run(data: &Path, args: &Args) -> Result<(), Failure> {
 /// Recomputes the journal of a data folder that nobody serves.
 pub fn verify_offline(data: &Path) -> Result<app::Verified, Failure> {
     let file = store_file(data);
-    if !file.exists() {
-        return Err(Failure::not_found(format!("there is no table at `{}`", file.display())));
+    match fs::metadata(&file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Failure::not_found(format!("there is no table at `{}`", file.display())));
+        }
+        // An empty file would be made a new table.
+        Ok(seen) if seen.len() == 0 => {
+            return Err(Failure::not_found(format!("the table at `{}` is an empty file", file.display())));
+        }
+        Ok(_) | Err(_) => {}
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().build().map_err(|error| broken("start", error))?;
@@ -164,7 +175,11 @@ impl Up {
             return Err(Failure::usage(format!("`--lease-min {asked:#}` is too long: at most {max:#}")));
         }
         let bots = args.bots()?;
-        make_private_folder(data)?;
+        private::make_folder(data)?;
+        for file in [TOKEN_FILE, STORE_FILE, SIMCLOUD_FILE] {
+            private::check_file(&data.join(file))?;
+        }
+        has_its_table(data)?;
         let store = Arc::new(open(data)?);
         let tokens = TokenBook::of(&store);
         let guarded = guarded(&store).await?;
@@ -253,6 +268,7 @@ impl Up {
 impl Args {
     fn bots(&self) -> Result<Bots, Failure> {
         let Some(file) = &self.bots else { return Ok(Bots::default()) };
+        private::check_file(file)?;
         let cannot = |why: String| Failure::usage(format!("cannot use `{}`: {why}", file.display()));
         let text = fs::read_to_string(file).map_err(|error| cannot(error.to_string()))?;
         text.parse().map_err(cannot)
@@ -298,6 +314,21 @@ impl Guard {
     }
 }
 
+/// A token without its table would make a new beginning of a loss: nothing of the old table would shut any more.
+fn has_its_table(data: &Path) -> Result<(), Failure> {
+    let has_token = data.join(TOKEN_FILE).symlink_metadata().is_ok();
+    let has_table = fs::metadata(store_file(data)).is_ok_and(|it| 0 < it.len());
+    if has_token && !has_table { Err(lost_table(data)) } else { Ok(()) }
+}
+
+fn lost_table(data: &Path) -> Failure {
+    let (table, token) = (store_file(data), data.join(TOKEN_FILE));
+    let (table, token) = (table.display(), token.display());
+    Failure::broken(format!("`{token}` is there, and its table `{table}` is missing or empty")).next(format!(
+        "restore `{table}` from a copy; or, to begin anew without its machines, leases and journal, remove `{token}`"
+    ))
+}
+
 fn open(data: &Path) -> Result<RedbStore, Failure> {
     RedbStore::open(&store_file(data)).map_err(|error| match error {
         Error::Unavailable { .. } => Failure::unavailable(error.full()),
@@ -309,12 +340,12 @@ fn open(data: &Path) -> Result<RedbStore, Failure> {
 
 /// The table's file in a data folder.
 fn store_file(data: &Path) -> PathBuf {
-    data.join("portcullis.redb")
+    data.join(STORE_FILE)
 }
 
 /// The simulated cloud's file in a data folder.
 fn simcloud_file(data: &Path) -> PathBuf {
-    data.join("simcloud.json")
+    data.join(SIMCLOUD_FILE)
 }
 
 /// What has rules somewhere, by the table.
@@ -388,32 +419,20 @@ async fn furnish(site: &LocalSite) -> Result<(), Failure> {
 /// Makes the operator's token if its file is not there; says whether it was made.
 async fn operator_token(site: &LocalSite, data: &Path) -> Result<bool, Failure> {
     let path = data.join(TOKEN_FILE);
-    if path.exists() {
+    if path.try_exists().unwrap_or(true) {
+        if let Some(warning) = private::readable_by_others(&path) {
+            tracing::warn!("{warning}");
+        }
+        // Whoever made the token had it recorded: a journal without an entry is another one.
+        if site.store.rest().await? == Head::default() {
+            return Err(lost_table(data));
+        }
         return Ok(false);
     }
     let token = portcullis_http::Site::issue_token(site, &site.operator, &site.operator).await?;
-    write_secret(&path, &token)
+    private::write_secret(&path, &token)
         .map_err(|error| Failure::broken(format!("cannot write `{}`: {error}", path.display())))?;
     Ok(true)
-}
-
-/// Whole or not at all: half a token would lock its owner out.
-fn write_secret(path: &Path, secret: &str) -> std::io::Result<()> {
-    let draft = path.with_extension("new");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-    writeln!(file, "{secret}")?;
-    file.sync_all()?;
-    fs::rename(&draft, path)
-}
-
-/// Only its owner reads the journal and the token, also in a folder that others may enter.
-pub fn make_private_folder(data: &Path) -> Result<(), Failure> {
-    use std::os::unix::fs::DirBuilderExt;
-    rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
-    made.map_err(|error| {
-        Failure::broken(format!("cannot make the data folder `{}`: {error}", data.display()))
-    })
 }
 
 /// Relays what is committed to the bus, and says aloud what somebody at this terminal wants to know.

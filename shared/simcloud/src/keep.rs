@@ -2,22 +2,20 @@
 
 use crate::{Clock, NotASnapshot, Simcloud};
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     future::Future,
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
+use tempfile::Builder;
 use tokio::{task, time};
 
 /// How long to rest after the file was written: what changes meanwhile is written at once.
 const REST: Duration = Duration::from_millis(100);
 /// How long to rest after it could not be.
 const REST_AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// Who may read it: it holds tokens.
-const MODE: u32 = 0o600;
 
 /// A file that a cloud cannot be kept in.
 #[derive(Debug, thiserror::Error)]
@@ -111,16 +109,14 @@ pub async fn keep(
     }
 }
 
-/// Writes a draft beside a file and puts it in its place.
+/// Writes a draft beside a file and puts it in its place. The draft is new, private, and of a name that nobody can
+/// foresee: a file or a link that was made beforehand receives nothing.
 fn replace(file: &Path, text: &str) -> io::Result<()> {
-    let mut draft = file.as_os_str().to_owned();
-    draft.push(".draft");
-    let draft = PathBuf::from(draft);
-    let mut written = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&draft)?;
-    written.write_all(text.as_bytes())?;
-    written.sync_all()?;
-    fs::rename(&draft, file)?;
-    // A name is safe once its folder is.
     let folder = file.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let mut draft = Builder::new().prefix(".simcloud-").tempfile_in(folder)?;
+    draft.write_all(text.as_bytes())?;
+    draft.as_file().sync_all()?;
+    draft.persist(file).map_err(|it| it.error)?;
+    // A name is safe once its folder is.
     File::open(folder)?.sync_all()
 }

@@ -5,6 +5,7 @@ use crate::{
     account::Account,
     cli::Globals,
     failure::Failure,
+    output, private,
     profile::{self, Auth},
     signer::Signer,
 };
@@ -153,7 +154,7 @@ impl Connection {
             let part: Listed<T> = self.get(&format!("{path}{query}{join}limit={}{after}", left.min(PART)))?;
             all.extend(part.items);
             for line in part.unseen {
-                crate::output::note(format_args!("warning: {line}"));
+                output::note(format_args!("warning: {line}"));
             }
             match part.next {
                 Some(next) => after = format!("&after={}", encoded(&next)),
@@ -361,6 +362,10 @@ fn token(file: &PathBuf, is_files: bool) -> Result<Option<Token>, Failure> {
     }
     if !is_files {
         return Ok(None);
+    }
+    private::check_token(file)?;
+    if let Some(warning) = private::readable_by_others(file) {
+        output::note(format_args!("warning: {warning}"));
     }
     match fs::read_to_string(file) {
         Ok(token) => usable(token.trim(), &file.display().to_string()).map(Some),

@@ -165,6 +165,10 @@ pub fn verify(path: &Path, is_json: bool) -> Result<Exit, Failure> {
         Err(bad) => json!({ "whole": false, "bad": bad.to_string(), "sha256": digest }),
     };
     Output::here(is_json).show(&view, || match &checked {
+        Ok(Manifest { from, to, records: 0, .. }) => format!(
+            "The export has no records: nothing was verified.\n  period   {from} to {to}, as it says itself\n{}",
+            digest_words(digest)
+        ),
         Ok(Manifest { from, to, records, files, chains, .. }) => format!(
             "The export is whole: {records} records of {} chains.\n  period   {from} to {to}, as it says itself\n  \
              files    {}\n{}",
@@ -174,7 +178,12 @@ pub fn verify(path: &Path, is_json: bool) -> Result<Exit, Failure> {
         ),
         Err(bad) => format!("The export is not what was written:\n  {}", printable(&bad.to_string())),
     })?;
-    Ok(if checked.is_ok() { Exit::Done } else { Exit::Broken })
+    Ok(match checked {
+        // An export without a record proves nothing, so it is no success.
+        Ok(Manifest { records: 0, .. }) => Exit::NotFound,
+        Ok(_) => Exit::Done,
+        Err(_) => Exit::Broken,
+    })
 }
 
 /// What tells this export from every other one, also from one that was changed consistently.

@@ -59,14 +59,23 @@ impl Activity {
 pub fn verify(client: &Client) -> Result<Exit, Failure> {
     let seen: VerifyView = client.http.get("/v1/verify")?;
     client.out.show(&seen, || verdict(&seen))?;
-    Ok(if seen.whole { Exit::Done } else { Exit::Broken })
+    Ok(exit(&seen))
 }
 
 /// Recomputes the journal of a folder that nobody serves.
 pub fn verify_offline(data: &Path, is_json: bool) -> Result<Exit, Failure> {
     let seen = VerifyView::from(up::verify_offline(data).map_err(served)?);
     Output::here(is_json).show(&seen, || verdict(&seen))?;
-    Ok(if seen.whole { Exit::Done } else { Exit::Broken })
+    Ok(exit(&seen))
+}
+
+/// A journal without an entry proves nothing, so it is no success.
+fn exit(seen: &VerifyView) -> Exit {
+    match (seen.whole, seen.entries) {
+        (false, _) => Exit::Broken,
+        (true, 0) => Exit::NotFound,
+        (true, _) => Exit::Done,
+    }
 }
 
 fn served(failure: Failure) -> Failure {
@@ -78,6 +87,9 @@ fn served(failure: Failure) -> Failure {
 
 /// What became of a verification, in words.
 fn verdict(seen: &VerifyView) -> String {
+    if seen.whole && seen.entries == 0 {
+        return "The journal has no entries: nothing was verified.".to_owned();
+    }
     if seen.whole {
         return format!("The journal is whole: {} entries in {} chains.", seen.entries, seen.chains);
     }
