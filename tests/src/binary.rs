@@ -24,8 +24,10 @@ pub fn program() -> &'static Path {
     PROGRAM.get_or_init(|| {
         let words = [
             "build",
-            "--package",
-            "portcullis-portcullis",
+            // With the features that the tests were built with: those of the package alone would build every dependency anew.
+            "--workspace",
+            "--bin",
+            "portcullis",
             "--message-format",
             "json",
             "--quiet",
