@@ -137,3 +137,29 @@ async fn a_prefix_too_many_is_refused_before_it_is_written() {
     assert_eq!(place.state(&more).await, GrantState::Open);
     assert!(place.passes("farm-2", "203.0.113.9", 22));
 }
+
+/// Somebody else fills the group after an ask was granted: the growth is refused, and the lease that is over is shut.
+#[tokio::test]
+async fn a_growth_that_a_group_does_not_take_keeps_no_ended_lease_open() {
+    let place = AzurePlace::new(1);
+    let id = place.id("web-1");
+    place.guard(&id, &given::ssh()).await;
+    let ended = place.open("ann", &id, "22", "203.0.113.9").await;
+    place.pass(jiff::SignedDuration::from_mins(1));
+    let kept = place.open("bob", &id, "22", "203.0.113.77").await;
+    assert!(place.passes("web-1", "203.0.113.9", 22) && place.passes("web-1", "203.0.113.77", 22));
+    let more = place.ask("ann", &id, "22", &sources(&scattered(500))).await;
+    let theirs = json!({
+        "access": "Deny", "priority": 4096, "direction": "Inbound", "protocol": "*", "sourcePortRange": "*",
+        "destinationPortRange": "9", "destinationAddressPrefix": "*",
+        "sourceAddressPrefixes": scattered(PREFIXES_MAX - 100),
+    });
+    place.put_rule("web-1-nsg", "theirs", &theirs);
+    place.pass(LEASE - jiff::SignedDuration::from_mins(1));
+    drop(place.try_expire().await);
+    assert!(!place.passes("web-1", "203.0.113.9", 22), "its lease is over");
+    assert_eq!(place.state(&ended).await, GrantState::Closed);
+    assert!(place.passes("web-1", "203.0.113.77", 22), "and nobody else is cut");
+    assert_eq!(place.state(&kept).await, GrantState::Open);
+    assert_eq!(place.state(&more).await, GrantState::OpenFailed);
+}

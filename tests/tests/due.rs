@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     Action, AddressSet, Bands, CLOSED_AT_ONCE_MAX, Existing, Fact, Families, Firewall, FirewallKind, Foreign,
-    Grant, GrantState, Held, LOOK_AGAIN, Lease, Protocol, RETRY_OVERDUE_MAX, Request, Review, Snapshot,
+    Grant, GrantState, Held, LOOK_AGAIN, Lease, Pass, Protocol, RETRY_OVERDUE_MAX, Request, Review, Snapshot,
     Sources, Standing, Target, Terms, What, diff, review,
 };
 use portcullis_tests::given::{self, at, guarded, named, person};
@@ -287,9 +287,44 @@ fn what_nobody_saw_is_answered_by_one_read_back() {
     assert_eq!((read_backs, settle(target, at(6)).1), (1, 0), "the dead one's");
     let without = Snapshot::of(at(3), vec![Firewall { ours: [].into(), ..held(&claimed, at(3)) }]);
     let wanted = diff(&without, &claimed.owner(), &claimed.rules(at(3)));
-    let given_up = claimed.intend(&without, &wanted).target.give_up("no answer".to_owned(), at(4)).target;
+    let given_up =
+        claimed.intend(&without, &wanted.changes).target.give_up("no answer".to_owned(), at(4)).target;
     let (target, read_backs) = settle(given_up, at(5));
     assert_eq!((read_backs, settle(target, at(6)).1), (1, 0), "what was intended");
+}
+
+/// A worker that goes on keeps its claim only where something is due by what it has just read.
+#[test]
+fn a_claim_stays_where_more_is_due_and_the_worker_goes_on() {
+    let target = guarded("vm", at(0)).target.claim(&named("worker"), at(0)).target;
+    let without = Firewall { foreign: vec![], ours: [].into(), ..defeated(&target, at(0)) };
+    let seen = Snapshot::of(at(1), vec![without]);
+    let decided = target.rules(at(0));
+    let concluded = |opens_later, may_go_on| {
+        let pass = Pass { wrote: true, decided: &decided, now: at(0), opens_later, may_go_on };
+        target.clone().conclude(&seen, &pass).target
+    };
+    let missed = concluded(false, true);
+    assert_eq!((missed.is_claimed(), missed.misses()), (false, 1), "nothing is due before it is tried again");
+    let kept = concluded(true, true);
+    assert_eq!(kept.standing(&named("worker"), at(1)), Standing::Mine);
+    assert_eq!(kept.misses(), 0, "what is done in the next pass was not tried in vain");
+    let last = concluded(true, false);
+    assert!(!last.is_claimed() && last.due_at().is_some_and(|it| it <= at(1)), "it is the next worker's");
+}
+
+/// INVARIANT (nothing-is-forgotten): whoever goes on with a claim meets what every new claim would.
+#[test]
+fn a_policy_that_nobody_confirmed_lapses_also_while_a_claim_stays() {
+    let target = guarded("vm", at(0)).target;
+    let target = target.set_policy(None, &person("owner"), Some(at(2)), at(0)).expect("set").target;
+    let claimed = target.claim(&named("worker"), at(1)).target;
+    let (decided, seen) = (claimed.rules(at(1)), Snapshot::of(at(2), vec![]));
+    let pass = Pass { wrote: false, decided: &decided, now: at(1), opens_later: false, may_go_on: true };
+    let next = claimed.conclude(&seen, &pass);
+    assert!(next.target.is_claimed() && next.target.trial().is_none() && next.target.policy().is_some());
+    let facts: Vec<Fact> = next.entries.into_iter().map(|it| it.fact).collect();
+    assert!(facts.iter().any(|it| matches!(it, Fact::PolicyReverted { .. })), "{facts:?}");
 }
 
 /// Else there would be a gap: what the worker shuts comes back only after it.

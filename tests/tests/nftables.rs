@@ -2,7 +2,7 @@
 //!
 //! Every test runs in a network namespace of its own; without root or `nft` it says `skipped` and why.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use portcullis_app::ports::Firewalls;
 use portcullis_domain::{Packet, RuleSet, Snapshot, Sources, TargetId, diff};
 use portcullis_local::{Established, Host};
@@ -62,6 +62,9 @@ async fn read(host: &Host) -> Snapshot {
 async fn heal(host: &Host, wanted: &RuleSet) -> bool {
     let changes = diff(&read(host).await, &host.id().into(), wanted).changes;
     host.write(Some(host.id()), &changes).await.unwrap_or_else(|error| panic!("{}", error.full()));
+    // What shuts is written first, and what opens after it.
+    let opens = diff(&read(host).await, &host.id().into(), wanted).changes;
+    host.write(Some(host.id()), &opens).await.unwrap_or_else(|error| panic!("{}", error.full()));
     let left = diff(&read(host).await, &host.id().into(), wanted);
     assert!(left.is_empty(), "{left:?}");
     !changes.is_empty()
@@ -199,7 +202,7 @@ async fn the_kernel_shuts_by_itself() {
         return;
     }
     let host = host();
-    let end = now() + jiff::SignedDuration::from_secs(2);
+    let end = now() + SignedDuration::from_secs(2);
     let mut wanted = wanted(host.id(), "198.51.100.1");
     for rule in wanted.values_mut() {
         if let portcullis_domain::Rule::Allow { until, .. } = rule {
@@ -216,9 +219,9 @@ async fn the_kernel_shuts_by_itself() {
         if !snapshot.decide(&host.id().into(), &guest).passes {
             break snapshot.read_at;
         }
-        assert!(now() < end + jiff::SignedDuration::from_secs(10), "it is still open");
+        assert!(now() < end + SignedDuration::from_secs(10), "it is still open");
     };
-    assert!(end <= shut_at && shut_at <= end + jiff::SignedDuration::from_secs(2), "{end} {shut_at}");
+    assert!(end <= shut_at && shut_at <= end + SignedDuration::from_secs(2), "{end} {shut_at}");
     let lock = wanted.into_iter().filter(|(name, _)| name.gate.is_none()).collect();
     assert!(
         diff(&read(&host).await, &host.id().into(), &lock).is_empty(),

@@ -164,7 +164,8 @@ pub trait Firewalls: Send + Sync {
     /// Every rule of ours in every firewall that can be seen, for whichever target, with what it tells of itself.
     fn ours(&self) -> impl Future<Output = Result<Vec<OurRule>, Error>> + Send;
 
-    /// Makes the changes in their order. Writing twice is once; deleting the absent succeeds.
+    /// Makes the changes in their order. Writing twice is once; deleting the absent succeeds. Whoever settles sends what
+    /// only shuts in a call of its own, before what opens.
     ///
     /// `Conflict` if a rule is not the one that its `if_match` names, or its priority is in use. What
     /// came before the change that failed may have been written: a read tells.

@@ -2,13 +2,15 @@
 
 use crate::{
     CONFLICTS_MAX, Error,
+    hold::SETTLE_ON,
     ports::{Batch, Firewalls, Seen, Store},
 };
 use jiff::Timestamp;
 use portcullis_domain::{
-    Change, ClaimToken, CorrelationId, Entry, Fact, Next, Snapshot, Standing, Target, TargetId, diff,
+    Change, ClaimToken, CorrelationId, Entry, Fact, Next, Pass, RuleSet, Snapshot, Standing, Target,
+    TargetId, diff,
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, slice};
 
 /// How often one worker goes round before the next one has to.
 const ROUNDS_MAX: usize = 6;
@@ -24,77 +26,266 @@ pub async fn settle(
     token: &ClaimToken,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let (mut now, mut wrote) = (now, false);
+    let last = now.saturating_add(SETTLE_ON).unwrap_or(Timestamp::MAX);
+    let (mut now, mut wrote, mut turn) = (now, false, None);
     let mut outcome = Err(Error::Conflict);
-    for _ in 0..ROUNDS_MAX {
-        outcome = match round(store, firewalls, id, token, now, &mut wrote).await {
-            Ok(Round::Rest) => return Ok(()),
-            // INVARIANT (decide-no-later-than-you-loaded): the next load is after this read-back.
-            Ok(Round::Due { since }) => {
-                (now, wrote) = (since, false);
+    for left in (0..ROUNDS_MAX).rev() {
+        // What was loaded and read is good for one pass: after a failure all of it is asked for anew. On the heap: a turn is
+        // much to carry for everybody who waits for a settle.
+        let begun = match turn.take() {
+            Some(turn) => Ok(Some(turn)),
+            None => Box::pin(begin(store, firewalls, id, token, now, &mut wrote)).await,
+        };
+        let worker = Worker { store, firewalls, token, last: (0 < left).then_some(last) };
+        let passed = match begun {
+            Ok(Some(turn)) => Box::pin(worker.pass(turn, &mut wrote)).await,
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        outcome = match passed {
+            Ok(None) => return Ok(()),
+            Ok(Some(next)) => {
+                (now, wrote, turn) = (next.now, false, Some(next));
                 Ok(())
             }
             Err(error @ (Error::Conflict | Error::Unavailable { .. })) => Err(error),
             Err(error @ (Error::Refused(_) | Error::NotFound { .. } | Error::Broken { .. })) => {
-                give_up(store, id, token, now, &error).await;
+                Box::pin(give_up(store, id, token, now, &error)).await;
                 return Err(error);
             }
         };
     }
     if let Err(error) = &outcome {
-        give_up(store, id, token, now, error).await;
+        Box::pin(give_up(store, id, token, now, error)).await;
     }
     outcome
 }
 
-enum Round {
-    /// Nothing is due, or it is somebody else's turn and the target is due when that ends.
-    Rest,
-    /// Something came due meanwhile.
-    Due { since: Timestamp },
+/// A worker's turn at one target: it holds the claim, and knows what is wanted and what is held.
+struct Turn {
+    target: Target,
+    seen: Seen,
+    /// What the firewalls held when they were last read.
+    actual: Snapshot,
+    /// When that is decided by which the next pass acts.
+    now: Timestamp,
+    /// What the pass before could not shut, whatever it tried: that waits, and keeps nothing else from being opened.
+    unshut: Vec<Change>,
+    /// Is the next write recorded already?
+    is_intended: bool,
 }
 
-/// Load, claim, read, write, read back, confirm.
+struct Worker<'a, S, F> {
+    store: &'a S,
+    firewalls: &'a F,
+    token: &'a ClaimToken,
+    /// Until when it goes on by itself; not at all where this is its last pass.
+    last: Option<Timestamp>,
+}
+
+/// Load, claim, read. Nothing where it is somebody else's turn, and the target is due when that ends.
 ///
-/// `now` is before the load: a lease that is over at `now` was not extended when we loaded. The next
-/// round's `now` is this round's read-back, which is before the next load.
-async fn round(
+/// `now` is before the load: a lease that is over at `now` was not extended when we loaded.
+async fn begin(
     store: &impl Store,
     firewalls: &impl Firewalls,
     id: &TargetId,
     token: &ClaimToken,
     now: Timestamp,
     wrote: &mut bool,
-) -> Result<Round, Error> {
-    let Some((mut target, mut seen)) = take_turn(store, id, token, now, wrote).await? else {
-        return Ok(Round::Rest);
-    };
-    let mut actual = firewalls.read(id).await?;
-    let decided = target.rules(now);
-    let diff = diff(&actual, &target.owner(), &decided);
-    if !diff.changes.is_empty() {
-        let intended = |target: Target| target.intend(&actual, &diff);
-        (target, seen, _) = commit_mine(store, (target, seen), token, now, intended).await?;
+) -> Result<Option<Box<Turn>>, Error> {
+    let Some((target, seen)) = take_turn(store, id, token, now, wrote).await? else { return Ok(None) };
+    let actual = firewalls.read(id).await?;
+    Ok(Some(Box::new(Turn { target, seen, actual, now, unshut: vec![], is_intended: false })))
+}
+
+/// What a pass writes: what shuts, if that was not tried in vain just now, else what opens.
+///
+/// INVARIANT (closing-waits-for-no-opening): a pass that has anything to shut only shuts, and its read-back is confirmed
+/// before anything opens. So nothing that becomes of an opening, a refusal, no answer or the end of its worker, keeps
+/// anything open or makes it be seen as open. Where only one of the two is to be done, which is nearly always, that is
+/// one pass with one write, as if both went together. Where both are, the read-back of the first is what the second
+/// begins by, and one commit confirms the first and records the second: it costs a write, a read and a commit more.
+struct Step {
+    decided: RuleSet,
+    kind: Kind,
+    changes: Vec<Change>,
+}
+
+impl Step {
+    fn of(target: &Target, actual: &Snapshot, now: Timestamp, unshut: &[Change]) -> Self {
+        let decided = target.rules(now);
+        let wanted = diff(actual, &target.owner(), &decided);
+        let is_new = !wanted.shuts().is_empty() && !are_same(wanted.shuts(), unshut);
+        let (kind, changes) =
+            if is_new { (Kind::Shuts, wanted.shuts()) } else { (Kind::Opens, wanted.opens()) };
+        Self { decided, kind, changes: changes.to_vec() }
+    }
+}
+
+impl<S: Store, F: Firewalls> Worker<'_, S, F> {
+    /// Write, read back, confirm; gives the turn if it goes on.
+    async fn pass(&self, turn: Box<Turn>, wrote: &mut bool) -> Result<Option<Box<Turn>>, Error> {
+        let mut turn = *turn;
+        let (now, owner) = (turn.now, turn.target.owner());
+        let Step { decided, kind, changes } = Step::of(&turn.target, &turn.actual, now, &turn.unshut);
+        if !changes.is_empty() {
+            let answer;
+            (turn, answer) = self.write(turn, slice::from_ref(&changes), kind, wrote).await?;
+            let left = diff(&turn.actual, &owner, &decided);
+            let tries = match kind {
+                Kind::Shuts | Kind::ShutsAlone => alone(&changes, left.shuts(), &answer, &turn.actual),
+                Kind::Opens => vec![],
+            };
+            if !tries.is_empty() {
+                (turn, _) = self.write(turn, &tries, Kind::ShutsAlone, wrote).await?;
+            }
+        }
+        let mut opens_later = false;
+        if kind == Kind::Shuts {
+            let left = diff(&turn.actual, &owner, &decided);
+            turn.unshut = left.shuts().to_vec();
+            opens_later = !left.opens().is_empty();
+        }
+        let Turn { target, seen, actual, unshut, .. } = turn;
+        let may_go_on = self.last.is_some_and(|last| actual.read_at < last);
+        let pass = Pass { wrote: *wrote, decided: &decided, now, opens_later, may_go_on };
+        // INVARIANT (decide-no-later-than-you-loaded): what is committed now is newer than this read-back.
+        let now = actual.read_at;
+        let next_step = |target: &Target| Step::of(target, &actual, now, &unshut).changes;
+        let concluded = |target: Target| {
+            let next = target.conclude(&actual, &pass);
+            let changes = if next.target.is_claimed() { next_step(&next.target) } else { vec![] };
+            if changes.is_empty() { next } else { next.and(|target| target.intend(&actual, &changes)) }
+        };
+        let (target, seen, entries) =
+            commit_mine(self.store, (target, seen), self.token, pass.now, concluded).await?;
+        say_confirmed(&target.id, &entries);
+        let is_intended = target.is_claimed() && !next_step(&target).is_empty();
+        let goes_on = target.is_claimed();
+        Ok(goes_on.then(|| Box::new(Turn { target, seen, actual, now, unshut, is_intended })))
+    }
+
+    /// Records what it is about to write, if that is not recorded yet, writes it, and reads it back.
+    async fn write(
+        &self,
+        turn: Turn,
+        calls: &[Vec<Change>],
+        kind: Kind,
+        wrote: &mut bool,
+    ) -> Result<(Turn, Answer), Error> {
+        let Turn { mut target, mut seen, actual, now, unshut, is_intended } = turn;
+        let id = target.id.clone();
+        if !is_intended {
+            let changes = calls.concat();
+            let intended = |target: Target| target.intend(&actual, &changes);
+            (target, seen, _) = commit_mine(self.store, (target, seen), self.token, now, intended).await?;
+        }
         *wrote = true;
-        // INVARIANT (the-read-back-decides): what the write answers decides nothing.
-        let (answer, refused) = match firewalls.write(Some(id), &diff.changes).await {
-            Ok(()) => ("done", None),
-            Err(error @ (Error::Refused(_) | Error::Broken { .. })) => ("refused", Some(error.full())),
+        let mut worst = Answer::Done;
+        for call in calls {
+            let answer = match kind {
+                Kind::Shuts | Kind::Opens => self.send(&target, call).await,
+                Kind::ShutsAlone => self.send_ever_less(&target, call).await,
+            };
+            worst = worst.max(answer);
+        }
+        let read = self.firewalls.read(&id).await?;
+        let actual = match kind {
+            Kind::Shuts | Kind::ShutsAlone => Snapshot { unshut: worst.refusal(), ..read },
+            Kind::Opens => Snapshot { refused: worst.refusal(), unshut: actual.unshut, ..read },
+        };
+        Ok((Turn { target, seen, actual, now, unshut, is_intended: false }, worst))
+    }
+
+    /// One change after the other, until one is not refused.
+    async fn send_ever_less(&self, target: &Target, tries: &[Change]) -> Answer {
+        let mut answer = Answer::Done;
+        for change in tries {
+            answer = self.send(target, slice::from_ref(change)).await;
+            match answer {
+                Answer::Refused(_) => {}
+                Answer::Done | Answer::None => break,
+            }
+        }
+        answer
+    }
+
+    /// One call of the firewalls.
+    ///
+    /// INVARIANT (the-read-back-decides): what a write answers decides nothing, but whether less of it is tried.
+    async fn send(&self, target: &Target, changes: &[Change]) -> Answer {
+        let answer = match self.firewalls.write(Some(&target.id), changes).await {
+            Ok(()) => Answer::Done,
+            Err(error @ (Error::Refused(_) | Error::Broken { .. })) => Answer::Refused(error.full()),
             Err(error @ (Error::NotFound { .. } | Error::Conflict | Error::Unavailable { .. })) => {
-                tracing::debug!(target.id = %id, error = %error.full(), "A write went unanswered");
-                ("none", None)
+                tracing::debug!(target.id = %target.id, error = %error.full(), "A write went unanswered");
+                Answer::None
             }
         };
-        say_written(&target, &diff.changes, answer);
-        actual = Snapshot { refused, ..firewalls.read(id).await? };
+        say_written(target, changes, answer.word());
+        answer
     }
-    let confirmed = |target: Target| target.confirm(&actual, *wrote, &decided, now);
-    let (target, _, entries) = commit_mine(store, (target, seen), token, now, confirmed).await?;
-    say_confirmed(id, &entries);
-    match target.due_at() {
-        Some(due_at) if due_at <= actual.read_at => Ok(Round::Due { since: actual.read_at }),
-        Some(_) | None => Ok(Round::Rest),
+}
+
+/// What is left of what was to be shut together, each change to be tried by itself: one that fails must not keep the
+/// others from being made. What was refused for good is tried in ever less of it.
+fn alone(sent: &[Change], left: &[Change], answer: &Answer, seen: &Snapshot) -> Vec<Vec<Change>> {
+    let (is_refused, was_alone) = match answer {
+        Answer::Done => return vec![],
+        Answer::None => (false, sent.len() == 1),
+        Answer::Refused(_) => (true, sent.len() == 1 && are_same(sent, left)),
+    };
+    let tries = left.iter().map(|it| {
+        let whole = (!was_alone).then(|| it.clone());
+        let narrower = if is_refused { it.narrower(seen) } else { vec![] };
+        whole.into_iter().chain(narrower).collect::<Vec<_>>()
+    });
+    tries.filter(|it| !it.is_empty()).collect()
+}
+
+/// What came of a call; the worst is last.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Answer {
+    Done,
+    /// None, or one that another try may change.
+    None,
+    /// Why, and that will be so again.
+    Refused(String),
+}
+
+impl Answer {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::None => "none",
+            Self::Refused(_) => "refused",
+        }
     }
+
+    fn refusal(&self) -> Option<String> {
+        match self {
+            Self::Refused(why) => Some(why.clone()),
+            Self::Done | Self::None => None,
+        }
+    }
+}
+
+/// Do they say the same, of whichever versions?
+fn are_same(one: &[Change], other: &[Change]) -> bool {
+    let says = |it: &Change| (it.firewall.clone(), it.name.clone(), it.to.clone());
+    one.iter().map(says).eq(other.iter().map(says))
+}
+
+/// What is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// What shuts, in one call.
+    Shuts,
+    /// What shuts, each change by itself, in ever less of it until that is not refused.
+    ShutsAlone,
+    /// What opens, in one call.
+    Opens,
 }
 
 /// Loads, and claims unless the claim is ours already; nothing where it is somebody else's turn.

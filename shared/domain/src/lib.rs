@@ -10,6 +10,7 @@
 //! [`review`] decides what may become a [`Grant`]; [`diff`] says what to write; [`Snapshot::admitted`]
 //! says who really gets in; [`Head::append`] and [`Told`] keep the journal honest.
 
+mod diff;
 mod glass;
 mod grant;
 mod journal;
@@ -28,6 +29,7 @@ mod space;
 mod target;
 mod view;
 
+pub use diff::{Change, ChangeTo, Diff, diff};
 pub use glass::Pane;
 pub use grant::{Grant, GrantState};
 pub(crate) use journal::Digest;
@@ -45,11 +47,11 @@ pub use refusal::{Refusal, RefusalKind, Refusals};
 pub use request::{Ask, Request, RequestState, What};
 pub use review::{GATES_MAX, GRANTS_BYTES_MAX, Outcome, Review, SOURCES_MAX, TARGETS_MAX, review};
 pub use rules::{
-    Action, Bands, Change, ChangeTo, Diff, Etag, Existing, Families, Firewall, FirewallKind, Foreign, Held,
-    Rule, RuleSet, Snapshot, Way, diff,
+    Action, Bands, Etag, Existing, Families, Firewall, FirewallKind, Foreign, Held, Rule, RuleSet, Snapshot,
+    Way,
 };
 pub use space::AddressSet;
 pub use target::{
-    CLAIM, CLOSED_AT_ONCE_MAX, Claim, LAST_SECONDS, LOOK_AGAIN, Next, RETRY_MAX, RETRY_MIN,
+    CLAIM, CLOSED_AT_ONCE_MAX, Claim, LAST_SECONDS, LOOK_AGAIN, Next, Pass, RETRY_MAX, RETRY_MIN,
     RETRY_OVERDUE_MAX, SKEW_MAX, Standing, Target, Trial, WORKER_LIFE,
 };

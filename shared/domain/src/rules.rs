@@ -1,4 +1,4 @@
-//! What a firewall must hold, what it does hold, and the way from one to the other.
+//! What a firewall must hold, and what it does hold.
 
 use crate::{AddressSet, FirewallId, Gate, Owner, Protocol, RuleName, Sources};
 use ipnet::IpNet;
@@ -47,8 +47,10 @@ pub struct Snapshot {
     pub doors: BTreeMap<Gate, SocketAddr>,
     /// Who was seen to be connected to which port; empty where the firewall cannot tell.
     pub connected: Vec<(Gate, IpAddr)>,
-    /// Why the write before this was refused, if it was and will be again: a limit, a permission.
+    /// Why the write of what opens before this was refused, if it was and will be again: a limit, a permission.
     pub refused: Option<String>,
+    /// The same of what shuts.
+    pub unshut: Option<String>,
 }
 
 /// One way by which packets come to a target.
@@ -180,127 +182,14 @@ pub enum Action {
 #[serde(transparent)]
 pub struct Etag(pub String);
 
-/// One write to one firewall.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// Where.
-    pub firewall: FirewallId,
-    /// Which rule.
-    pub name: RuleName,
-    /// The version to replace or delete. Absent for a new rule, and where the cloud has no etags.
-    pub if_match: Option<Etag>,
-    /// What to do.
-    pub to: ChangeTo,
-}
-
-/// What a write makes of a rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ChangeTo {
-    /// It says this, there.
-    Put {
-        /// What it says.
-        rule: Rule,
-        /// Where it stands.
-        priority: u16,
-    },
-    /// It is gone.
-    Delete,
-}
-
-/// The way from what is held to what is wanted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Diff {
-    /// First what shuts, then what opens.
-    pub changes: Vec<Change>,
-    /// Rules for which a firewall has no priority left in our band.
-    pub unplaced: Vec<(FirewallId, RuleName)>,
-}
-
-impl Diff {
-    /// Is there nothing to do, and nothing that could not be done?
-    pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.unplaced.is_empty()
-    }
-}
-
-/// The changes that turn what `actual` holds for `owner` into `desired`, in every firewall.
-///
-/// Rules of other owners and foreign rules are never among them; their priorities are left alone.
-pub fn diff(actual: &Snapshot, owner: &Owner, desired: &RuleSet) -> Diff {
-    let mut diff = Diff::default();
-    for firewall in &actual.firewalls {
-        firewall.diff(owner, desired, &mut diff);
-    }
-    // INVARIANT (shut-by-default): stable, so lockdowns, whose names sort first, stay before allows.
-    diff.changes.sort_by_key(|change| match &change.to {
-        ChangeTo::Delete => 0,
-        ChangeTo::Put { rule: Rule::Deny { .. }, .. } => 1,
-        ChangeTo::Put { rule: Rule::Allow { .. }, .. } => 2,
-    });
-    diff
-}
-
 impl Firewall {
-    fn diff(&self, owner: &Owner, desired: &RuleSet, diff: &mut Diff) {
-        let mut taken: BTreeSet<u16> = self.foreign.iter().map(|it| it.priority).collect();
-        taken.extend(self.ours.values().flat_map(Held::priorities));
-        let change = |name: &RuleName, held: Option<&Held>, to| Change {
-            firewall: self.id.clone(),
-            name: name.clone(),
-            if_match: held.and_then(|it| it.etag.clone()),
-            to,
-        };
-        let is_wanted = |name: &RuleName| desired.get(name).is_some_and(|it| self.holding(it).is_some());
-        let stale = self.of(owner).filter(|(name, _)| !is_wanted(name));
-        diff.changes.extend(stale.map(|(name, held)| change(name, Some(held), ChangeTo::Delete)));
-        for (name, rule) in desired.iter().filter_map(|(name, rule)| Some((name, self.holding(rule)?))) {
-            let held = self.ours.get(name);
-            let Some(priority) = self.place(name, &rule, held.map(|it| it.priority), &taken) else {
-                diff.unplaced.push((self.id.clone(), name.clone()));
-                continue;
-            };
-            if held.is_some_and(|it| it.rule.as_ref() == Some(&rule) && it.priority == priority) {
-                continue;
-            }
-            taken.insert(priority);
-            diff.changes.push(change(name, held, ChangeTo::Put { rule, priority }));
-        }
-    }
-
-    /// Where a rule shall stand: on the right side of the foreign rules that contradict it if there is room,
-    /// else anywhere in its band; where it stands already, if that is as good.
-    fn place(&self, name: &RuleName, rule: &Rule, held: Option<u16>, taken: &BTreeSet<u16>) -> Option<u16> {
-        let band = self.bands.of(rule);
-        let best = self.bands.beyond(rule, self.contradicting(rule));
-        // Not the first that is free: many who look at the same time would all want that one.
-        let seat = |among: &Range<u16>| {
-            let skipped = name.seat(u16::try_from(among.len()).unwrap_or(u16::MAX));
-            let from = among.start.saturating_add(skipped);
-            (from..among.end).chain(among.start..from).find(|it| !taken.contains(it))
-        };
-        let stays = |among: &Range<u16>| held.filter(|it| among.contains(it));
-        stays(&best).or_else(|| seat(&best)).or_else(|| stays(&band)).or_else(|| seat(&band))
-    }
-
-    /// The priorities of foreign rules that say the opposite of some of the same packets.
-    fn contradicting(&self, rule: &Rule) -> impl Iterator<Item = u16> {
-        let (opposite, gates) = match rule {
-            Rule::Deny { gates } => (Action::Allow, gates.clone()),
-            Rule::Allow { gate, .. } => (Action::Deny, BTreeSet::from([*gate])),
-        };
-        let speaks = move |it: &&Foreign| {
-            it.action == opposite && !it.to.is_empty() && gates.iter().any(|gate| it.speaks_of(*gate))
-        };
-        self.foreign.iter().filter(speaks).map(|it| it.priority)
-    }
-
     /// The rules of ours for one target.
     pub fn of(&self, owner: &Owner) -> impl Iterator<Item = (&RuleName, &Held)> {
         self.ours.iter().filter(move |(name, _)| name.owner == *owner)
     }
 
     /// What it shall hold of a rule: nothing of one that it cannot express, or that nobody would meet here.
-    fn holding(&self, rule: &Rule) -> Option<Rule> {
+    pub(crate) fn holding(&self, rule: &Rule) -> Option<Rule> {
         match (self.kind, rule) {
             (FirewallKind::Union | FirewallKind::Translating, Rule::Deny { .. }) => None,
             (FirewallKind::Ordered { .. }, Rule::Deny { .. }) => Some(rule.clone()),
@@ -316,12 +205,6 @@ impl Firewall {
     }
 }
 
-impl Held {
-    fn priorities(&self) -> impl Iterator<Item = u16> {
-        std::iter::once(self.priority).chain(self.beside.iter().copied())
-    }
-}
-
 impl Families {
     /// Both.
     pub const BOTH: Self = Self { v4: true, v6: true };
@@ -330,16 +213,6 @@ impl Families {
     fn of(self, sources: &Sources) -> Sources {
         let is_one = |range: &&IpNet| if range.addr().is_ipv4() { self.v4 } else { self.v6 };
         Sources::of(sources.ranges().iter().filter(is_one).copied())
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { firewall, name, to, .. } = self;
-        match to {
-            ChangeTo::Put { rule, priority } => write!(f, "put {name} at {priority} in {firewall}: {rule}"),
-            ChangeTo::Delete => write!(f, "delete {name} from {firewall}"),
-        }
     }
 }
 
@@ -355,31 +228,6 @@ impl fmt::Display for Rule {
     }
 }
 
-impl Bands {
-    fn of(&self, rule: &Rule) -> Range<u16> {
-        match rule {
-            Rule::Deny { .. } => self.denies.clone(),
-            Rule::Allow { .. } => self.allows.clone(),
-        }
-    }
-
-    /// The part of a rule's band in which it does to the rules that contradict it what is wanted.
-    fn beyond(&self, rule: &Rule, contradicting: impl Iterator<Item = u16>) -> Range<u16> {
-        let band = self.of(rule);
-        let inside = contradicting.filter(|it| *it < band.end);
-        match (self.existing, rule) {
-            (Existing::Override, _) | (Existing::Respect, Rule::Allow { .. }) => {
-                let first = inside.min().unwrap_or(band.end);
-                band.start..first.max(band.start)
-            }
-            (Existing::Respect, Rule::Deny { .. }) => {
-                let after = inside.max().map_or(band.start, |it| it.saturating_add(1));
-                after.max(band.start)..band.end
-            }
-        }
-    }
-}
-
 impl Foreign {
     /// Does it speak of packets to this gate, to whichever address?
     pub fn speaks_of(&self, gate: Gate) -> bool {
@@ -391,7 +239,15 @@ impl Snapshot {
     /// Firewalls that everybody meets one after the other.
     pub fn of(read_at: Timestamp, firewalls: Vec<Firewall>) -> Self {
         let way = Way { from: AddressSet::all(), through: (0..firewalls.len()).collect(), to: None };
-        Self { read_at, firewalls, ways: vec![way], doors: BTreeMap::new(), connected: vec![], refused: None }
+        Self {
+            read_at,
+            firewalls,
+            ways: vec![way],
+            doors: BTreeMap::new(),
+            connected: vec![],
+            refused: None,
+            unshut: None,
+        }
     }
 
     /// Does any of the firewalls stand under foreign rules on purpose?

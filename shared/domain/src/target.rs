@@ -1,7 +1,7 @@
 //! The one aggregate: a machine, who may reach it until when, and who is at work on its firewalls.
 
 use crate::{
-    Chain, ClaimToken, CorrelationId, Diff, Digest, EndReason, Entry, Fact, Firewall, Gate, Grant, GrantId,
+    Chain, Change, ClaimToken, CorrelationId, Digest, EndReason, Entry, Fact, Firewall, Gate, Grant, GrantId,
     Head, Lease, Owner, Person, Policy, Refusal, Request, Rule, RuleName, RuleSet, Snapshot, Sources,
     TargetId, view::View,
 };
@@ -89,6 +89,21 @@ struct Mark {
     until: Option<Timestamp>,
 }
 
+/// One pass of a worker over the firewalls: what it did before it read them back.
+#[derive(Debug, Clone, Copy)]
+pub struct Pass<'a> {
+    /// It wrote, or a dead worker may have.
+    pub wrote: bool,
+    /// What it was after, by this time.
+    pub decided: &'a RuleSet,
+    /// When it decided that.
+    pub now: Timestamp,
+    /// What opens was left for the next pass: this one only shut.
+    pub opens_later: bool,
+    /// It goes on by itself if something is due by its read-back.
+    pub may_go_on: bool,
+}
+
 /// Whose turn it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -115,10 +130,17 @@ impl Next {
     /// The same with this told as well.
     #[must_use]
     pub fn telling(self, fact: Fact, now: Timestamp) -> Self {
-        let Self { target, mut entries, grants } = self;
-        let told = target.note(vec![fact], now);
-        entries.extend(told.entries);
-        Self { target: told.target, entries, grants }
+        self.and(|target| target.note(vec![fact], now))
+    }
+
+    /// The same with what comes next, in one commit.
+    #[must_use]
+    pub fn and(self, next: impl FnOnce(Target) -> Self) -> Self {
+        let Self { target, mut entries, mut grants } = self;
+        let next = next(target);
+        entries.extend(next.entries);
+        grants.extend(next.grants);
+        Self { target: next.target, entries, grants }
     }
 }
 
@@ -293,12 +315,7 @@ impl Target {
             self.agreed = None;
             facts.push(Fact::TakenOver { from: dead.token });
         }
-        if let Some(trial) = self.trial.take_if(|it| it.until <= now) {
-            self.policy_version += 1;
-            let (version, policy) = (self.policy_version, trial.before.clone());
-            facts.push(Fact::PolicyReverted { version, policy });
-            facts.extend(self.guard(trial.before, &Person::portcullis(), now));
-        }
+        facts.extend(self.lapse(now));
         self.record(now, facts, vec![])
     }
 
@@ -318,7 +335,7 @@ impl Target {
 
     /// Records what is about to be written, before it is: a worker's death leaves no unrecorded write.
     #[must_use]
-    pub fn intend(mut self, seen: &Snapshot, diff: &Diff) -> Next {
+    pub fn intend(mut self, seen: &Snapshot, changes: &[Change]) -> Next {
         let mut facts = vec![];
         // Not what we last left behind: somebody else's hand, or a write that landed late.
         let rules = self.agreed.take().map(|before| strays(&before, &self.marks(seen), seen.read_at));
@@ -326,25 +343,32 @@ impl Target {
             self.drifted = true;
             facts.push(Fact::DriftFound { rules });
         }
-        facts.push(Fact::Writing { changes: diff.changes.iter().map(ToString::to_string).collect() });
+        facts.push(Fact::Writing { changes: changes.iter().map(ToString::to_string).collect() });
         self.record(seen.read_at, facts, vec![])
     }
 
     /// What a read-back proves about the rules for `now`; gives the claim back.
+    #[must_use]
+    pub fn confirm(self, seen: &Snapshot, wrote: bool, decided: &RuleSet, now: Timestamp) -> Next {
+        self.conclude(seen, &Pass { wrote, decided, now, opens_later: false, may_go_on: false })
+    }
+
+    /// The same of one pass of a worker.
     ///
     /// INVARIANT (closed-means-read-back): a grant is closed once its gate was seen to admit nobody
     /// but the live leases' sources. INVARIANT (a-write-is-looked-at-again), also when we lived.
     ///
-    /// `wrote` also where a dead worker may have. `decided` is what the worker was after. What is wanted instead since
-    /// then is no miss of its: that is due at once.
+    /// What is wanted otherwise since the pass decided is no failed attempt of its: that is due at once, as is what it
+    /// left for later. Where the worker may go on it keeps its claim for that, which saves a commit for each pass.
     #[must_use]
-    pub fn confirm(mut self, seen: &Snapshot, wrote: bool, decided: &RuleSet, now: Timestamp) -> Next {
+    pub fn conclude(mut self, seen: &Snapshot, pass: &Pass<'_>) -> Next {
+        let Pass { wrote, decided, now, opens_later, may_go_on } = *pass;
         let view = View::of(&self, seen, now);
-        let is_overtaken = view.desired != *decided;
+        let is_unfinished = opens_later || view.desired != *decided;
         let agrees = view.agrees;
         let mut facts = vec![];
         let is_settled = agrees && self.defeats(&view, &mut facts);
-        let closed = self.live(&view, now, &mut facts);
+        let closed = self.live(&view, pass, &mut facts);
         // Nobody saw what was left behind: a dead worker's intent, or our own that we did not hear of, is answered by this.
         let is_unseen = self.agreed.is_none();
         if wrote || !agrees || is_unseen {
@@ -357,8 +381,8 @@ impl Target {
         if agrees {
             self.agreed = Some(self.marks(seen));
         }
-        self.refused.clone_from(&seen.refused);
-        self.claim = None;
+        self.refused = seen.unshut.clone().or_else(|| seen.refused.clone());
+        let claim = self.claim.take();
         self.looks.retain(|look| now < *look);
         if wrote {
             self.look_again(seen.read_at);
@@ -367,10 +391,15 @@ impl Target {
         // once is shown, and is no miss: no write of ours changes it, and what is wanted anew waits for no retry.
         if is_settled && self.grants.values().all(|it| it.open_failed.is_none() || it.opened_at.is_some()) {
             (self.misses, self.missed_at) = (0, None);
-        } else if is_overtaken {
+        } else if is_unfinished {
             self.look(now);
         } else {
             self.miss(now, seen.read_at);
+        }
+        if may_go_on && self.due_at().is_some_and(|due_at| due_at <= seen.read_at) {
+            facts.extend(self.lapse(seen.read_at));
+            // As if it were claimed anew: whoever extends a lease must know by when the next pass decides.
+            self.claim = claim.map(|it| Claim { until: after(seen.read_at, CLAIM), ..it });
         }
         self.record(seen.read_at, facts, closed)
     }
@@ -470,6 +499,15 @@ impl Target {
         facts
     }
 
+    /// Puts back the policy before one that nobody confirmed in time.
+    fn lapse(&mut self, now: Timestamp) -> Vec<Fact> {
+        let Some(trial) = self.trial.take_if(|it| it.until <= now) else { return vec![] };
+        self.policy_version += 1;
+        let (version, policy) = (self.policy_version, trial.before.clone());
+        let ended = self.guard(trial.before, &Person::portcullis(), now);
+        std::iter::once(Fact::PolicyReverted { version, policy }).chain(ended).collect()
+    }
+
     /// Which locks are defeated, by whom; says whether none is.
     fn defeats(&mut self, view: &View<'_>, facts: &mut Vec<Fact>) -> bool {
         let defeated = view.defeats(self);
@@ -486,7 +524,8 @@ impl Target {
     /// Opens and closes what the read-back proves; gives what is closed.
     ///
     /// INVARIANT (open-means-read-back): also of what was open before, at every look.
-    fn live(&mut self, view: &View<'_>, now: Timestamp, facts: &mut Vec<Fact>) -> Vec<Grant> {
+    fn live(&mut self, view: &View<'_>, pass: &Pass<'_>, facts: &mut Vec<Fact>) -> Vec<Grant> {
+        let now = pass.now;
         let guarded = self.policy.as_ref().map(Policy::gates).unwrap_or_default();
         let read_at = view.seen.read_at;
         let mut closed = vec![];
@@ -513,7 +552,8 @@ impl Target {
                         it.open(read_at, door);
                         facts.push(Fact::Opened { grant, door, after_ms, correlation });
                     }
-                } else if let Some(decided_by) = view.why_not(it.gate, &it.sources, admitted)
+                } else if !pass.opens_later
+                    && let Some(decided_by) = view.why_not(it.gate, &it.sources, admitted)
                     && it.open_failed.as_ref() != Some(&decided_by)
                 {
                     it.open_failed = Some(decided_by.clone());
