@@ -47,8 +47,8 @@ pub use refusal::{Refusal, RefusalKind, Refusals};
 pub use request::{Ask, Request, RequestState, What};
 pub use review::{GATES_MAX, GRANTS_BYTES_MAX, Outcome, Review, SOURCES_MAX, TARGETS_MAX, review};
 pub use rules::{
-    Action, Bands, Etag, Existing, Families, Firewall, FirewallKind, Foreign, Held, Rule, RuleSet, Snapshot,
-    Way,
+    Action, Bands, Etag, Existing, Families, Firewall, FirewallKind, Foreign, Headroom, Held, Rule, RuleSet,
+    Snapshot, Way,
 };
 pub use space::AddressSet;
 pub use target::{

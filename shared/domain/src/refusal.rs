@@ -1,6 +1,8 @@
 //! Every way to be told no, in words that are safe to show.
 
-use crate::{Gate, GrantId, IdempotencyKey, Person, Port, RequestId, Sources, TargetId, net::listed};
+use crate::{
+    FirewallId, Gate, GrantId, IdempotencyKey, Person, Port, RequestId, Sources, TargetId, net::listed,
+};
 use jiff::{SignedDuration, Timestamp};
 use std::fmt;
 
@@ -29,6 +31,19 @@ pub enum Refusal {
     SourceNotAllowed { target: TargetId, gate: Gate, asked: Sources, allowed: Sources },
     #[error("port `{gate}` of `{target}` would have `{count}` ranges in its leases: at most {max}")]
     TooManySources { target: TargetId, gate: Gate, count: usize, max: usize },
+    #[error(
+        "`{asked}` more {what} for `{target}` do not fit in `{firewall}`: beside its other rules, of other machines and of \
+        others, it takes `{room}` for this machine, of which `{held}` are taken by leases. Ask for fewer, close a lease, or \
+        make room there"
+    )]
+    FirewallFull {
+        target: TargetId,
+        firewall: FirewallId,
+        what: &'static str,
+        asked: usize,
+        room: usize,
+        held: usize,
+    },
     #[error(
         "`{target}` has `{count}` leases, and there is no room for more: close one, or name fewer ranges"
     )]
@@ -136,6 +151,7 @@ impl Refusal {
             Self::NoSources { .. } => "no-sources",
             Self::SourceNotAllowed { .. } => "source-not-allowed",
             Self::TooManySources { .. } => "too-many-sources",
+            Self::FirewallFull { .. } => "firewall-full",
             Self::TooManyLeases { .. } => "too-many-leases",
             Self::TooLong { .. } => "too-long",
             Self::TooShort { .. } => "too-short",
@@ -180,6 +196,7 @@ impl Refusal {
             | Self::NotTheOperator { .. } => RefusalKind::Forbidden,
             Self::NotEnabled { .. }
             | Self::TooManySources { .. }
+            | Self::FirewallFull { .. }
             | Self::TooManyLeases { .. }
             | Self::KeyReused { .. }
             | Self::NotPending { .. }

@@ -160,6 +160,12 @@ impl Reviewed {
             }
         }
         self.fit(&grants, targets);
+        for target in targets.values() {
+            let asked: Vec<&Grant> = grants.iter().filter(|it| it.target == target.id).collect();
+            if !asked.is_empty() {
+                self.beside_others(target, &asked, &[], now);
+            }
+        }
         if GATES_MAX < grants.len() {
             self.refuse(Refusal::TooManyGates { count: grants.len(), max: GATES_MAX });
         }
@@ -194,6 +200,7 @@ impl Reviewed {
             return None;
         }
         self.gate(request, target, it.gate, &it.sources, policy);
+        self.beside_others(known, &[it], &[it], now);
         match it.lease.extended(end) {
             Ok(lease) => {
                 // An extension may be short: only its length from now on is bounded.
@@ -263,6 +270,34 @@ impl Reviewed {
         }
     }
 
+    /// Is there room in each firewall for what these grants need, beside what it holds for other machines and for others,
+    /// and what the leases need that are not over, also those that have yet to begin? `counted` are among those.
+    fn beside_others(&mut self, target: &Target, asked: &[&Grant], counted: &[&Grant], now: Timestamp) {
+        let live = target.grants().values().filter(|it| !it.lease.is_over(now));
+        let held: Vec<&Grant> = live.filter(|it| counted.iter().all(|other| other.id != it.id)).collect();
+        let both: Vec<&Grant> = held.iter().chain(asked).copied().collect();
+        for room in target.headroom() {
+            let counts = [
+                ("source ranges", ranges(&both), ranges(&held), room.ranges),
+                ("rules", rules(&both), rules(&held), room.rules),
+            ];
+            for (what, needed, held, room_for) in counts {
+                if room_for < needed && held < needed {
+                    let (target, firewall) = (target.id.clone(), room.firewall.clone());
+                    let asked = needed - held;
+                    self.refuse(Refusal::FirewallFull {
+                        target,
+                        firewall,
+                        what,
+                        asked,
+                        room: room_for,
+                        held,
+                    });
+                }
+            }
+        }
+    }
+
     /// Is there room for these grants in what is kept of each target? Also those that are over are kept until they are seen
     /// to be shut.
     fn fit(&mut self, grants: &[Grant], targets: &BTreeMap<TargetId, Target>) {
@@ -292,4 +327,19 @@ impl Reviewed {
         };
         self.refuse(reason);
     }
+}
+
+/// How many source ranges grants need at most: a firewall may need a rule for each protocol.
+fn ranges(grants: &[&Grant]) -> usize {
+    grants.iter().map(|it| it.sources.ranges().len() * it.gate.protocol.transports().len()).sum()
+}
+
+/// How many rules grants need at most: one for each protocol and family of a gate.
+fn rules(grants: &[&Grant]) -> usize {
+    let families = |gate: Gate| {
+        let ranges = grants.iter().filter(|it| it.gate == gate).flat_map(|it| it.sources.ranges());
+        ranges.map(|it| it.addr().is_ipv4()).collect::<BTreeSet<bool>>().len()
+    };
+    let gates: BTreeSet<Gate> = grants.iter().map(|it| it.gate).collect();
+    gates.into_iter().map(|gate| gate.protocol.transports().len() * families(gate)).sum()
 }

@@ -51,6 +51,20 @@ pub struct Snapshot {
     pub refused: Option<String>,
     /// The same of what shuts.
     pub unshut: Option<String>,
+    /// How much room there is, in each firewall that tells; nothing where none does.
+    pub headroom: Vec<Headroom>,
+}
+
+/// How much of one target's allows a firewall takes, all together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Headroom {
+    /// Which firewall.
+    pub firewall: FirewallId,
+    /// How many source ranges: as many as it may hold, less those of everything else in it, our locks included.
+    pub ranges: usize,
+    /// How many rules, counted in the same way: one for each protocol and family.
+    pub rules: usize,
 }
 
 /// One way by which packets come to a target.
@@ -247,6 +261,7 @@ impl Snapshot {
             connected: vec![],
             refused: None,
             unshut: None,
+            headroom: vec![],
         }
     }
 

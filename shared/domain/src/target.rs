@@ -2,8 +2,8 @@
 
 use crate::{
     Chain, Change, ClaimToken, CorrelationId, Digest, EndReason, Entry, Fact, Firewall, Gate, Grant, GrantId,
-    Head, Lease, Owner, Person, Policy, Refusal, Request, Rule, RuleName, RuleSet, Snapshot, Sources,
-    TargetId, view::View,
+    Head, Headroom, Lease, Owner, Person, Policy, Refusal, Request, Rule, RuleName, RuleSet, Snapshot,
+    Sources, TargetId, view::View,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,9 @@ pub struct Target {
     /// Why its rules could not be written when that was last tried: a limit, a permission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refused: Option<String>,
+    /// How much room its firewalls had for its allows when they were last read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    headroom: Vec<Headroom>,
     head: Head,
 }
 
@@ -161,6 +164,7 @@ impl Target {
             drifted: false,
             defeated: BTreeMap::new(),
             refused: None,
+            headroom: vec![],
             head: Head::default(),
         }
     }
@@ -382,6 +386,7 @@ impl Target {
             self.agreed = Some(self.marks(seen));
         }
         self.refused = seen.unshut.clone().or_else(|| seen.refused.clone());
+        self.headroom.clone_from(&seen.headroom);
         let claim = self.claim.take();
         self.looks.retain(|look| now < *look);
         if wrote {
@@ -461,6 +466,11 @@ impl Target {
     /// Why its rules could not be written when that was last tried.
     pub fn refused(&self) -> Option<&str> {
         self.refused.as_deref()
+    }
+
+    /// How much room its firewalls had for its allows when they were last read.
+    pub fn headroom(&self) -> &[Headroom] {
+        &self.headroom
     }
 
     /// The latest time by which a worker is known to have decided what its firewalls must hold.
