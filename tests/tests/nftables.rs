@@ -3,15 +3,22 @@
 //! Every test runs in a network namespace of its own; without root or `nft` it says `skipped` and why.
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_app::ports::Firewalls;
-use portcullis_domain::{Packet, RuleSet, Snapshot, Sources, TargetId, diff};
-use portcullis_local::{Established, Host};
+use portcullis_app::{Reading, Steady, ports::Firewalls};
+use portcullis_domain::{Lease, Owner, Packet, RuleSet, Snapshot, Sources, TargetId, diff};
+use portcullis_local::{Clock, Established, Host};
 use portcullis_tests::{
     contracts::firewalls,
     given::{self, named},
     network::is_alone,
 };
-use std::{process::Command, sync::Arc};
+use std::{
+    process::Command,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Instant,
+};
 
 /// Our table, as `nft` names it.
 const OURS: &str = "inet portcullis";
@@ -227,4 +234,41 @@ async fn the_kernel_shuts_by_itself() {
         diff(&read(&host).await, &host.id().into(), &lock).is_empty(),
         "what the kernel shut is no drift"
     );
+}
+
+/// The kernel counts by a clock that nobody sets, and so does whoever decides what is drift.
+///
+/// INVARIANT (an-end-counts-by-both-clocks): else the lease would be written anew, for as long as the clock was set back.
+#[tokio::test]
+async fn what_the_kernel_shut_is_not_opened_anew_by_a_clock_that_is_set_back() {
+    if !is_alone("what_the_kernel_shut_is_not_opened_anew_by_a_clock_that_is_set_back") {
+        return;
+    }
+    let (began, offset) = (Instant::now(), Arc::new(AtomicI64::new(0)));
+    let set = Arc::clone(&offset);
+    let reading = move || Reading {
+        wall: Timestamp::now() + SignedDuration::from_secs(set.load(Ordering::Relaxed)),
+        running: SignedDuration::try_from(began.elapsed()).expect("short"),
+    };
+    let steady = Mutex::new(Steady::begin(reading(), Timestamp::MIN).0);
+    let clock: Clock = Arc::new(move || steady.lock().expect("whole").next(reading()).0);
+    let host = Host::here("machine", None, Established::Survive, Arc::clone(&clock)).expect("a name");
+    let (id, owner) = (host.id().clone(), Owner::from(host.id()));
+    let target = portcullis_domain::Target::unguarded(id.clone());
+    let guarded = target.set_policy(Some(given::ssh()), &named("owner"), None, clock()).expect("new").target;
+    let request = given::request("ann", "key", id.as_str(), clock());
+    let lease = Lease::starting(clock(), SignedDuration::from_secs(2)).expect("short");
+    let grant = portcullis_domain::Grant { lease, ..given::grant(&request, &id, clock()) };
+    let target = guarded.grant(vec![grant], None, clock()).target;
+    assert!(heal(&host, &target.rules(clock())).await);
+    let guest = Packet { source: named("198.51.100.1"), protocol: named("tcp"), port: named("22") };
+    assert!(read(&host).await.decide(&owner, &guest).passes);
+    offset.store(-600, Ordering::Relaxed);
+    let give_up = Instant::now() + std::time::Duration::from_secs(10);
+    while read(&host).await.decide(&owner, &guest).passes {
+        assert!(Instant::now() < give_up, "the kernel does not shut it");
+    }
+    assert!(target.rules(clock()).keys().all(|it| it.gate.is_none()), "the lease is over here too");
+    assert!(!heal(&host, &target.rules(clock())).await, "there is nothing to heal");
+    assert!(!read(&host).await.decide(&owner, &guest).passes);
 }

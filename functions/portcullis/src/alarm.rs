@@ -1,16 +1,17 @@
-//! Waking up at a time of day, also after the machine was asleep or its clock was set.
+//! Waking up at a time, by whichever clock shows it first: also after the machine was asleep or its clock was set.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::io;
 
-/// Waits until `at`, or until the clock was set: then it may be earlier.
-pub async fn wait_until(at: Timestamp) -> io::Result<()> {
-    imp::wait_until(at).await
+/// Waits until the clock on the wall shows `at`, or the machine has been running for so long, or its clock was set: then
+/// it may be earlier.
+pub async fn wait_until(at: Timestamp, running: SignedDuration) -> io::Result<()> {
+    imp::wait_until(at, running).await
 }
 
 #[cfg(target_os = "linux")]
 mod imp {
-    use jiff::Timestamp;
+    use jiff::{SignedDuration, Timestamp};
     use rustix::{
         io::Errno,
         time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec},
@@ -18,22 +19,28 @@ mod imp {
     use std::{io, os::fd::OwnedFd};
     use tokio::io::unix::AsyncFd;
 
-    /// A timer of the kernel on the wall clock: it fires on waking up if its time passed in sleep, which
-    /// tokio's timers, on the monotonic clock, do not.
-    pub async fn wait_until(at: Timestamp) -> io::Result<()> {
+    /// Timers of the kernel: one on the wall clock, which fires also when that is set, and one on the clock that runs in
+    /// sleep too. Either fires on waking up if its time passed in sleep, which tokio's timers do not.
+    pub async fn wait_until(at: Timestamp, running: SignedDuration) -> io::Result<()> {
+        let on_set = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
+        let at = at.as_duration();
+        tokio::select! {
+            rung = ring(TimerfdClockId::Realtime, at, on_set) => rung,
+            rung = ring(TimerfdClockId::Boottime, running, TimerfdTimerFlags::ABSTIME) => rung,
+        }
+    }
+
+    async fn ring(clock: TimerfdClockId, at: SignedDuration, flags: TimerfdTimerFlags) -> io::Result<()> {
         const NEVER: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let timer = rustix::time::timerfd_create(TimerfdClockId::Realtime, flags)?;
+        let timer = rustix::time::timerfd_create(clock, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         #[expect(
             deprecated,
             reason = "sound for an `OwnedFd`; the new constructor is unsafe, which we forbid"
         )]
         let timer: AsyncFd<OwnedFd> = AsyncFd::new(timer)?;
         // A timer at zero would be none at all; anything that early is over.
-        let it_value =
-            Timespec { tv_sec: at.as_second().max(1), tv_nsec: at.subsec_nanosecond().max(0).into() };
+        let it_value = Timespec { tv_sec: at.as_secs().max(1), tv_nsec: at.subsec_nanos().max(0).into() };
         let when = Itimerspec { it_interval: NEVER, it_value };
-        let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
         rustix::time::timerfd_settime(&timer, flags, &when)?;
         loop {
             let mut ready = timer.readable().await?;
@@ -49,15 +56,15 @@ mod imp {
 
 #[cfg(not(target_os = "linux"))]
 mod imp {
-    use jiff::Timestamp;
+    use jiff::{SignedDuration, Timestamp};
     use std::{io, time::Duration};
 
-    /// Elsewhere the monotonic clock stands still in sleep: look at the wall clock this often.
+    /// Elsewhere the running clock stands still in sleep: look at the wall clock this often.
     const LOOK: Duration = Duration::from_secs(10);
 
-    pub async fn wait_until(at: Timestamp) -> io::Result<()> {
+    pub async fn wait_until(at: Timestamp, _: SignedDuration) -> io::Result<()> {
         loop {
-            let left = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+            let left = Duration::try_from(at.duration_since(crate::steady::now())).unwrap_or_default();
             if left.is_zero() {
                 return Ok(());
             }

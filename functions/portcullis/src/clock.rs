@@ -1,6 +1,6 @@
-//! The clock on the wall, and who lives by it.
+//! The clock that closes, and who lives by it.
 
-use crate::{alarm, site::LocalSite};
+use crate::{alarm, site::LocalSite, steady};
 use futures_util::stream;
 use jiff::Timestamp;
 use portcullis_app::{Error, hold, live, ports::Clock, reconcile};
@@ -14,13 +14,13 @@ use std::{
 };
 use tokio::{sync::broadcast::error::RecvError, time};
 
-/// This machine's.
+/// This process's.
 #[derive(Debug)]
-struct WallClock;
+struct SteadyClock;
 
-impl Clock for WallClock {
+impl Clock for SteadyClock {
     fn now(&self) -> Timestamp {
-        Timestamp::now()
+        steady::now()
     }
 
     async fn sleep_until(&self, at: Timestamp) -> Result<(), Error> {
@@ -28,7 +28,7 @@ impl Clock for WallClock {
             return Ok(());
         }
         let broken = |source: std::io::Error| Error::Broken { doing: "set an alarm", source: source.into() };
-        alarm::wait_until(at).await.map_err(broken)
+        alarm::wait_until(at, steady::running_at(at)).await.map_err(broken)
     }
 }
 
@@ -38,7 +38,10 @@ pub async fn run(site: Arc<LocalSite>) -> Result<(), Error> {
         Ok(_) | Err(RecvError::Lagged(_)) => Some(((), committed)),
         Err(RecvError::Closed) => None,
     });
-    hold(&*site.store, &site.outside, &WallClock, token, nudges, None).await.map(drop)
+    tokio::select! {
+        () = steady::record_jumps(&*site.store) => Ok(()),
+        held = hold(&*site.store, &site.outside, &SteadyClock, token, nudges, None) => held.map(drop),
+    }
 }
 
 /// Settles everything, now and then, until dropped.
@@ -55,9 +58,9 @@ pub async fn backstop(site: Arc<LocalSite>, every: Duration) {
 
 /// Brings every firewall to what the table says; says whether that went well.
 pub async fn settle_everything(site: &LocalSite) -> bool {
-    let (token, now) = (token(), Timestamp::now());
-    let work = Box::pin(reconcile(&*site.store, &site.outside, &token, &WallClock));
-    live("reconcile", &WallClock, now, work).await.is_ok()
+    let (token, now) = (token(), steady::now());
+    let work = Box::pin(reconcile(&*site.store, &site.outside, &token, &SteadyClock));
+    live("reconcile", &SteadyClock, now, work).await.is_ok()
 }
 
 /// No two workers of any two runs of this program on the same data share one.

@@ -1,8 +1,7 @@
 //! Which Azure is guarded, and as whom: the real one by its settings, or a simulated one in this process.
 
-use crate::{failure::Failure, up::broken};
+use crate::{failure::Failure, steady, up::broken};
 use clap::ValueEnum;
-use jiff::Timestamp;
 use portcullis_azure::{
     Arm, Azure, Bounds, CloudName, Credentials, Endpoints, FileAssertion, Secret, Settings, root_in,
 };
@@ -146,7 +145,7 @@ impl Args {
             let message = format!("`--allow-band {allows}` must end before `--deny-band {denies}` begins");
             return Err(Failure::usage(format!("{message}: a lower priority decides first")));
         }
-        Ok(Azure::new(Arm::new(settings)?, bounds, Arc::new(Timestamp::now)))
+        Ok(Azure::new(Arm::new(settings)?, bounds, Arc::new(steady::now)))
     }
 
     fn credentials(&self) -> Result<Credentials, Failure> {
@@ -222,7 +221,7 @@ impl Simulated {
                 "{message}: whoever reaches a simulated cloud may do everything there"
             )));
         }
-        let known = Simcloud::load(file, Arc::new(Timestamp::now))
+        let known = Simcloud::load(file, Arc::new(steady::now))
             .map_err(|error| broken("simulate a cloud", full(&error)))?;
         let is_new = known.is_none();
         let cloud = Arc::new(known.unwrap_or_else(new));
@@ -270,7 +269,7 @@ impl Simulated {
 
 /// A cloud that does not say when to ask how a write got on: then it is asked soon.
 fn new() -> Simcloud {
-    let cloud = Simcloud::new(SEED, Arc::new(Timestamp::now));
+    let cloud = Simcloud::new(SEED, Arc::new(steady::now));
     cloud.plan(Faults { retry_after_secs: 0, ..Faults::default() });
     cloud
 }

@@ -19,6 +19,7 @@ mod serve;
 mod signer;
 mod simcloud;
 mod site;
+mod steady;
 mod table;
 mod up;
 

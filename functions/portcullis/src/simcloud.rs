@@ -3,10 +3,9 @@
 use crate::{
     failure::{Exit, Failure},
     output::line,
-    private,
+    private, steady,
     up::{broken, told_to_stop},
 };
-use jiff::Timestamp;
 use portcullis_simcloud::{Clock, FileError, Simcloud, Tls, keep, serve};
 use std::{
     error::Error,
@@ -83,7 +82,7 @@ pub fn run(data: &Path, args: &Args) -> Result<Exit, Failure> {
 
 /// The cloud of the file, or a new one, which the file can hold.
 fn begin(args: &Args) -> Result<Simcloud, Failure> {
-    let clock: Clock = Arc::new(Timestamp::now);
+    let clock: Clock = Arc::new(steady::now);
     let Some(file) = &args.state else { return Ok(Simcloud::new(args.seed, clock)) };
     private::check_file(file)?;
     let kept = Simcloud::load(file, Arc::clone(&clock)).map_err(|error| unkept(&error))?;

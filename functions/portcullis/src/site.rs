@@ -1,8 +1,8 @@
 //! Everything that the router stands on, in one process.
 
-use crate::outside::Outside;
+use crate::{outside::Outside, steady};
 use jiff::Timestamp;
-use portcullis_app::{Bots, Error};
+use portcullis_app::{Bots, Error, Finding};
 use portcullis_domain::{Person, Terms};
 use portcullis_http::{Proxies, Site};
 use portcullis_local::{RedbStore, TokenBook};
@@ -56,7 +56,11 @@ impl Site for LocalSite {
     }
 
     fn now(&self) -> Timestamp {
-        Timestamp::now()
+        steady::now()
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        vec![steady::finding()]
     }
 
     async fn probe(&self) -> Result<(), Error> {

@@ -10,11 +10,12 @@ use crate::{
     private,
     serve::serve,
     site::LocalSite,
+    steady,
 };
 use axum::Router;
 use clap::ValueEnum;
 use ipnet::IpNet;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use portcullis_app::{
     self as app, Bots, Error, Guarding,
     ports::{Inventory, Store},
@@ -181,6 +182,7 @@ impl Up {
         }
         has_its_table(data)?;
         let store = Arc::new(open(data)?);
+        steady::not_before(steady::newest(&*store).await?.unwrap_or_default());
         let tokens = TokenBook::of(&store);
         let guarded = guarded(&store).await?;
         args.leave_nothing_alone(&guarded, data)?;
@@ -196,7 +198,7 @@ impl Up {
             furnish(&site).await?;
         }
         // The table is ours alone: whoever held a claim when it was last open is dead.
-        app::bury(&*site.store, Timestamp::now()).await?;
+        app::bury(&*site.store, steady::now()).await?;
         // Before anything is served: what was due while nobody was there is done now.
         if !clock::settle_everything(&site).await {
             tracing::warn!("Not every firewall could be settled at the start; the clock goes on trying");
@@ -287,7 +289,7 @@ impl Args {
 
     /// What the table guards must be among what is guarded here, or it would never be settled again.
     fn leave_nothing_alone(&self, guarded: &[Target], data: &Path) -> Result<(), Failure> {
-        let simulated = Simcloud::load(&simcloud_file(data), Arc::new(Timestamp::now)).ok().flatten();
+        let simulated = Simcloud::load(&simcloud_file(data), Arc::new(steady::now)).ok().flatten();
         let simulated = simulated.map(|it| it.subscription().to_ascii_lowercase());
         let place = |it: &Target| {
             let is_simulated = simulated.as_ref().is_some_and(|simulated| it.id.as_str().contains(simulated));
@@ -362,7 +364,7 @@ async fn guarded(store: &RedbStore) -> Result<Vec<Target>, Failure> {
 }
 
 async fn outside(args: &Args, guarded: &[Target], simulated: Option<&Simulated>) -> Result<Outside, Failure> {
-    let clock = || -> portcullis_local::Clock { Arc::new(Timestamp::now) };
+    let clock = || -> portcullis_local::Clock { Arc::new(steady::now) };
     let mut outside = Outside { azure: None, host: None };
     if let Some(simulated) = simulated {
         outside.azure = Some(simulated.azure(&args.azure)?);
@@ -410,7 +412,7 @@ async fn furnish(site: &LocalSite) -> Result<(), Failure> {
             let policy = Policy::of(vec![PortRule::offered(gate.port, gate.protocol)], &site.terms)
                 .map_err(Error::from)?;
             let guarding = Guarding { target: machine.id, by: site.operator.clone(), confirm_within: None };
-            app::enable(&*site.store, &site.outside, &guarding, &policy, Timestamp::now()).await?;
+            app::enable(&*site.store, &site.outside, &guarding, &policy, steady::now()).await?;
         }
     }
     Ok(())

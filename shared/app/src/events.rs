@@ -78,6 +78,7 @@ pub fn events(entry: &Entry) -> Vec<Event> {
         Fact::DriftFound { .. } | Fact::LockDefeated { by: Some(_), .. } | Fact::OrphanDeleted { .. } => {
             &["drift.found"]
         }
+        Fact::ClockJumped { .. } => &["clock.jumped"],
         Fact::DriftHealed | Fact::LockDefeated { by: None, .. } => &["drift.healed"],
         Fact::PolicyRefused { .. }
         | Fact::DecisionRefused { .. }

@@ -233,6 +233,8 @@ pub enum Fact {
     },
     /// Somebody wanted to make or take away a token of this person, and may not.
     TokenRefused { person: Person, by: Person, reasons: Vec<String> },
+    /// The clock of the machine was set by so much, back if it is negative. Leases end no later for it.
+    ClockJumped { by_ms: i64 },
 }
 
 /// Why a lease ended.
@@ -351,7 +353,8 @@ impl Fact {
             | Self::EventRefused { .. }
             | Self::ExportAsked { .. }
             | Self::ExportReady { .. }
-            | Self::TokenRefused { .. } => None,
+            | Self::TokenRefused { .. }
+            | Self::ClockJumped { .. } => None,
         }
     }
 
@@ -390,7 +393,8 @@ impl Fact {
             | Self::ForeignDeleted { .. }
             | Self::TokenMade { .. }
             | Self::TokenRevoked { .. }
-            | Self::TokenRefused { .. } => None,
+            | Self::TokenRefused { .. }
+            | Self::ClockJumped { .. } => None,
         }
     }
 
@@ -429,7 +433,8 @@ impl Fact {
             | Self::ForeignDeleted { .. }
             | Self::TokenMade { .. }
             | Self::TokenRevoked { .. }
-            | Self::TokenRefused { .. } => None,
+            | Self::TokenRefused { .. }
+            | Self::ClockJumped { .. } => None,
         }
     }
 }
@@ -526,7 +531,8 @@ impl Told {
             | Fact::EventRefused { .. }
             | Fact::ExportAsked { .. }
             | Fact::ExportReady { .. }
-            | Fact::TokenRefused { .. } => {}
+            | Fact::TokenRefused { .. }
+            | Fact::ClockJumped { .. } => {}
         }
         None
     }

@@ -28,7 +28,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use portcullis_app::{
-    Bots, EVENT_MAX, Error,
+    Bots, EVENT_MAX, Error, Finding,
     ports::{Adoption, Checkup, Firewalls, Inventory, Store},
 };
 use portcullis_domain::{CorrelationId, Person, Terms};
@@ -68,6 +68,10 @@ pub trait Site: Send + Sync + 'static {
     fn bots(&self) -> &Bots;
     /// The time.
     fn now(&self) -> Timestamp;
+    /// What a checkup finds of the process itself.
+    fn findings(&self) -> Vec<Finding> {
+        vec![]
+    }
     /// Can the table be read and written? `Unavailable` if not.
     fn probe(&self) -> impl Future<Output = Result<(), Error>> + Send;
     /// Whose bearer token this is.

@@ -46,7 +46,9 @@ pub(crate) async fn verify<S: Site>(
 #[utoipa::path(get, path = "/v1/doctor", responses((status = 200, body = DoctorView)))]
 pub(crate) async fn doctor<S: Site>(State(site): State<Arc<S>>, _: Caller) -> Json<DoctorView> {
     let table = site.probe().await;
-    Json(app::doctor(site.store(), site.outside(), table, site.now()).await.into())
+    let mut findings = app::doctor(site.store(), site.outside(), table, site.now()).await;
+    findings.extend(site.findings());
+    Json(findings.into())
 }
 
 /// Who calls, and from where.

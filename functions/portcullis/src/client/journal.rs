@@ -8,7 +8,7 @@ use crate::{
     up,
 };
 use clap::Args;
-use jiff::ZonedDateTime;
+use jiff::{SignedDuration, ZonedDateTime};
 use portcullis_app::csv_line;
 use portcullis_domain::{EndReason, Fact, Person, Policy, PortRule};
 use portcullis_http::wire::{EntryView, PageQuery, PortRuleView, VerifyView};
@@ -227,7 +227,15 @@ pub(super) fn told(fact: &Fact) -> String {
         Fact::TokenRefused { person, reasons, .. } => {
             format!("a change of the token of {person} was refused: {}", reasons.join("; "))
         }
+        Fact::ClockJumped { by_ms } => jumped(*by_ms),
     }
+}
+
+fn jumped(by_ms: i64) -> String {
+    const HALF_A_SECOND_MS: i64 = 500;
+    let way = if by_ms.is_negative() { "back" } else { "forward" };
+    let by = SignedDuration::from_millis(by_ms.saturating_abs().saturating_add(HALF_A_SECOND_MS));
+    format!("the clock of the machine was set {way} by {:#}", SignedDuration::from_secs(by.as_secs()))
 }
 
 pub(super) fn by(fact: &Fact) -> Option<String> {
@@ -265,6 +273,7 @@ pub(super) fn by(fact: &Fact) -> Option<String> {
         | Fact::LockDefeated { .. }
         | Fact::SettleFailed { .. }
         | Fact::ExportReady { .. }
+        | Fact::ClockJumped { .. }
         | Fact::OrphanDeleted { .. } => None,
     }
 }
@@ -288,6 +297,7 @@ fn mark(fact: &Fact) -> Mark {
         | Fact::TakenOver { .. }
         | Fact::PolicyReverted { .. }
         | Fact::OrphanDeleted { .. }
+        | Fact::ClockJumped { .. }
         | Fact::ReadBack { agrees: false, .. } => Mark::Look,
         Fact::OpenFailed { .. }
         | Fact::GlassBroken { .. }

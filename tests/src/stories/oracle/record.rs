@@ -155,6 +155,7 @@ impl Oracle {
             | Fact::ExportAsked { .. }
             | Fact::ExportReady { .. }
             | Fact::TokenRefused { .. }
+            | Fact::ClockJumped { .. }
             | Fact::PolicyRefused { .. }
             // An intent is no write: each is told of as it is made. Whoever did not hear that theirs was recorded makes none.
             | Fact::Writing { .. } => {}
