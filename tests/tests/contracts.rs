@@ -46,7 +46,7 @@ macro_rules! every_contract {
 macro_rules! every_contract_of_a_store {
     ($($on:ident),*) => {
         $(every_contract! { $on: store {
-            what_is_committed_is_loaded, a_conflict_leaves_no_trace, one_of_many_writers_wins, granted_once,
+            what_is_committed_is_loaded, a_conflict_leaves_no_trace, one_of_many_writers_wins, writers_in_turn_all_commit, granted_once,
             the_rest_is_one_chain, due_follows_every_commit, what_comes_due_has_its_time, targets_are_listed_in_parts,
             chains_are_listed_in_parts,
             requests_are_listed_newest_first, grants_are_listed_newest_first,
@@ -276,4 +276,9 @@ async fn the_firewalls_of_stories(contract: impl AsyncFn(&Outside, &TargetId)) {
         let id = name.parse().expect("a target");
         calmly(async |it| contract(it, &id).await).await;
     }
+}
+
+#[tokio::test]
+async fn turns_in_redb_go_by_rank_and_then_by_arrival() {
+    redb(async |it| store::turns_go_by_rank_and_then_by_arrival(it).await).await;
 }

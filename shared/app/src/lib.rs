@@ -22,6 +22,7 @@ mod settle;
 mod submit;
 mod sweep;
 mod tokens;
+mod turn;
 mod watch;
 
 pub use adopt::{

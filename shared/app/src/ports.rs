@@ -1,6 +1,7 @@
 //! What the use cases need from outside. The doc comments are the contract; one suite of tests runs on
 //! every implementation.
 
+pub use crate::turn::{Rank, Turn};
 use crate::{Adoptable, Adoptables, Error, Event, Finding};
 use jiff::Timestamp;
 use portcullis_domain::{
@@ -23,6 +24,16 @@ pub trait Store: Send + Sync {
 
     /// Where the chain of what concerns no target ends. Strongly consistent.
     fn rest(&self) -> impl Future<Output = Result<Head, Error>> + Send;
+
+    /// A turn at a chain, for a writer that is about to load its target and commit over it. `lost` is how often in a row
+    /// the writer has lost to another one at that.
+    ///
+    /// It only spares a loser its work: what is written stands under the conditions of [`Self::commit`] all the same. A
+    /// table whose writers are all in this process gives one turn at a time, by rank and then by arrival; a caller that
+    /// stops waiting loses its place. Any other table lets a loser wait a while, longer each time.
+    fn turn(&self, _: &Chain, _: Rank, _lost: usize) -> impl Future<Output = Turn> + Send {
+        async { Turn::default() }
+    }
 
     /// Writes all of the batch, with its due times, or nothing at all; durable before it answers.
     ///

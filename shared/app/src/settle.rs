@@ -2,11 +2,11 @@
 
 use crate::{
     CONFLICTS_MAX, Error,
-    ports::{Batch, Firewalls, Seen, Store},
+    ports::{Batch, Firewalls, Rank, Seen, Store},
 };
 use jiff::Timestamp;
 use portcullis_domain::{
-    Change, ClaimToken, CorrelationId, Entry, Fact, Next, Snapshot, Standing, Target, TargetId, diff,
+    Chain, Change, ClaimToken, CorrelationId, Entry, Fact, Next, Snapshot, Standing, Target, TargetId, diff,
 };
 use std::collections::BTreeSet;
 
@@ -107,7 +107,8 @@ async fn take_turn(
     now: Timestamp,
     wrote: &mut bool,
 ) -> Result<Option<(Target, Seen)>, Error> {
-    for _ in 0..CONFLICTS_MAX {
+    for lost in 0..CONFLICTS_MAX {
+        let _turn = store.turn(&Chain::from(id), Rank::Worker, lost).await;
         let (target, seen) = load(store, id).await?;
         match target.standing(token, now) {
             Standing::Taken => return Ok(None),
@@ -142,11 +143,20 @@ async fn commit_mine(
     step: impl Fn(Target) -> Next + Send,
 ) -> Result<(Target, Seen, Vec<Entry>), Error> {
     let id = target.id.clone();
-    for _ in 0..CONFLICTS_MAX {
+    let chain = Chain::from(&id);
+    let mut turn = store.turn(&chain, Rank::Worker, 0).await;
+    for lost in 1..=CONFLICTS_MAX {
         let next = step(target);
         let (after, entries) = (next.target.clone(), next.entries.clone());
         match store.commit(Batch::of(next, seen)).await {
-            Err(Error::Conflict) => (target, seen) = load(store, &id).await?,
+            Err(Error::Conflict) => {
+                // A first loss is to asks that came before the turn; others are to writers that no turn holds back.
+                if 1 < lost {
+                    drop(turn);
+                    turn = store.turn(&chain, Rank::Worker, lost).await;
+                }
+                (target, seen) = load(store, &id).await?;
+            }
             Ok(()) => return Ok((after, seen.next(), entries)),
             Err(error) => return Err(error),
         }

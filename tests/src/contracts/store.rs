@@ -5,12 +5,18 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use portcullis_app::{
     Error,
-    ports::{Batch, Due, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
+    ports::{Batch, Due, GrantFilter, Page, PageAsked, Rank, RequestFilter, Seen, Store},
 };
 use portcullis_domain::{
     Chain, ClaimToken, Fact, Head, Next, People, Request, RequestState, Snapshot, Target, TargetId,
 };
-use std::fmt::Debug;
+use std::{
+    cell::RefCell,
+    fmt::Debug,
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+};
 
 /// What is committed is loaded, each thing by its name, with the version after the one that was seen.
 pub async fn what_is_committed_is_loaded(store: &impl Store) {
@@ -71,6 +77,75 @@ pub async fn one_of_many_writers_wins(store: &impl Store) {
         none(store.entries(&Chain::from(&first.target.id), 0, 100).await).len(),
         first.entries.len() + 1
     );
+}
+
+/// Writers of one chain that take turns all get to write, and a writer that stopped waiting holds nobody up.
+pub async fn writers_in_turn_all_commit(store: &impl Store) {
+    const WRITERS: usize = 32;
+    const LOSSES_MAX: usize = 100;
+    let first = guarded("vm-1", at(0));
+    let chain = Chain::from(&first.target.id);
+    done(store.commit(Batch::of(first.clone(), Seen::NEVER)).await);
+    let write = async |n: usize| {
+        for lost in 0..LOSSES_MAX {
+            let _turn = store.turn(&chain, Rank::Asking, lost).await;
+            let (target, seen) = none(store.target(&first.target.id).await).expect("stored");
+            let noted = target.note(vec![Fact::SettleFailed { why: n.to_string() }], at(1));
+            match store.commit(Batch::of(noted, seen)).await {
+                Err(Error::Conflict) => {}
+                outcome => return done(outcome),
+            }
+        }
+        panic!("writer {n} never got its turn");
+    };
+    let turn = store.turn(&chain, Rank::Asking, 0).await;
+    let gone = poll_once(store.turn(&chain, Rank::Worker, 0)).await;
+    drop((turn, gone));
+    join_all((0..WRITERS).map(write)).await;
+    let entries = none(store.entries(&chain, 0, 100).await);
+    assert_eq!(entries.len(), first.entries.len() + WRITERS);
+}
+
+/// Where turns are one at a time: a worker goes before a caller that shuts, that one before a caller that asks, and
+/// callers of one kind go in the order in which they came. Another chain waits for none of them.
+pub async fn turns_go_by_rank_and_then_by_arrival(store: &impl Store) {
+    let chain: Chain = named("vm-1");
+    let turn = store.turn(&chain, Rank::Asking, 0).await;
+    let gone = RefCell::new(vec![]);
+    let wait = async |name: &'static str, rank: Rank| {
+        let _turn = store.turn(&chain, rank, 0).await;
+        gone.borrow_mut().push(name);
+    };
+    let mut waiting: Vec<_> = [
+        ("ask 1", Rank::Asking),
+        ("ask 2", Rank::Asking),
+        ("close 1", Rank::Shutting),
+        ("worker", Rank::Worker),
+        ("close 2", Rank::Shutting),
+    ]
+    .map(|(name, rank)| Box::pin(wait(name, rank)))
+    .into();
+    for it in &mut waiting {
+        assert!(poll_once(it).await.is_none(), "one turn at a time");
+    }
+    assert!(poll_once(store.turn(&named("vm-2"), Rank::Asking, 0)).await.is_some());
+    // The first of them hangs up.
+    drop(waiting.remove(0));
+    drop(turn);
+    join_all(waiting).await;
+    assert_eq!(*gone.borrow(), ["worker", "close 1", "close 2", "ask 2"]);
+}
+
+/// What a future gives if it is asked once.
+async fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|task| {
+        Poll::Ready(match future.as_mut().poll(task) {
+            Poll::Ready(done) => Some(done),
+            Poll::Pending => None,
+        })
+    })
+    .await
 }
 
 /// A grant that ever existed cannot be approved again, also when it is long closed.

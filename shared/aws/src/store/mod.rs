@@ -25,13 +25,14 @@ use jiff::Timestamp;
 use lists::{Paging, Range, Walk};
 use portcullis_app::{
     Error,
-    ports::{Batch, Due, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
+    ports::{Batch, Due, GrantFilter, Page, PageAsked, Rank, RequestFilter, Seen, Store, Turn},
 };
 use portcullis_domain::{Chain, Entry, Grant, GrantId, Hash, Head, Request, RequestId, Target, TargetId};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fmt,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
@@ -47,6 +48,15 @@ const UNPROCESSED_MAX: u32 = 6;
 const AFTER_UNPROCESSED: Duration = Duration::from_millis(50);
 /// How often a grant is looked for that is being closed meanwhile.
 const GRANT_LOOKS_MAX: usize = 3;
+
+/// How long a writer waits at most after it lost once; twice as long with every further loss.
+const BACK_OFF_MIN: Duration = Duration::from_millis(10);
+/// How often that is doubled.
+const BACK_OFF_DOUBLINGS_MAX: u32 = 16;
+/// How long a caller waits at most between two tries: with a hundred tries, less in the mean than API Gateway waits (29 s).
+const BACK_OFF_MAX: Duration = Duration::from_millis(400);
+/// How long a worker does: it lives 20 s.
+const BACK_OFF_WORKER_MAX: Duration = Duration::from_millis(50);
 
 const READ: &str = "read the table";
 
@@ -157,6 +167,14 @@ impl Store for DynamoStore {
         let hash = text(&item, HASH)?.to_owned();
         let hash = Hash::try_from(hash).map_err(|error| corrupt(&item, &error))?;
         Ok(Head { n: whole(&item, LENGTH)?, hash })
+    }
+
+    async fn turn(&self, _: &Chain, rank: Rank, lost: usize) -> Turn {
+        // Writers are of many processes. All that lost at the same time must not meet again.
+        if 0 < lost {
+            tokio::time::sleep(back_off(rank, lost)).await;
+        }
+        Turn::default()
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), Error> {
@@ -290,6 +308,20 @@ impl DynamoStore {
         }
         Ok(grants)
     }
+}
+
+/// A random while, at most twice as long with every loss. Workers wait less than callers: an end goes first.
+fn back_off(rank: Rank, lost: usize) -> Duration {
+    let longest = match rank {
+        Rank::Worker => BACK_OFF_WORKER_MAX,
+        Rank::Shutting | Rank::Asking => BACK_OFF_MAX,
+    };
+    let doublings = u32::try_from(lost).unwrap_or(u32::MAX).min(BACK_OFF_DOUBLINGS_MAX);
+    let at_most = (BACK_OFF_MIN * 2_u32.pow(doublings)).min(longest);
+    // The standard library's own seeds are random, and differ with each of them.
+    let dice = RandomState::new().build_hasher().finish();
+    let nanos = u64::try_from(at_most.as_nanos()).unwrap_or(u64::MAX).max(1);
+    Duration::from_nanos(dice % nanos)
 }
 
 /// Where the target of a grant stands.

@@ -6,6 +6,7 @@
 mod commit;
 mod file;
 pub(crate) mod tables;
+mod turns;
 mod writer;
 
 pub(crate) use commit::{append, rest_head};
@@ -14,7 +15,7 @@ use file::File;
 use jiff::Timestamp;
 use portcullis_app::{
     BoxError, Error,
-    ports::{Batch, Cursor, Due, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
+    ports::{Batch, Cursor, Due, GrantFilter, Page, PageAsked, Rank, RequestFilter, Seen, Store, Turn},
 };
 use portcullis_domain::{Chain, Entry, Grant, GrantId, Head, Request, RequestId, Target, TargetId};
 use redb::{ReadTransaction, ReadableDatabase};
@@ -22,6 +23,7 @@ use std::{fmt, ops::Bound, path::Path, sync::Arc};
 pub(crate) use tables::Open;
 use tables::{DUE_TARGET, LAYOUT, META_LAYOUT, META_REST, json, nanos, parse};
 use tokio::sync::broadcast;
+use turns::Turns;
 use writer::Writer;
 
 /// How many listed items one page may look at: a filter that fits few gives short pages, not long waits.
@@ -32,6 +34,7 @@ pub struct RedbStore {
     // Dropped first: its thread holds the file too.
     writer: Writer,
     file: Arc<File>,
+    turns: Turns,
 }
 
 /// Why a write did not happen.
@@ -46,7 +49,7 @@ impl RedbStore {
     /// Opens the file, or makes it. `Unavailable` if another process has it open.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let file = Arc::new(File::open(path)?);
-        Ok(Self { writer: Writer::start(Arc::clone(&file))?, file })
+        Ok(Self { writer: Writer::start(Arc::clone(&file))?, file, turns: Turns::default() })
     }
 
     /// Can it be read and written? `Unavailable` if not. After a failure a write is tried, to tell whether
@@ -115,6 +118,10 @@ impl Store for RedbStore {
             Some(head) => Ok(parse("meta", META_REST, head.value())?),
             None => Ok(Head::default()),
         })
+    }
+
+    async fn turn(&self, chain: &Chain, rank: Rank, _: usize) -> Turn {
+        self.turns.take(chain, rank).await
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), Error> {
