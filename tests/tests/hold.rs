@@ -5,7 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
     self as app, Error, Held,
     ports::{
-        Batch, Clock, Due, Firewalls, GrantFilter, OurRule, Page, PageAsked, Rank, RequestFilter, Seen, Store, Turn,
+        Batch, Clock, Due, Firewalls, GrantFilter, OurRule, Page, PageAsked, Rank, RequestFilter, Seen,
+        Store, Turn,
     },
 };
 use portcullis_domain::{

@@ -7,8 +7,8 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Chain, Change, Fact, Gate, Next, Outlook, Person, Policy, PortRule, Refusal, Snapshot, Target, TargetId, diff,
-    outlook,
+    Chain, Change, Fact, Gate, Next, Outlook, Person, Policy, PortRule, Refusal, Snapshot, Target, TargetId,
+    diff, outlook,
 };
 use std::net::IpAddr;
 

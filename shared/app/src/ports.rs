@@ -53,7 +53,8 @@ pub trait Store: Send + Sync {
         at_most: usize,
     ) -> impl Future<Output = Result<Vec<(Timestamp, Due)>, Error>> + Send;
 
-    /// Targets that were ever guarded, by id, after `after`.
+    /// Targets that were ever guarded, by id, after `after`: at most `at_most`, fewer where they are longer together
+    /// than [`PART_BYTES_MAX`], and none at the end.
     fn targets(
         &self,
         after: Option<&TargetId>,
@@ -67,21 +68,22 @@ pub trait Store: Send + Sync {
         at_most: usize,
     ) -> impl Future<Output = Result<Vec<Chain>, Error>> + Send;
 
-    /// Requests, the newest first.
+    /// Requests, the newest first; a page of them ends where it is longer than [`PART_BYTES_MAX`].
     fn requests(
         &self,
         of: &RequestFilter,
         page: &PageAsked,
     ) -> impl Future<Output = Result<Page<Request>, Error>> + Send;
 
-    /// Grants, the newest first.
+    /// Grants, the newest first; the same.
     fn grants(
         &self,
         of: &GrantFilter,
         page: &PageAsked,
     ) -> impl Future<Output = Result<Page<Grant>, Error>> + Send;
 
-    /// At most `at_most` entries of a chain, from number `from` on.
+    /// At most `at_most` entries of a chain, from number `from` on; fewer where they are longer together than
+    /// [`PART_BYTES_MAX`], and none at the end.
     fn entries(
         &self,
         chain: &Chain,
@@ -92,6 +94,10 @@ pub trait Store: Send + Sync {
     /// The last entry of a chain, in one read; nothing where it has none.
     fn last(&self, chain: &Chain) -> impl Future<Output = Result<Option<Entry>, Error>> + Send;
 }
+
+/// How long the records of one read are together, in bytes as JSON; a single record may be longer. The number of
+/// records does not say how much memory they take: one entry may name thousands of ranges.
+pub const PART_BYTES_MAX: usize = 1 << 20;
 
 /// The version of an item that was loaded. Spent by committing over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -31,7 +31,7 @@ mod view;
 pub use glass::Pane;
 pub use grant::{Grant, GrantState};
 pub(crate) use journal::Digest;
-pub use journal::{BadRecord, EndReason, Entry, Fact, Hash, Head, Told};
+pub use journal::{BadRecord, EndReason, Entry, Fact, Hash, Head, Told, Waiting};
 pub use lease::{LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, Lease, START_WITHIN, Window};
 pub use name::{
     BadName, Chain, ClaimToken, CorrelationId, FirewallId, GrantId, IdempotencyKey, Justification, Owner,

@@ -1,22 +1,16 @@
 //! The contract of [`Store`], as its doc comment says it. Every function begins with an empty table.
 
 use crate::given::{self, at, guarded, named};
-use futures_util::future::join_all;
+use futures_util::{FutureExt as _, future::join_all};
 use jiff::Timestamp;
 use portcullis_app::{
     Error,
-    ports::{Batch, Due, GrantFilter, Page, PageAsked, Rank, RequestFilter, Seen, Store},
+    ports::{Batch, Due, GrantFilter, PART_BYTES_MAX, Page, PageAsked, Rank, RequestFilter, Seen, Store},
 };
 use portcullis_domain::{
     Chain, ClaimToken, Fact, Head, Next, People, Request, RequestState, Snapshot, Target, TargetId,
 };
-use std::{
-    cell::RefCell,
-    fmt::Debug,
-    future::{Future, poll_fn},
-    pin::pin,
-    task::Poll,
-};
+use std::{cell::RefCell, fmt::Debug};
 
 /// What is committed is loaded, each thing by its name, with the version after the one that was seen.
 pub async fn what_is_committed_is_loaded(store: &impl Store) {
@@ -99,8 +93,8 @@ pub async fn writers_in_turn_all_commit(store: &impl Store) {
         panic!("writer {n} never got its turn");
     };
     let turn = store.turn(&chain, Rank::Asking, 0).await;
-    let gone = poll_once(store.turn(&chain, Rank::Worker, 0)).await;
-    drop((turn, gone));
+    drop(store.turn(&chain, Rank::Worker, 0).now_or_never());
+    drop(turn);
     join_all((0..WRITERS).map(write)).await;
     let entries = none(store.entries(&chain, 0, 100).await);
     assert_eq!(entries.len(), first.entries.len() + WRITERS);
@@ -126,26 +120,14 @@ pub async fn turns_go_by_rank_and_then_by_arrival(store: &impl Store) {
     .map(|(name, rank)| Box::pin(wait(name, rank)))
     .into();
     for it in &mut waiting {
-        assert!(poll_once(it).await.is_none(), "one turn at a time");
+        assert!(it.now_or_never().is_none(), "one turn at a time");
     }
-    assert!(poll_once(store.turn(&named("vm-2"), Rank::Asking, 0)).await.is_some());
+    assert!(store.turn(&named("vm-2"), Rank::Asking, 0).now_or_never().is_some());
     // The first of them hangs up.
     drop(waiting.remove(0));
     drop(turn);
     join_all(waiting).await;
     assert_eq!(*gone.borrow(), ["worker", "close 1", "close 2", "ask 2"]);
-}
-
-/// What a future gives if it is asked once.
-async fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    poll_fn(|task| {
-        Poll::Ready(match future.as_mut().poll(task) {
-            Poll::Ready(done) => Some(done),
-            Poll::Pending => None,
-        })
-    })
-    .await
 }
 
 /// A grant that ever existed cannot be approved again, also when it is long closed.
@@ -175,6 +157,36 @@ pub async fn the_rest_is_one_chain(store: &impl Store) {
     done(store.commit(Batch { rest: two.clone(), ..Batch::default() }).await);
     assert_eq!(none(store.rest().await), head);
     assert_eq!(none(store.entries(&Chain::rest(), 0, 10).await), [one, two].concat());
+}
+
+/// Entries that are long together are read in parts, each of which is bounded in bytes, whatever number is asked for.
+pub async fn entries_are_read_in_parts_of_bounded_length(store: &impl Store) {
+    const COMMITS: usize = 12;
+    const LONG: usize = PART_BYTES_MAX / 5;
+    let first = guarded("vm-1", at(0));
+    let chain = Chain::from(&first.target.id);
+    let (mut target, mut all) = (first.target.clone(), first.entries.clone());
+    done(store.commit(Batch::of(first, Seen::NEVER)).await);
+    for n in 0..COMMITS {
+        let why = "x".repeat(LONG);
+        let next = target.note(vec![Fact::SettleFailed { why }], at(1));
+        target = next.target.clone();
+        all.extend(next.entries.clone());
+        done(store.commit(Batch::of(next, Seen(1 + n as u64))).await);
+    }
+    let (mut read, mut parts) = (vec![], 0);
+    loop {
+        let part = none(store.entries(&chain, read.len() as u64, 1000).await);
+        if part.is_empty() {
+            break;
+        }
+        let length: usize = part.iter().map(|it| serde_json::to_vec(it).expect("JSON").len()).sum();
+        assert!(length < 2 * PART_BYTES_MAX, "{length} bytes in one part");
+        read.extend(part);
+        parts += 1;
+    }
+    assert_eq!(read, all);
+    assert!(1 < parts, "all of it came in one part");
 }
 
 /// What is due is what its own due time says, longest due first, and moves with every commit.

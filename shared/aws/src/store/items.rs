@@ -20,7 +20,7 @@ use portcullis_app::Error;
 use portcullis_domain::{Chain, GrantId, Person, RequestId, TargetId};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// An item as the SDK has it.
 #[expect(clippy::disallowed_types, reason = "the SDK's own shape; nobody walks through it")]
@@ -244,15 +244,21 @@ pub fn length(body: &AttributeValue) -> usize {
 
 /// A value as it was stored; what cannot be read is named.
 pub fn parse<T: DeserializeOwned>(item: &Item) -> Result<T, Error> {
-    match item.get(BODY) {
-        Some(AttributeValue::S(json)) => serde_json::from_str(json).map_err(|error| corrupt(item, &error)),
+    sized(item).map(|(value, _)| value)
+}
+
+/// The same, and how long it is as JSON, in bytes.
+pub fn sized<T: DeserializeOwned>(item: &Item) -> Result<(T, usize), Error> {
+    let json = match item.get(BODY) {
+        Some(AttributeValue::S(json)) => Cow::Borrowed(json.as_bytes()),
         Some(AttributeValue::B(packed)) => {
-            let json = miniz_oxide::inflate::decompress_to_vec_with_limit(packed.as_ref(), UNPACKED_MAX)
-                .map_err(|error| corrupt(item, &error))?;
-            serde_json::from_slice(&json).map_err(|error| corrupt(item, &error))
+            let json = miniz_oxide::inflate::decompress_to_vec_with_limit(packed.as_ref(), UNPACKED_MAX);
+            Cow::Owned(json.map_err(|error| corrupt(item, &error))?)
         }
-        Some(_) | None => Err(corrupt(item, &"it has no body")),
-    }
+        Some(_) | None => return Err(corrupt(item, &"it has no body")),
+    };
+    let value = serde_json::from_slice(&json).map_err(|error| corrupt(item, &error))?;
+    Ok((value, json.len()))
 }
 
 /// A text of an item that was read.

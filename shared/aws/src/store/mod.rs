@@ -19,13 +19,15 @@ use data_encoding::BASE64;
 use futures_util::future::try_join_all;
 use items::{
     BODY, BY_DUE, CHAINS, DUE_SHARDS, ENTRIES, HASH, Key, LENGTH, LISTED, PK, SK, TARGET, VERSION, chain_pk,
-    corrupt, due_shard, moment, named, number, parse, s, text, whole,
+    corrupt, due_shard, moment, named, number, parse, s, sized, text, whole,
 };
 use jiff::Timestamp;
 use lists::{Paging, Range, Walk};
 use portcullis_app::{
     Error,
-    ports::{Batch, Due, GrantFilter, Page, PageAsked, Rank, RequestFilter, Seen, Store, Turn},
+    ports::{
+        Batch, Due, GrantFilter, PART_BYTES_MAX, Page, PageAsked, Rank, RequestFilter, Seen, Store, Turn,
+    },
 };
 use portcullis_domain::{Chain, Entry, Grant, GrantId, Hash, Head, Request, RequestId, Target, TargetId};
 use serde_json::Value;
@@ -209,8 +211,19 @@ impl Store for DynamoStore {
         let listed = self.keys(&range, after, at_most).await?;
         let ids = listed.iter().map(|(id, item)| named::<TargetId>(item, id));
         let keys = ids.map(|id| id.map(|id| Key::target(&id))).collect::<Result<Vec<_>, _>>()?;
-        let found = self.get_all(&keys).await?;
-        keys.iter().filter_map(|key| found.get(key)).map(parse).collect()
+        let (mut targets, mut bytes) = (vec![], 0);
+        for part in keys.chunks(BATCH_MAX) {
+            let found = self.get_all(part).await?;
+            for item in part.iter().filter_map(|key| found.get(key)) {
+                let (target, length) = sized(item)?;
+                bytes += length;
+                if PART_BYTES_MAX < bytes && !targets.is_empty() {
+                    return Ok(targets);
+                }
+                targets.push(target);
+            }
+        }
+        Ok(targets)
     }
 
     async fn chains(&self, after: Option<&Chain>, at_most: usize) -> Result<Vec<Chain>, Error> {
@@ -250,9 +263,9 @@ impl Store for DynamoStore {
     }
 
     async fn entries(&self, chain: &Chain, from: u64, at_most: usize) -> Result<Vec<Entry>, Error> {
-        let mut listed: Vec<Entry> = vec![];
+        let (mut listed, mut bytes): (Vec<Entry>, usize) = (vec![], 0);
         let mut from = from;
-        while listed.len() < at_most {
+        while listed.len() < at_most && bytes <= PART_BYTES_MAX {
             let call = self.client.query().table_name(&self.table).consistent_read(true);
             let call = call
                 .key_condition_expression("#pk = :pk AND #sk >= :from")
@@ -264,7 +277,12 @@ impl Store for DynamoStore {
             let answer = call.limit(limit).send().await.map_err(|error| told(READ, error))?;
             let found = answer.items();
             for item in found {
-                listed.extend(parse::<Vec<Entry>>(item)?.into_iter().filter(|it| from <= it.n));
+                if PART_BYTES_MAX < bytes {
+                    break;
+                }
+                let (entries, length) = sized::<Vec<Entry>>(item)?;
+                bytes += length;
+                listed.extend(entries.into_iter().filter(|it| from <= it.n));
             }
             match listed.last() {
                 Some(last) if !found.is_empty() => from = last.n + 1,

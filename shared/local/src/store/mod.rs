@@ -15,7 +15,10 @@ use file::File;
 use jiff::Timestamp;
 use portcullis_app::{
     BoxError, Error,
-    ports::{Batch, Cursor, Due, GrantFilter, Page, PageAsked, Rank, RequestFilter, Seen, Store, Turn},
+    ports::{
+        Batch, Cursor, Due, GrantFilter, PART_BYTES_MAX, Page, PageAsked, Rank, RequestFilter, Seen, Store,
+        Turn,
+    },
 };
 use portcullis_domain::{Chain, Entry, Grant, GrantId, Head, Request, RequestId, Target, TargetId};
 use redb::{ReadTransaction, ReadableDatabase};
@@ -151,10 +154,15 @@ impl Store for RedbStore {
         self.read(|table| {
             let targets = table.open_table(tables::TARGETS)?;
             let from = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_str()));
-            let mut listed = vec![];
+            let (mut listed, mut bytes) = (vec![], 0);
             for found in targets.range::<&str>((from, Bound::Unbounded))?.take(at_most) {
                 let (id, value) = found?;
-                listed.push(parse("targets", id.value(), value.value().1)?);
+                let value = value.value().1;
+                bytes += value.len();
+                if PART_BYTES_MAX < bytes && !listed.is_empty() {
+                    break;
+                }
+                listed.push(parse("targets", id.value(), value)?);
             }
             Ok(listed)
         })
@@ -191,10 +199,11 @@ impl Store for RedbStore {
                 .map(|found| found.map(|(n, id)| (n.value(), id.value().to_owned())));
             page(newest, asked.at_most, |id| {
                 let Some(found) = requests.get(id)? else { return Ok(None) };
-                let request: Request = parse("requests", id, found.value().2)?;
+                let value = found.value().2;
+                let request: Request = parse("requests", id, value)?;
                 let fits = of.state.as_ref().is_none_or(|state| request.state.word() == state)
                     && of.by.as_ref().is_none_or(|by| request.by == *by);
-                Ok(fits.then_some(request))
+                Ok(fits.then_some((request, value.len())))
             })
         })
     }
@@ -209,8 +218,8 @@ impl Store for RedbStore {
         clock_first().await;
         self.read(|table| {
             let fitting = |id: &str| {
-                let found = grant(table, id)?;
-                Ok(found.filter(|it| {
+                let found = sized_grant(table, id)?;
+                Ok(found.filter(|(it, _)| {
                     of.target.as_ref().is_none_or(|target| it.target == *target)
                         && of.request.as_ref().is_none_or(|request| it.request == *request)
                         && of.by.as_ref().is_none_or(|by| it.by == *by)
@@ -238,10 +247,14 @@ impl Store for RedbStore {
         clock_first().await;
         self.read(|table| {
             let entries = table.open_table(tables::ENTRIES)?;
-            let mut listed = vec![];
+            let (mut listed, mut bytes) = (vec![], 0);
             for found in entries.range((chain.as_str(), from)..=(chain.as_str(), u64::MAX))?.take(at_most) {
                 let (key, value) = found?;
                 let (chain, n) = key.value();
+                bytes += value.value().len();
+                if PART_BYTES_MAX < bytes && !listed.is_empty() {
+                    break;
+                }
                 listed.push(parse("entries", &format!("{chain} {n}"), value.value())?);
             }
             Ok(listed)
@@ -269,17 +282,20 @@ async fn clock_first() {
 fn page<T>(
     newest: impl Iterator<Item = Result<(u64, String), redb::StorageError>>,
     at_most: usize,
-    mut fitting: impl FnMut(&str) -> Result<Option<T>, Failed>,
+    mut fitting: impl FnMut(&str) -> Result<Option<(T, usize)>, Failed>,
 ) -> Result<Page<T>, Failed> {
-    let mut page = Page { items: vec![], next: None };
+    let (mut page, mut bytes) = (Page { items: vec![], next: None }, 0);
     let mut last = None;
     for (looked_at, found) in newest.enumerate() {
-        if page.items.len() == at_most || looked_at == LOOKED_AT_MAX {
+        if page.items.len() == at_most || looked_at == LOOKED_AT_MAX || PART_BYTES_MAX < bytes {
             page.next = last.map(|number: u64| Cursor(number.to_string()));
             break;
         }
         let (number, id) = found?;
-        page.items.extend(fitting(&id)?);
+        if let Some((item, length)) = fitting(&id)? {
+            page.items.push(item);
+            bytes += length;
+        }
         last = Some(number);
     }
     Ok(page)
@@ -296,9 +312,15 @@ fn before(asked: &PageAsked) -> Result<u64, Error> {
 }
 
 fn grant(table: &ReadTransaction, id: &str) -> Result<Option<Grant>, Failed> {
+    Ok(sized_grant(table, id)?.map(|(grant, _)| grant))
+}
+
+/// A grant, and how long it is as JSON.
+fn sized_grant(table: &ReadTransaction, id: &str) -> Result<Option<(Grant, usize)>, Failed> {
     let grants = table.open_table(tables::GRANTS)?;
     let Some(found) = grants.get(id)? else { return Ok(None) };
-    Ok(Some(parse("grants", id, found.value().1)?))
+    let value = found.value().1;
+    Ok(Some((parse("grants", id, value)?, value.len())))
 }
 
 /// A name that was stored, and so was one.
