@@ -123,7 +123,7 @@ impl Guarded {
 
     /// All that happened to a target.
     pub async fn facts(&self, id: &TargetId) -> Vec<Fact> {
-        let entries = all_entries(&self.store, &Chain::from(id)).await;
+        let entries = all_entries(&*self.store, &Chain::from(id)).await;
         entries.into_iter().map(|it| it.fact).collect()
     }
 

@@ -1,8 +1,8 @@
 //! What happened, numbered without gaps and chained by hashes: outbox, audit log and export in one.
 
 use crate::{
-    Chain, ClaimToken, CorrelationId, Gate, Grant, GrantId, Lease, Pane, People, Person, Policy, Request,
-    RequestId, Target, TargetId, Trial, What,
+    Chain, ClaimToken, CorrelationId, Gate, Grant, GrantId, Grants, Lease, Pane, People, Person, Policy,
+    Request, RequestId, Target, TargetId, Trial, What,
 };
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
@@ -448,7 +448,7 @@ pub struct Told {
     policy: Option<Policy>,
     policy_version: u64,
     trial: Option<Trial>,
-    grants: BTreeMap<GrantId, Grant>,
+    grants: Grants,
     granted: usize,
     pending: BTreeMap<RequestId, Digest>,
 }

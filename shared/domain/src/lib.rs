@@ -12,6 +12,7 @@
 
 mod glass;
 mod grant;
+mod grants;
 mod journal;
 mod lease;
 mod name;
@@ -22,6 +23,7 @@ mod policy;
 mod refusal;
 mod request;
 mod review;
+mod room;
 mod rules;
 pub mod said;
 mod space;
@@ -30,6 +32,7 @@ mod view;
 
 pub use glass::Pane;
 pub use grant::{Grant, GrantState};
+pub use grants::Grants;
 pub(crate) use journal::Digest;
 pub use journal::{BadRecord, EndReason, Entry, Fact, Hash, Head, Told, Waiting};
 pub use lease::{LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, Lease, START_WITHIN, Window};
@@ -43,7 +46,8 @@ pub use path::{Admitted, Decision, Packet, azure_default_rules};
 pub use policy::{PORTS_MAX, People, Policy, PortRule, Terms};
 pub use refusal::{Refusal, RefusalKind, Refusals};
 pub use request::{Ask, Request, RequestState, What};
-pub use review::{GATES_MAX, GRANTS_BYTES_MAX, Outcome, Review, SOURCES_MAX, TARGETS_MAX, review};
+pub use review::{GATES_MAX, Outcome, Review, TARGETS_MAX, review};
+pub use room::{GRANTS_BYTES_MAX, LEASES_MAX, Room, SOURCES_MAX};
 pub use rules::{
     Action, Bands, Change, ChangeTo, Diff, Etag, Existing, Families, Firewall, FirewallKind, Foreign, Held,
     Rule, RuleSet, Snapshot, Way, diff,

@@ -8,7 +8,8 @@ use portcullis_app::{
     ports::{Batch, Due, GrantFilter, PART_BYTES_MAX, Page, PageAsked, Rank, RequestFilter, Seen, Store},
 };
 use portcullis_domain::{
-    Chain, ClaimToken, Fact, Head, Next, People, Request, RequestState, Snapshot, Target, TargetId,
+    CLOSED_AT_ONCE_MAX, Chain, ClaimToken, Fact, Grant, GrantId, Head, Next, People, Request, RequestState,
+    Snapshot, Target, TargetId,
 };
 use std::{cell::RefCell, fmt::Debug};
 
@@ -264,6 +265,96 @@ pub async fn chains_are_listed_in_parts(store: &impl Store) {
     assert_eq!(listed, names);
 }
 
+/// A target may have thousands of live grants: each commit changes what it changes, and the target is loaded as it was
+/// committed, its grants by themselves and in lists too.
+pub async fn thousands_of_live_grants_of_one_target_are_kept(store: &impl Store) {
+    const ASKS: usize = 75;
+    const GRANTS: usize = 40;
+    let id: TargetId = named("vm-1");
+    let mut kept = Writer { store, target: guarded("vm-1", at(0)).target, seen: Seen(0) };
+    kept.commit(guarded("vm-1", at(0))).await;
+    for ask in 0..ASKS {
+        let request = given::request(&format!("ann-{}", ask % 4), &ask.to_string(), "vm-1", at(0));
+        let grant = |n: usize| {
+            let address = std::net::Ipv4Addr::from_bits(
+                0x0B00_0000 + u32::try_from(2 * (ask * GRANTS + n)).expect("few"),
+            );
+            let id = GrantId::derived(&request.id, n + 1);
+            Grant {
+                id,
+                sources: named(&address.to_string()),
+                ..given::grant(&request, &named("vm-1"), at(0))
+            }
+        };
+        let next = kept.target.clone().grant((0..GRANTS).map(grant).collect(), None, at(0));
+        kept.commit(next).await;
+        if ask % 25 == 0 {
+            kept.is_stored().await;
+        }
+    }
+    let claimed = kept.target.clone().claim(&token(), at(1));
+    kept.commit(claimed).await;
+    // All of them are opened by one commit.
+    let (decided, open) = (kept.target.rules(at(1)), Snapshot::of(at(2), vec![holding(&kept.target, at(1))]));
+    let opened = kept.target.clone().confirm(&open, true, &decided, at(1));
+    assert_eq!(opened.grants.len(), ASKS * GRANTS, "each is seen to be open");
+    kept.commit(opened).await;
+    kept.is_stored().await;
+    // Of one of many only that one changes.
+    let one = kept.target.grants().values().nth(1_234).expect("there are more").id.clone();
+    let ended = kept.target.clone().close(&one, &named("ann"), None, at(3));
+    kept.commit(ended).await;
+    kept.is_stored().await;
+    assert_eq!(none(store.grant(&one).await).as_ref(), kept.target.grant_of(&one));
+    // All of them end by one commit, and are closed so many at a time.
+    let unguarded = kept.target.clone().set_policy(None, &named("owner"), None, at(4)).expect("nobody waits");
+    kept.commit(unguarded).await;
+    kept.is_stored().await;
+    let claimed = kept.target.clone().claim(&token(), at(5));
+    kept.commit(claimed).await;
+    let (decided, shut) = (kept.target.rules(at(5)), Snapshot::of(at(6), vec![holding(&kept.target, at(5))]));
+    for _ in 0..2 {
+        let closed = kept.target.clone().confirm(&shut, true, &decided, at(5));
+        let some = closed.grants.first().expect("some are closed").clone();
+        kept.commit(closed).await;
+        assert_eq!(none(store.grant(&some.id).await), Some(some), "what is closed is kept by itself");
+    }
+    kept.is_stored().await;
+    assert_eq!(kept.target.grants().len(), ASKS * GRANTS - 2 * CLOSED_AT_ONCE_MAX);
+    let of = GrantFilter { target: Some(id), unclosed: true, ..GrantFilter::default() };
+    let (mut listed, mut after) = (0, None);
+    loop {
+        let page = none(store.grants(&of, &PageAsked { after, at_most: 500 }).await);
+        listed += page.items.len();
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(listed, kept.target.grants().len());
+}
+
+/// One writer of one target, with what it wrote last.
+struct Writer<'a, S> {
+    store: &'a S,
+    target: Target,
+    seen: Seen,
+}
+
+impl<S: Store> Writer<'_, S> {
+    async fn commit(&mut self, next: Next) {
+        self.target = next.target.clone();
+        done(self.store.commit(Batch::of(next, self.seen)).await);
+        self.seen = self.seen.next();
+    }
+
+    async fn is_stored(&self) {
+        let (loaded, seen) = none(self.store.target(&self.target.id).await).expect("stored");
+        assert_eq!(seen, self.seen);
+        assert!(loaded == self.target, "what is loaded is not what was committed");
+    }
+}
+
 /// Requests are listed newest first, a part at a time, each once, and only those that fit.
 pub async fn requests_are_listed_newest_first(store: &impl Store) {
     let mut ids = vec![];
@@ -355,9 +446,19 @@ fn decided(n: i32) -> Request {
 
 /// A firewall that holds exactly what a target wants after all its leases.
 fn shut(target: &Target) -> portcullis_domain::Firewall {
-    use portcullis_domain::{Action, AddressSet, Bands, Existing, Families, Firewall, FirewallKind, Held};
-    let rules = target.rules(at(1_000_000));
-    let held = |(name, rule)| (name, Held { rule: Some(rule), priority: 200, beside: vec![], etag: None });
+    holding(target, at(1_000_000))
+}
+
+/// A firewall that holds exactly what a target wants at a time.
+fn holding(target: &Target, when: Timestamp) -> portcullis_domain::Firewall {
+    use portcullis_domain::{
+        Action, AddressSet, Bands, Existing, Families, Firewall, FirewallKind, Held, Rule,
+    };
+    let rules = target.rules(when);
+    let held = |(name, rule)| {
+        let priority = if matches!(rule, Rule::Allow { .. }) { 100 } else { 200 };
+        (name, Held { rule: Some(rule), priority, beside: vec![], etag: None })
+    };
     Firewall {
         id: named("nsg"),
         kind: FirewallKind::Ordered { otherwise: Action::Deny },

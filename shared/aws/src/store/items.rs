@@ -3,6 +3,7 @@
 //! | item | `pk` | `sk` | in the indexes |
 //! | --- | --- | --- | --- |
 //! | target | `T#<id>` | `STATE` | due |
+//! | live grants of a target that has many | `T#<id>` | `LIVE#<number>` | |
 //! | that there is such a target | `D#targets` | id | |
 //! | request | `R#<id>` | `STATE` | due while it waits; listed by state; of its person |
 //! | grant | `R#<request>` | `G#<number>` | listed as open or closed; of its target; of its person |
@@ -10,8 +11,8 @@
 //! | end of the chain of the rest | `H#portcullis` | `HEAD` | |
 //! | token | `K#<digest>`, `P#<person>` | `TOKEN` | |
 //!
-//! The live grants of a target are in its own item: a grant's item says only where to look until it is closed, so
-//! that opening, prolonging and ending one costs no write of its own. Times in keys have nine decimals, so that
+//! The live grants of a target are in its own item, or beside it where they are many (`spill.rs`): a grant's item says only
+//! where to look until it is closed, so that opening, prolonging and ending one costs no write of its own. Times in keys have nine decimals, so that
 //! their texts sort as they do.
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -106,6 +107,11 @@ pub struct Key {
 impl Key {
     pub fn target(id: &TargetId) -> Self {
         Self { pk: format!("T#{id}"), sk: STATE.to_owned() }
+    }
+
+    /// Some of a target's live grants.
+    pub fn chunk(id: &TargetId, n: u16) -> Self {
+        Self { pk: format!("T#{id}"), sk: format!("LIVE#{n:05}") }
     }
 
     pub fn listed_target(id: &TargetId) -> Self {
@@ -234,6 +240,13 @@ pub fn body(value: &impl Serialize) -> Result<AttributeValue, Error> {
     }
     let packed = miniz_oxide::deflate::compress_to_vec(json.as_bytes(), PACK_LEVEL);
     Ok(AttributeValue::B(packed.into()))
+}
+
+/// The same, deflated also if it is short: what is written again and again.
+pub fn body_packed(value: &impl Serialize) -> Result<AttributeValue, Error> {
+    let json = serde_json::to_vec(value)
+        .map_err(|error| Error::Broken { doing: "write a record as JSON", source: error.into() })?;
+    Ok(AttributeValue::B(miniz_oxide::deflate::compress_to_vec(&json, PACK_LEVEL).into()))
 }
 
 /// How long a body is as it is stored, in bytes.

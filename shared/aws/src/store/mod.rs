@@ -6,6 +6,7 @@
 mod commit;
 pub(crate) mod items;
 mod lists;
+mod spill;
 
 pub(crate) use commit::{delete, put};
 pub(crate) use items::Item;
@@ -31,8 +32,9 @@ use portcullis_app::{
 };
 use portcullis_domain::{Chain, Entry, Grant, GrantId, Hash, Head, Request, RequestId, Target, TargetId};
 use serde_json::Value;
+use spill::Remembered;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     hash::{BuildHasher as _, Hasher as _, RandomState},
     sync::{Arc, atomic::AtomicU64},
@@ -70,13 +72,14 @@ pub struct DynamoStore {
     writer: String,
     commits: AtomicU64,
     clock: Clock,
+    remembered: Remembered,
 }
 
 impl DynamoStore {
     /// The table of this name. `writer` must be a name that no other process ever has.
     pub fn new(client: Client, table: impl Into<String>, writer: impl Into<String>, clock: Clock) -> Self {
         let (table, writer) = (table.into(), writer.into());
-        Self { client, table, writer, commits: AtomicU64::new(0), clock }
+        Self { client, table, writer, commits: AtomicU64::new(0), clock, remembered: Remembered::default() }
     }
 
     /// Can it be read? `Unavailable` if not, `Broken` if it never will.
@@ -130,19 +133,18 @@ impl DynamoStore {
     }
 
     /// The grant that an item stands for: closed in itself, or live in its target.
-    fn grant_of(item: &Item, id: &GrantId, target: Option<&Item>) -> Result<Option<Grant>, Error> {
+    fn grant_of(item: &Item, id: &GrantId, target: Option<&Target>) -> Result<Option<Grant>, Error> {
         if item.contains_key(BODY) {
             return parse(item).map(Some);
         }
-        let Some(target) = target else { return Ok(None) };
-        Ok(parse::<Target>(target)?.grants().get(id).cloned())
+        Ok(target.and_then(|it| it.grants().get(id).cloned()))
     }
 }
 
 impl Store for DynamoStore {
     async fn target(&self, id: &TargetId) -> Result<Option<(Target, Seen)>, Error> {
-        let Some(item) = self.get(&Key::target(id)).await? else { return Ok(None) };
-        Ok(Some((parse(&item)?, Seen(whole(&item, VERSION)?))))
+        let item = self.get(&Key::target(id)).await?;
+        Ok(self.assembled(id, item).await?.map(|(target, seen, _)| (target, seen)))
     }
 
     async fn request(&self, id: &RequestId) -> Result<Option<(Request, Seen)>, Error> {
@@ -154,7 +156,8 @@ impl Store for DynamoStore {
         let Some(key) = Key::grant(id) else { return Ok(None) };
         for _ in 0..GRANT_LOOKS_MAX {
             let Some(item) = self.get(&key).await? else { return Ok(None) };
-            let target = if item.contains_key(BODY) { None } else { self.get(&target_of(&item)?).await? };
+            let target = if item.contains_key(BODY) { None } else { self.target(&target_of(&item)?).await? };
+            let target = target.map(|(target, _)| target);
             // It may have been closed between the two looks.
             if let Some(grant) = Self::grant_of(&item, id, target.as_ref())? {
                 return Ok(Some(grant));
@@ -213,9 +216,11 @@ impl Store for DynamoStore {
         let keys = ids.map(|id| id.map(|id| Key::target(&id))).collect::<Result<Vec<_>, _>>()?;
         let (mut targets, mut bytes) = (vec![], 0);
         for part in keys.chunks(BATCH_MAX) {
-            let found = self.get_all(part).await?;
-            for item in part.iter().filter_map(|key| found.get(key)) {
-                let (target, length) = sized(item)?;
+            let mut found = self.get_all(part).await?;
+            for key in part {
+                let Some(item) = found.remove(key) else { continue };
+                let id = named(&item, key.name())?;
+                let Some((target, _, length)) = self.assembled(&id, Some(item)).await? else { continue };
                 bytes += length;
                 if PART_BYTES_MAX < bytes && !targets.is_empty() {
                     return Ok(targets);
@@ -307,10 +312,14 @@ impl DynamoStore {
     async fn grants_at(&self, keys: &[Key]) -> Result<Vec<Option<Grant>>, Error> {
         let found = self.get_all(keys).await?;
         let live = found.values().filter(|it| !it.contains_key(BODY)).map(target_of);
-        let mut targets = live.collect::<Result<Vec<Key>, _>>()?;
-        targets.sort();
-        targets.dedup();
-        let targets = self.get_all(&targets).await?;
+        let ids = live.collect::<Result<BTreeSet<TargetId>, _>>()?;
+        let keys_of_targets: Vec<Key> = ids.iter().map(Key::target).collect();
+        let mut items = self.get_all(&keys_of_targets).await?;
+        let mut targets = BTreeMap::new();
+        for (id, key) in ids.into_iter().zip(keys_of_targets) {
+            let target = self.assembled(&id, items.remove(&key)).await?;
+            targets.extend(target.map(|(target, ..)| (id, target)));
+        }
         let mut grants = vec![];
         for key in keys {
             let Some(item) = found.get(key) else {
@@ -342,10 +351,10 @@ fn back_off(rank: Rank, lost: usize) -> Duration {
     Duration::from_nanos(dice % nanos)
 }
 
-/// Where the target of a grant stands.
-fn target_of(grant: &Item) -> Result<Key, Error> {
+/// The target of a grant.
+fn target_of(grant: &Item) -> Result<TargetId, Error> {
     let id = text(grant, TARGET)?.split_once('#').map_or("", |(_, id)| id);
-    Ok(Key::target(&named(grant, id)?))
+    named(grant, id)
 }
 
 /// The entries in an item as the table's stream tells it, in DynamoDB's JSON; none if it holds something else.

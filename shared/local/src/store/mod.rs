@@ -6,6 +6,7 @@
 mod commit;
 mod file;
 pub(crate) mod tables;
+mod targets;
 mod turns;
 mod writer;
 
@@ -25,6 +26,7 @@ use redb::{ReadTransaction, ReadableDatabase};
 use std::{fmt, ops::Bound, path::Path, sync::Arc};
 pub(crate) use tables::Open;
 use tables::{DUE_TARGET, LAYOUT, META_LAYOUT, META_REST, json, nanos, parse};
+use targets::Decoded;
 use tokio::sync::broadcast;
 use turns::Turns;
 use writer::Writer;
@@ -38,6 +40,7 @@ pub struct RedbStore {
     writer: Writer,
     file: Arc<File>,
     turns: Turns,
+    decoded: Decoded,
 }
 
 /// Why a write did not happen.
@@ -48,11 +51,22 @@ pub(crate) enum Failed {
     Torn(redb::Error),
 }
 
+impl Failed {
+    /// What it means for the caller.
+    fn told(self, doing: &'static str) -> Error {
+        match self {
+            Self::Whole(error) => error,
+            Self::Torn(error) => told(doing, error),
+        }
+    }
+}
+
 impl RedbStore {
     /// Opens the file, or makes it. `Unavailable` if another process has it open.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let file = Arc::new(File::open(path)?);
-        Ok(Self { writer: Writer::start(Arc::clone(&file))?, file, turns: Turns::default() })
+        let writer = Writer::start(Arc::clone(&file))?;
+        Ok(Self { writer, file, turns: Turns::default(), decoded: Decoded::default() })
     }
 
     /// Can it be read and written? `Unavailable` if not. After a failure a write is tried, to tell whether
@@ -79,10 +93,7 @@ impl RedbStore {
     ) -> Result<T, Error> {
         let database = self.file.database()?;
         let looked = database.begin_read().map_err(Failed::from).and_then(|table| look(&table));
-        looked.map_err(|failed| match failed {
-            Failed::Whole(error) => error,
-            Failed::Torn(error) => told("read the table", error),
-        })
+        looked.map_err(|failed| failed.told("read the table"))
     }
 
     pub(crate) async fn write(
@@ -96,10 +107,15 @@ impl RedbStore {
 impl Store for RedbStore {
     async fn target(&self, id: &TargetId) -> Result<Option<(Target, Seen)>, Error> {
         self.read(|table| {
-            let targets = table.open_table(tables::TARGETS)?;
-            let Some(found) = targets.get(id.as_str())? else { return Ok(None) };
-            let ((version, _), value) = found.value();
-            Ok(Some((parse("targets", id.as_str(), value)?, Seen(version))))
+            let rows = table.open_table(tables::TARGETS)?;
+            let Some(found) = rows.get(id.as_str())? else { return Ok(None) };
+            let (version, row) = found.value();
+            if let Some(target) = self.decoded.get(id, version.0, row) {
+                return Ok(Some((target, Seen(version.0))));
+            }
+            let read = targets::read(table, id.as_str(), (version, row))?;
+            self.decoded.keep(read.target.clone(), read.version, read.row);
+            Ok(Some((read.target, Seen(version.0))))
         })
     }
 
@@ -128,7 +144,16 @@ impl Store for RedbStore {
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), Error> {
-        self.write(move |open| commit::commit(&batch, open)).await
+        let rows = batch.targets.iter().map(|(next, _)| targets::row(next)).collect::<Result<Vec<_>, _>>();
+        let rows = Arc::new(rows.map_err(|failed| failed.told("write the table"))?);
+        let (batch, written) = (Arc::new(batch), Arc::clone(&rows));
+        let writing = Arc::clone(&batch);
+        self.write(move |open| commit::commit(&writing, &written, open)).await?;
+        // Only now: what was not made durable may be another version of the same number.
+        for ((next, seen), row) in batch.targets.iter().zip(rows.iter()) {
+            self.decoded.keep(next.target.clone(), seen.next().0, row.clone());
+        }
+        Ok(())
     }
 
     async fn due(&self, until: Timestamp, at_most: usize) -> Result<Vec<(Timestamp, Due)>, Error> {
@@ -152,17 +177,17 @@ impl Store for RedbStore {
 
     async fn targets(&self, after: Option<&TargetId>, at_most: usize) -> Result<Vec<Target>, Error> {
         self.read(|table| {
-            let targets = table.open_table(tables::TARGETS)?;
+            let rows = table.open_table(tables::TARGETS)?;
             let from = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_str()));
             let (mut listed, mut bytes) = (vec![], 0);
-            for found in targets.range::<&str>((from, Bound::Unbounded))?.take(at_most) {
+            for found in rows.range::<&str>((from, Bound::Unbounded))?.take(at_most) {
                 let (id, value) = found?;
-                let value = value.value().1;
-                bytes += value.len();
+                let read = targets::read(table, id.value(), value.value())?;
+                bytes += read.bytes;
                 if PART_BYTES_MAX < bytes && !listed.is_empty() {
                     break;
                 }
-                listed.push(parse("targets", id.value(), value)?);
+                listed.push(read.target);
             }
             Ok(listed)
         })
