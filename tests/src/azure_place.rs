@@ -3,7 +3,7 @@
 
 use crate::{
     azure::Azure,
-    given::{Still, named},
+    given::{Still, all_entries, named},
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{self as app, Asked, Error, Guarding, ports::Store};
@@ -188,7 +188,7 @@ impl AzurePlace {
 
     /// All that happened to a target.
     pub async fn facts(&self, id: &TargetId) -> Vec<Fact> {
-        let entries = self.store.entries(&Chain::from(id), 0, usize::MAX).await.expect("listed");
+        let entries = all_entries(&self.store, &Chain::from(id)).await;
         entries.into_iter().map(|it| it.fact).collect()
     }
 

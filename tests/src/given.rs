@@ -1,10 +1,13 @@
 //! Targets, policies and requests that tests begin with.
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_app::{Asked, Error, ports::Clock};
+use portcullis_app::{
+    Asked, Error,
+    ports::{Clock, PART_BYTES_MAX, Store},
+};
 use portcullis_domain::{
-    Ask, Grant, GrantId, Justification, Lease, Next, People, Person, Policy, PortRule, Request, RequestId,
-    RequestState, Target, TargetId, Terms, What, Window,
+    Ask, Chain, Entry, Grant, GrantId, Justification, Lease, Next, People, Person, Policy, PortRule, Request,
+    RequestId, RequestState, Target, TargetId, Terms, What, Window,
 };
 
 /// An hour, the length of most leases here.
@@ -71,6 +74,30 @@ pub fn asked(by: &str, key: &str, targets: &[&str], from: &str) -> Asked {
     };
     let what = What::Initiate { asks: targets.iter().map(ask).collect(), break_glass: false };
     Asked { by: named(by), key: named(key), what, justification: None, correlation: None }
+}
+
+/// As many of these entries as a table gives in one read.
+pub fn in_one_read(entries: impl Iterator<Item = Entry>) -> Vec<Entry> {
+    let mut bytes = 0;
+    let fits = |entry: &Entry| {
+        let is_first = bytes == 0;
+        bytes += serde_json::to_vec(entry).expect("JSON").len();
+        is_first || bytes <= PART_BYTES_MAX
+    };
+    entries.take_while(fits).collect()
+}
+
+/// Every entry of a chain, however many reads that takes.
+pub async fn all_entries(store: &impl Store, chain: &Chain) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = vec![];
+    loop {
+        let next = entries.last().map_or(0, |it| it.n + 1);
+        let part = store.entries(chain, next, usize::MAX).await.expect("listed");
+        if part.is_empty() {
+            return entries;
+        }
+        entries.extend(part);
+    }
 }
 
 /// A request by somebody, as it was approved at `now`.

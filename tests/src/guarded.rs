@@ -3,7 +3,7 @@
 
 use crate::{
     azure::Azure,
-    given::{Still, named},
+    given::{Still, all_entries, named},
 };
 use jiff::Timestamp;
 use portcullis_app::{self as app, Answer, Error, Guarding, ports::Store};
@@ -123,7 +123,7 @@ impl Guarded {
 
     /// All that happened to a target.
     pub async fn facts(&self, id: &TargetId) -> Vec<Fact> {
-        let entries = self.store.entries(&Chain::from(id), 0, usize::MAX).await.expect("listed");
+        let entries = all_entries(&*self.store, &Chain::from(id)).await;
         entries.into_iter().map(|it| it.fact).collect()
     }
 

@@ -43,6 +43,7 @@ const ANSWER_MAX: usize = 16 << 20;
 #[derive(Debug)]
 pub struct Place {
     site: Arc<OnePlace>,
+    router: Router,
     folder: tempfile::TempDir,
     workers: AtomicI64,
 }
@@ -92,7 +93,8 @@ impl Place {
             bots: named(BOTS),
             clock,
         };
-        Self { site: Arc::new(site), folder, workers: AtomicI64::new(0) }
+        let site = Arc::new(site);
+        Self { router: router(Arc::clone(&site)), site, folder, workers: AtomicI64::new(0) }
     }
 
     /// The store.
@@ -171,7 +173,7 @@ impl Place {
 
     /// All that happened to a target.
     pub async fn entries(&self, id: &TargetId) -> Vec<Entry> {
-        self.store().entries(&Chain::from(id), 0, usize::MAX).await.expect("listed")
+        given::all_entries(self.store(), &Chain::from(id)).await
     }
 
     /// The same, without times and hashes.
@@ -200,7 +202,7 @@ impl Place {
 
     /// The router on top of it all.
     pub fn router(&self) -> Router {
-        router(Arc::clone(&self.site))
+        self.router.clone()
     }
 
     /// Calls the router.
@@ -220,7 +222,7 @@ impl Place {
 
     /// Stops everything, and gives the folder with what was left.
     pub fn stop(self) -> (tempfile::TempDir, PathBuf) {
-        drop(self.site);
+        drop((self.router, self.site));
         let table = self.folder.path().join("portcullis.redb");
         (self.folder, table)
     }

@@ -46,9 +46,9 @@ macro_rules! every_contract {
 macro_rules! every_contract_of_a_store {
     ($($on:ident),*) => {
         $(every_contract! { $on: store {
-            what_is_committed_is_loaded, a_conflict_leaves_no_trace, one_of_many_writers_wins, granted_once,
+            what_is_committed_is_loaded, a_conflict_leaves_no_trace, one_of_many_writers_wins, writers_in_turn_all_commit, granted_once,
             the_rest_is_one_chain, due_follows_every_commit, what_comes_due_has_its_time, targets_are_listed_in_parts,
-            chains_are_listed_in_parts,
+            chains_are_listed_in_parts, entries_are_read_in_parts_of_bounded_length,
             requests_are_listed_newest_first, grants_are_listed_newest_first,
         } })*
     };
@@ -276,4 +276,25 @@ async fn the_firewalls_of_stories(contract: impl AsyncFn(&Outside, &TargetId)) {
         let id = name.parse().expect("a target");
         calmly(async |it| contract(it, &id).await).await;
     }
+}
+
+/// Not in stories: their table holds targets as they are, and takes no machine that is not in their cloud.
+#[tokio::test]
+async fn thousands_of_live_grants_of_one_target_are_kept_in_redb() {
+    redb(async |it| store::thousands_of_live_grants_of_one_target_are_kept(it).await).await;
+}
+
+#[tokio::test]
+async fn thousands_of_live_grants_of_one_target_are_kept_in_dynamodb_local() {
+    dynamodb_local(async |it| store::thousands_of_live_grants_of_one_target_are_kept(it).await).await;
+}
+
+#[tokio::test]
+async fn thousands_of_live_grants_of_one_target_are_kept_in_ministack() {
+    ministack(async |it| store::thousands_of_live_grants_of_one_target_are_kept(it).await).await;
+}
+
+#[tokio::test]
+async fn turns_in_redb_go_by_rank_and_then_by_arrival() {
+    redb(async |it| store::turns_go_by_rank_and_then_by_arrival(it).await).await;
 }

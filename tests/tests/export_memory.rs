@@ -1,8 +1,12 @@
-//! Evidence is made and checked in as much memory for a long journal as for a short one, but for lines of its manifest.
+//! Evidence is made and checked, and a journal verified, in as much memory for a long journal as for a short one, but for lines of its manifest.
 
 use jiff::Timestamp;
 use peak_alloc::PeakAlloc;
-use portcullis_app::{Error, Evidence, Exporting, Format, MANIFEST, Manifest, export, ports::Archive};
+use portcullis_app::{
+    Error, Evidence, Exporting, Format, MANIFEST, Manifest, Verified, export,
+    ports::{Archive, PART_BYTES_MAX},
+    verify,
+};
 use portcullis_domain::{Chain, Hash};
 use portcullis_tests::{given::named, long_journal::LongJournal};
 use std::sync::{Mutex, PoisonError};
@@ -17,7 +21,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// How long a file is at least when it is ended.
 const FILE: usize = 4 << 20;
 /// How much memory an export may take, however long the journal is, if no entry is longer than those here: a file, while the text
-/// that it is made in moves from half of its room to all of it, and two hundred entries that were read together.
+/// that it is made in moves from half of its room to all of it, and the entries of one read.
 const MEMORY_MAX: usize = 5 * FILE;
 /// How much a line of the manifest may take for a file, and for a chain: twice what it is, while their lists grow.
 const LINE_OF_FILE: usize = 2 << 10;
@@ -122,6 +126,24 @@ fn a_long_journal_takes_no_more_memory_than_a_short_one() {
         assert!(4 < files[0] && 40 < files[1], "{files:?}: most of what is measured is files");
         long.is_like(&short);
     }
+}
+
+#[test]
+fn verifying_a_long_journal_takes_no_more_memory_than_a_short_one() {
+    const SHORT: usize = 700;
+    const LONG: usize = 10 * SHORT;
+    /// As much as is read at a time, as text and parsed, with room for what the text becomes when it is hashed.
+    const VERIFY_MAX: usize = 6 * PART_BYTES_MAX;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let peaks = [SHORT, LONG].map(|entries| {
+        let journal = LongJournal::of([Chain::rest()], entries, REASONS);
+        let (verified, peak) = peak_of(verify(&journal));
+        let wanted = Verified { chains: 1, entries: entries as u64, bad: vec![] };
+        assert_eq!(verified.expect("verified"), wanted);
+        println!("verifying {entries} entries took {peak} bytes");
+        peak
+    });
+    assert!(peaks.iter().all(|peak| *peak <= VERIFY_MAX), "{peaks:?}: more than {VERIFY_MAX}");
 }
 
 #[test]

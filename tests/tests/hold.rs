@@ -5,7 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
     self as app, Error, Held,
     ports::{
-        Batch, Clock, Due, Firewalls, GrantFilter, OurRule, Page, PageAsked, RequestFilter, Seen, Store,
+        Batch, Clock, Due, Firewalls, GrantFilter, OurRule, Page, PageAsked, Rank, RequestFilter, Seen,
+        Store, Turn,
     },
 };
 use portcullis_domain::{
@@ -283,6 +284,10 @@ impl Store for Wrong<'_> {
 
     async fn rest(&self) -> Result<Head, Error> {
         self.world.rest().await
+    }
+
+    async fn turn(&self, chain: &Chain, rank: Rank, lost: usize) -> Turn {
+        self.world.turn(chain, rank, lost).await
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), Error> {

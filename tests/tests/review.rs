@@ -2,8 +2,9 @@
 
 use jiff::SignedDuration;
 use portcullis_domain::{
-    Ask, Fact, Gate, Grant, GrantId, Headroom, Lease, Outcome, Pane, People, Policy, PortRule, Refusal,
-    Request, RequestId, Review, Snapshot, Sources, Target, TargetId, Terms, What, Window, review,
+    Ask, Fact, GRANTS_BYTES_MAX, Gate, Grant, GrantId, Headroom, Lease, Outcome, Pane, People, Policy,
+    PortRule, Refusal, Request, RequestId, Review, Room, Snapshot, Sources, Target, TargetId, Terms, What,
+    Window, review,
 };
 use portcullis_tests::given::{self, HOUR, at, named, person};
 use std::collections::BTreeMap;
@@ -216,22 +217,27 @@ fn many(count: u32) -> Sources {
     Sources::of((0..count).map(|n| ipnet::Ipv4Net::from(address(n)).into()))
 }
 
-#[test]
-fn the_leases_of_one_gate_share_its_room() {
-    let with = |port: &str, count| vec![Ask { sources: many(count), ..ask(port) }];
-    let too_many: &[&str] = &["too-many-sources"];
-    expect(&known(), &[(&with("22", 4000), ALLOWED), (&with("22", 4001), too_many)]);
-    // Somebody's lease for one address is there already, and then it is over.
-    let (id, vm) = target("vm", Some(policy()));
-    let grant = given::grant(&given::request("bob", "1", "vm", at(0)), &id, at(0));
-    let end = grant.lease.end();
-    let known = BTreeMap::from([(id, vm.grant(vec![grant], None, at(0)).target)]);
-    expect(
-        &known,
-        &[(&with("22", 3999), ALLOWED), (&with("22", 4000), too_many), (&with("53", 4000), ALLOWED)],
-    );
-    let later = request("ann", initiate(with("22", 4000), false));
-    assert_eq!(told(&review(&later, &known, &Terms::default(), end)), ALLOWED);
+/// The machine with so many leases more of one person, each with a range of its own.
+fn held_by(by: &str, vm: Target, leases: usize) -> Target {
+    let first = vm.grants().len();
+    let grant = |n: usize| {
+        let request = given::request(by, &n.to_string(), "vm", at(0));
+        let address = std::net::Ipv4Addr::from_bits(0x0C00_0000 + 2 * u32::try_from(n).expect("few"));
+        Grant { sources: named(&address.to_string()), ..given::grant(&request, &vm.id, at(0)) }
+    };
+    let grants = (first..first + leases).map(grant).collect();
+    vm.grant(grants, None, at(0)).target
+}
+
+/// Port 5001 needs an approval, and `ann` may break its glass.
+fn with_glass() -> Policy {
+    let glass = PortRule { break_glass: Some(people(&["ann"])), ..approved_by("5001", &["bob"]) };
+    Policy::of(vec![rule("22"), rule("53"), glass], &Terms::default()).expect("valid")
+}
+
+fn through_glass(asks: Vec<Ask>, vm: &Target) -> Review {
+    let asked = Request { justification: Some(named("an outage")), ..request("ann", initiate(asks, true)) };
+    review(&asked, &BTreeMap::from([(vm.id.clone(), vm.clone())]), &Terms::default(), at(0))
 }
 
 /// As a worker leaves it that saw so much room in its firewalls.
@@ -252,7 +258,7 @@ fn an_ask_that_does_not_fit_beside_the_rest_of_a_firewall_is_refused() {
     let no_room: &[&str] = &["firewall-full"];
     let (vm, _) = held("3389", &["10.0.0.1", "10.0.0.3"], Some(policy()));
     let known = |rooms| BTreeMap::from([(vm.id.clone(), with_room(vm.clone(), rooms))]);
-    expect(&known(&[]), &[(&with("22", 4000), ALLOWED)]);
+    expect(&known(&[]), &[(&with("22", 1000), ALLOWED)]);
     let tight = known(&[("wide", 4000, 900), ("tight", 10, 900)]);
     expect(
         &tight,
@@ -291,28 +297,117 @@ fn a_later_lease_and_an_extension_need_room_too() {
     assert_eq!(told(&extended(&full, &grant, HOUR * 2, HOUR / 2)), &["firewall-full"]);
 }
 
-/// Else it would be found out when it is stored, and nobody could tell whoever asked what to do.
 #[test]
-fn the_leases_of_one_target_share_its_room() {
-    let (id, mut vm) = target("vm", Some(policy()));
-    let why = "w".repeat(1_000);
-    let mut count = 0;
+fn one_person_holds_a_quarter_of_the_ranges_of_a_machine_over_all_its_gates() {
+    let with = |port: &str, count| vec![Ask { sources: many(count), ..ask(port) }];
+    let used_up: &[&str] = &["share-used-up"];
+    let both = |one, other| [with("22", one), with("8080", other)].concat();
+    let both = |one, other| -> Vec<Ask> {
+        both(one, other).into_iter().map(|it| Ask { window: Window::For(MINUTE * 5), ..it }).collect()
+    };
+    expect(
+        &known(),
+        &[
+            (&with("22", 1000), ALLOWED),
+            (&with("22", 1001), used_up),
+            (&both(500, 500), ALLOWED),
+            (&both(500, 501), used_up),
+            // Two gates.
+            (&with("53", 500), ALLOWED),
+            (&with("53", 501), used_up),
+        ],
+    );
+    // What another person holds is not hers; what she holds is, until it was seen to be shut.
+    let (id, vm) = target("vm", Some(policy()));
+    for (holder, wanted) in [("bob", ALLOWED), ("ann", used_up)] {
+        let known = BTreeMap::from([(id.clone(), held_by(holder, vm.clone(), 1))]);
+        let asked = request("ann", initiate(with("22", 1000), false));
+        for when in [at(0), at(100_000)] {
+            assert_eq!(told(&review(&asked, &known, &Terms::default(), when)), wanted, "{holder} at {when}");
+        }
+    }
+    let known = BTreeMap::from([(id.clone(), held_by("ann", vm, 400))]);
+    let Review::Refused(reasons) = answer(&known, "ann", &with("22", 601)) else { panic!("too many") };
+    let wanted = Refusal::ShareUsedUp {
+        target: id,
+        by: person("ann"),
+        room: Room::Ranges,
+        held: 400,
+        asked: 601,
+        max: 1000,
+    };
+    assert_eq!(reasons, wanted.into());
+}
+
+#[test]
+fn one_person_holds_a_quarter_of_the_leases_and_of_what_is_stored_of_them() {
+    let (id, vm) = target("vm", Some(policy()));
+    let known = |vm: Target| BTreeMap::from([(id.clone(), vm)]);
+    assert_eq!(told(&answer(&known(held_by("ann", vm.clone(), 999)), "ann", &[ask("22")])), ALLOWED);
+    let full = known(held_by("ann", vm.clone(), 1000));
+    assert_eq!(told(&answer(&full, "ann", &[ask("22")])), ["share-used-up"; 2], "of leases and of ranges");
+    assert_eq!(told(&answer(&full, "bob", &[ask("22")])), ALLOWED);
+    // Leases that say much of themselves: as many as a quarter of the bytes takes.
+    let mut vm = vm;
     let reasons = loop {
         let mut asked = request("ann", initiate(vec![ask("22")], false));
-        asked.id = RequestId::derived(&person("ann"), &named(&count.to_string()));
-        asked.justification = Some(named(&why));
-        let known = BTreeMap::from([(id.clone(), vm.clone())]);
-        match review(&asked, &known, &Terms::default(), at(0)) {
+        asked.id = RequestId::derived(&person("ann"), &named(&vm.grants().len().to_string()));
+        asked.justification = Some(named(&"w".repeat(1_000)));
+        match review(&asked, &known(vm.clone()), &Terms::default(), at(0)) {
             Review::Allowed(Outcome::Granted(grants)) => vm = vm.grant(grants, None, at(0)).target,
             Review::Refused(reasons) => break reasons,
             other @ (Review::Allowed(_) | Review::NeedsApproval { .. }) => panic!("{other:?}"),
         }
-        count += 1;
     };
-    assert!(100 < count, "only {count}");
-    assert_eq!(reasons, Refusal::TooManyLeases { target: id, count }.into());
-    let length = serde_json::to_vec(&vm).expect("writes").len();
-    assert!(length < 200 * 1024, "{length} bytes are more than a table takes with what is still to come");
+    let codes: Vec<&str> = reasons.iter().map(Refusal::code).collect();
+    assert_eq!(codes, ["share-used-up"], "{reasons}");
+    assert!(400 < vm.grants().len(), "only {}", vm.grants().len());
+    let length = serde_json::to_vec(vm.grants()).expect("JSON").len();
+    assert!(length < GRANTS_BYTES_MAX / 4, "{length} bytes are more than a share");
+}
+
+#[test]
+fn three_thousand_leases_of_several_people_fit_and_the_reserve_is_left_for_breaking_glass() {
+    let (id, vm) = target("vm", Some(with_glass()));
+    let people = ["ann", "bob", "carol"];
+    let vm = people.into_iter().fold(vm, |vm, by| held_by(by, vm, 1000));
+    assert_eq!(vm.grants().len(), 3000);
+    let known = |vm: &Target| BTreeMap::from([(id.clone(), vm.clone())]);
+    assert_eq!(told(&answer(&known(&vm), "dave", &[ask("22")])), ALLOWED);
+    let vm = held_by("dave", vm, 599);
+    assert_eq!(told(&answer(&known(&vm), "erin", &[ask("22")])), ALLOWED, "the last one of all others");
+    let vm = held_by("dave", vm, 1);
+    let last = answer(&known(&vm), "erin", &[ask("22")]);
+    assert_eq!(told(&last), ["only-reserve-left"; 2], "of leases, and of the ranges of that gate");
+    assert_eq!(told(&answer(&known(&vm), "erin", &[ask("5001")])), ["only-reserve-left"], "of leases");
+
+    // Whoever breaks glass has room, whatever they hold already, up to what the firewall takes.
+    let with = |count| vec![Ask { sources: many(count), ..ask("5001") }];
+    assert_eq!(told(&through_glass(with(4000), &vm)), ALLOWED);
+    assert_eq!(told(&through_glass(with(4001), &vm)), ["too-many-sources"]);
+    // A port that needs no approval has no glass, so that to say so opens no reserve.
+    assert_eq!(
+        told(&through_glass(vec![ask("22")], &vm)),
+        ["share-used-up", "share-used-up", "only-reserve-left", "only-reserve-left"]
+    );
+    let full = held_by("dave", vm, 400);
+    assert_eq!(told(&through_glass(with(1), &full)), ["too-many-leases"]);
+}
+
+#[test]
+fn the_ranges_of_leases_that_are_over_are_free_for_others() {
+    let (id, vm) = target("vm", Some(policy()));
+    let vm = ["bob", "carol", "dave"].into_iter().fold(vm, |vm, by| held_by(by, vm, 1000));
+    let vm = held_by("erin", vm, 600);
+    let known = BTreeMap::from([(id, vm)]);
+    let asked = request("ann", initiate(vec![ask("22")], false));
+    let told_at = |when| told(&review(&asked, &known, &Terms::default(), when));
+    assert_eq!(told_at(at(0)), ["only-reserve-left"; 2]);
+    assert_eq!(
+        told_at(at(100_000)),
+        ["only-reserve-left"],
+        "they are leases until they were seen to be shut"
+    );
 }
 
 #[test]

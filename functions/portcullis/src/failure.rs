@@ -172,6 +172,8 @@ fn next_step(reason: &Reason) -> &'static str {
         "not-pending" | "not-as-shown" => "`portcullis requests` shows it as it is now",
         "grant-over" | "last-seconds" => "ask anew with `portcullis request`",
         "key-reused" => "leave `--key` out, or choose another one",
+        "share-used-up" => "end leases with `portcullis close GRANT`: `portcullis grants --mine` lists them",
+        "only-reserve-left" => "`portcullis grants --target TARGET` shows who holds what, and until when",
         "not-guarded" | "source-not-allowed" | "too-long" | "too-short" => {
             "`portcullis targets --state configured` shows what may be asked for"
         }

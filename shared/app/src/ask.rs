@@ -2,7 +2,8 @@
 
 use crate::{
     CONFLICTS_MAX, Error,
-    ports::{Batch, GrantFilter, PageAsked, Seen, Store},
+    ports::{Batch, GrantFilter, PageAsked, Rank, Seen, Store},
+    turn::turns,
 };
 use jiff::Timestamp;
 use portcullis_domain::{
@@ -69,8 +70,10 @@ pub async fn initiate(
     now: Timestamp,
 ) -> Result<Answer, Error> {
     let fresh = asked.request(now);
-    for _ in 0..CONFLICTS_MAX {
+    for lost in 0..CONFLICTS_MAX {
+        let turns = turns(store, &fresh.targets(), Rank::Asking, lost).await;
         if let Some((known, _)) = store.request(&fresh.id).await? {
+            drop(turns);
             if known.shown() == fresh.shown() {
                 return answer(store, known).await;
             }
@@ -79,7 +82,10 @@ pub async fn initiate(
         let targets = load(store, &fresh.targets()).await?;
         let known = targets.iter().map(|(id, (target, _))| (id.clone(), target.clone())).collect();
         let (request, nexts) = match review(&fresh, &known, terms, now) {
-            Review::Refused(reasons) => return Err(refuse(store, &fresh, reasons, now).await),
+            Review::Refused(reasons) => {
+                drop(turns);
+                return Err(refuse(store, &fresh, reasons, now).await);
+            }
             Review::Allowed(outcome) => {
                 let broke_glass = outcome.broken().next().is_some();
                 let state = RequestState::Approved { at: now, by: None, broke_glass };
@@ -101,7 +107,9 @@ pub async fn initiate(
             }
         };
         let batch = Batch { targets: nexts, request: Some((request.clone(), Seen::NEVER)), rest: vec![] };
-        match store.commit(batch).await {
+        let outcome = store.commit(batch).await;
+        drop(turns);
+        match outcome {
             Err(Error::Conflict) => {}
             Ok(()) => return answer(store, request).await,
             Err(error) => return Err(error),
@@ -148,14 +156,17 @@ pub async fn close(
     now: Timestamp,
 ) -> Result<Grant, Error> {
     let found = find(store, grant).await?;
-    for _ in 0..CONFLICTS_MAX {
+    for lost in 0..CONFLICTS_MAX {
+        let turn = store.turn(&Chain::from(&found.target), Rank::Shutting, lost).await;
         let Some((target, seen)) = store.target(&found.target).await? else { break };
         let next = target.close(grant, by, correlation, now);
         let closed = next.target.grant_of(grant).cloned();
         if next.entries.is_empty() {
             return find(store, grant).await;
         }
-        match store.commit(Batch::of(next, seen)).await {
+        let outcome = store.commit(Batch::of(next, seen)).await;
+        drop(turn);
+        match outcome {
             Err(Error::Conflict) => {}
             outcome => return outcome.map(|()| closed.unwrap_or(found)),
         }
@@ -293,15 +304,22 @@ pub(crate) async fn note(
 ) -> Result<(), Error> {
     // A no may name any number of targets; a transaction may not.
     let named = &targets[..targets.len().min(portcullis_domain::TARGETS_MAX)];
-    for _ in 0..CONFLICTS_MAX {
+    for lost in 0..CONFLICTS_MAX {
+        let mut turns = turns(store, named, Rank::Asking, lost).await;
         let loaded = load(store, named).await?;
         let batch = if loaded.is_empty() {
+            // Last of all turns that a writer takes: nobody that has it waits for another one.
+            if !named.is_empty() {
+                turns.push(store.turn(&Chain::rest(), Rank::Asking, lost).await);
+            }
             let (_, rest) = store.rest().await?.append(&Chain::rest(), now, [fact.clone()]);
             Batch { rest, ..Batch::default() }
         } else {
             Batch { targets: noted(loaded, fact, now), ..Batch::default() }
         };
-        match store.commit(batch).await {
+        let outcome = store.commit(batch).await;
+        drop(turns);
+        match outcome {
             Err(Error::Conflict) => {}
             outcome => return outcome,
         }

@@ -3,7 +3,8 @@
 use crate::{
     Answer, CONFLICTS_MAX, Error,
     ask::{answer, granted, load, note, noted, recorded},
-    ports::{Batch, Store},
+    ports::{Batch, Rank, Store},
+    turn::turns,
 };
 use jiff::Timestamp;
 use portcullis_domain::{
@@ -22,20 +23,29 @@ pub async fn approve(
     shown: &str,
     now: Timestamp,
 ) -> Result<Answer, Error> {
-    for _ in 0..CONFLICTS_MAX {
+    for lost in 0..CONFLICTS_MAX {
         let (known, seen) = find(store, id).await?;
+        let turns = turns(store, &known.targets(), Rank::Asking, lost).await;
         if matches!(&known.state, RequestState::Approved { by: Some(before), .. } if before == by) {
+            drop(turns);
             return answer(store, known).await;
         }
         let request = match known.clone().decidable(by, shown, now) {
             Ok(request) => request,
-            Err(reason) => return Err(refuse(store, &known, by, reason.into(), now).await),
+            Err(reason) => {
+                drop(turns);
+                return Err(refuse(store, &known, by, reason.into(), now).await);
+            }
         };
         let targets = load(store, &request.targets()).await?;
         let views = targets.iter().map(|(id, (target, _))| (id.clone(), target.clone())).collect();
         let outcome = match review(&request, &views, terms, now) {
-            Review::Refused(reasons) => return Err(refuse(store, &known, by, reasons, now).await),
+            Review::Refused(reasons) => {
+                drop(turns);
+                return Err(refuse(store, &known, by, reasons, now).await);
+            }
             Review::NeedsApproval { approvers, .. } if !approvers.admit(by, &request.by) => {
+                drop(turns);
                 let reason = Refusal::NotAnApprover { by: by.clone(), approvers: approvers.people() };
                 return Err(refuse(store, &known, by, reason.into(), now).await);
             }
@@ -45,7 +55,9 @@ pub async fn approve(
         let approved =
             request.into_state(RequestState::Approved { at: now, by: Some(by.clone()), broke_glass: false });
         let batch = Batch { targets: nexts, request: Some((approved.clone(), seen)), rest: vec![] };
-        match store.commit(batch).await {
+        let outcome = store.commit(batch).await;
+        drop(turns);
+        match outcome {
             Err(Error::Conflict) => {}
             Ok(()) => return answer(store, approved).await,
             Err(error) => return Err(error),
@@ -63,14 +75,19 @@ pub async fn reject(
     why: Option<&Justification>,
     now: Timestamp,
 ) -> Result<Answer, Error> {
-    for _ in 0..CONFLICTS_MAX {
+    for lost in 0..CONFLICTS_MAX {
         let (known, seen) = find(store, id).await?;
+        let turns = turns(store, &known.targets(), Rank::Asking, lost).await;
         if matches!(&known.state, RequestState::Rejected { by: before, .. } if before == by) {
+            drop(turns);
             return answer(store, known).await;
         }
         let request = match known.clone().decidable(by, shown, now) {
             Ok(request) => request,
-            Err(reason) => return Err(refuse(store, &known, by, reason.into(), now).await),
+            Err(reason) => {
+                drop(turns);
+                return Err(refuse(store, &known, by, reason.into(), now).await);
+            }
         };
         let fact = Fact::RequestRejected {
             request: id.clone(),
@@ -82,7 +99,9 @@ pub async fn reject(
         let state = RequestState::Rejected { at: now, by: by.clone(), why: why.cloned() };
         let rejected = request.into_state(state);
         let batch = Batch { targets, request: Some((rejected.clone(), seen)), rest: vec![] };
-        match store.commit(batch).await {
+        let outcome = store.commit(batch).await;
+        drop(turns);
+        match outcome {
             Err(Error::Conflict) => {}
             Ok(()) => return answer(store, rejected).await,
             Err(error) => return Err(error),
@@ -93,8 +112,9 @@ pub async fn reject(
 
 /// Lets a request lapse that nobody decided in time; one that is decided or not yet due stays.
 pub async fn lapse(store: &impl Store, id: &RequestId, now: Timestamp) -> Result<(), Error> {
-    for _ in 0..CONFLICTS_MAX {
+    for lost in 0..CONFLICTS_MAX {
         let (request, seen) = find(store, id).await?;
+        let _turns = turns(store, &request.targets(), Rank::Worker, lost).await;
         if request.due_at().is_none_or(|due_at| now < due_at) {
             return Ok(());
         }

@@ -176,9 +176,16 @@ pub(crate) async fn first_since(store: &impl Store, chain: &Chain, since: Timest
             low = middle + 1;
         }
     }
-    let from = low.saturating_sub(JITTER);
-    let before = store.entries(chain, from, usize::try_from(low - from).unwrap_or_default()).await?;
-    Ok(before.iter().find(|it| since <= it.at).map_or(low, |it| it.n))
+    let mut from = low.saturating_sub(JITTER);
+    while from < low {
+        let before = store.entries(chain, from, usize::try_from(low - from).unwrap_or_default()).await?;
+        if let Some(first) = before.iter().find(|it| since <= it.at) {
+            return Ok(first.n);
+        }
+        let Some(last) = before.last() else { break };
+        from = last.n + 1;
+    }
+    Ok(low)
 }
 
 struct Writing<'a, A> {

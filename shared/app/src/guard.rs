@@ -3,12 +3,12 @@
 use crate::{
     CONFLICTS_MAX, Error,
     ask::note,
-    ports::{Batch, Firewalls, Inventory, Machine, Seen, Store},
+    ports::{Batch, Firewalls, Inventory, Machine, Rank, Seen, Store},
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Change, Fact, Gate, Next, Outlook, Person, Policy, PortRule, Refusal, Snapshot, Target, TargetId, diff,
-    outlook,
+    Chain, Change, Fact, Gate, Next, Outlook, Person, Policy, PortRule, Refusal, Snapshot, Target, TargetId,
+    diff, outlook,
 };
 use std::net::IpAddr;
 
@@ -269,7 +269,8 @@ async fn change(
     may_be_new: bool,
     decide: impl Fn(Target) -> Result<Option<Next>, Refusal> + Send,
 ) -> Result<(Target, bool), Error> {
-    for _ in 0..CONFLICTS_MAX {
+    for lost in 0..CONFLICTS_MAX {
+        let _turn = store.turn(&Chain::from(id), Rank::Shutting, lost).await;
         let (target, seen) = match store.target(id).await? {
             Some(found) => found,
             None if may_be_new => (Target::unguarded(id.clone()), Seen::NEVER),

@@ -6,8 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{CLAIM, Chain, CorrelationId, Entry};
 use std::collections::BTreeMap;
 
-/// How many entries are told at a time.
+/// How many entries are told at a time, and how long they are together, in bytes as JSON: more only where they are of one
+/// time, since whoever asks for what is next asks by time.
 const TOLD_MAX: usize = 1_000;
+const TOLD_BYTES_MAX: usize = 4 << 20;
 /// How many chains are read at a time.
 const PAGE: usize = 200;
 /// How many chains are looked at at once.
@@ -35,42 +37,97 @@ pub async fn happened(
     of: Option<&CorrelationId>,
     now: Timestamp,
 ) -> Result<Happened, Error> {
-    let mut found: BTreeMap<(Timestamp, Chain, u64), Entry> = BTreeMap::new();
-    let (mut after, mut more) = (None::<Chain>, false);
+    let mut found = Found { entries: BTreeMap::new(), bytes: 0, since, cut: false };
+    let mut after = None::<Chain>;
     loop {
         let chains = store.chains(after.as_ref(), PAGE).await?;
         let Some(last) = chains.last() else { break };
         after = Some(last.clone());
         let news = stream::iter(chains).map(|chain| of_chain(store, chain, since));
         let mut news = news.buffered(AT_ONCE_MAX);
-        while let Some(entries) = news.try_next().await? {
-            found.extend(entries.into_iter().map(|it| ((it.at, it.chain.clone(), it.n), it)));
-            while TOLD_MAX < found.len() {
-                found.pop_last();
-                more = true;
-            }
+        while let Some((entries, is_all)) = news.try_next().await? {
+            found.add(entries, is_all);
         }
     }
+    let Found { entries: found, cut: more, .. } = found;
     let newest = found.last_key_value().map(|((at, _, _), _)| *at);
     let next = match newest {
         // From there on, so that nothing of the same time is left out.
         Some(newest) if more => newest,
         Some(_) | None => now.checked_sub(OVERLAP).unwrap_or(since).max(since),
     };
-    let told = found.values().flat_map(events);
+    let told = found.values().flat_map(|(entry, _)| events(entry));
     let events = told.filter(|it| of.is_none_or(|of| it.detail.correlation_id.as_ref() == Some(of)));
     Ok(Happened { events: events.collect(), next, more })
 }
 
-async fn of_chain(store: &impl Store, chain: Chain, since: Timestamp) -> Result<Vec<Entry>, Error> {
+/// Entries of all chains, the oldest of them.
+struct Found {
+    /// By their time, each with its length.
+    entries: BTreeMap<(Timestamp, Chain, u64), (Entry, usize)>,
+    bytes: usize,
+    since: Timestamp,
+    /// Are there later ones, which were left out?
+    cut: bool,
+}
+
+impl Found {
+    /// Takes the entries of a chain, and says whether those are all that it has.
+    fn add(&mut self, entries: Vec<Entry>, is_all: bool) {
+        let last = entries.last().map(|it| it.at);
+        for entry in entries {
+            // What cannot be written as JSON was not read from it.
+            let length = serde_json::to_vec(&entry).map_or(0, |it| it.len());
+            self.bytes += length;
+            self.entries.insert((entry.at, entry.chain.clone(), entry.n), (entry, length));
+        }
+        // Later than that this chain has some which were not read.
+        while let Some(last) = last.filter(|_| !is_all)
+            && self.newest().is_some_and(|newest| last < newest)
+        {
+            self.pop();
+        }
+        self.cut |= !is_all;
+        while TOLD_MAX < self.entries.len() || TOLD_BYTES_MAX < self.bytes {
+            // Without an entry that is later than what was asked for, the next answer would be this one.
+            let before = self.entries.keys().nth_back(1).map(|(at, _, _)| *at);
+            if before.is_none_or(|before| before <= self.since) {
+                return;
+            }
+            self.pop();
+        }
+    }
+
+    fn newest(&self) -> Option<Timestamp> {
+        self.entries.last_key_value().map(|((at, _, _), _)| *at)
+    }
+
+    fn pop(&mut self) {
+        if let Some((_, (_, length))) = self.entries.pop_last() {
+            self.bytes -= length;
+            self.cut = true;
+        }
+    }
+}
+
+/// As many entries of a chain as are told at a time, and whether there are no more. At least one of them is later than
+/// what was asked for, if there is one.
+async fn of_chain(store: &impl Store, chain: Chain, since: Timestamp) -> Result<(Vec<Entry>, bool), Error> {
     let last = store.last(&chain).await?;
     // No entry before it is later than that by more than clocks differ.
     let is_old = |it: &Entry| it.at.saturating_add(OVERLAP).is_ok_and(|latest| latest < since);
-    if last.is_none_or(|it| is_old(&it)) {
-        return Ok(vec![]);
+    let Some(last) = last.filter(|it| !is_old(it)) else { return Ok((vec![], true)) };
+    let mut next = first_since(store, &chain, since).await?;
+    let mut entries: Vec<Entry> = vec![];
+    while next <= last.n {
+        let part = store.entries(&chain, next, TOLD_MAX + 1).await?;
+        let Some(newest) = part.last() else { break };
+        next = newest.n + 1;
+        let is_later = since < newest.at;
+        entries.extend(part.into_iter().filter(|it| since <= it.at));
+        if is_later {
+            break;
+        }
     }
-    let first = first_since(store, &chain, since).await?;
-    let mut entries = store.entries(&chain, first, TOLD_MAX + 1).await?;
-    entries.retain(|it| since <= it.at);
-    Ok(entries)
+    Ok((entries, last.n < next))
 }

@@ -3,7 +3,7 @@
 use crate::{
     Error, Exporting, MANIFEST,
     export::first_since,
-    ports::{Batch, Store},
+    ports::{Batch, Rank, Store},
 };
 use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
@@ -89,7 +89,8 @@ pub(crate) async fn record_once(
     now: Timestamp,
 ) -> Result<(), Error> {
     let first = first_since(store, &Chain::rest(), since).await?;
-    for _ in 0..CONFLICTS_MAX {
+    for lost in 0..CONFLICTS_MAX {
+        let _turn = store.turn(&Chain::rest(), Rank::Asking, lost).await;
         let head = store.rest().await?;
         if is_told(store, first, fact).await? {
             return Ok(());

@@ -23,6 +23,7 @@ mod steady;
 mod submit;
 mod sweep;
 mod tokens;
+mod turn;
 mod watch;
 
 pub use adopt::{

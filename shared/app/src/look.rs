@@ -8,8 +8,8 @@ use crate::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    BadRecord, Chain, Decision, Entry, Gate, Grant, Head, Owner, Packet, Policy, Request, RuleName, Target,
-    TargetId, Told,
+    BadRecord, Chain, Decision, Entry, Gate, Grant, Head, Owner, Packet, Policy, RuleName, Target, TargetId,
+    Told, Waiting,
 };
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -187,18 +187,23 @@ pub async fn check(
     Ok(snapshot.decide(&target.into(), &Packet { source, protocol: gate.protocol, port: gate.port }))
 }
 
-/// What happened to a target, or with no target to none, oldest first, from entry `from` on.
+/// What happened to a target, or with no target to none, oldest first, from entry `from` on; and the number of the entry
+/// to go on with, if there is more.
 pub async fn activity(
     store: &impl Store,
     inventory: &impl Inventory,
     chain: &Chain,
     from: u64,
     at_most: usize,
-) -> Result<Vec<Entry>, Error> {
+) -> Result<(Vec<Entry>, Option<u64>), Error> {
     if let Some(target) = chain.target() {
         known(store, inventory, &target).await?;
     }
-    store.entries(chain, from, at_most).await
+    let entries = store.entries(chain, from, at_most).await?;
+    let Some(next) = entries.last().map(|it| it.n + 1) else { return Ok((entries, None)) };
+    // A part that is shorter than asked for may have been cut for its length.
+    let is_all = entries.len() < at_most && store.last(chain).await?.is_none_or(|it| it.n < next);
+    Ok((entries, (!is_all).then_some(next)))
 }
 
 /// Recomputes every chain and compares it with what is stored; needs nothing but the store, and may run
@@ -241,15 +246,15 @@ struct Stored {
     head: Head,
     target: Option<Target>,
     /// Requests that wait and name the target.
-    pending: Vec<Request>,
+    pending: Vec<Waiting>,
 }
 
 impl Stored {
-    async fn load(store: &impl Store, chain: &Chain, pending: &[Request]) -> Result<Self, Error> {
+    async fn load(store: &impl Store, chain: &Chain, pending: &[Waiting]) -> Result<Self, Error> {
         let Some(id) = chain.target() else {
             return Ok(Self { head: store.rest().await?, target: None, pending: vec![] });
         };
-        let pending = pending.iter().filter(|it| it.targets().contains(&id)).cloned().collect();
+        let pending = pending.iter().filter(|it| it.targets.contains(&id)).cloned().collect();
         let target = store.target(&id).await?.map(|(target, _)| target);
         Ok(Self { head: target.as_ref().map(Target::head).unwrap_or_default(), target, pending })
     }
@@ -261,7 +266,7 @@ impl Verified {
         &mut self,
         store: &impl Store,
         chain: Chain,
-        pending: &mut Vec<Request>,
+        pending: &mut Vec<Waiting>,
     ) -> Result<(), Error> {
         self.chains += 1;
         let mut stored = Stored::load(store, &chain, pending).await?;
@@ -358,7 +363,7 @@ async fn state(
             break;
         }
         pending = waiting(store).await?;
-        pending.retain(|it| it.targets().contains(&target.id));
+        pending.retain(|it| it.targets.contains(&target.id));
         agrees = listed(store, chain, &target.id, told, &pending).await?;
     }
     Ok(agrees)
@@ -370,7 +375,7 @@ async fn listed(
     chain: &Chain,
     target: &TargetId,
     told: &Told,
-    pending: &[Request],
+    pending: &[Waiting],
 ) -> Result<Result<(), BadRecord>, Error> {
     let of = GrantFilter { target: Some(target.clone()), ..GrantFilter::default() };
     let (mut stored, mut page) = (0, PageAsked { after: None, at_most: PAGE });
@@ -397,12 +402,12 @@ async fn is_stored(store: &impl Store, grant: &Grant) -> Result<bool, Error> {
 }
 
 /// Every request that waits.
-async fn waiting(store: &impl Store) -> Result<Vec<Request>, Error> {
+async fn waiting(store: &impl Store) -> Result<Vec<Waiting>, Error> {
     let of = RequestFilter { state: Some("pending".to_owned()), by: None };
     let (mut waiting, mut page) = (vec![], PageAsked { after: None, at_most: PAGE });
     loop {
         let part = store.requests(&of, &page).await?;
-        waiting.extend(part.items);
+        waiting.extend(part.items.iter().map(Waiting::from));
         match part.next {
             Some(next) => page.after = Some(next),
             None => return Ok(waiting),

@@ -1,6 +1,7 @@
 //! What the use cases need from outside. The doc comments are the contract; one suite of tests runs on
 //! every implementation.
 
+pub use crate::turn::{Rank, Turn};
 use crate::{Adoptable, Adoptables, Error, Event, Finding};
 use jiff::Timestamp;
 use portcullis_domain::{
@@ -24,6 +25,16 @@ pub trait Store: Send + Sync {
     /// Where the chain of what concerns no target ends. Strongly consistent.
     fn rest(&self) -> impl Future<Output = Result<Head, Error>> + Send;
 
+    /// A turn at a chain, for a writer that is about to load its target and commit over it. `lost` is how often in a row
+    /// the writer has lost to another one at that.
+    ///
+    /// It only spares a loser its work: what is written stands under the conditions of [`Self::commit`] all the same. A
+    /// table whose writers are all in this process gives one turn at a time, by rank and then by arrival; a caller that
+    /// stops waiting loses its place. Any other table lets a loser wait a while, longer each time.
+    fn turn(&self, _: &Chain, _: Rank, _lost: usize) -> impl Future<Output = Turn> + Send {
+        async { Turn::default() }
+    }
+
     /// Writes all of the batch, with its due times, or nothing at all; durable before it answers.
     ///
     /// `Conflict` if anybody wrote one of its items since it was seen, if an entry of its number
@@ -42,7 +53,8 @@ pub trait Store: Send + Sync {
         at_most: usize,
     ) -> impl Future<Output = Result<Vec<(Timestamp, Due)>, Error>> + Send;
 
-    /// Targets that were ever guarded, by id, after `after`.
+    /// Targets that were ever guarded, by id, after `after`: at most `at_most`, fewer where they are longer together
+    /// than [`PART_BYTES_MAX`], and none at the end.
     fn targets(
         &self,
         after: Option<&TargetId>,
@@ -56,21 +68,22 @@ pub trait Store: Send + Sync {
         at_most: usize,
     ) -> impl Future<Output = Result<Vec<Chain>, Error>> + Send;
 
-    /// Requests, the newest first.
+    /// Requests, the newest first; a page of them ends where it is longer than [`PART_BYTES_MAX`].
     fn requests(
         &self,
         of: &RequestFilter,
         page: &PageAsked,
     ) -> impl Future<Output = Result<Page<Request>, Error>> + Send;
 
-    /// Grants, the newest first.
+    /// Grants, the newest first; the same.
     fn grants(
         &self,
         of: &GrantFilter,
         page: &PageAsked,
     ) -> impl Future<Output = Result<Page<Grant>, Error>> + Send;
 
-    /// At most `at_most` entries of a chain, from number `from` on.
+    /// At most `at_most` entries of a chain, from number `from` on; fewer where they are longer together than
+    /// [`PART_BYTES_MAX`], and none at the end.
     fn entries(
         &self,
         chain: &Chain,
@@ -81,6 +94,10 @@ pub trait Store: Send + Sync {
     /// The last entry of a chain, in one read; nothing where it has none.
     fn last(&self, chain: &Chain) -> impl Future<Output = Result<Option<Entry>, Error>> + Send;
 }
+
+/// How long the records of one read are together, in bytes as JSON; a single record may be longer. The number of
+/// records does not say how much memory they take: one entry may name thousands of ranges.
+pub const PART_BYTES_MAX: usize = 1 << 20;
 
 /// The version of an item that was loaded. Spent by committing over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

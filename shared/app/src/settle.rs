@@ -3,11 +3,11 @@
 use crate::{
     CONFLICTS_MAX, Error,
     hold::SETTLE_ON,
-    ports::{Batch, Firewalls, Seen, Store},
+    ports::{Batch, Firewalls, Rank, Seen, Store},
 };
 use jiff::Timestamp;
 use portcullis_domain::{
-    Change, ClaimToken, CorrelationId, Entry, Fact, Next, Pass, RuleSet, Snapshot, Standing, Target,
+    Chain, Change, ClaimToken, CorrelationId, Entry, Fact, Next, Pass, RuleSet, Snapshot, Standing, Target,
     TargetId, diff,
 };
 use std::{collections::BTreeSet, slice};
@@ -30,14 +30,14 @@ pub async fn settle(
     let (mut now, mut wrote, mut turn) = (now, false, None);
     let mut outcome = Err(Error::Conflict);
     for left in (0..ROUNDS_MAX).rev() {
-        // What was loaded and read is good for one pass: after a failure all of it is asked for anew. On the heap: a turn is
-        // much to carry for everybody who waits for a settle.
+        // What was loaded and read is good for one pass: after a failure all of it is asked for anew.
         let begun = match turn.take() {
             Some(turn) => Ok(Some(turn)),
-            None => Box::pin(begin(store, firewalls, id, token, now, &mut wrote)).await,
+            None => begin(store, firewalls, id, token, now, &mut wrote).await,
         };
         let worker = Worker { store, firewalls, token, last: (0 < left).then_some(last) };
         let passed = match begun {
+            // On the heap: a turn is much to carry for everybody who waits for a settle.
             Ok(Some(turn)) => Box::pin(worker.pass(turn, &mut wrote)).await,
             Ok(None) => Ok(None),
             Err(error) => Err(error),
@@ -50,13 +50,13 @@ pub async fn settle(
             }
             Err(error @ (Error::Conflict | Error::Unavailable { .. })) => Err(error),
             Err(error @ (Error::Refused(_) | Error::NotFound { .. } | Error::Broken { .. })) => {
-                Box::pin(give_up(store, id, token, now, &error)).await;
+                give_up(store, id, token, now, &error).await;
                 return Err(error);
             }
         };
     }
     if let Err(error) = &outcome {
-        Box::pin(give_up(store, id, token, now, error)).await;
+        give_up(store, id, token, now, error).await;
     }
     outcome
 }
@@ -93,10 +93,10 @@ async fn begin(
     token: &ClaimToken,
     now: Timestamp,
     wrote: &mut bool,
-) -> Result<Option<Box<Turn>>, Error> {
+) -> Result<Option<Turn>, Error> {
     let Some((target, seen)) = take_turn(store, id, token, now, wrote).await? else { return Ok(None) };
     let actual = firewalls.read(id).await?;
-    Ok(Some(Box::new(Turn { target, seen, actual, now, unshut: vec![], is_intended: false })))
+    Ok(Some(Turn { target, seen, actual, now, unshut: vec![], is_intended: false }))
 }
 
 /// What a pass writes: what shuts, if that was not tried in vain just now, else what opens.
@@ -125,8 +125,7 @@ impl Step {
 
 impl<S: Store, F: Firewalls> Worker<'_, S, F> {
     /// Write, read back, confirm; gives the turn if it goes on.
-    async fn pass(&self, turn: Box<Turn>, wrote: &mut bool) -> Result<Option<Box<Turn>>, Error> {
-        let mut turn = *turn;
+    async fn pass(&self, mut turn: Turn, wrote: &mut bool) -> Result<Option<Turn>, Error> {
         let (now, owner) = (turn.now, turn.target.owner());
         let Step { decided, kind, changes } = Step::of(&turn.target, &turn.actual, now, &turn.unshut);
         if !changes.is_empty() {
@@ -162,8 +161,7 @@ impl<S: Store, F: Firewalls> Worker<'_, S, F> {
             commit_mine(self.store, (target, seen), self.token, pass.now, concluded).await?;
         say_confirmed(&target.id, &entries);
         let is_intended = target.is_claimed() && !next_step(&target).is_empty();
-        let goes_on = target.is_claimed();
-        Ok(goes_on.then(|| Box::new(Turn { target, seen, actual, now, unshut, is_intended })))
+        Ok(target.is_claimed().then_some(Turn { target, seen, actual, now, unshut, is_intended }))
     }
 
     /// Records what it is about to write, if that is not recorded yet, writes it, and reads it back.
@@ -298,7 +296,8 @@ async fn take_turn(
     now: Timestamp,
     wrote: &mut bool,
 ) -> Result<Option<(Target, Seen)>, Error> {
-    for _ in 0..CONFLICTS_MAX {
+    for lost in 0..CONFLICTS_MAX {
+        let _turn = store.turn(&Chain::from(id), Rank::Worker, lost).await;
         let (target, seen) = load(store, id).await?;
         match target.standing(token, now) {
             Standing::Taken => return Ok(None),
@@ -333,11 +332,20 @@ async fn commit_mine(
     step: impl Fn(Target) -> Next + Send,
 ) -> Result<(Target, Seen, Vec<Entry>), Error> {
     let id = target.id.clone();
-    for _ in 0..CONFLICTS_MAX {
+    let chain = Chain::from(&id);
+    let mut turn = store.turn(&chain, Rank::Worker, 0).await;
+    for lost in 1..=CONFLICTS_MAX {
         let next = step(target);
         let (after, entries) = (next.target.clone(), next.entries.clone());
         match store.commit(Batch::of(next, seen)).await {
-            Err(Error::Conflict) => (target, seen) = load(store, &id).await?,
+            Err(Error::Conflict) => {
+                // A first loss is to asks that came before the turn; others are to writers that no turn holds back.
+                if 1 < lost {
+                    drop(turn);
+                    turn = store.turn(&chain, Rank::Worker, lost).await;
+                }
+                (target, seen) = load(store, &id).await?;
+            }
             Ok(()) => return Ok((after, seen.next(), entries)),
             Err(error) => return Err(error),
         }

@@ -3,7 +3,7 @@
 
 use crate::{
     CONFLICTS_MAX, Error,
-    ports::{Batch, Firewalls, Inventory, OurRule, Store},
+    ports::{Batch, Firewalls, Inventory, OurRule, Rank, Store},
 };
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
@@ -89,7 +89,8 @@ async fn delete(
 
 async fn record(store: &impl Store, orphan: &OurRule, now: Timestamp) -> Result<(), Error> {
     let fact = Fact::OrphanDeleted { firewall: orphan.firewall.to_string(), rule: orphan.name.to_string() };
-    for _ in 0..CONFLICTS_MAX {
+    for lost in 0..CONFLICTS_MAX {
+        let _turn = store.turn(&Chain::rest(), Rank::Worker, lost).await;
         let (_, rest) = store.rest().await?.append(&Chain::rest(), now, [fact.clone()]);
         match store.commit(Batch { rest, ..Batch::default() }).await {
             Err(Error::Conflict) => {}

@@ -4,13 +4,13 @@ use crate::{
     CONFLICTS_MAX, Error,
     hold::{SETTLE_ON, caught},
     lapse,
-    ports::{Batch, Clock, Due, Firewalls, Inventory, OurRule, Store},
+    ports::{Batch, Clock, Due, Firewalls, Inventory, OurRule, Rank, Store},
     settle,
     sweep::sweep,
 };
 use futures_util::{StreamExt, future::join, stream};
 use jiff::{SignedDuration, Timestamp};
-use portcullis_domain::{ClaimToken, Owner, Target, TargetId, WORKER_LIFE};
+use portcullis_domain::{Chain, ClaimToken, Owner, Target, TargetId, WORKER_LIFE};
 use std::collections::BTreeSet;
 
 /// How many due things one worker takes on.
@@ -63,7 +63,8 @@ pub async fn bury(store: &impl Store, now: Timestamp) -> Result<(), Error> {
 }
 
 async fn bury_one(store: &impl Store, id: &TargetId, now: Timestamp) -> Result<(), Error> {
-    for _ in 0..CONFLICTS_MAX {
+    for lost in 0..CONFLICTS_MAX {
+        let _turn = store.turn(&Chain::from(id), Rank::Worker, lost).await;
         let Some((target, seen)) = store.target(id).await? else { return Ok(()) };
         let next = target.bury(now);
         if next.entries.is_empty() {

@@ -135,6 +135,25 @@ impl Grant {
         }
     }
 
+    /// How long it is about as JSON, in bytes; never less. Reviews add up thousands of them.
+    pub(crate) fn length(&self) -> usize {
+        /// The names of all fields, with times and numbers.
+        const FIELDS: usize = 500;
+        /// The longest range as text, with what stands around it.
+        const RANGE: usize = 48;
+        let quoted = |text: &str| text.len() + text.bytes().filter(|it| matches!(it, b'"' | b'\\')).count();
+        let optional = |text: Option<&str>| text.map_or(0, quoted);
+        FIELDS
+            + quoted(self.id.as_str())
+            + quoted(self.request.as_str())
+            + quoted(self.by.as_str())
+            + quoted(self.target.as_str())
+            + optional(self.justification.as_ref().map(Justification::as_str))
+            + optional(self.correlation.as_ref().map(CorrelationId::as_str))
+            + optional(self.open_failed.as_deref())
+            + RANGE * self.sources.ranges().len()
+    }
+
     /// A read-back showed that its sources get in: for the first time, or again after somebody kept them out.
     pub(crate) fn open(&mut self, read_at: Timestamp, door: Option<SocketAddr>) {
         self.opened_at = self.opened_at.or(Some(read_at));
@@ -189,5 +208,59 @@ impl Grant {
         let is_untold = is_awaited && self.told_end != Some(end) && TOLD_MIN <= length;
         let quarter = SignedDuration::from_secs(length.as_secs() / 4);
         is_untold.then(|| end.saturating_sub(CLOSING_SOON.min(quarter)).unwrap_or(end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Ask, IdempotencyKey, What, Window};
+
+    #[test]
+    fn the_length_of_a_grant_with_every_field_is_never_less_than_it_is_as_json() {
+        fn named<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+            text.parse().expect("valid")
+        }
+        let at = |second| Timestamp::new(1_800_000_000 + second, 123_456_789).expect("in range");
+        let by: Person = named(&"a".repeat(60));
+        let target: TargetId = named(&format!("/{}", "v".repeat(200)));
+        for sources in
+            ["198.51.100.1", "2001:db8:1111:2222:3333:4444:5555:6666, 198.51.100.1, 2001:db8:1111:2222::/64"]
+        {
+            let request = Request {
+                id: RequestId::derived(&by, &named::<IdempotencyKey>("key")),
+                by: by.clone(),
+                what: What::Initiate {
+                    asks: vec![Ask {
+                        target: target.clone(),
+                        port: named("22"),
+                        protocol: None,
+                        sources: named(sources),
+                        window: Window::For(SignedDuration::from_hours(1)),
+                    }],
+                    break_glass: true,
+                },
+                justification: Some(named(&"\"why\\".repeat(100))),
+                correlation: Some(named("incident-7")),
+                asked_at: at(0),
+                state: crate::RequestState::Approved { at: at(0), by: None, broke_glass: true },
+            };
+            let id = GrantId::derived(&request.id, 40);
+            let lease = Lease::starting(at(0), SignedDuration::from_hours(1)).expect("a lease");
+            let approved =
+                Grant::approved(id, &request, (target.clone(), named("65535/tcp")), named(sources), lease);
+            let grant = Grant {
+                broke_glass: true,
+                opened_at: Some(at(1)),
+                door: Some(named("[2001:db8:1111:2222:3333:4444:5555:6666]:65535")),
+                open_failed: Some("somebody's \"rule\"".to_owned()),
+                told_end: Some(at(2)),
+                end_reason: Some(EndReason::PolicyChanged),
+                closed_at: Some(at(3)),
+                ..approved
+            };
+            let json = serde_json::to_string(&grant).expect("JSON");
+            assert!(json.len() <= grant.length(), "{} < {}: {json}", grant.length(), json.len());
+        }
     }
 }

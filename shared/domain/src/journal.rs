@@ -1,8 +1,8 @@
 //! What happened, numbered without gaps and chained by hashes: outbox, audit log and export in one.
 
 use crate::{
-    Chain, ClaimToken, CorrelationId, Gate, Grant, GrantId, Lease, Pane, People, Person, Policy, Request,
-    RequestId, Target, TargetId, Trial, What,
+    Chain, ClaimToken, CorrelationId, Gate, Grant, GrantId, Grants, Lease, Pane, People, Person, Policy,
+    Request, RequestId, Target, TargetId, Trial, What,
 };
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
@@ -453,18 +453,33 @@ pub struct Told {
     policy: Option<Policy>,
     policy_version: u64,
     trial: Option<Trial>,
-    grants: BTreeMap<GrantId, Grant>,
+    grants: Grants,
     granted: usize,
-    pending: BTreeMap<RequestId, Waiting>,
+    pending: BTreeMap<RequestId, Digest>,
 }
 
-/// A request that waits, as an entry tells it.
+/// As much of a request that waits as it takes to compare it with what an entry tells: requests may be long, and many.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Waiting {
-    by: Person,
-    asked: What,
-    why: Option<String>,
-    until: Timestamp,
+pub struct Waiting {
+    /// Which.
+    pub request: RequestId,
+    /// The targets that it names.
+    pub targets: Vec<TargetId>,
+    digest: Digest,
+}
+
+impl Waiting {
+    fn digest(by: &Person, asked: &What, why: Option<&str>, until: Timestamp) -> Digest {
+        Digest::of(&(by, asked, why, until))
+    }
+}
+
+impl From<&Request> for Waiting {
+    fn from(it: &Request) -> Self {
+        let why = it.justification.as_ref().map(ToString::to_string);
+        let digest = Self::digest(&it.by, &it.what, why.as_deref(), it.due_at().unwrap_or_default());
+        Self { request: it.id.clone(), targets: it.targets(), digest }
+    }
 }
 
 impl Told {
@@ -483,9 +498,8 @@ impl Told {
             }
             Fact::PolicyConfirmed { .. } => self.trial = None,
             Fact::ApprovalNeeded { request, by, asked, why, until, .. } => {
-                let waiting =
-                    Waiting { by: by.clone(), asked: asked.clone(), why: why.clone(), until: *until };
-                self.pending.insert(request.clone(), waiting);
+                let digest = Waiting::digest(by, asked, why.as_deref(), *until);
+                self.pending.insert(request.clone(), digest);
             }
             Fact::RequestRejected { request, .. } | Fact::RequestLapsed { request, .. } => {
                 self.pending.remove(request);
@@ -565,15 +579,9 @@ impl Told {
     }
 
     /// The same for the requests that wait and name the target: what is not told may not be approved.
-    pub fn agrees_with_pending(&self, chain: &Chain, stored: &[Request]) -> Result<(), BadRecord> {
-        let waiting = |it: &Request| Waiting {
-            by: it.by.clone(),
-            asked: it.what.clone(),
-            why: it.justification.as_ref().map(ToString::to_string),
-            until: it.due_at().unwrap_or_default(),
-        };
-        let stored: BTreeMap<RequestId, Waiting> =
-            stored.iter().map(|it| (it.id.clone(), waiting(it))).collect();
+    pub fn agrees_with_pending(&self, chain: &Chain, stored: &[Waiting]) -> Result<(), BadRecord> {
+        let stored: BTreeMap<RequestId, Digest> =
+            stored.iter().map(|it| (it.request.clone(), it.digest.clone())).collect();
         if stored == self.pending {
             Ok(())
         } else {

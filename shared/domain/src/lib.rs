@@ -13,6 +13,7 @@
 mod diff;
 mod glass;
 mod grant;
+mod grants;
 mod journal;
 mod lease;
 mod name;
@@ -23,6 +24,7 @@ mod policy;
 mod refusal;
 mod request;
 mod review;
+mod room;
 mod rules;
 pub mod said;
 mod space;
@@ -32,8 +34,9 @@ mod view;
 pub use diff::{Change, ChangeTo, Diff, diff};
 pub use glass::Pane;
 pub use grant::{Grant, GrantState};
+pub use grants::Grants;
 pub(crate) use journal::Digest;
-pub use journal::{BadRecord, EndReason, Entry, Fact, Hash, Head, Told};
+pub use journal::{BadRecord, EndReason, Entry, Fact, Hash, Head, Told, Waiting};
 pub use lease::{LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, Lease, START_WITHIN, Window};
 pub use name::{
     BadName, Chain, ClaimToken, CorrelationId, FirewallId, GrantId, IdempotencyKey, Justification, Owner,
@@ -45,7 +48,8 @@ pub use path::{Admitted, Decision, Packet, azure_default_rules};
 pub use policy::{PORTS_MAX, People, Policy, PortRule, Terms};
 pub use refusal::{Refusal, RefusalKind, Refusals};
 pub use request::{Ask, Request, RequestState, What};
-pub use review::{GATES_MAX, GRANTS_BYTES_MAX, Outcome, Review, SOURCES_MAX, TARGETS_MAX, review};
+pub use review::{GATES_MAX, Outcome, Review, TARGETS_MAX, review};
+pub use room::{GRANTS_BYTES_MAX, LEASES_MAX, Room, SOURCES_MAX};
 pub use rules::{
     Action, Bands, Etag, Existing, Families, Firewall, FirewallKind, Foreign, Headroom, Held, Rule, RuleSet,
     Snapshot, Way,

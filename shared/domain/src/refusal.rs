@@ -1,7 +1,7 @@
 //! Every way to be told no, in words that are safe to show.
 
 use crate::{
-    FirewallId, Gate, GrantId, IdempotencyKey, Person, Port, RequestId, Sources, TargetId, net::listed,
+    FirewallId, Gate, GrantId, IdempotencyKey, Person, Port, RequestId, Room, Sources, TargetId, net::listed,
 };
 use jiff::{SignedDuration, Timestamp};
 use std::fmt;
@@ -48,6 +48,14 @@ pub enum Refusal {
         "`{target}` has `{count}` leases, and there is no room for more: close one, or name fewer ranges"
     )]
     TooManyLeases { target: TargetId, count: usize },
+    #[error(
+        "`{by}` holds `{held}` {room} of `{target}` and asks for `{asked}` more: one person may hold {max}; close what is no longer needed, or ask for less"
+    )]
+    ShareUsedUp { target: TargetId, by: Person, room: Room, held: usize, asked: usize, max: usize },
+    #[error(
+        "`{target}` has `{held}` {room}, and `{asked}` more would use what is kept for breaking glass: at most {max} without; wait until some are closed"
+    )]
+    OnlyReserveLeft { target: TargetId, room: Room, held: usize, asked: usize, max: usize },
     #[error("`{:#}` is too long: at most {max:#}", whole(asked))]
     TooLong { asked: SignedDuration, max: SignedDuration },
     #[error("`{:#}` is too short: at least {min:#}", SignedDuration::from_secs(asked.as_secs()))]
@@ -153,6 +161,8 @@ impl Refusal {
             Self::TooManySources { .. } => "too-many-sources",
             Self::FirewallFull { .. } => "firewall-full",
             Self::TooManyLeases { .. } => "too-many-leases",
+            Self::ShareUsedUp { .. } => "share-used-up",
+            Self::OnlyReserveLeft { .. } => "only-reserve-left",
             Self::TooLong { .. } => "too-long",
             Self::TooShort { .. } => "too-short",
             Self::StartsTooLate { .. } => "starts-too-late",
@@ -198,6 +208,8 @@ impl Refusal {
             | Self::TooManySources { .. }
             | Self::FirewallFull { .. }
             | Self::TooManyLeases { .. }
+            | Self::ShareUsedUp { .. }
+            | Self::OnlyReserveLeft { .. }
             | Self::KeyReused { .. }
             | Self::NotPending { .. }
             | Self::NotAsShown

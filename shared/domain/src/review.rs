@@ -2,7 +2,7 @@
 
 use crate::{
     Ask, Gate, Grant, GrantId, LAST_SECONDS, Lease, People, Policy, Refusal, Refusals, Request, SKEW_MAX,
-    Sources, Target, TargetId, Terms, What,
+    Sources, Target, TargetId, Terms, What, room::no_room,
 };
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,13 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const TARGETS_MAX: usize = 20;
 /// How many gates one request may open.
 pub const GATES_MAX: usize = 40;
-/// How many ranges the leases of one gate may have together: an NSG rule takes as many, and one asker
-/// must not use up what the others need.
-pub const SOURCES_MAX: usize = 4_000;
-
-/// How long the grants of one target may be together, as JSON, in bytes: a target is one item of a table, which takes 400 KB,
-/// and what becomes of them needs room too.
-pub const GRANTS_BYTES_MAX: usize = 160 * 1024;
 
 /// The whole answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,9 +142,6 @@ impl Reviewed {
                     // There is time to wait for somebody's yes.
                     self.refuse(Refusal::GlassLater { start: lease.start() });
                 }
-                if let Some(known) = targets.get(&target) {
-                    self.room(known, gate, &ask.sources, now);
-                }
                 self.length(lease, lease.start().max(now), policy, gate, terms);
                 let id = GrantId::derived(&request.id, grants.len() + 1);
                 let at = (target.clone(), gate);
@@ -159,9 +149,9 @@ impl Reviewed {
                 grants.push(Grant { broke_glass, ..grant });
             }
         }
-        self.fit(&grants, targets);
         for target in targets.values() {
             let asked: Vec<&Grant> = grants.iter().filter(|it| it.target == target.id).collect();
+            no_room(target, &request.by, &asked, now).into_iter().for_each(|it| self.refuse(it));
             if !asked.is_empty() {
                 self.beside_others(target, &asked, &[], now);
             }
@@ -261,15 +251,6 @@ impl Reviewed {
         false
     }
 
-    /// Is there room for these sources beside those of the leases that are not over?
-    fn room(&mut self, target: &Target, gate: Gate, sources: &Sources, now: Timestamp) {
-        let beside = target.grants().values().filter(|it| it.gate == gate && !it.lease.is_over(now));
-        let count = sources.ranges().len() + beside.map(|it| it.sources.ranges().len()).sum::<usize>();
-        if SOURCES_MAX < count {
-            self.refuse(Refusal::TooManySources { target: target.id.clone(), gate, count, max: SOURCES_MAX });
-        }
-    }
-
     /// Is there room in each firewall for what these grants need, beside what it holds for other machines and for others,
     /// and what the leases need that are not over, also those that have yet to begin? `counted` are among those.
     fn beside_others(&mut self, target: &Target, asked: &[&Grant], counted: &[&Grant], now: Timestamp) {
@@ -294,23 +275,6 @@ impl Reviewed {
                         held,
                     });
                 }
-            }
-        }
-    }
-
-    /// Is there room for these grants in what is kept of each target? Also those that are over are kept until they are seen
-    /// to be shut.
-    fn fit(&mut self, grants: &[Grant], targets: &BTreeMap<TargetId, Target>) {
-        let bytes = |it: &Grant| serde_json::to_vec(it).map_or(0, |json| json.len());
-        let mut asked = BTreeMap::<&TargetId, usize>::new();
-        for grant in grants {
-            *asked.entry(&grant.target).or_default() += bytes(grant);
-        }
-        for (id, asked) in asked {
-            let Some(target) = targets.get(id) else { continue };
-            let kept = target.grants();
-            if GRANTS_BYTES_MAX < asked + kept.values().map(bytes).sum::<usize>() {
-                self.refuse(Refusal::TooManyLeases { target: id.clone(), count: kept.len() });
             }
         }
     }

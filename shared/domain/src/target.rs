@@ -1,9 +1,9 @@
 //! The one aggregate: a machine, who may reach it until when, and who is at work on its firewalls.
 
 use crate::{
-    Chain, Change, ClaimToken, CorrelationId, Digest, EndReason, Entry, Fact, Firewall, Gate, Grant, GrantId,
-    Head, Headroom, Lease, Owner, Person, Policy, Refusal, Request, Rule, RuleName, RuleSet, Snapshot,
-    Sources, TargetId, view::View,
+    Admitted, Chain, Change, ClaimToken, CorrelationId, Digest, EndReason, Entry, Fact, Firewall, Gate,
+    Grant, GrantId, Grants, Head, Headroom, Lease, Owner, Person, Policy, Refusal, Request, Rule, RuleName,
+    RuleSet, Snapshot, Sources, TargetId, view::View,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -41,7 +41,7 @@ pub struct Target {
     policy: Option<Policy>,
     policy_version: u64,
     trial: Option<Trial>,
-    grants: BTreeMap<GrantId, Grant>,
+    grants: Grants,
     claim: Option<Claim>,
     /// Times to look at the firewalls whatever the leases say; at most five.
     looks: Vec<Timestamp>,
@@ -155,7 +155,7 @@ impl Target {
             policy: None,
             policy_version: 0,
             trial: None,
-            grants: BTreeMap::new(),
+            grants: Grants::default(),
             claim: None,
             looks: vec![],
             misses: 0,
@@ -167,6 +167,19 @@ impl Target {
             headroom: vec![],
             head: Head::default(),
         }
+    }
+
+    /// The same without its grants, for a table that keeps each of them by itself.
+    #[must_use]
+    pub fn without_grants(&self) -> Self {
+        Self { grants: Grants::default(), ..self.clone() }
+    }
+
+    /// The same with these grants as well.
+    #[must_use]
+    pub fn with_grants(mut self, grants: impl IntoIterator<Item = Grant>) -> Self {
+        grants.into_iter().for_each(|it| self.grants.insert(it.id.clone(), it));
+        self
     }
 
     /// What the target's firewalls must hold at `now`.
@@ -439,7 +452,7 @@ impl Target {
     }
 
     /// Approved and not yet closed.
-    pub fn grants(&self) -> &BTreeMap<GrantId, Grant> {
+    pub fn grants(&self) -> &Grants {
         &self.grants
     }
 
@@ -539,13 +552,19 @@ impl Target {
         let guarded = self.policy.as_ref().map(Policy::gates).unwrap_or_default();
         let read_at = view.seen.read_at;
         let mut closed = vec![];
+        // Once for each gate: of thousands of leases each would compare the sources of all.
+        let shut = |(gate, admitted): (&Gate, &Admitted)| {
+            let is_shut = if guarded.contains(gate) {
+                admitted.any.is_within(&view.tolerated(*gate))
+            } else {
+                !view.seen.holds(&view.name(*gate))
+            };
+            (*gate, is_shut)
+        };
+        let shut: BTreeMap<Gate, bool> = view.admitted.iter().map(shut).collect();
         for it in self.grants.values_mut() {
             let Some(admitted) = view.admitted.get(&it.gate) else { continue };
-            let is_shut = if guarded.contains(&it.gate) {
-                admitted.any.is_within(&view.tolerated(it.gate))
-            } else {
-                !view.seen.holds(&view.name(it.gate))
-            };
+            let is_shut = shut.get(&it.gate).is_some_and(|it| *it);
             let (grant, reason, correlation) = (it.id.clone(), it.reason(), it.correlation.clone());
             if it.lease.is_over(now) {
                 if is_shut && closed.len() < CLOSED_AT_ONCE_MAX {
@@ -571,7 +590,7 @@ impl Target {
                 }
             }
         }
-        self.grants.retain(|_, it| it.closed_at.is_none());
+        self.grants.retain(|it| it.closed_at.is_none());
         // Whatever was read: its end comes all the same.
         for it in self.grants.values_mut().filter(|it| it.is_closing_soon(now)) {
             let (grant, end, correlation) = (it.id.clone(), it.lease.end(), it.correlation.clone());

@@ -20,7 +20,7 @@ pub use problem::{Problem, Reason};
 use meta::Bearer;
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::{DefaultBodyLimit, MatchedPath, Request},
     middleware::{self, Next},
     response::Response,
@@ -129,7 +129,7 @@ pub fn router<S: Site>(site: Arc<S>) -> Router {
             get(events::list::<S>).post(events::submit::<S>).layer(DefaultBodyLimit::max(2 * EVENT_MAX)),
         )
         .route("/v1/export", get(export::download::<S>))
-        .route("/v1/verify", get(meta::verify::<S>))
+        .route("/v1/verify", get(meta::verify::<S>).layer(Extension(meta::Verifying::default())))
         .route("/v1/doctor", get(meta::doctor::<S>))
         .route("/v1/whoami", get(meta::whoami::<S>))
         .route("/v1/tokens", get(meta::tokens::<S>).post(meta::issue_token::<S>))

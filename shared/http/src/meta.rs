@@ -6,15 +6,15 @@ use crate::{
     wire::{DoctorView, HealthView, TokenBody, TokenMade, TokenView, VerifyView, WhoamiView},
 };
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::{HeaderMap, StatusCode},
 };
 use jiff::Timestamp;
 use portcullis_app as app;
 use portcullis_domain::{CorrelationId, IdempotencyKey, Person, RequestId};
-use std::sync::Arc;
-use tokio::time::timeout;
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::Semaphore, time::timeout};
 use utoipa::{
     Modify,
     openapi::{
@@ -30,13 +30,31 @@ const LIMIT: (usize, usize) = (100, 200);
 const EXPORT_INSTEAD: &str =
     "send the event `export.request`, and check what it puts into the archive with `portcullis verify PATH`";
 
-/// Recomputes the journal and compares it with what is stored.
-#[utoipa::path(get, path = "/v1/verify", responses((status = 200, body = VerifyView)))]
+/// How long a caller waits while the journal is recomputed for another one.
+const VERIFY_WAIT: Duration = Duration::from_secs(3);
+
+/// One recomputation of the journal at a time: each takes a core and memory of its own.
+#[derive(Debug, Clone)]
+pub(crate) struct Verifying(Arc<Semaphore>);
+
+impl Default for Verifying {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+}
+
+/// Recomputes the journal and compares it with what is stored; for one caller at a time.
+#[utoipa::path(get, path = "/v1/verify",
+    responses((status = 200, body = VerifyView), (status = 503, body = Problem)))]
 pub(crate) async fn verify<S: Site>(
     State(site): State<Arc<S>>,
     _: Caller,
+    Extension(Verifying(turn)): Extension<Verifying>,
 ) -> Result<Json<VerifyView>, Problem> {
     let bounds = site.bounds();
+    let _turn = timeout(VERIFY_WAIT, turn.acquire())
+        .await
+        .map_err(|_| Problem::busy("the journal is recomputed for another caller; send the call again"))?;
     let verified = timeout(bounds.time, app::verify(site.store())).await;
     let verified = verified.map_err(|_| Problem::too_much(bounds, EXPORT_INSTEAD))?;
     Ok(Json(verified?.into()))

@@ -69,6 +69,11 @@ impl Problem {
         Self::of(StatusCode::PAYLOAD_TOO_LARGE, "too-much", "More than one answer may be", detail)
     }
 
+    /// Another caller has what this one needs.
+    pub(crate) fn busy(detail: &str) -> Self {
+        Self::of(StatusCode::SERVICE_UNAVAILABLE, "busy", "Try again", detail)
+    }
+
     pub(crate) fn unauthorized(detail: &str) -> Self {
         Self::of(StatusCode::UNAUTHORIZED, "unauthorized", "A valid token is needed", detail)
     }

@@ -174,8 +174,8 @@ pub(crate) async fn activity<S: Site>(
     let from = page.after.as_deref().unwrap_or("0");
     let from =
         from.parse().map_err(|_| Problem::bad_input(format!("`{from}` is not the number of an entry")))?;
-    let entries = app::activity(site.store(), site.outside(), &chain, from, at_most).await?;
-    let next = entries.last().filter(|_| entries.len() == at_most).map(|it| (it.n + 1).to_string());
+    let (entries, next) = app::activity(site.store(), site.outside(), &chain, from, at_most).await?;
+    let next = next.map(|it| it.to_string());
     let view = |it: portcullis_domain::Entry| EntryView {
         n: it.n,
         at: it.at,

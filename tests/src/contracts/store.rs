@@ -1,16 +1,17 @@
 //! The contract of [`Store`], as its doc comment says it. Every function begins with an empty table.
 
 use crate::given::{self, at, guarded, named};
-use futures_util::future::join_all;
+use futures_util::{FutureExt as _, future::join_all};
 use jiff::Timestamp;
 use portcullis_app::{
     Error,
-    ports::{Batch, Due, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
+    ports::{Batch, Due, GrantFilter, PART_BYTES_MAX, Page, PageAsked, Rank, RequestFilter, Seen, Store},
 };
 use portcullis_domain::{
-    Chain, ClaimToken, Fact, Head, Next, People, Request, RequestState, Snapshot, Target, TargetId,
+    CLOSED_AT_ONCE_MAX, Chain, ClaimToken, Fact, Grant, GrantId, Head, Next, People, Request, RequestState,
+    Snapshot, Target, TargetId,
 };
-use std::fmt::Debug;
+use std::{cell::RefCell, fmt::Debug};
 
 /// What is committed is loaded, each thing by its name, with the version after the one that was seen.
 pub async fn what_is_committed_is_loaded(store: &impl Store) {
@@ -73,6 +74,63 @@ pub async fn one_of_many_writers_wins(store: &impl Store) {
     );
 }
 
+/// Writers of one chain that take turns all get to write, and a writer that stopped waiting holds nobody up.
+pub async fn writers_in_turn_all_commit(store: &impl Store) {
+    const WRITERS: usize = 32;
+    const LOSSES_MAX: usize = 100;
+    let first = guarded("vm-1", at(0));
+    let chain = Chain::from(&first.target.id);
+    done(store.commit(Batch::of(first.clone(), Seen::NEVER)).await);
+    let write = async |n: usize| {
+        for lost in 0..LOSSES_MAX {
+            let _turn = store.turn(&chain, Rank::Asking, lost).await;
+            let (target, seen) = none(store.target(&first.target.id).await).expect("stored");
+            let noted = target.note(vec![Fact::SettleFailed { why: n.to_string() }], at(1));
+            match store.commit(Batch::of(noted, seen)).await {
+                Err(Error::Conflict) => {}
+                outcome => return done(outcome),
+            }
+        }
+        panic!("writer {n} never got its turn");
+    };
+    let turn = store.turn(&chain, Rank::Asking, 0).await;
+    drop(store.turn(&chain, Rank::Worker, 0).now_or_never());
+    drop(turn);
+    join_all((0..WRITERS).map(write)).await;
+    let entries = none(store.entries(&chain, 0, 100).await);
+    assert_eq!(entries.len(), first.entries.len() + WRITERS);
+}
+
+/// Where turns are one at a time: a worker goes before a caller that shuts, that one before a caller that asks, and
+/// callers of one kind go in the order in which they came. Another chain waits for none of them.
+pub async fn turns_go_by_rank_and_then_by_arrival(store: &impl Store) {
+    let chain: Chain = named("vm-1");
+    let turn = store.turn(&chain, Rank::Asking, 0).await;
+    let gone = RefCell::new(vec![]);
+    let wait = async |name: &'static str, rank: Rank| {
+        let _turn = store.turn(&chain, rank, 0).await;
+        gone.borrow_mut().push(name);
+    };
+    let mut waiting: Vec<_> = [
+        ("ask 1", Rank::Asking),
+        ("ask 2", Rank::Asking),
+        ("close 1", Rank::Shutting),
+        ("worker", Rank::Worker),
+        ("close 2", Rank::Shutting),
+    ]
+    .map(|(name, rank)| Box::pin(wait(name, rank)))
+    .into();
+    for it in &mut waiting {
+        assert!(it.now_or_never().is_none(), "one turn at a time");
+    }
+    assert!(store.turn(&named("vm-2"), Rank::Asking, 0).now_or_never().is_some());
+    // The first of them hangs up.
+    drop(waiting.remove(0));
+    drop(turn);
+    join_all(waiting).await;
+    assert_eq!(*gone.borrow(), ["worker", "close 1", "close 2", "ask 2"]);
+}
+
 /// A grant that ever existed cannot be approved again, also when it is long closed.
 pub async fn granted_once(store: &impl Store) {
     let (_, next) = approved("a", "vm-1", guarded("vm-1", at(0)).target);
@@ -100,6 +158,36 @@ pub async fn the_rest_is_one_chain(store: &impl Store) {
     done(store.commit(Batch { rest: two.clone(), ..Batch::default() }).await);
     assert_eq!(none(store.rest().await), head);
     assert_eq!(none(store.entries(&Chain::rest(), 0, 10).await), [one, two].concat());
+}
+
+/// Entries that are long together are read in parts, each of which is bounded in bytes, whatever number is asked for.
+pub async fn entries_are_read_in_parts_of_bounded_length(store: &impl Store) {
+    const COMMITS: usize = 12;
+    const LONG: usize = PART_BYTES_MAX / 5;
+    let first = guarded("vm-1", at(0));
+    let chain = Chain::from(&first.target.id);
+    let (mut target, mut all) = (first.target.clone(), first.entries.clone());
+    done(store.commit(Batch::of(first, Seen::NEVER)).await);
+    for n in 0..COMMITS {
+        let why = "x".repeat(LONG);
+        let next = target.note(vec![Fact::SettleFailed { why }], at(1));
+        target = next.target.clone();
+        all.extend(next.entries.clone());
+        done(store.commit(Batch::of(next, Seen(1 + n as u64))).await);
+    }
+    let (mut read, mut parts) = (vec![], 0);
+    loop {
+        let part = none(store.entries(&chain, read.len() as u64, 1000).await);
+        if part.is_empty() {
+            break;
+        }
+        let length: usize = part.iter().map(|it| serde_json::to_vec(it).expect("JSON").len()).sum();
+        assert!(length < 2 * PART_BYTES_MAX, "{length} bytes in one part");
+        read.extend(part);
+        parts += 1;
+    }
+    assert_eq!(read, all);
+    assert!(1 < parts, "all of it came in one part");
 }
 
 /// What is due is what its own due time says, longest due first, and moves with every commit.
@@ -175,6 +263,96 @@ pub async fn chains_are_listed_in_parts(store: &impl Store) {
     }
     let names = ["portcullis", "vm-0", "vm-1", "vm-2", "vm-3", "vm-4"].map(named::<Chain>);
     assert_eq!(listed, names);
+}
+
+/// A target may have thousands of live grants: each commit changes what it changes, and the target is loaded as it was
+/// committed, its grants by themselves and in lists too.
+pub async fn thousands_of_live_grants_of_one_target_are_kept(store: &impl Store) {
+    const ASKS: usize = 75;
+    const GRANTS: usize = 40;
+    let id: TargetId = named("vm-1");
+    let mut kept = Writer { store, target: guarded("vm-1", at(0)).target, seen: Seen(0) };
+    kept.commit(guarded("vm-1", at(0))).await;
+    for ask in 0..ASKS {
+        let request = given::request(&format!("ann-{}", ask % 4), &ask.to_string(), "vm-1", at(0));
+        let grant = |n: usize| {
+            let address = std::net::Ipv4Addr::from_bits(
+                0x0B00_0000 + u32::try_from(2 * (ask * GRANTS + n)).expect("few"),
+            );
+            let id = GrantId::derived(&request.id, n + 1);
+            Grant {
+                id,
+                sources: named(&address.to_string()),
+                ..given::grant(&request, &named("vm-1"), at(0))
+            }
+        };
+        let next = kept.target.clone().grant((0..GRANTS).map(grant).collect(), None, at(0));
+        kept.commit(next).await;
+        if ask % 25 == 0 {
+            kept.is_stored().await;
+        }
+    }
+    let claimed = kept.target.clone().claim(&token(), at(1));
+    kept.commit(claimed).await;
+    // All of them are opened by one commit.
+    let (decided, open) = (kept.target.rules(at(1)), Snapshot::of(at(2), vec![holding(&kept.target, at(1))]));
+    let opened = kept.target.clone().confirm(&open, true, &decided, at(1));
+    assert_eq!(opened.grants.len(), ASKS * GRANTS, "each is seen to be open");
+    kept.commit(opened).await;
+    kept.is_stored().await;
+    // Of one of many only that one changes.
+    let one = kept.target.grants().values().nth(1_234).expect("there are more").id.clone();
+    let ended = kept.target.clone().close(&one, &named("ann"), None, at(3));
+    kept.commit(ended).await;
+    kept.is_stored().await;
+    assert_eq!(none(store.grant(&one).await).as_ref(), kept.target.grant_of(&one));
+    // All of them end by one commit, and are closed so many at a time.
+    let unguarded = kept.target.clone().set_policy(None, &named("owner"), None, at(4)).expect("nobody waits");
+    kept.commit(unguarded).await;
+    kept.is_stored().await;
+    let claimed = kept.target.clone().claim(&token(), at(5));
+    kept.commit(claimed).await;
+    let (decided, shut) = (kept.target.rules(at(5)), Snapshot::of(at(6), vec![holding(&kept.target, at(5))]));
+    for _ in 0..2 {
+        let closed = kept.target.clone().confirm(&shut, true, &decided, at(5));
+        let some = closed.grants.first().expect("some are closed").clone();
+        kept.commit(closed).await;
+        assert_eq!(none(store.grant(&some.id).await), Some(some), "what is closed is kept by itself");
+    }
+    kept.is_stored().await;
+    assert_eq!(kept.target.grants().len(), ASKS * GRANTS - 2 * CLOSED_AT_ONCE_MAX);
+    let of = GrantFilter { target: Some(id), unclosed: true, ..GrantFilter::default() };
+    let (mut listed, mut after) = (0, None);
+    loop {
+        let page = none(store.grants(&of, &PageAsked { after, at_most: 500 }).await);
+        listed += page.items.len();
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(listed, kept.target.grants().len());
+}
+
+/// One writer of one target, with what it wrote last.
+struct Writer<'a, S> {
+    store: &'a S,
+    target: Target,
+    seen: Seen,
+}
+
+impl<S: Store> Writer<'_, S> {
+    async fn commit(&mut self, next: Next) {
+        self.target = next.target.clone();
+        done(self.store.commit(Batch::of(next, self.seen)).await);
+        self.seen = self.seen.next();
+    }
+
+    async fn is_stored(&self) {
+        let (loaded, seen) = none(self.store.target(&self.target.id).await).expect("stored");
+        assert_eq!(seen, self.seen);
+        assert!(loaded == self.target, "what is loaded is not what was committed");
+    }
 }
 
 /// Requests are listed newest first, a part at a time, each once, and only those that fit.
@@ -268,9 +446,19 @@ fn decided(n: i32) -> Request {
 
 /// A firewall that holds exactly what a target wants after all its leases.
 fn shut(target: &Target) -> portcullis_domain::Firewall {
-    use portcullis_domain::{Action, AddressSet, Bands, Existing, Families, Firewall, FirewallKind, Held};
-    let rules = target.rules(at(1_000_000));
-    let held = |(name, rule)| (name, Held { rule: Some(rule), priority: 200, beside: vec![], etag: None });
+    holding(target, at(1_000_000))
+}
+
+/// A firewall that holds exactly what a target wants at a time.
+fn holding(target: &Target, when: Timestamp) -> portcullis_domain::Firewall {
+    use portcullis_domain::{
+        Action, AddressSet, Bands, Existing, Families, Firewall, FirewallKind, Held, Rule,
+    };
+    let rules = target.rules(when);
+    let held = |(name, rule)| {
+        let priority = if matches!(rule, Rule::Allow { .. }) { 100 } else { 200 };
+        (name, Held { rule: Some(rule), priority, beside: vec![], etag: None })
+    };
     Firewall {
         id: named("nsg"),
         kind: FirewallKind::Ordered { otherwise: Action::Deny },

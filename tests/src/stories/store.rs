@@ -1,6 +1,7 @@
 //! The table: all-or-nothing commits on versions, and a due index that is kept at every commit.
 
 use super::{outside::Outside, world::World};
+use crate::given;
 use jiff::Timestamp;
 use portcullis_app::{
     Error,
@@ -273,13 +274,17 @@ impl Store for Outside {
             let row = rows.values().find(|row| Chain::from(&row.target.id) == *chain);
             let entries = row.map_or(&world.table.rest, |row| &row.entries);
             let from = usize::try_from(from).unwrap_or(usize::MAX);
-            Ok(entries.iter().skip(from).take(at_most).cloned().collect())
+            Ok(given::in_one_read(entries.iter().skip(from).take(at_most).cloned()))
         })
         .await
     }
 
     async fn last(&self, chain: &Chain) -> Result<Option<Entry>, Error> {
-        let all = self.entries(chain, 0, usize::MAX).await?;
-        Ok(all.into_iter().next_back())
+        self.call(|world| {
+            let rows = &world.table.targets;
+            let row = rows.values().find(|row| Chain::from(&row.target.id) == *chain);
+            Ok(row.map_or(&world.table.rest, |row| &row.entries).last().cloned())
+        })
+        .await
     }
 }

@@ -7,6 +7,7 @@ use super::{
         LISTED_AT, PERSON, PK, SK, TARGET, VERSION, body, grants_of, length, moment, n, requests_in,
         requests_of, s,
     },
+    spill::{Layout, SPILLED},
     told,
 };
 use aws_sdk_dynamodb::{
@@ -41,6 +42,8 @@ const AFTER_MEETING: Duration = Duration::from_millis(20);
 
 const ABSENT: &str = "attribute_not_exists(pk)";
 const UNCHANGED: &str = "version = :seen";
+/// Of a target whose chunks, if it has any, this process does not know. It loads it then, and knows them.
+const UNCHANGED_WITHOUT_CHUNKS: &str = "version = :seen AND attribute_not_exists(spilled)";
 
 /// What a transaction is made of.
 #[derive(Debug)]
@@ -55,14 +58,23 @@ impl DynamoStore {
     pub(super) async fn write(&self, batch: &Batch) -> Result<(), Error> {
         let mut changes = self.changes();
         let now = (self.clock)();
+        let mut spilled = vec![];
         for (next, seen) in &batch.targets {
-            changes.target(&self.table, next, *seen, now)?;
+            let id = &next.target.id;
+            let before = self.remembered.get(id, *seen);
+            let layout = Layout::of(next, *seen, before.as_ref(), batch.targets.len())?;
+            changes.target(&self.table, next, (*seen, before.is_some()), &layout, now)?;
+            spilled.push((id.clone(), layout.spilled));
         }
         if let Some((request, seen)) = &batch.request {
             changes.request(&self.table, request, *seen, now)?;
         }
         changes.rest(&self.table, &batch.rest)?;
-        self.transact(changes).await
+        self.transact(changes).await?;
+        for (id, spilled) in spilled {
+            self.remembered.set(&id, spilled);
+        }
+        Ok(())
     }
 
     /// An empty transaction, with a name that no other one has.
@@ -181,11 +193,20 @@ fn failed(error: SdkError<TransactWriteItemsError>) -> Failed {
 
 impl Changes {
     /// A target, its grants and its entries.
-    fn target(&mut self, table: &str, next: &Next, seen: Seen, now: Timestamp) -> Result<(), Error> {
+    ///
+    /// `seen` is the version, and whether that has chunks.
+    fn target(
+        &mut self,
+        table: &str,
+        next: &Next,
+        (seen, is_spilled): (Seen, bool),
+        layout: &Layout<'_>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let Next { target, entries, grants } = next;
         let key = Key::target(&target.id);
         let approved: BTreeSet<&GrantId> = entries.iter().filter_map(approved).collect();
-        let body = body(target)?;
+        let body = body(&layout.inline)?;
         if !approved.is_empty() && ASKED_MAX < length(&body) {
             let source = format!("`{}` has so many leases that there is no room for more", target.id).into();
             return Err(Error::Broken { doing: WRITE, source });
@@ -195,11 +216,18 @@ impl Changes {
         if let Some(due_at) = target.due_at() {
             put = put.item(DUE_SHARD, s(key.due_shard())).item(DUE_AT, s(moment(due_at)));
         }
+        if let Some(spilled) = &layout.spilled {
+            put = put.item(SPILLED, spilled.attribute()?);
+        }
         if seen == Seen::NEVER {
             self.put(put.condition_expression(ABSENT))?;
             self.put(self::put(table, &Key::listed_target(&target.id)))?;
         } else {
-            self.put(put.condition_expression(UNCHANGED).expression_attribute_values(":seen", n(seen.0)))?;
+            let unchanged = if is_spilled { UNCHANGED } else { UNCHANGED_WITHOUT_CHUNKS };
+            self.put(put.condition_expression(unchanged).expression_attribute_values(":seen", n(seen.0)))?;
+        }
+        for chunk in layout.puts(table, seen.next().0)? {
+            self.put(chunk)?;
         }
         self.witness.get_or_insert(key);
         for grant in grants {

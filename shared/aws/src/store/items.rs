@@ -3,6 +3,7 @@
 //! | item | `pk` | `sk` | in the indexes |
 //! | --- | --- | --- | --- |
 //! | target | `T#<id>` | `STATE` | due |
+//! | live grants of a target that has many | `T#<id>` | `LIVE#<number>` | |
 //! | that there is such a target | `D#targets` | id | |
 //! | request | `R#<id>` | `STATE` | due while it waits; listed by state; of its person |
 //! | grant | `R#<request>` | `G#<number>` | listed as open or closed; of its target; of its person |
@@ -10,8 +11,8 @@
 //! | end of the chain of the rest | `H#portcullis` | `HEAD` | |
 //! | token | `K#<digest>`, `P#<person>` | `TOKEN` | |
 //!
-//! The live grants of a target are in its own item: a grant's item says only where to look until it is closed, so
-//! that opening, prolonging and ending one costs no write of its own. Times in keys have nine decimals, so that
+//! The live grants of a target are in its own item, or beside it where they are many (`spill.rs`): a grant's item says only
+//! where to look until it is closed, so that opening, prolonging and ending one costs no write of its own. Times in keys have nine decimals, so that
 //! their texts sort as they do.
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -20,7 +21,7 @@ use portcullis_app::Error;
 use portcullis_domain::{Chain, GrantId, Person, RequestId, TargetId};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// An item as the SDK has it.
 #[expect(clippy::disallowed_types, reason = "the SDK's own shape; nobody walks through it")]
@@ -106,6 +107,11 @@ pub struct Key {
 impl Key {
     pub fn target(id: &TargetId) -> Self {
         Self { pk: format!("T#{id}"), sk: STATE.to_owned() }
+    }
+
+    /// Some of a target's live grants.
+    pub fn chunk(id: &TargetId, n: u16) -> Self {
+        Self { pk: format!("T#{id}"), sk: format!("LIVE#{n:05}") }
     }
 
     pub fn listed_target(id: &TargetId) -> Self {
@@ -236,6 +242,13 @@ pub fn body(value: &impl Serialize) -> Result<AttributeValue, Error> {
     Ok(AttributeValue::B(packed.into()))
 }
 
+/// The same, deflated also if it is short: what is written again and again.
+pub fn body_packed(value: &impl Serialize) -> Result<AttributeValue, Error> {
+    let json = serde_json::to_vec(value)
+        .map_err(|error| Error::Broken { doing: "write a record as JSON", source: error.into() })?;
+    Ok(AttributeValue::B(miniz_oxide::deflate::compress_to_vec(&json, PACK_LEVEL).into()))
+}
+
 /// How long a body is as it is stored, in bytes.
 pub fn length(body: &AttributeValue) -> usize {
     let text = body.as_s().map(String::len);
@@ -244,15 +257,21 @@ pub fn length(body: &AttributeValue) -> usize {
 
 /// A value as it was stored; what cannot be read is named.
 pub fn parse<T: DeserializeOwned>(item: &Item) -> Result<T, Error> {
-    match item.get(BODY) {
-        Some(AttributeValue::S(json)) => serde_json::from_str(json).map_err(|error| corrupt(item, &error)),
+    sized(item).map(|(value, _)| value)
+}
+
+/// The same, and how long it is as JSON, in bytes.
+pub fn sized<T: DeserializeOwned>(item: &Item) -> Result<(T, usize), Error> {
+    let json = match item.get(BODY) {
+        Some(AttributeValue::S(json)) => Cow::Borrowed(json.as_bytes()),
         Some(AttributeValue::B(packed)) => {
-            let json = miniz_oxide::inflate::decompress_to_vec_with_limit(packed.as_ref(), UNPACKED_MAX)
-                .map_err(|error| corrupt(item, &error))?;
-            serde_json::from_slice(&json).map_err(|error| corrupt(item, &error))
+            let json = miniz_oxide::inflate::decompress_to_vec_with_limit(packed.as_ref(), UNPACKED_MAX);
+            Cow::Owned(json.map_err(|error| corrupt(item, &error))?)
         }
-        Some(_) | None => Err(corrupt(item, &"it has no body")),
-    }
+        Some(_) | None => return Err(corrupt(item, &"it has no body")),
+    };
+    let value = serde_json::from_slice(&json).map_err(|error| corrupt(item, &error))?;
+    Ok((value, json.len()))
 }
 
 /// A text of an item that was read.

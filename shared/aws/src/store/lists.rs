@@ -11,9 +11,10 @@ use super::{
 use futures_util::future::try_join_all;
 use portcullis_app::{
     Error,
-    ports::{Cursor, GrantFilter, Page, PageAsked, RequestFilter},
+    ports::{Cursor, GrantFilter, PART_BYTES_MAX, Page, PageAsked, RequestFilter},
 };
 use portcullis_domain::RequestState;
+use serde::Serialize;
 
 /// How many listed items one page may look at: a filter that fits few gives short pages, not long waits.
 const LOOKED_AT_MAX: usize = 1000;
@@ -73,11 +74,12 @@ pub struct Paging<T> {
     at_most: usize,
     before: Option<String>,
     looked_at: usize,
+    bytes: usize,
     places: Vec<String>,
     is_done: bool,
 }
 
-impl<T> Paging<T> {
+impl<T: Serialize> Paging<T> {
     /// An empty page. `NotFound` for a place that no list of ours has given.
     pub fn of(asked: &PageAsked) -> Result<Self, Error> {
         if let Some(Cursor(place)) = &asked.after
@@ -90,6 +92,7 @@ impl<T> Paging<T> {
             at_most: asked.at_most,
             before: asked.after.as_ref().map(|Cursor(place)| place.clone()),
             looked_at: 0,
+            bytes: 0,
             places: vec![],
             is_done: false,
         })
@@ -98,11 +101,14 @@ impl<T> Paging<T> {
     /// Takes what stands at the keys of a part, in their order; nothing where it does not fit.
     pub fn take(&mut self, loaded: impl IntoIterator<Item = Option<T>>) {
         for (place, found) in std::mem::take(&mut self.places).into_iter().zip(loaded) {
-            if self.page.items.len() == self.at_most || self.looked_at == LOOKED_AT_MAX {
+            let is_full = self.page.items.len() == self.at_most || PART_BYTES_MAX < self.bytes;
+            if is_full || self.looked_at == LOOKED_AT_MAX {
                 self.page.next = self.before.take().map(Cursor);
                 self.is_done = true;
                 return;
             }
+            // What cannot be written as JSON was not read from it.
+            self.bytes += found.as_ref().and_then(|it| serde_json::to_vec(it).ok()).map_or(0, |it| it.len());
             self.page.items.extend(found);
             self.looked_at += 1;
             self.before = Some(place);
@@ -161,7 +167,7 @@ impl DynamoStore {
     }
 
     /// What is to be looked at next for a page; nothing when the page is done.
-    pub(super) async fn part<T>(
+    pub(super) async fn part<T: Serialize>(
         &self,
         walk: &Walk,
         paging: &mut Paging<T>,

@@ -6,6 +6,7 @@
 mod commit;
 pub(crate) mod items;
 mod lists;
+mod spill;
 
 pub(crate) use commit::{delete, put};
 pub(crate) use items::Item;
@@ -19,19 +20,23 @@ use data_encoding::BASE64;
 use futures_util::future::try_join_all;
 use items::{
     BODY, BY_DUE, CHAINS, DUE_SHARDS, ENTRIES, HASH, Key, LENGTH, LISTED, PK, SK, TARGET, VERSION, chain_pk,
-    corrupt, due_shard, moment, named, number, parse, s, text, whole,
+    corrupt, due_shard, moment, named, number, parse, s, sized, text, whole,
 };
 use jiff::Timestamp;
 use lists::{Paging, Range, Walk};
 use portcullis_app::{
     Error,
-    ports::{Batch, Due, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
+    ports::{
+        Batch, Due, GrantFilter, PART_BYTES_MAX, Page, PageAsked, Rank, RequestFilter, Seen, Store, Turn,
+    },
 };
 use portcullis_domain::{Chain, Entry, Grant, GrantId, Hash, Head, Request, RequestId, Target, TargetId};
 use serde_json::Value;
+use spill::Remembered;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
@@ -48,6 +53,15 @@ const AFTER_UNPROCESSED: Duration = Duration::from_millis(50);
 /// How often a grant is looked for that is being closed meanwhile.
 const GRANT_LOOKS_MAX: usize = 3;
 
+/// How long a writer waits at most after it lost once; twice as long with every further loss.
+const BACK_OFF_MIN: Duration = Duration::from_millis(10);
+/// How often that is doubled.
+const BACK_OFF_DOUBLINGS_MAX: u32 = 16;
+/// How long a caller waits at most between two tries: with a hundred tries, less in the mean than API Gateway waits (29 s).
+const BACK_OFF_MAX: Duration = Duration::from_millis(400);
+/// How long a worker does: it lives 20 s.
+const BACK_OFF_WORKER_MAX: Duration = Duration::from_millis(50);
+
 const READ: &str = "read the table";
 
 /// The table in DynamoDB.
@@ -58,13 +72,14 @@ pub struct DynamoStore {
     writer: String,
     commits: AtomicU64,
     clock: Clock,
+    remembered: Remembered,
 }
 
 impl DynamoStore {
     /// The table of this name. `writer` must be a name that no other process ever has.
     pub fn new(client: Client, table: impl Into<String>, writer: impl Into<String>, clock: Clock) -> Self {
         let (table, writer) = (table.into(), writer.into());
-        Self { client, table, writer, commits: AtomicU64::new(0), clock }
+        Self { client, table, writer, commits: AtomicU64::new(0), clock, remembered: Remembered::default() }
     }
 
     /// Can it be read? `Unavailable` if not, `Broken` if it never will.
@@ -118,19 +133,18 @@ impl DynamoStore {
     }
 
     /// The grant that an item stands for: closed in itself, or live in its target.
-    fn grant_of(item: &Item, id: &GrantId, target: Option<&Item>) -> Result<Option<Grant>, Error> {
+    fn grant_of(item: &Item, id: &GrantId, target: Option<&Target>) -> Result<Option<Grant>, Error> {
         if item.contains_key(BODY) {
             return parse(item).map(Some);
         }
-        let Some(target) = target else { return Ok(None) };
-        Ok(parse::<Target>(target)?.grants().get(id).cloned())
+        Ok(target.and_then(|it| it.grants().get(id).cloned()))
     }
 }
 
 impl Store for DynamoStore {
     async fn target(&self, id: &TargetId) -> Result<Option<(Target, Seen)>, Error> {
-        let Some(item) = self.get(&Key::target(id)).await? else { return Ok(None) };
-        Ok(Some((parse(&item)?, Seen(whole(&item, VERSION)?))))
+        let item = self.get(&Key::target(id)).await?;
+        Ok(self.assembled(id, item).await?.map(|(target, seen, _)| (target, seen)))
     }
 
     async fn request(&self, id: &RequestId) -> Result<Option<(Request, Seen)>, Error> {
@@ -142,7 +156,8 @@ impl Store for DynamoStore {
         let Some(key) = Key::grant(id) else { return Ok(None) };
         for _ in 0..GRANT_LOOKS_MAX {
             let Some(item) = self.get(&key).await? else { return Ok(None) };
-            let target = if item.contains_key(BODY) { None } else { self.get(&target_of(&item)?).await? };
+            let target = if item.contains_key(BODY) { None } else { self.target(&target_of(&item)?).await? };
+            let target = target.map(|(target, _)| target);
             // It may have been closed between the two looks.
             if let Some(grant) = Self::grant_of(&item, id, target.as_ref())? {
                 return Ok(Some(grant));
@@ -157,6 +172,14 @@ impl Store for DynamoStore {
         let hash = text(&item, HASH)?.to_owned();
         let hash = Hash::try_from(hash).map_err(|error| corrupt(&item, &error))?;
         Ok(Head { n: whole(&item, LENGTH)?, hash })
+    }
+
+    async fn turn(&self, _: &Chain, rank: Rank, lost: usize) -> Turn {
+        // Writers are of many processes. All that lost at the same time must not meet again.
+        if 0 < lost {
+            tokio::time::sleep(back_off(rank, lost)).await;
+        }
+        Turn::default()
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), Error> {
@@ -191,8 +214,21 @@ impl Store for DynamoStore {
         let listed = self.keys(&range, after, at_most).await?;
         let ids = listed.iter().map(|(id, item)| named::<TargetId>(item, id));
         let keys = ids.map(|id| id.map(|id| Key::target(&id))).collect::<Result<Vec<_>, _>>()?;
-        let found = self.get_all(&keys).await?;
-        keys.iter().filter_map(|key| found.get(key)).map(parse).collect()
+        let (mut targets, mut bytes) = (vec![], 0);
+        for part in keys.chunks(BATCH_MAX) {
+            let mut found = self.get_all(part).await?;
+            for key in part {
+                let Some(item) = found.remove(key) else { continue };
+                let id = named(&item, key.name())?;
+                let Some((target, _, length)) = self.assembled(&id, Some(item)).await? else { continue };
+                bytes += length;
+                if PART_BYTES_MAX < bytes && !targets.is_empty() {
+                    return Ok(targets);
+                }
+                targets.push(target);
+            }
+        }
+        Ok(targets)
     }
 
     async fn chains(&self, after: Option<&Chain>, at_most: usize) -> Result<Vec<Chain>, Error> {
@@ -232,9 +268,9 @@ impl Store for DynamoStore {
     }
 
     async fn entries(&self, chain: &Chain, from: u64, at_most: usize) -> Result<Vec<Entry>, Error> {
-        let mut listed: Vec<Entry> = vec![];
+        let (mut listed, mut bytes): (Vec<Entry>, usize) = (vec![], 0);
         let mut from = from;
-        while listed.len() < at_most {
+        while listed.len() < at_most && bytes <= PART_BYTES_MAX {
             let call = self.client.query().table_name(&self.table).consistent_read(true);
             let call = call
                 .key_condition_expression("#pk = :pk AND #sk >= :from")
@@ -246,7 +282,12 @@ impl Store for DynamoStore {
             let answer = call.limit(limit).send().await.map_err(|error| told(READ, error))?;
             let found = answer.items();
             for item in found {
-                listed.extend(parse::<Vec<Entry>>(item)?.into_iter().filter(|it| from <= it.n));
+                if PART_BYTES_MAX < bytes {
+                    break;
+                }
+                let (entries, length) = sized::<Vec<Entry>>(item)?;
+                bytes += length;
+                listed.extend(entries.into_iter().filter(|it| from <= it.n));
             }
             match listed.last() {
                 Some(last) if !found.is_empty() => from = last.n + 1,
@@ -271,10 +312,14 @@ impl DynamoStore {
     async fn grants_at(&self, keys: &[Key]) -> Result<Vec<Option<Grant>>, Error> {
         let found = self.get_all(keys).await?;
         let live = found.values().filter(|it| !it.contains_key(BODY)).map(target_of);
-        let mut targets = live.collect::<Result<Vec<Key>, _>>()?;
-        targets.sort();
-        targets.dedup();
-        let targets = self.get_all(&targets).await?;
+        let ids = live.collect::<Result<BTreeSet<TargetId>, _>>()?;
+        let keys_of_targets: Vec<Key> = ids.iter().map(Key::target).collect();
+        let mut items = self.get_all(&keys_of_targets).await?;
+        let mut targets = BTreeMap::new();
+        for (id, key) in ids.into_iter().zip(keys_of_targets) {
+            let target = self.assembled(&id, items.remove(&key)).await?;
+            targets.extend(target.map(|(target, ..)| (id, target)));
+        }
         let mut grants = vec![];
         for key in keys {
             let Some(item) = found.get(key) else {
@@ -292,10 +337,24 @@ impl DynamoStore {
     }
 }
 
-/// Where the target of a grant stands.
-fn target_of(grant: &Item) -> Result<Key, Error> {
+/// A random while, at most twice as long with every loss. Workers wait less than callers: an end goes first.
+fn back_off(rank: Rank, lost: usize) -> Duration {
+    let longest = match rank {
+        Rank::Worker => BACK_OFF_WORKER_MAX,
+        Rank::Shutting | Rank::Asking => BACK_OFF_MAX,
+    };
+    let doublings = u32::try_from(lost).unwrap_or(u32::MAX).min(BACK_OFF_DOUBLINGS_MAX);
+    let at_most = (BACK_OFF_MIN * 2_u32.pow(doublings)).min(longest);
+    // The standard library's own seeds are random, and differ with each of them.
+    let dice = RandomState::new().build_hasher().finish();
+    let nanos = u64::try_from(at_most.as_nanos()).unwrap_or(u64::MAX).max(1);
+    Duration::from_nanos(dice % nanos)
+}
+
+/// The target of a grant.
+fn target_of(grant: &Item) -> Result<TargetId, Error> {
     let id = text(grant, TARGET)?.split_once('#').map_or("", |(_, id)| id);
-    Ok(Key::target(&named(grant, id)?))
+    named(grant, id)
 }
 
 /// The entries in an item as the table's stream tells it, in DynamoDB's JSON; none if it holds something else.

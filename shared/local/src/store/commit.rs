@@ -13,10 +13,12 @@ use redb::{ReadableTable, Table};
 use std::collections::BTreeSet;
 
 /// Writes all of a batch and gives its entries, or fails whole.
-pub fn commit(batch: &Batch, open: &mut Open<'_>) -> Result<Vec<Entry>, Failed> {
+///
+/// `rows` are the targets themselves as they are stored, in the order of the batch.
+pub fn commit(batch: &Batch, rows: &[Vec<u8>], open: &mut Open<'_>) -> Result<Vec<Entry>, Failed> {
     check(batch, open)?;
-    for (next, seen) in &batch.targets {
-        put_target(next, *seen, open)?;
+    for ((next, seen), row) in batch.targets.iter().zip(rows) {
+        put_target(next, row, *seen, open)?;
     }
     if let Some((request, seen)) = &batch.request {
         put_request(request, *seen, open)?;
@@ -75,11 +77,10 @@ fn follows(rest: &[Entry], head: Head) -> bool {
     rest.first().is_none_or(|first| first.n == head.n && first.prev == head.hash)
 }
 
-fn put_target(next: &Next, seen: Seen, open: &mut Open<'_>) -> Result<(), Failed> {
+fn put_target(next: &Next, row: &[u8], seen: Seen, open: &mut Open<'_>) -> Result<(), Failed> {
     let id = next.target.id.as_str();
     let due = next.target.due_at().map(nanos);
-    let value = json(&next.target)?;
-    let before = open.targets.insert(id, ((seen.next().0, due), value.as_slice()))?;
+    let before = open.targets.insert(id, ((seen.next().0, due), row))?;
     let was_due = before.and_then(|it| it.value().0.1);
     reschedule(&mut open.due, DUE_TARGET, id, was_due, due)?;
     for grant in &next.grants {
@@ -115,10 +116,13 @@ fn put_grant(grant: &Grant, open: &mut Open<'_>) -> Result<(), Failed> {
         }
         number
     };
+    let live = (grant.target.as_str(), id);
     if grant.closed_at.is_none() {
         open.grants_unclosed.insert(number, id)?;
+        open.grants_live.insert(live, ())?;
     } else {
         open.grants_unclosed.remove(number)?;
+        open.grants_live.remove(live)?;
     }
     open.grants.insert(id, (number, json(grant)?.as_slice()))?;
     Ok(())

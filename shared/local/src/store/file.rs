@@ -2,8 +2,8 @@
 
 use super::{
     Failed,
-    tables::{LAYOUT, META_LAYOUT, Open, json, parse},
-    unavailable,
+    tables::{LAYOUT, LAYOUT_WITH_GRANTS, META_LAYOUT, Open, json, parse},
+    targets, unavailable,
 };
 use portcullis_app::Error;
 use redb::{Database, DatabaseError, ReadableTable};
@@ -83,6 +83,10 @@ fn lay_out(database: &Database) -> Result<(), Failed> {
         };
         match known {
             Some(LAYOUT) => {}
+            Some(LAYOUT_WITH_GRANTS) => {
+                targets::take_grants_out(&mut open)?;
+                open.meta.insert(META_LAYOUT, json(&LAYOUT)?.as_slice())?;
+            }
             Some(other) => {
                 let why = format!("its layout is version {other}, and this program knows version {LAYOUT}");
                 return Err(Failed::Whole(Error::Broken { doing: "open the table", source: why.into() }));

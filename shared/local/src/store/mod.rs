@@ -6,6 +6,8 @@
 mod commit;
 mod file;
 pub(crate) mod tables;
+mod targets;
+mod turns;
 mod writer;
 
 pub(crate) use commit::{append, rest_head};
@@ -14,14 +16,19 @@ use file::File;
 use jiff::Timestamp;
 use portcullis_app::{
     BoxError, Error,
-    ports::{Batch, Cursor, Due, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
+    ports::{
+        Batch, Cursor, Due, GrantFilter, PART_BYTES_MAX, Page, PageAsked, Rank, RequestFilter, Seen, Store,
+        Turn,
+    },
 };
 use portcullis_domain::{Chain, Entry, Grant, GrantId, Head, Request, RequestId, Target, TargetId};
 use redb::{ReadTransaction, ReadableDatabase};
 use std::{fmt, ops::Bound, path::Path, sync::Arc};
 pub(crate) use tables::Open;
 use tables::{DUE_TARGET, LAYOUT, META_LAYOUT, META_REST, json, nanos, parse};
+use targets::Decoded;
 use tokio::sync::broadcast;
+use turns::Turns;
 use writer::Writer;
 
 /// How many listed items one page may look at: a filter that fits few gives short pages, not long waits.
@@ -32,6 +39,8 @@ pub struct RedbStore {
     // Dropped first: its thread holds the file too.
     writer: Writer,
     file: Arc<File>,
+    turns: Turns,
+    decoded: Decoded,
 }
 
 /// Why a write did not happen.
@@ -42,11 +51,22 @@ pub(crate) enum Failed {
     Torn(redb::Error),
 }
 
+impl Failed {
+    /// What it means for the caller.
+    fn told(self, doing: &'static str) -> Error {
+        match self {
+            Self::Whole(error) => error,
+            Self::Torn(error) => told(doing, error),
+        }
+    }
+}
+
 impl RedbStore {
     /// Opens the file, or makes it. `Unavailable` if another process has it open.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let file = Arc::new(File::open(path)?);
-        Ok(Self { writer: Writer::start(Arc::clone(&file))?, file })
+        let writer = Writer::start(Arc::clone(&file))?;
+        Ok(Self { writer, file, turns: Turns::default(), decoded: Decoded::default() })
     }
 
     /// Can it be read and written? `Unavailable` if not. After a failure a write is tried, to tell whether
@@ -73,10 +93,7 @@ impl RedbStore {
     ) -> Result<T, Error> {
         let database = self.file.database()?;
         let looked = database.begin_read().map_err(Failed::from).and_then(|table| look(&table));
-        looked.map_err(|failed| match failed {
-            Failed::Whole(error) => error,
-            Failed::Torn(error) => told("read the table", error),
-        })
+        looked.map_err(|failed| failed.told("read the table"))
     }
 
     pub(crate) async fn write(
@@ -90,10 +107,15 @@ impl RedbStore {
 impl Store for RedbStore {
     async fn target(&self, id: &TargetId) -> Result<Option<(Target, Seen)>, Error> {
         self.read(|table| {
-            let targets = table.open_table(tables::TARGETS)?;
-            let Some(found) = targets.get(id.as_str())? else { return Ok(None) };
-            let ((version, _), value) = found.value();
-            Ok(Some((parse("targets", id.as_str(), value)?, Seen(version))))
+            let rows = table.open_table(tables::TARGETS)?;
+            let Some(found) = rows.get(id.as_str())? else { return Ok(None) };
+            let (version, row) = found.value();
+            if let Some(target) = self.decoded.get(id, version.0, row) {
+                return Ok(Some((target, Seen(version.0))));
+            }
+            let read = targets::read(table, id.as_str(), (version, row))?;
+            self.decoded.keep(read.target.clone(), read.version, read.row);
+            Ok(Some((read.target, Seen(version.0))))
         })
     }
 
@@ -117,8 +139,21 @@ impl Store for RedbStore {
         })
     }
 
+    async fn turn(&self, chain: &Chain, rank: Rank, _: usize) -> Turn {
+        self.turns.take(chain, rank).await
+    }
+
     async fn commit(&self, batch: Batch) -> Result<(), Error> {
-        self.write(move |open| commit::commit(&batch, open)).await
+        let rows = batch.targets.iter().map(|(next, _)| targets::row(next)).collect::<Result<Vec<_>, _>>();
+        let rows = Arc::new(rows.map_err(|failed| failed.told("write the table"))?);
+        let (batch, written) = (Arc::new(batch), Arc::clone(&rows));
+        let writing = Arc::clone(&batch);
+        self.write(move |open| commit::commit(&writing, &written, open)).await?;
+        // Only now: what was not made durable may be another version of the same number.
+        for ((next, seen), row) in batch.targets.iter().zip(rows.iter()) {
+            self.decoded.keep(next.target.clone(), seen.next().0, row.clone());
+        }
+        Ok(())
     }
 
     async fn due(&self, until: Timestamp, at_most: usize) -> Result<Vec<(Timestamp, Due)>, Error> {
@@ -142,12 +177,17 @@ impl Store for RedbStore {
 
     async fn targets(&self, after: Option<&TargetId>, at_most: usize) -> Result<Vec<Target>, Error> {
         self.read(|table| {
-            let targets = table.open_table(tables::TARGETS)?;
+            let rows = table.open_table(tables::TARGETS)?;
             let from = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_str()));
-            let mut listed = vec![];
-            for found in targets.range::<&str>((from, Bound::Unbounded))?.take(at_most) {
+            let (mut listed, mut bytes) = (vec![], 0);
+            for found in rows.range::<&str>((from, Bound::Unbounded))?.take(at_most) {
                 let (id, value) = found?;
-                listed.push(parse("targets", id.value(), value.value().1)?);
+                let read = targets::read(table, id.value(), value.value())?;
+                bytes += read.bytes;
+                if PART_BYTES_MAX < bytes && !listed.is_empty() {
+                    break;
+                }
+                listed.push(read.target);
             }
             Ok(listed)
         })
@@ -184,10 +224,11 @@ impl Store for RedbStore {
                 .map(|found| found.map(|(n, id)| (n.value(), id.value().to_owned())));
             page(newest, asked.at_most, |id| {
                 let Some(found) = requests.get(id)? else { return Ok(None) };
-                let request: Request = parse("requests", id, found.value().2)?;
+                let value = found.value().2;
+                let request: Request = parse("requests", id, value)?;
                 let fits = of.state.as_ref().is_none_or(|state| request.state.word() == state)
                     && of.by.as_ref().is_none_or(|by| request.by == *by);
-                Ok(fits.then_some(request))
+                Ok(fits.then_some((request, value.len())))
             })
         })
     }
@@ -202,8 +243,8 @@ impl Store for RedbStore {
         clock_first().await;
         self.read(|table| {
             let fitting = |id: &str| {
-                let found = grant(table, id)?;
-                Ok(found.filter(|it| {
+                let found = sized_grant(table, id)?;
+                Ok(found.filter(|(it, _)| {
                     of.target.as_ref().is_none_or(|target| it.target == *target)
                         && of.request.as_ref().is_none_or(|request| it.request == *request)
                         && of.by.as_ref().is_none_or(|by| it.by == *by)
@@ -231,10 +272,14 @@ impl Store for RedbStore {
         clock_first().await;
         self.read(|table| {
             let entries = table.open_table(tables::ENTRIES)?;
-            let mut listed = vec![];
+            let (mut listed, mut bytes) = (vec![], 0);
             for found in entries.range((chain.as_str(), from)..=(chain.as_str(), u64::MAX))?.take(at_most) {
                 let (key, value) = found?;
                 let (chain, n) = key.value();
+                bytes += value.value().len();
+                if PART_BYTES_MAX < bytes && !listed.is_empty() {
+                    break;
+                }
                 listed.push(parse("entries", &format!("{chain} {n}"), value.value())?);
             }
             Ok(listed)
@@ -262,17 +307,20 @@ async fn clock_first() {
 fn page<T>(
     newest: impl Iterator<Item = Result<(u64, String), redb::StorageError>>,
     at_most: usize,
-    mut fitting: impl FnMut(&str) -> Result<Option<T>, Failed>,
+    mut fitting: impl FnMut(&str) -> Result<Option<(T, usize)>, Failed>,
 ) -> Result<Page<T>, Failed> {
-    let mut page = Page { items: vec![], next: None };
+    let (mut page, mut bytes) = (Page { items: vec![], next: None }, 0);
     let mut last = None;
     for (looked_at, found) in newest.enumerate() {
-        if page.items.len() == at_most || looked_at == LOOKED_AT_MAX {
+        if page.items.len() == at_most || looked_at == LOOKED_AT_MAX || PART_BYTES_MAX < bytes {
             page.next = last.map(|number: u64| Cursor(number.to_string()));
             break;
         }
         let (number, id) = found?;
-        page.items.extend(fitting(&id)?);
+        if let Some((item, length)) = fitting(&id)? {
+            page.items.push(item);
+            bytes += length;
+        }
         last = Some(number);
     }
     Ok(page)
@@ -289,9 +337,15 @@ fn before(asked: &PageAsked) -> Result<u64, Error> {
 }
 
 fn grant(table: &ReadTransaction, id: &str) -> Result<Option<Grant>, Failed> {
+    Ok(sized_grant(table, id)?.map(|(grant, _)| grant))
+}
+
+/// A grant, and how long it is as JSON.
+fn sized_grant(table: &ReadTransaction, id: &str) -> Result<Option<(Grant, usize)>, Failed> {
     let grants = table.open_table(tables::GRANTS)?;
     let Some(found) = grants.get(id)? else { return Ok(None) };
-    Ok(Some(parse("grants", id, found.value().1)?))
+    let value = found.value().1;
+    Ok(Some((parse("grants", id, value)?, value.len())))
 }
 
 /// A name that was stored, and so was one.

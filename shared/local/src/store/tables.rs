@@ -7,12 +7,14 @@ use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The version of this layout. Another one is refused, not guessed at.
-pub const LAYOUT: u64 = 1;
+pub const LAYOUT: u64 = 2;
+/// The layout before, in which a target held its grants that are not closed. A file of it is laid out anew when it is opened.
+pub const LAYOUT_WITH_GRANTS: u64 = 1;
 
 /// The version of an item, and when it is due in ns since 1970.
 pub type Version = (u64, Option<i128>);
 
-/// Version, JSON of a `Target`; by target id.
+/// Version, JSON of a `Target` without its grants; by target id.
 pub const TARGETS: TableDefinition<'_, &str, (Version, &[u8])> = TableDefinition::new("targets");
 /// Version, number in the list, JSON of a `Request`; by request id.
 pub const REQUESTS: TableDefinition<'_, &str, (Version, u64, &[u8])> = TableDefinition::new("requests");
@@ -30,6 +32,8 @@ pub const GRANTS_LISTED: TableDefinition<'_, u64, &str> = TableDefinition::new("
 pub const GRANTS_UNCLOSED: TableDefinition<'_, u64, &str> = TableDefinition::new("grants_unclosed");
 /// The same, by `target:`, `request:` or `by:` and whose they are.
 pub const GRANTS_OF: TableDefinition<'_, (&str, u64), &str> = TableDefinition::new("grants_of");
+/// Ids of the grants of a target that are not closed, by target id: what a target holds beside its own row.
+pub const GRANTS_LIVE: TableDefinition<'_, (&str, &str), ()> = TableDefinition::new("grants_live");
 /// JSON: the layout and the head of the chain of the rest.
 pub const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// SHA-256 of a token, when it was made in ns since 1970; by person.
@@ -55,6 +59,7 @@ pub struct Open<'t> {
     pub grants_listed: Table<'t, u64, &'static str>,
     pub grants_unclosed: Table<'t, u64, &'static str>,
     pub grants_of: Table<'t, (&'static str, u64), &'static str>,
+    pub grants_live: Table<'t, (&'static str, &'static str), ()>,
     pub meta: Table<'t, &'static str, &'static [u8]>,
     pub tokens: Table<'t, &'static str, (&'static [u8; 32], i128)>,
 }
@@ -72,6 +77,7 @@ impl<'t> Open<'t> {
             grants_listed: transaction.open_table(GRANTS_LISTED)?,
             grants_unclosed: transaction.open_table(GRANTS_UNCLOSED)?,
             grants_of: transaction.open_table(GRANTS_OF)?,
+            grants_live: transaction.open_table(GRANTS_LIVE)?,
             meta: transaction.open_table(META)?,
             tokens: transaction.open_table(TOKENS)?,
         })
