@@ -308,7 +308,9 @@ fn two_writes_at_once_are_refused_where_that_is_planned() {
     azure.cloud.plan(Faults { one_operation_at_a_time: true, ..Faults::default() });
     assert_eq!(azure.call("PUT", &azure.rule("build-1-nsg", "One"), Some(&allow(100))).status, 201);
     let second = azure.call("PUT", &azure.rule("build-1-nsg", "Two"), Some(&allow(101)));
-    assert_eq!((second.status, second.code()), (409, "AnotherOperationInProgress"));
+    assert_eq!((second.status, second.code(), second.header("retry-after")), (429, "RetryableError", "10"));
+    let detail = &second.body["error"]["details"][0]["code"];
+    assert_eq!(detail, "RetryableErrorDueToAnotherOperation");
     assert_eq!(
         azure.call("PUT", &azure.rule("web-1-nsg", "Two"), Some(&allow(101))).status,
         201,

@@ -20,6 +20,7 @@ mod path;
 mod permissions;
 mod quota;
 mod refused;
+mod restrictions;
 mod rule;
 mod serve;
 mod tls;
@@ -32,6 +33,7 @@ pub use keep::{FileError, keep};
 pub use packet::{Packet, PacketProtocol, Passage};
 pub use permissions::Permissions;
 pub use refused::Refused;
+pub use restrictions::{DenyDelete, Lock, LockLevel, Restrictions};
 pub use serve::serve;
 pub use tls::{NoTls, Tls};
 
@@ -120,6 +122,22 @@ impl Simcloud {
         cloud.has_changed();
     }
 
+    /// What locks and policies forbid from now on.
+    pub fn restrict(&self, restrictions: Restrictions) {
+        let (mut cloud, _) = self.now();
+        cloud.restrictions = restrictions;
+        cloud.has_changed();
+    }
+
+    /// Refuses every token that was issued so far, whatever its end. With `claims`, a new one is good only if it is
+    /// asked for with them, as a challenge says.
+    pub fn refuse_tokens(&self, claims: Option<String>) {
+        let (mut cloud, _) = self.now();
+        cloud.tokens.clear();
+        cloud.claims = claims;
+        cloud.has_changed();
+    }
+
     /// Does a packet get through, and what decides? `vm` is an id, or the name of a machine.
     pub fn passes(&self, vm: &str, packet: Packet) -> Result<Passage, Refused> {
         packet::passes(&self.now().0, vm, packet)
@@ -128,7 +146,8 @@ impl Simcloud {
     /// A bearer token, as the token endpoints issue them.
     pub fn issue_token(&self) -> String {
         let (mut cloud, now) = self.now();
-        cloud.issue_token(now).0
+        let claims = cloud.claims.clone();
+        cloud.issue_token(claims.as_deref(), now).0
     }
 
     /// The tenant's id.

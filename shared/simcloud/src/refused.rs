@@ -5,6 +5,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use data_encoding::BASE64;
 use serde_json::json;
 
 /// A call that is refused. The codes are Azure's, except where nobody could say which one Azure has.
@@ -21,6 +22,8 @@ pub struct Refused {
     pub retry_after: Option<u32>,
     /// What is wrong with the token, for `WWW-Authenticate`.
     challenge: Option<&'static str>,
+    /// The claims that the next token has to be asked for with.
+    claims: Option<String>,
     /// A narrower code, with its message.
     detail: Option<(&'static str, String)>,
 }
@@ -29,7 +32,7 @@ impl Refused {
     /// A status with a code and a message.
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         let (status, message) = (status.as_u16(), message.into());
-        Self { status, code, message, retry_after: None, challenge: None, detail: None }
+        Self { status, code, message, retry_after: None, challenge: None, claims: None, detail: None }
     }
 
     /// 400: this can never be done.
@@ -48,11 +51,22 @@ impl Refused {
         Self { challenge: Some("invalid_token"), ..refused }
     }
 
+    /// 401: the token is no longer good, whatever its end; one that is asked for with these claims is.
+    pub(crate) fn insufficient(claims: &str) -> Self {
+        let message = "Continuous access evaluation resulted in challenge with result: InteractionRequired.";
+        let refused = Self::new(StatusCode::UNAUTHORIZED, "InvalidAuthenticationToken", message);
+        Self { challenge: Some("insufficient_claims"), claims: Some(claims.to_owned()), ..refused }
+    }
+
     /// 412: it is not what the caller has seen.
     pub(crate) fn precondition(detail: &'static str, message: String) -> Self {
-        let refused =
-            Self::new(StatusCode::PRECONDITION_FAILED, "PreconditionFailed", "Precondition failed.");
-        Self { detail: Some((detail, message)), ..refused }
+        Self::new(StatusCode::PRECONDITION_FAILED, "PreconditionFailed", "Precondition failed.")
+            .because(detail, message)
+    }
+
+    /// With a narrower code, and its message.
+    pub(crate) fn because(self, detail: &'static str, message: String) -> Self {
+        Self { detail: Some((detail, message)), ..self }
     }
 
     /// With when to come again.
@@ -73,9 +87,11 @@ impl IntoResponse for Refused {
             headers.insert(header::RETRY_AFTER, secs.into());
         }
         if let Some(error) = self.challenge {
+            let claims = self.claims.map(|it| format!(", claims=\"{}\"", BASE64.encode(it.as_bytes())));
             let text = format!(
-                "Bearer authorization_uri=\"https://login.microsoftonline.com/common\", error=\"{error}\", error_description=\"{}\"",
-                self.message
+                "Bearer authorization_uri=\"https://login.microsoftonline.com/common\", error=\"{error}\", error_description=\"{}\"{}",
+                self.message,
+                claims.unwrap_or_default()
             );
             if let Ok(text) = HeaderValue::try_from(text) {
                 headers.insert(header::WWW_AUTHENTICATE, text);
