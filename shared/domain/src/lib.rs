@@ -46,7 +46,7 @@ pub use request::{Ask, Request, RequestState, What};
 pub use review::{GATES_MAX, GRANTS_BYTES_MAX, Outcome, Review, SOURCES_MAX, TARGETS_MAX, review};
 pub use rules::{
     Action, Bands, Change, ChangeTo, Diff, Etag, Existing, Families, Firewall, FirewallKind, Foreign, Held,
-    Rule, RuleSet, Snapshot, Way, diff,
+    Rule, RuleSet, Snapshot, Way, Written, diff,
 };
 pub use space::AddressSet;
 pub use target::{

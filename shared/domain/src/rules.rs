@@ -2,7 +2,7 @@
 
 use crate::{AddressSet, FirewallId, Gate, Owner, Protocol, RuleName, Sources};
 use ipnet::IpNet;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -49,6 +49,25 @@ pub struct Snapshot {
     pub connected: Vec<(Gate, IpAddr)>,
     /// Why the write before this was refused, if it was and will be again: a limit, a permission.
     pub refused: Option<String>,
+    /// The last write of each rule of ours, as far as the adapter made it and knows its times.
+    pub written: BTreeMap<RuleName, Written>,
+}
+
+/// When a write was sent, and when a read first saw it done: between them it is the cloud's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// When it was sent.
+    pub sent: Timestamp,
+    /// When it was seen.
+    pub seen: Timestamp,
+}
+
+impl Written {
+    /// How much of the time between two moments it took.
+    pub fn within(&self, from: Timestamp, to: Timestamp) -> SignedDuration {
+        let (from, to) = (self.sent.max(from), self.seen.min(to));
+        to.duration_since(from).max(SignedDuration::ZERO)
+    }
 }
 
 /// One way by which packets come to a target.
@@ -391,7 +410,15 @@ impl Snapshot {
     /// Firewalls that everybody meets one after the other.
     pub fn of(read_at: Timestamp, firewalls: Vec<Firewall>) -> Self {
         let way = Way { from: AddressSet::all(), through: (0..firewalls.len()).collect(), to: None };
-        Self { read_at, firewalls, ways: vec![way], doors: BTreeMap::new(), connected: vec![], refused: None }
+        Self {
+            read_at,
+            firewalls,
+            ways: vec![way],
+            doors: BTreeMap::new(),
+            connected: vec![],
+            refused: None,
+            written: BTreeMap::new(),
+        }
     }
 
     /// Does any of the firewalls stand under foreign rules on purpose?

@@ -81,11 +81,13 @@ pub enum Fault {
 }
 
 impl Default for Faults {
+    /// The ordinary Azure, as recorded with `az`: a rule's write takes about two seconds, its answer asks for a wait of
+    /// ten, and one resource takes one operation at a time.
     fn default() -> Self {
         Self {
-            operation_millis: 200,
-            retry_after_secs: 1,
-            one_operation_at_a_time: false,
+            operation_millis: 2_000,
+            retry_after_secs: 10,
+            one_operation_at_a_time: true,
             one_etag_per_group: false,
             location_only: false,
             page_size: 100,

@@ -115,6 +115,15 @@ impl Simcloud {
         cloud.spent = Spent::default();
     }
 
+    /// How quick writes are from now on, as these faults say it; whatever else is planned stays.
+    pub fn pace(&self, of: &Faults) {
+        let (mut cloud, _) = self.now();
+        cloud.faults.operation_millis = of.operation_millis;
+        cloud.faults.retry_after_secs = of.retry_after_secs;
+        cloud.faults.one_operation_at_a_time = of.one_operation_at_a_time;
+        cloud.has_changed();
+    }
+
     /// What callers may do from now on.
     pub fn permit(&self, permissions: Permissions) {
         let (mut cloud, _) = self.now();

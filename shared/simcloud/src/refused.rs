@@ -21,18 +21,24 @@ pub struct Refused {
     /// When to come again, in seconds.
     pub retry_after: Option<u32>,
     /// What is wrong with the token, for `WWW-Authenticate`.
-    challenge: Option<&'static str>,
-    /// The claims that the next token has to be asked for with.
-    claims: Option<String>,
+    challenge: Option<Box<Challenge>>,
     /// A narrower code, with its message.
     detail: Option<(&'static str, String)>,
+}
+
+/// What is wrong with a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Challenge {
+    error: &'static str,
+    /// What the next token has to be asked for with.
+    claims: Option<String>,
 }
 
 impl Refused {
     /// A status with a code and a message.
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         let (status, message) = (status.as_u16(), message.into());
-        Self { status, code, message, retry_after: None, challenge: None, claims: None, detail: None }
+        Self { status, code, message, retry_after: None, challenge: None, detail: None }
     }
 
     /// 400: this can never be done.
@@ -48,14 +54,16 @@ impl Refused {
     /// 401: no token, or none that is good.
     pub(crate) fn unauthenticated(code: &'static str, message: &str) -> Self {
         let refused = Self::new(StatusCode::UNAUTHORIZED, code, message);
-        Self { challenge: Some("invalid_token"), ..refused }
+        let challenge = Challenge { error: "invalid_token", claims: None };
+        Self { challenge: Some(challenge.into()), ..refused }
     }
 
     /// 401: the token is no longer good, whatever its end; one that is asked for with these claims is.
     pub(crate) fn insufficient(claims: &str) -> Self {
         let message = "Continuous access evaluation resulted in challenge with result: InteractionRequired.";
         let refused = Self::new(StatusCode::UNAUTHORIZED, "InvalidAuthenticationToken", message);
-        Self { challenge: Some("insufficient_claims"), claims: Some(claims.to_owned()), ..refused }
+        let challenge = Challenge { error: "insufficient_claims", claims: Some(claims.to_owned()) };
+        Self { challenge: Some(challenge.into()), ..refused }
     }
 
     /// 412: it is not what the caller has seen.
@@ -86,8 +94,8 @@ impl IntoResponse for Refused {
         if let Some(secs) = self.retry_after {
             headers.insert(header::RETRY_AFTER, secs.into());
         }
-        if let Some(error) = self.challenge {
-            let claims = self.claims.map(|it| format!(", claims=\"{}\"", BASE64.encode(it.as_bytes())));
+        if let Some(Challenge { error, claims }) = self.challenge.map(|it| *it) {
+            let claims = claims.map(|it| format!(", claims=\"{}\"", BASE64.encode(it.as_bytes())));
             let text = format!(
                 "Bearer authorization_uri=\"https://login.microsoftonline.com/common\", error=\"{error}\", error_description=\"{}\"{}",
                 self.message,
