@@ -18,6 +18,11 @@ pub const VERSION: &str = "api-version=2024-05-01";
 /// A caller on the Internet.
 pub const ANN: &str = "203.0.113.9";
 
+/// A brisk cloud, for tests that are not about its pace: a write takes a moment, and says when to ask for it.
+pub fn brisk() -> Faults {
+    Faults { operation_millis: 200, retry_after_secs: 1, ..Faults::quick() }
+}
+
 /// A rule that lets [`ANN`] in.
 pub fn allow(priority: u16) -> Value {
     json!({ "properties": {
@@ -34,7 +39,7 @@ pub struct Azure {
     /// Where it is heard, without a slash at the end.
     pub url: String,
     now: Arc<Mutex<Timestamp>>,
-    token: String,
+    token: Mutex<String>,
     /// The server stops when this is dropped.
     _stop: oneshot::Sender<()>,
 }
@@ -63,9 +68,11 @@ impl Answer {
 }
 
 impl Azure {
-    /// A cloud with the sample fleet of a seed.
+    /// A brisk cloud with the sample fleet of a seed.
     pub fn new(seed: u64) -> Self {
-        Self::with(|clock| Simcloud::new(seed, clock))
+        let azure = Self::with(|clock| Simcloud::new(seed, clock));
+        azure.cloud.plan(brisk());
+        azure
     }
 
     /// A cloud that is made with the test's clock.
@@ -91,13 +98,13 @@ impl Azure {
             });
         });
         let url = format!("http://{}", address.recv().expect("it listens"));
-        let token = cloud.issue_token();
+        let token = Mutex::new(cloud.issue_token());
         Self { cloud, url, now, token, _stop: stop }
     }
 
     /// What Portcullis makes of it; writes are done at once, since time stands still.
     pub fn guarded(&self, existing: Existing) -> portcullis_azure::Azure {
-        self.cloud.plan(Faults { operation_millis: 0, ..Faults::default() });
+        self.cloud.plan(Faults::quick());
         self.guarded_as_it_is(existing)
     }
 
@@ -148,7 +155,7 @@ impl Azure {
         headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Answer, ureq::Error> {
-        let bearer = format!("Bearer {}", self.token);
+        let bearer = format!("Bearer {}", self.token.lock().expect("not poisoned"));
         let headers = [headers, &[("authorization", bearer.as_str())]].concat();
         let text = body.map(ToString::to_string);
         self.send(method, path, &headers, text.as_deref().map(|it| ("application/json", it)))
@@ -188,6 +195,12 @@ impl Azure {
     pub fn path(&self, kind: &str, rest: &str) -> String {
         let subscription = self.cloud.subscription();
         format!("/subscriptions/{subscription}/resourceGroups/demo/providers/{kind}{rest}?{VERSION}")
+    }
+
+    /// Refuses every token that was issued so far, but for the test's own; new ones need these claims.
+    pub fn refuse_tokens(&self, claims: Option<String>) {
+        self.cloud.refuse_tokens(claims);
+        *self.token.lock().expect("not poisoned") = self.cloud.issue_token();
     }
 
     /// Lets callers do these, and nothing else.

@@ -49,7 +49,7 @@ impl AzurePlace {
 
     /// On a cloud, within bounds.
     pub fn on(azure: Azure, bounds: Bounds) -> Self {
-        azure.cloud.plan(Faults { operation_millis: 0, ..Faults::default() });
+        azure.cloud.plan(Faults::quick());
         let folder = tempfile::tempdir().expect("a folder");
         let store = RedbStore::open(&folder.path().join("portcullis.redb")).expect("opens");
         let outside = azure.guarded_within(bounds.clone());

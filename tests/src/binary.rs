@@ -67,6 +67,8 @@ impl Up {
             .arg("--data")
             .arg(data)
             .args(["--listen", "127.0.0.1:0"])
+            // Most tests are not about a cloud's pace; those that are say `--simcloud-pace ordinary`.
+            .env("PORTCULLIS_SIMCLOUD_PACE", "quick")
             .args(options)
             .stdout(Stdio::piped())
             .spawn()
@@ -100,9 +102,14 @@ impl Up {
 
     /// Plans what goes wrong in the Azure that it simulates.
     pub fn plan(&self, faults: &Value) {
-        let url = format!("{}/_simcloud/faults", self.azure());
-        let planned = ureq::post(url).send_json(faults).expect("planned");
-        assert_eq!(planned.status(), 204);
+        self.control("faults", faults);
+    }
+
+    /// Tells the Azure that it simulates what no client of Azure may: `what` such as `faults`.
+    pub fn control(&self, what: &str, body: &Value) {
+        let url = format!("{}/_simcloud/{what}", self.azure());
+        let done = ureq::post(url).send_json(body).expect("answered");
+        assert_eq!(done.status(), 204);
     }
 
     /// Where it serves.

@@ -131,7 +131,14 @@ impl Firewalls for Fleet {
                     Rule::Allow { until, .. } => (Some(until), None),
                     Rule::Deny { .. } => (None, named(&name.owner)),
                 };
-                OurRule { firewall: firewall.clone(), name, etag: Some(it.etag), until, machine }
+                OurRule {
+                    firewall: firewall.clone(),
+                    name,
+                    etag: Some(it.etag),
+                    until,
+                    machine,
+                    is_over: false,
+                }
             }));
         }
         Ok(ours)

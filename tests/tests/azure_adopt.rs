@@ -203,7 +203,7 @@ async fn of_a_firewall_its_collections_are_found_and_nothing_else_is_taken_away(
 #[tokio::test]
 async fn a_policy_is_taken_over_and_deleted_only_behind_our_own_lock() {
     let place = Guarded::new();
-    place.azure.cloud.plan(Faults { operation_millis: 0, one_etag_per_group: true, ..Faults::default() });
+    place.azure.cloud.plan(Faults { one_etag_per_group: true, ..Faults::quick() });
     let (id, jit) = (policy_id(&place, "default").await, place.azure.machine("jit-1"));
     let asked = adopt(&place, &id, true).await.expect("taken over");
     assert!(asked.machines[0].guarded && asked.machines[0].left.is_empty(), "{asked:?}");

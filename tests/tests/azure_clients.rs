@@ -289,7 +289,7 @@ struct Simcloud {
 impl Simcloud {
     fn start(data: &Path) -> Self {
         let mut process = Command::new(program())
-            .args(["simcloud", "--listen", "127.0.0.1:0", "--tls", "--data"])
+            .args(["simcloud", "--pace", "quick", "--listen", "127.0.0.1:0", "--tls", "--data"])
             .arg(data)
             .stdout(Stdio::piped())
             .spawn()

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{self as app, Finding, Verdict};
 use portcullis_azure::{Arm, Bounds, Role, Settings};
 use portcullis_domain::{Existing, Owner, RuleName, TargetId};
-use portcullis_simcloud::{Faults, Permissions};
+use portcullis_simcloud::{Faults, Lock, LockLevel, Permissions, Restrictions};
 use portcullis_tests::{
     azure::{ANN, Azure, allow},
     binary::{program, text},
@@ -43,7 +43,7 @@ fn with(
     clock: impl Fn() -> Timestamp + Send + Sync + 'static,
 ) -> Guarded {
     let azure = Azure::new(1);
-    azure.cloud.plan(Faults { operation_millis: 0, ..Faults::default() });
+    azure.cloud.plan(Faults::quick());
     let mut settings = Settings::of_simulator(&azure.url, &azure.cloud.tenant());
     change(&mut settings);
     let arm = Arm::new(&settings).expect("the settings are good");
@@ -70,6 +70,7 @@ async fn all_is_well() {
         "resource manager",
         "resource graph",
         "permissions",
+        "management locks",
         "clock",
         "limits",
         "owners",
@@ -116,6 +117,29 @@ async fn a_missing_action_is_named() {
 }
 
 #[tokio::test]
+async fn a_management_lock_on_a_firewall_is_said_beforehand() {
+    let place = Guarded::new();
+    let subscription = format!("/subscriptions/{}", place.azure.cloud.subscription());
+    let lock = |scope: &str, level| {
+        let lock = Lock { name: "keep".to_owned(), scope: format!("{subscription}{scope}"), level };
+        place.azure.cloud.restrict(Restrictions { locks: vec![lock], deny_delete: vec![] });
+    };
+    let network = "/resourceGroups/demo/providers/Microsoft.Network";
+    for scope in ["", "/resourceGroups/DEMO", &format!("{network}/networkSecurityGroups/web-1-nsg")] {
+        lock(scope, LockLevel::CanNotDelete);
+        let it = only(&place).await;
+        assert_eq!((it.check, it.verdict), ("management locks", Verdict::Warning), "{scope}");
+        assert!(it.found.contains("`keep`") && it.found.contains("can be deleted"), "{it:?}");
+        lock(scope, LockLevel::ReadOnly);
+        let it = only(&place).await;
+        assert_eq!((it.check, it.verdict), ("management locks", Verdict::Failed), "{scope}");
+        assert!(it.advice.expect("advice").contains("CanNotDelete"));
+    }
+    lock(&format!("{network}/publicIPAddresses/somebody-elses"), LockLevel::ReadOnly);
+    assert_eq!(bad(&place).await, [], "nobody writes there");
+}
+
+#[tokio::test]
 async fn a_clock_that_is_wrong_is_said() {
     for (secs, is_bad) in [(0, false), (1, false), (10, true), (-10, true)] {
         let place = with(|_| (), move || beginning() + SignedDuration::from_secs(secs));
@@ -128,12 +152,7 @@ async fn a_clock_that_is_wrong_is_said() {
 #[tokio::test]
 async fn limits_that_are_near_are_said() {
     let place = Guarded::new();
-    place.azure.cloud.plan(Faults {
-        operation_millis: 0,
-        reads_remaining: 100,
-        writes_remaining: 30,
-        ..Faults::default()
-    });
+    place.azure.cloud.plan(Faults { reads_remaining: 100, writes_remaining: 30, ..Faults::quick() });
     place.enable("web-1", &given::ssh()).await.expect("enabled");
     let findings = bad(&place).await;
     let [reads, writes] = findings.as_slice() else { panic!("{findings:?}") };

@@ -1,8 +1,11 @@
 //! What goes wrong in Azure, one kind at a time: every life ends shut, by the cloud's own oracle.
 
 use jiff::SignedDuration;
-use portcullis_domain::{GrantState, TargetId};
-use portcullis_simcloud::{Fault, Faults, On, Permissions, Planned};
+use portcullis_azure::Role;
+use portcullis_domain::{Fact, GrantState, TargetId};
+use portcullis_simcloud::{
+    DenyDelete, Fault, Faults, Lock, LockLevel, On, Permissions, Planned, Restrictions,
+};
 use portcullis_tests::{
     azure_place::{AzurePlace, LEASE},
     given::{self, Still},
@@ -13,13 +16,13 @@ use std::time::Instant;
 const ANN: &str = "198.51.100.9";
 /// The last look after a write, and a bit.
 const LOOKS: [i64; 2] = [61, 241];
-/// How long the simulated cloud asks whoever meets another operation to wait.
+/// How long the simulated cloud asks a writer to wait that meets another operation.
 const BUSY_SECS: u64 = 10;
 
 /// Goes wrong now and then: with the first such call, and with one a bit later.
 fn plan(place: &AzurePlace, on: On, fault: Fault) {
     let planned = [0, 2].map(|skip| Planned { on, skip, times: 1, fault });
-    place.azure.cloud.plan(Faults { operation_millis: 0, planned: planned.into(), ..Faults::default() });
+    place.azure.cloud.plan(Faults { planned: planned.into(), ..Faults::quick() });
 }
 
 /// Settles now, and whenever the looks after a write come due.
@@ -80,18 +83,21 @@ async fn what_azure_puts_off_is_done_when_it_says() {
     let lives = [
         (On::Write, Fault::Throttled { retry_after_secs: 1 }, 1),
         (On::Read, Fault::Throttled { retry_after_secs: 1 }, 1),
-        (On::Write, Fault::AnotherOperation, BUSY_SECS),
+        // Another process is at it, and done long before that.
+        (On::Write, Fault::AnotherOperation, 0),
     ];
-    let life = async |(on, fault, waits)| {
+    let life = async |(on, fault, waits): (On, Fault, u64)| {
         let place = AzurePlace::new(1);
         let (id, before) = (place.id("app-1"), place.holdings());
         let told = format!("{fault:?} on {on:?}");
         place.guard(&id, &given::ssh()).await;
         let once = Planned { on, skip: 0, times: 1, fault };
-        place.azure.cloud.plan(Faults { operation_millis: 0, planned: vec![once], ..Faults::default() });
+        place.azure.cloud.plan(Faults { planned: vec![once], ..Faults::quick() });
         let began = Instant::now();
         let grant = place.open("ann", &id, "22", ANN).await;
-        assert!(waits <= began.elapsed().as_secs(), "{told}: it was not waited for");
+        let waited = began.elapsed().as_secs();
+        assert!(waits <= waited, "{told}: it was not waited for");
+        assert!(waited < BUSY_SECS, "{told}: it was waited for longer than it takes");
         assert_eq!(place.state(&grant).await, GrantState::Open, "{told}");
         assert!(place.passes("app-1", ANN, 22) && !place.passes("app-1", "198.51.100.10", 22), "{told}");
         place.pass(LEASE);
@@ -186,4 +192,128 @@ async fn what_cannot_be_shut_is_said() {
     drop(place.try_expire().await);
     assert_eq!(place.state(&grant).await, GrantState::Closed);
     said().await.expect("it is shut");
+}
+
+/// What keeps rules from being deleted.
+#[derive(Debug, Clone, Copy)]
+enum Keeps {
+    Lock,
+    Policy,
+    Role,
+}
+
+/// Lets rules be written, and not deleted; without anything, lets all be done.
+fn keep(place: &AzurePlace, by: Option<Keeps>) {
+    let cloud = &place.azure.cloud;
+    let scope = format!("/subscriptions/{}/resourceGroups/demo", cloud.subscription());
+    let name = "keep".to_owned();
+    let (mut restrictions, mut permissions) = (Restrictions::default(), Permissions::default());
+    match by {
+        Some(Keeps::Lock) => {
+            restrictions.locks.push(Lock { name, scope, level: LockLevel::CanNotDelete });
+        }
+        Some(Keeps::Policy) => restrictions.deny_delete.push(DenyDelete { name, scope }),
+        Some(Keeps::Role) => {
+            let actions = Role::guards().actions.into_iter();
+            permissions.actions = Some(actions.filter(|it| !it.ends_with("securityRules/delete")).collect());
+        }
+        None => {}
+    }
+    cloud.restrict(restrictions);
+    cloud.permit(permissions);
+}
+
+/// Allows of ours, and denies of ours that are no locks.
+fn allows_and_over(place: &AzurePlace) -> (usize, usize) {
+    let rules = place.ours();
+    let count = |is_it: fn(&serde_json::Value) -> bool| rules.iter().filter(|it| is_it(it)).count();
+    let is_over = |it: &serde_json::Value| {
+        it["properties"]["description"].as_str().is_some_and(|it| it.starts_with("Portcullis: over."))
+    };
+    (count(|it| it["properties"]["access"] == "Allow"), count(is_over))
+}
+
+/// Where no rule may be deleted, one that is over is written over so that it speaks of nobody; it is no drift, opens again,
+/// and goes once it may.
+#[tokio::test]
+async fn a_lease_ends_where_its_rule_may_not_be_deleted() {
+    for by in [Keeps::Lock, Keeps::Policy, Keeps::Role] {
+        let place = AzurePlace::new(1);
+        let (id, before) = (place.id("app-1"), place.holdings());
+        place.guard(&id, &given::ssh()).await;
+        let grant = place.open("ann", &id, "22", ANN).await;
+        assert_eq!(allows_and_over(&place), (2, 0), "one in either group");
+        keep(&place, Some(by));
+        place.pass(LEASE);
+        place.expire().await;
+        assert_eq!(place.state(&grant).await, GrantState::Closed, "{by:?}");
+        assert!(!place.passes("app-1", ANN, 22), "{by:?}");
+        assert_eq!(allows_and_over(&place), (0, 2), "{by:?}: {:#?}", place.ours());
+
+        // Nothing is left to be done, however often anybody looks.
+        let (held, writes) = (place.holdings(), writes(&place));
+        for _ in 0..3 {
+            place.pass(SignedDuration::from_secs(61));
+            place.expire().await;
+            place.reconcile().await;
+        }
+        assert_eq!(place.holdings(), held, "{by:?}");
+        assert_eq!(self::writes(&place), writes, "{by:?}: nothing is tried again at once");
+        let drift = |it: &Fact| matches!(it, Fact::DriftFound { .. });
+        assert!(!place.facts(&id).await.iter().any(drift), "{by:?}");
+
+        // A later lease of the gate takes its place.
+        let again = place.open("bob", &id, "22", ANN).await;
+        assert_eq!(place.state(&again).await, GrantState::Open, "{by:?}");
+        assert!(place.passes("app-1", ANN, 22) && allows_and_over(&place) == (2, 0), "{by:?}");
+        place.close(&again).await;
+        assert_eq!(place.state(&again).await, GrantState::Closed, "{by:?}");
+        assert_eq!(allows_and_over(&place), (0, 2), "{by:?}");
+
+        // So does the lock, once it is no longer wanted: it keeps out nobody.
+        place.disable(&id).await;
+        assert_eq!(place.passes("app-1", ANN, 22), AzurePlace::new(1).passes("app-1", ANN, 22), "{by:?}");
+        assert_eq!(allows_and_over(&place), (0, 6), "{by:?}, of either family: {:#?}", place.ours());
+        keep(&place, None);
+        place.pass(SignedDuration::from_mins(11));
+        place.reconcile().await;
+        assert_eq!(place.holdings(), before, "{by:?}: every group is as it was");
+    }
+}
+
+/// How many writes were tried so far.
+fn writes(place: &AzurePlace) -> usize {
+    place.azure.cloud.calls().iter().filter(|it| it.method != "GET" && it.method != "POST").count()
+}
+
+/// A firewall is written as a whole, which no lock against deletion forbids.
+#[tokio::test]
+async fn a_lease_behind_a_firewall_ends_where_nothing_may_be_deleted() {
+    let place = AzurePlace::new(1);
+    let id = place.id("vault-1");
+    place.guard(&id, &given::ssh()).await;
+    let grant = place.open("ann", &id, "22", ANN).await;
+    keep(&place, Some(Keeps::Lock));
+    place.pass(LEASE);
+    place.expire().await;
+    assert_eq!(place.state(&grant).await, GrantState::Closed);
+    let nat = place.ours().into_iter().filter(|it| it["translatedPort"].is_string()).count();
+    assert_eq!(nat, 0, "{:#?}", place.ours());
+}
+
+#[tokio::test]
+async fn a_refused_token_is_replaced_while_a_lease_ends() {
+    let place = AzurePlace::new(1);
+    let id = place.id("app-1");
+    place.guard(&id, &given::ssh()).await;
+    let grant = place.open("ann", &id, "22", ANN).await;
+    for claims in [None, Some("{\"access_token\":{}}".to_owned())] {
+        place.azure.refuse_tokens(claims);
+        place.pass(SignedDuration::from_secs(1));
+        place.reconcile().await;
+    }
+    place.pass(LEASE);
+    place.expire().await;
+    assert_eq!(place.state(&grant).await, GrantState::Closed);
+    assert!(!place.passes("app-1", ANN, 22));
 }

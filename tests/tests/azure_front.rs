@@ -94,10 +94,10 @@ async fn a_firewall_that_is_being_written_opens_nothing_and_holds_up_nothing() {
     let over = place.open("ann", &id, "3389", ANN).await;
     assert!(place.passes("vault-1", ANN, 3389));
     let body = wall(&place);
-    place.azure.cloud.plan(Faults { operation_millis: 60_000, ..Faults::default() });
+    place.azure.cloud.plan(Faults { operation_millis: 60_000, ..Faults::quick() });
     let path = place.azure.path("Microsoft.Network/azureFirewalls", "/edge-fw");
     assert_eq!(place.azure.call("PUT", &path, Some(&body)).status, 200);
-    place.azure.cloud.plan(Faults { operation_millis: 0, ..Faults::default() });
+    place.azure.cloud.plan(Faults::quick());
     place.close(&over).await;
     assert_eq!(place.state(&over).await, GrantState::Closed, "its security group has shut it");
     assert!(!place.passes("vault-1", ANN, 3389));

@@ -128,7 +128,7 @@ async fn machine_gone(place: &Guarded) -> Result<(), Error> {
 
 /// Writes that are not done at once, told of in either way, and one that meets somebody else's.
 async fn writes_that_take_time(place: &Guarded) -> Result<(), Error> {
-    let slow = Faults { operation_millis: 200, ..Faults::default() };
+    let slow = Faults { operation_millis: 2_600, ..Faults::quick() };
     for faults in [slow.clone(), Faults { location_only: true, ..slow }] {
         place.azure.cloud.plan(faults);
         let lives = async {
@@ -137,7 +137,7 @@ async fn writes_that_take_time(place: &Guarded) -> Result<(), Error> {
         };
         passing(&place.azure, lives).await?;
     }
-    place.azure.cloud.plan(Faults { operation_millis: 0, one_etag_per_group: true, ..Faults::default() });
+    place.azure.cloud.plan(Faults { one_etag_per_group: true, ..Faults::quick() });
     let one = place.enable("farm-1", &given::ssh()).await?;
     let seen = place.outside.read(&one).await?;
     place.enable("farm-2", &given::ssh()).await?;

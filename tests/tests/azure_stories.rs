@@ -128,16 +128,15 @@ fn faults(dice: &mut Dice) -> Faults {
         Planned { on, skip: u32::try_from(dice.below(3)).expect("few"), times: 1, fault }
     };
     Faults {
-        operation_millis: 0,
         one_etag_per_group: dice.once_in(2),
         planned: (0..=dice.below(2)).map(|_| plan(dice)).collect(),
-        ..Faults::default()
+        ..Faults::quick()
     }
 }
 
 /// Nothing goes wrong any more, and time passes.
 async fn calm(place: &AzurePlace) {
-    place.azure.cloud.plan(Faults { operation_millis: 0, ..Faults::default() });
+    place.azure.cloud.plan(Faults::quick());
     let mut left = CALM_SECS;
     while 0 < left {
         let step = if left % 30 == 0 { 30 } else { 1 };

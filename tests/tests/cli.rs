@@ -541,6 +541,31 @@ fn nothing_that_is_guarded_is_left_alone() {
 }
 
 #[test]
+fn a_token_that_is_refused_is_replaced_by_the_one_that_its_command_prints_next() {
+    let it = Place::new(&[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = it.json(&["token", "create", "ann"]);
+    fs::write(folder.path().join("next"), made["token"].as_str().expect("a token")).expect("written");
+    let config = folder.path().join("config.toml");
+    let command = "if [ -e used ]; then cat next; else touch used; echo stale; fi";
+    let (url, command) = (it.up.url(), format!("cd '{}' && {command}", folder.path().display()));
+    let profile = format!("[profiles.here]\nurl = '{url}'\ntoken-command = \"{command}\"\n");
+    fs::write(&config, profile).expect("written");
+    let ask = || {
+        let mut client = Command::new(program());
+        client.env("PORTCULLIS_CONFIG", &config).args(["--profile", "here", "targets"]);
+        client.env_remove("PORTCULLIS_URL").env_remove("PORTCULLIS_TOKEN").output().expect("runs")
+    };
+    let answered = ask();
+    assert_eq!(code(&answered), DONE, "{}", told(&answered));
+    // A command that has nothing else to say is asked once more, and no oftener.
+    fs::write(folder.path().join("next"), "stale").expect("written");
+    let refused = ask();
+    assert_ne!(code(&refused), DONE);
+    assert!(told(&refused).contains("401") || told(&refused).contains("token"), "{}", told(&refused));
+}
+
+#[test]
 fn the_demonstration_tells_the_whole_story() {
     let start = Instant::now();
     let demo = Command::new(program()).arg("demo").output().expect("runs");

@@ -258,7 +258,7 @@ async fn azure(contract: impl AsyncFn(&Azure, &TargetId)) {
         for name in ["web-1", "app-1", "duo-1", "farm-1", "vault-1"] {
             let cloud = portcullis_tests::azure::Azure::new(1);
             let azure = cloud.guarded(Existing::Override);
-            let faults = Faults { operation_millis: 0, one_etag_per_group, ..Faults::default() };
+            let faults = Faults { one_etag_per_group, ..Faults::quick() };
             cloud.cloud.plan(faults);
             contract(&azure, &cloud.machine(name)).await;
         }

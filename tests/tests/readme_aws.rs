@@ -56,7 +56,7 @@ fn is_followed(builder: &Builder) {
     };
     let Some(aws) = Ministack::start(Auth::Enforced) else { return };
     let azure = Azure::with(|_| Simcloud::new(1, Arc::new(Timestamp::now)));
-    azure.cloud.plan(Faults { operation_millis: 100, retry_after_secs: 0, ..Faults::default() });
+    azure.cloud.plan(Faults { operation_millis: 100, ..Faults::quick() });
     let tenant = azure.cloud.tenant();
 
     let mut script = Command::new(tools.join("python"));

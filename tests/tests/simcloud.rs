@@ -1,7 +1,7 @@
 //! The simulated Azure, over real HTTP: what it answers, when it is in force, and what can go wrong.
 
 use portcullis_simcloud::{Fault, Faults, On, Packet, PacketProtocol, Permissions, Planned, Simcloud};
-use portcullis_tests::azure::{ANN, Azure, VERSION, allow};
+use portcullis_tests::azure::{ANN, Azure, VERSION, allow, brisk};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ fn passes(azure: &Azure, vm: &str) -> (bool, String) {
 
 fn plan(azure: &Azure, planned: &[(On, Fault)]) {
     let planned = planned.iter().map(|(on, fault)| Planned { on: *on, skip: 0, times: 1, fault: *fault });
-    azure.cloud.plan(Faults { planned: planned.collect(), ..Faults::default() });
+    azure.cloud.plan(Faults { planned: planned.collect(), ..brisk() });
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn tokens_come_from_the_tenant_and_from_the_machine() {
 #[test]
 fn the_fleet_is_listed_page_by_page() {
     let azure = Azure::new(1);
-    azure.cloud.plan(Faults { page_size: 5, ..Faults::default() });
+    azure.cloud.plan(Faults { page_size: 5, ..brisk() });
     let subscription = azure.cloud.subscription();
     let kind = "Microsoft.Compute/virtualMachines";
     let in_subscription = format!("/subscriptions/{subscription}/providers/{kind}?{VERSION}");
@@ -91,7 +91,7 @@ fn the_fleet_is_listed_page_by_page() {
     for (kind, at_least) in
         [("networkInterfaces", 14), ("publicIPAddresses", 12), ("virtualNetworks", 3), ("azureFirewalls", 2)]
     {
-        azure.cloud.plan(Faults::default());
+        azure.cloud.plan(brisk());
         let list = azure.call("GET", &azure.path(&format!("Microsoft.Network/{kind}"), ""), None).body;
         let list = list["value"].as_array().expect("a list");
         assert!(at_least <= list.len(), "{kind}: {}", list.len());
@@ -142,7 +142,7 @@ fn there_is_a_machine_for_each_reason_not_to_guard_it() {
 #[test]
 fn a_farm_is_as_large_as_wanted() {
     let azure = Azure::with(|clock| Simcloud::farm(1, clock, 3, 40));
-    azure.cloud.plan(Faults { page_size: 1000, ..Faults::default() });
+    azure.cloud.plan(Faults { page_size: 1000, ..brisk() });
     let list = |kind: &str| {
         let list = azure.call("GET", &azure.path(kind, ""), None).body;
         list["value"].as_array().expect("a list").clone()
@@ -247,7 +247,7 @@ fn conditions_are_held() {
     assert_eq!((delete(&seen).status, delete("*").status), (412, 202));
 
     // Where the group has one etag, a write of any rule changes that of all.
-    azure.cloud.plan(Faults { one_etag_per_group: true, ..Faults::default() });
+    azure.cloud.plan(Faults { one_etag_per_group: true, ..brisk() });
     let seen = azure.call("PUT", &path, Some(&allow(103))).header("etag").to_owned();
     azure.call("PUT", &azure.rule("build-1-nsg", "Other"), Some(&allow(104)));
     assert_eq!(put(&[("If-Match", &seen)], 105).status, 412);
@@ -305,10 +305,12 @@ fn a_rule_has_addresses_of_one_family() {
 #[test]
 fn two_writes_at_once_are_refused_where_that_is_planned() {
     let azure = Azure::new(1);
-    azure.cloud.plan(Faults { one_operation_at_a_time: true, ..Faults::default() });
+    azure.cloud.plan(Faults { one_operation_at_a_time: true, ..brisk() });
     assert_eq!(azure.call("PUT", &azure.rule("build-1-nsg", "One"), Some(&allow(100))).status, 201);
     let second = azure.call("PUT", &azure.rule("build-1-nsg", "Two"), Some(&allow(101)));
-    assert_eq!((second.status, second.code()), (409, "AnotherOperationInProgress"));
+    assert_eq!((second.status, second.code(), second.header("retry-after")), (429, "RetryableError", "10"));
+    let detail = &second.body["error"]["details"][0]["code"];
+    assert_eq!(detail, "RetryableErrorDueToAnotherOperation");
     assert_eq!(
         azure.call("PUT", &azure.rule("web-1-nsg", "Two"), Some(&allow(101))).status,
         201,
@@ -357,7 +359,7 @@ fn an_answer_is_dated_and_says_what_is_left_of_the_limits() {
     assert_eq!(without_token.expect("an answer").header("date"), "Thu, 01 Jan 2026 00:01:30 GMT");
 
     // Whoever plans so sees them near their end, and all there again in the next hour.
-    azure.cloud.plan(Faults { reads_remaining: 2, writes_remaining: 1, ..Faults::default() });
+    azure.cloud.plan(Faults { reads_remaining: 2, writes_remaining: 1, ..brisk() });
     let left: Vec<String> = (0..3).map(|_| get().header(reads).to_owned()).collect();
     assert_eq!((left, put().header(writes)), (["1", "0", "0"].map(str::to_owned).to_vec(), "0"));
     azure.pass(3510 * SECOND);
@@ -605,7 +607,7 @@ fn a_firewall_is_written_whole() {
 #[test]
 fn resource_graph_lists_by_type() {
     let azure = Azure::new(1);
-    azure.cloud.plan(Faults { page_size: 20, ..Faults::default() });
+    azure.cloud.plan(Faults { page_size: 20, ..brisk() });
     let path = format!("/providers/Microsoft.ResourceGraph/resources?{VERSION}");
     let ask = |query: &str, token: Option<&str>| {
         let options = json!({ "$skipToken": token, "resultFormat": "objectArray" });

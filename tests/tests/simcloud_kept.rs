@@ -2,7 +2,7 @@
 
 use portcullis_simcloud::{Clock, Fault, Faults, On, Packet, PacketProtocol, Planned, Simcloud, keep};
 use portcullis_tests::{
-    azure::{Azure, VERSION, allow},
+    azure::{Azure, VERSION, allow, brisk},
     binary::{program, text},
 };
 use rustix::process::{Pid, Signal};
@@ -103,7 +103,7 @@ fn looking_changes_nothing() {
     assert!(accepted < seen(), "it has landed");
     let landed = seen();
     let planned = vec![Planned { on: On::Read, skip: 0, times: 1, fault: Fault::Broken }];
-    azure.cloud.plan(Faults { planned, ..Faults::default() });
+    azure.cloud.plan(Faults { planned, ..brisk() });
     azure.call("GET", &path, None);
     assert_eq!(seen(), landed + 2, "planned, and struck");
     azure.call("GET", &path, None);

@@ -1,6 +1,6 @@
 //! What callers of the simulated Azure may do: in Azure's words, and with what each call needed.
 
-use portcullis_simcloud::Permissions;
+use portcullis_simcloud::{DenyDelete, Faults, Lock, LockLevel, Permissions, Restrictions};
 use portcullis_tests::azure::{Azure, VERSION, allow};
 use serde_json::{Value, json};
 
@@ -130,4 +130,88 @@ fn what_a_caller_may_do_is_listed() {
     assert_eq!(list(&format!("{scope}/resourceGroups/x")).code(), "ResourceGroupNotFound");
     azure.permit(&[]);
     assert_eq!(list(&scope).status, 403);
+}
+
+/// Locks of `level` on a scope, and no policy.
+fn locked(scope: &str, level: LockLevel) -> Restrictions {
+    let lock = Lock { name: "keep".to_owned(), scope: scope.to_owned(), level };
+    Restrictions { locks: vec![lock], deny_delete: vec![] }
+}
+
+#[test]
+fn a_lock_against_deletion_refuses_delete_below_its_scope_and_lets_put_pass() {
+    let azure = Azure::new(1);
+    azure.cloud.plan(Faults::quick());
+    let subscription = format!("/subscriptions/{}", azure.cloud.subscription());
+    let (group, rule) = (format!("{subscription}/resourceGroups/demo"), azure.rule("web-1-nsg", "Ours"));
+    assert_eq!(azure.call("PUT", &rule, Some(&allow(100))).status, 201);
+    azure.cloud.restrict(locked(&group, LockLevel::CanNotDelete));
+    let refused = azure.call("DELETE", &rule, None);
+    assert_eq!((refused.status, refused.code()), (409, "ScopeLocked"));
+    let said = refused.body["error"]["message"].as_str().expect("a message");
+    let scope = rule.split('?').next().expect("a path");
+    assert!(said.contains(&format!("'{scope}' cannot perform delete")) && said.contains(&group), "{said}");
+    assert_eq!(azure.call("PUT", &rule, Some(&allow(101))).status, 200);
+    // A list of a subscription has the locks of everything in it.
+    let list = format!("{subscription}/providers/Microsoft.Authorization/locks?api-version=2020-05-01");
+    let locks = azure.call("GET", &list, None).body["value"].clone();
+    assert_eq!(locks[0]["properties"]["level"], "CanNotDelete");
+    assert_eq!(locks[0]["id"], format!("{group}/providers/Microsoft.Authorization/locks/keep"));
+    azure.permit(&["Microsoft.Network/*"]);
+    assert_eq!(azure.call("GET", &list, None).code(), "AuthorizationFailed", "reading them needs an action");
+    azure.cloud.permit(Permissions::default());
+
+    azure.cloud.restrict(locked(&group, LockLevel::ReadOnly));
+    assert_eq!(azure.call("PUT", &rule, Some(&allow(102))).code(), "ScopeLocked");
+    let elsewhere = locked(&format!("{group}-2"), LockLevel::ReadOnly);
+    azure.cloud.restrict(elsewhere);
+    assert_eq!(azure.call("DELETE", &rule, None).status, 200, "another group's lock is nobody's business");
+}
+
+#[test]
+fn a_policy_against_deletion_refuses_delete_in_several_lines() {
+    let azure = Azure::new(1);
+    azure.cloud.plan(Faults::quick());
+    let rule = azure.rule("web-1-nsg", "Ours");
+    assert_eq!(azure.call("PUT", &rule, Some(&allow(100))).status, 201);
+    let scope = format!("/subscriptions/{}", azure.cloud.subscription());
+    let deny_delete = vec![DenyDelete { name: "no-deletion".to_owned(), scope }];
+    azure.cloud.restrict(Restrictions { locks: vec![], deny_delete });
+    let refused = azure.call("DELETE", &rule, None);
+    assert_eq!((refused.status, refused.code()), (403, "RequestDisallowedByPolicy"));
+    let said = refused.body["error"]["message"].as_str().expect("a message");
+    assert!(1 < said.lines().count() && said.contains("no-deletion"), "{said}");
+    assert_eq!(azure.call("PUT", &rule, Some(&allow(101))).status, 200);
+}
+
+#[test]
+fn a_token_that_is_refused_before_its_end_is_answered_with_a_challenge() {
+    let azure = Azure::new(1);
+    let with = |token: &str| {
+        let bearer = format!("Bearer {token}");
+        let path = format!("/subscriptions?{VERSION}");
+        azure.send("GET", &path, &[("authorization", &bearer)], None).expect("an answer")
+    };
+    let issued = |more: &str| {
+        let path = format!("/{}/oauth2/v2.0/token", azure.cloud.tenant());
+        let form = format!("grant_type=client_credentials&client_id=x&client_secret=y&scope=z{more}");
+        let answer = azure.send("POST", &path, &[], Some(("application/x-www-form-urlencoded", &form)));
+        answer.expect("an answer").body["access_token"].as_str().expect("a token").to_owned()
+    };
+    let early = issued("");
+    assert_eq!(with(&early).status, 200);
+    azure.cloud.refuse_tokens(None);
+    let refused = with(&early);
+    assert_eq!((refused.status, refused.code()), (401, "InvalidAuthenticationToken"));
+    assert!(refused.header("www-authenticate").contains("error=\"invalid_token\""));
+    assert_eq!(with(&issued("")).status, 200, "a new one is good");
+
+    azure.cloud.refuse_tokens(Some("{\"access_token\":{}}".to_owned()));
+    let challenge = with(&issued("")).header("www-authenticate").to_owned();
+    let claims = "error=\"insufficient_claims\"";
+    assert!(
+        challenge.contains(claims) && challenge.contains("claims=\"eyJhY2Nlc3NfdG9rZW4iOnt9fQ==\""),
+        "{challenge}"
+    );
+    assert_eq!(with(&issued("&claims=%7B%22access_token%22%3A%7B%7D%7D")).status, 200);
 }

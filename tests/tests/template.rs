@@ -328,9 +328,9 @@ fn closing_hangs_on_the_clock_alone() {
     );
     assert!(window_secs(alarm) <= SILENT_MAX_SECS, "{alarm}");
     assert!(is_alarmed(&template, "AWS/Lambda", "IteratorAge", "Relay"));
-    let late =
-        template.of("AWS::CloudWatch::Alarm").into_iter().find(|it| it.1["MetricName"] == "close_late_ms");
-    let late = late.expect("an alarm").1;
+    let alarms = template.of("AWS::CloudWatch::Alarm").into_iter();
+    let late = alarms.filter(|it| it.1["MetricName"] == "close_late_own_ms").collect::<Vec<_>>();
+    let late = late.first().expect("an alarm").1;
     assert_eq!(late["Threshold"], LATE_MS);
     assert_eq!(short(&late["Namespace"]), metrics(&template));
     assert!(TOLD_SECS <= window_secs(late) && late["DatapointsToAlarm"] == 1, "it is told by a log: {late}");

@@ -76,6 +76,11 @@ impl Account {
         Ok(keys)
     }
 
+    /// Forgets the keys: they were refused before their end.
+    pub fn forget(&self) {
+        self.keys.replace(None);
+    }
+
     /// Its services.
     pub fn cloud(&self, now: Timestamp) -> Result<Cloud, Failure> {
         let keys = self.keys(now)?;

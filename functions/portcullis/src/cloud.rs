@@ -199,6 +199,25 @@ impl Login {
     }
 }
 
+/// How quick a simulated Azure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Pace {
+    /// As Azure: a rule's write takes two seconds, one at a time on one security group
+    Ordinary,
+    /// Every write is done when it is answered
+    Quick,
+}
+
+impl Pace {
+    /// Makes a cloud as quick as this, from now on.
+    pub fn set(self, cloud: &Simcloud) {
+        cloud.pace(&match self {
+            Self::Ordinary => Faults::default(),
+            Self::Quick => Faults::quick(),
+        });
+    }
+}
+
 /// A simulated cloud that this process serves, and keeps in a file.
 #[derive(Debug)]
 pub struct Simulated {
@@ -213,8 +232,8 @@ pub struct Simulated {
 }
 
 impl Simulated {
-    /// The cloud of a file, or a new one, served on a loopback address.
-    pub async fn start(file: &Path, listen: SocketAddr) -> Result<Self, Failure> {
+    /// The cloud of a file, or a new one, served on a loopback address; as quick as it was where nothing is said.
+    pub async fn start(file: &Path, listen: SocketAddr, pace: Option<Pace>) -> Result<Self, Failure> {
         if !listen.ip().is_loopback() {
             let message = format!("`--simcloud-listen {listen}` is not a loopback address");
             return Err(Failure::usage(format!(
@@ -224,7 +243,11 @@ impl Simulated {
         let known = Simcloud::load(file, Arc::new(steady::now))
             .map_err(|error| broken("simulate a cloud", full(&error)))?;
         let is_new = known.is_none();
-        let cloud = Arc::new(known.unwrap_or_else(new));
+        let cloud = known.unwrap_or_else(|| Simcloud::new(SEED, Arc::new(steady::now)));
+        if let Some(pace) = pace {
+            pace.set(&cloud);
+        }
+        let cloud = Arc::new(cloud);
         let listener = TcpListener::bind(listen).await;
         let listener = listener
             .map_err(|error| Failure::unavailable(format!("cannot listen on `{listen}`: {error}")))?;
@@ -265,13 +288,6 @@ impl Simulated {
             Err(error) => tracing::error!(%error, "The simulated cloud was not saved"),
         }
     }
-}
-
-/// A cloud that does not say when to ask how a write got on: then it is asked soon.
-fn new() -> Simcloud {
-    let cloud = Simcloud::new(SEED, Arc::new(steady::now));
-    cloud.plan(Faults { retry_after_secs: 0, ..Faults::default() });
-    cloud
 }
 
 /// The first certificate of a PEM file, in DER.

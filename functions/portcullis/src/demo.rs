@@ -70,7 +70,7 @@ impl Story {
     }
 
     fn tell(self) -> Result<(), Failure> {
-        line("A simulated Azure. Everything below happens as it is printed.\n");
+        line("A simulated Azure, quicker than a real one. Everything below happens as it is printed.\n");
         let web = self.discover()?;
         self.guard(&web)?;
         let (short, long) = self.ask(&web)?;

@@ -6,6 +6,7 @@ use crate::{
     failure::Failure,
     up::broken,
 };
+use aws_credential_types::Credentials;
 use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4,
@@ -34,6 +35,15 @@ impl Signer {
     /// For a service of AWS.
     pub fn with(account: &Rc<Account>, service: &str, region: &str) -> Self {
         Self { account: Rc::clone(account), region: region.to_owned(), service: service.to_owned() }
+    }
+
+    /// Gets other keys in place of those that were refused; are there any?
+    pub fn renew(&self, now: Timestamp) -> Result<bool, Failure> {
+        let before = self.account.keys(now)?;
+        self.account.forget();
+        let after = self.account.keys(now)?;
+        let said = |it: &Credentials| (it.access_key_id().to_owned(), it.session_token().map(str::to_owned));
+        Ok(said(&before) != said(&after))
     }
 
     /// The same request, signed.

@@ -1,6 +1,7 @@
 //! `portcullis simcloud`: a simulated Azure alone, for whoever has a client of Azure and no cloud.
 
 use crate::{
+    cloud::Pace,
     failure::{Exit, Failure},
     output::line,
     private, steady,
@@ -32,17 +33,21 @@ pub struct Args {
     /// Keep it in this file, and go on from there at the next start: then the seed counts for a new file alone
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
+    /// How quick it is [default: as it was kept; a new one is ordinary]
+    #[arg(long, value_name = "PACE")]
+    pub pace: Option<Pace>,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   portcullis simcloud
   portcullis simcloud --listen 127.0.0.1:0 --tls --seed 7
-  portcullis simcloud --state azure.json
+  portcullis simcloud --state azure.json --pace quick
   curl 'http://127.0.0.1:7423/_simcloud/packet?vm=web-1&from=203.0.113.9&protocol=tcp&port=22'
   curl http://127.0.0.1:7423/_simcloud/faults -H 'content-type: application/json' \\
        -d '{\"planned\":[{\"on\":\"write\",\"times\":3,\"fault\":{\"throttled\":{\"retry_after_secs\":2}}}]}'
   curl http://127.0.0.1:7423/_simcloud/permissions -H 'content-type: application/json' -d '{\"actions\":[\"*/read\"]}'
+  curl http://127.0.0.1:7423/_simcloud/refuse-tokens -H 'content-type: application/json' -d '{}'
 
 Without --state it is kept in memory: a new start is a new fleet. Any client with any secret gets a token.";
 
@@ -54,6 +59,9 @@ pub fn run(data: &Path, args: &Args) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| broken("start", error))?.block_on(async {
         let cloud = Arc::new(begin(args)?);
+        if let Some(pace) = args.pace {
+            pace.set(&cloud);
+        }
         let listener = TcpListener::bind(args.listen).await;
         let listener = listener.map_err(|error| {
             let message = format!("cannot listen on `{}`: {error}", args.listen);

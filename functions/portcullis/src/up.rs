@@ -3,7 +3,7 @@
 use crate::{
     client::moments,
     clock,
-    cloud::{self, Simulated},
+    cloud::{self, Pace, Simulated},
     failure::Failure,
     output,
     outside::Outside,
@@ -72,6 +72,9 @@ pub struct Args {
     /// Where to serve the simulated Azure: a loopback address
     #[arg(long, env = "PORTCULLIS_SIMCLOUD_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub simcloud_listen: SocketAddr,
+    /// How quick the simulated Azure is [default: as it was; a new one is ordinary]
+    #[arg(long, env = "PORTCULLIS_SIMCLOUD_PACE", value_name = "PACE")]
+    pub simcloud_pace: Option<Pace>,
     /// A file that says which bots may send events, and on whose behalf:
     /// `[{"source": "chatops", "for": ["ann"]}]`, with "*" for anybody. Default: none
     #[arg(long, env = "PORTCULLIS_BOTS_FILE", value_name = "FILE")]
@@ -284,7 +287,7 @@ impl Args {
         if !self.guard.contains(&Guard::Simcloud) {
             return Ok(None);
         }
-        Simulated::start(&simcloud_file(data), self.simcloud_listen).await.map(Some)
+        Simulated::start(&simcloud_file(data), self.simcloud_listen, self.simcloud_pace).await.map(Some)
     }
 
     /// What the table guards must be among what is guarded here, or it would never be settled again.
@@ -486,6 +489,7 @@ pub fn for_demonstration() -> Args {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         guard: vec![Guard::Simcloud],
         simcloud_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        simcloud_pace: Some(Pace::Quick),
         azure: cloud::Args::default(),
         established: EstablishedArg::Survive,
         pending_for: Terms::default().pending_for,

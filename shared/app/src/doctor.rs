@@ -119,7 +119,8 @@ async fn owners(outside: &(impl Firewalls + Inventory), known: &[Target], now: T
     };
     let owners: BTreeSet<Owner> = known.iter().map(Target::owner).collect();
     let count = found.len();
-    let orphans: Vec<OurRule> = found.into_iter().filter(|it| !owners.contains(&it.name.owner)).collect();
+    let orphans: Vec<OurRule> =
+        found.into_iter().filter(|it| !it.is_over && !owners.contains(&it.name.owner)).collect();
     let findings = stream::iter(orphans).map(|it| async move { orphan(CHECK, outside, &it, now).await });
     let findings: Vec<Finding> = findings.buffered(AT_ONCE_MAX).collect().await;
     if findings.is_empty() {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use portcullis_domain::{CorrelationId, EndReason, Entry, Fact, GrantId, RequestId, TargetId};
 use serde::Serialize;
 
-/// A lease that closed later than this after its end is told as late.
+/// A lease that closed later than this after its end is published as late: without what the cloud's own write took.
 const LATE_MS: i64 = 2_000;
 
 /// The version of [`Detail`].
@@ -73,7 +73,9 @@ pub fn events(entry: &Entry) -> Vec<Event> {
         Fact::Opened { .. } => &["grant.opened"],
         Fact::OpenFailed { .. } => &["grant.open_failed"],
         Fact::ClosingSoon { .. } => &["grant.closing_soon"],
-        Fact::Closed { late_ms, .. } if LATE_MS < *late_ms => &["grant.closed", "grant.close_late"],
+        Fact::Closed { late_ms, cloud_ms, .. } if LATE_MS < late_ms - cloud_ms.unwrap_or(0) => {
+            &["grant.closed", "grant.close_late"]
+        }
         Fact::Closed { .. } => &["grant.closed"],
         Fact::DriftFound { .. } | Fact::LockDefeated { by: Some(_), .. } | Fact::OrphanDeleted { .. } => {
             &["drift.found"]

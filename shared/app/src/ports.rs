@@ -207,6 +207,8 @@ pub struct OurRule {
     /// The machine that a lock is for, as far as that follows from what is there: nothing where it does not. Its
     /// name is a digest, so whoever guesses can tell whether they are right.
     pub machine: Option<TargetId>,
+    /// Is it over, and only stands because it could not be deleted? It speaks of nobody, and is deleted once it can be.
+    pub is_over: bool,
 }
 
 /// What machines there are.

@@ -8,6 +8,7 @@ use crate::{
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use portcullis_domain::{Chain, Change, ChangeTo, Fact, LEASE_MAX, SKEW_MAX};
+use std::collections::BTreeSet;
 
 /// How many orphans are judged and deleted at once.
 const AT_ONCE_MAX: usize = 16;
@@ -52,6 +53,36 @@ pub(crate) async fn sweep(
 ) -> Result<(), Error> {
     let outcomes = stream::iter(orphans).map(|it| one(store, outside, it, now)).buffer_unordered(AT_ONCE_MAX);
     outcomes.fold(Ok(()), |all, one| async move { all.and(one) }).await
+}
+
+/// Deletes rules that are over and could not be deleted when they were. What may still not be deleted stays, and speaks of
+/// nobody: so it is recorded only where it worked, or every round would tell of it.
+pub(crate) async fn clear(
+    store: &impl Store,
+    firewalls: &impl Firewalls,
+    over: Vec<OurRule>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let mut kept = BTreeSet::new();
+    for rule in over {
+        if kept.contains(&rule.firewall) {
+            continue;
+        }
+        let change = Change {
+            firewall: rule.firewall.clone(),
+            name: rule.name.clone(),
+            if_match: rule.etag.clone(),
+            to: ChangeTo::Delete,
+        };
+        match firewalls.write(None, &[change]).await {
+            Ok(()) => record(store, &rule, now).await?,
+            Err(error) => {
+                tracing::debug!(rule = %rule.name, error = error.full(), "A rule that is over may still not be deleted");
+                kept.insert(rule.firewall);
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn one(

@@ -6,7 +6,7 @@ use crate::{
     lapse,
     ports::{Batch, Clock, Due, Firewalls, Inventory, OurRule, Rank, Store},
     settle,
-    sweep::sweep,
+    sweep::{clear, sweep},
 };
 use futures_util::{StreamExt, future::join, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -103,14 +103,16 @@ pub async fn reconcile(
     let is_held = |it: &&Target| it.policy().is_some() || !it.grants().is_empty();
     let held: BTreeSet<TargetId> = known.iter().filter(is_held).map(|it| it.id.clone()).collect();
     let round = async || {
-        let found = outside.ours().await?;
+        let (over, found): (Vec<OurRule>, Vec<OurRule>) =
+            outside.ours().await?.into_iter().partition(|it| it.is_over);
         let (known, orphans) = told_apart(store, &known, found.clone()).await?;
         let seen: BTreeSet<Owner> = found.into_iter().map(|it| it.name.owner).collect();
         // One worker settles a target once at a time: its claim would not keep it from itself.
         let left = known.into_iter().filter(|it| !held.contains(&it.id) && seen.contains(&it.owner()));
         let left = settled(left.map(|it| it.id).collect(), SETTLE_LATE);
-        let (left, swept) = join(left, sweep(store, outside, orphans, now)).await;
-        left.and(swept)
+        let swept = join(sweep(store, outside, orphans, now), clear(store, outside, over, now));
+        let (left, (swept, cleared)) = join(left, swept).await;
+        left.and(swept).and(cleared)
     };
     let rest = async {
         let mut outcome = Err(Error::Conflict);

@@ -6,11 +6,12 @@
 
 use crate::{
     Azure,
-    arm::{Condition, Found},
+    arm::{Condition, Found, Sent, Write},
     azure::NETWORK_API,
     parts::digest,
     rule::Shown,
     topology::{Topology, list, text, texts},
+    turns::Rank,
     write::is_front,
 };
 use data_encoding::HEXLOWER;
@@ -189,7 +190,15 @@ impl Azure {
             }
         };
         let path = format!("{}/securityRules/{}", rule.firewall, rule.name);
-        self.arm.delete_unless_changed(&path, NETWORK_API, &condition, &judge).await
+        let delete = Write {
+            path: &path,
+            api: NETWORK_API,
+            body: None,
+            condition: &condition,
+            judge: Some(&judge),
+            rank: Rank::Opens,
+        };
+        self.arm.write(&delete, &Sent::new()).await
     }
 
     /// Rules of an Azure Firewall: it is written as a whole, over what is there when it is our turn.

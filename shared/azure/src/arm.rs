@@ -6,13 +6,14 @@
 use crate::{
     BUDGET, Credentials, Settings,
     answer::Answer,
+    bearer::Bearer,
     endpoint::Endpoint,
-    login,
-    operation::{Goal, Progress, Watched},
+    login::Login,
+    operation::{Goal, Progress},
     refused::{Failure, OutOfTime, Said, UnderWay},
-    retry::{next_poll, next_try},
+    retry::{VERIFY_MIN, next_read, next_try, next_turn},
     transport::Transport,
-    turns::{Turns, changed},
+    turns::{Rank, Turns, changed},
 };
 use azure_core::{
     cloud::{CloudConfiguration, CustomConfiguration},
@@ -20,16 +21,14 @@ use azure_core::{
         ClientOptions, Context, HttpClient, Method, Pipeline, PipelineSendOptions, Request, RetryOptions,
         Url,
         headers::{ACCEPT, CONTENT_TYPE, IF_MATCH},
-        policies::auth::BearerTokenAuthorizationPolicy,
     },
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{BoxError, Error};
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeSet,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 use tokio::time::{Instant, sleep, timeout_at};
@@ -43,11 +42,21 @@ const GRAPH_PAGE: usize = 1000;
 const PAGES_MAX: usize = 500;
 /// How often a write is sent over an etag that has changed without what it stands for.
 const RENEWALS_MAX: usize = 3;
+/// After how many reads a write that is still under way is asked about by its operation too.
+const EXPLAINED_AFTER: u32 = 4;
 const READ: &str = "read from Azure";
 const LIST: &str = "list in Azure";
 const QUERY: &str = "query Azure Resource Graph";
 const WRITE: &str = "write to Azure";
 const DELETE: &str = "delete from Azure";
+
+impl fmt::Debug for Write<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, condition, rank, .. } = self;
+        let mut shown = f.debug_struct("Write");
+        shown.field("path", path).field("condition", condition).field("rank", rank).finish_non_exhaustive()
+    }
+}
 
 /// Asks Azure Resource Manager. Clones are cheap, and share connections, tokens and turns.
 #[derive(Clone)]
@@ -56,10 +65,8 @@ pub struct Arm(Arc<Inner>);
 struct Inner {
     pipeline: Pipeline,
     endpoint: Endpoint,
+    /// Azure takes one operation at a time on a resource: a writer keeps its turn until its write is done.
     turns: Turns,
-    /// Resources that were seen to take one operation at a time: whose turn it is there keeps it until it is done.
-    /// Else each write would be told to come back long after the one before it is done.
-    one_at_a_time: Mutex<BTreeSet<String>>,
     heard: Mutex<Heard>,
 }
 
@@ -90,6 +97,27 @@ pub enum Found {
 
 /// Says what is made of what is there; nothing where there is nothing.
 pub type Judge<'a> = &'a (dyn Fn(Option<&Value>) -> Found + Sync);
+
+/// When a write was first sent: nothing before its turn.
+pub type Sent = OnceLock<Instant>;
+
+/// A write of one resource.
+#[derive(Clone, Copy)]
+pub struct Write<'a> {
+    /// Absolute below the endpoint, such as `/subscriptions/…`.
+    pub path: &'a str,
+    /// The version of that part of the API.
+    pub api: &'static str,
+    /// What it shall say; none to delete it.
+    pub body: Option<&'a Value>,
+    /// What it demands of what is there.
+    pub condition: &'a Condition,
+    /// Says what to make of what is there instead, where the condition does not hold. Without it that is
+    /// [`Error::Conflict`].
+    pub judge: Option<Judge<'a>>,
+    /// Which writes to the same resource, or to its children, wait for this one.
+    pub rank: Rank,
+}
 
 impl Arm {
     /// A client. Nothing is asked yet.
@@ -125,13 +153,13 @@ impl Arm {
             cloud: Some(Arc::new(CloudConfiguration::Custom(cloud))),
             ..ClientOptions::default()
         };
-        let credential = login::credential(&settings.credentials, options.clone());
-        let credential = credential.map_err(|it| Failure::unanswered(&it).into_error("log in to Azure"))?;
-        let bearer = BearerTokenAuthorizationPolicy::new(credential, [settings.endpoints.scope()]);
+        let login = Login::new(settings.credentials.clone(), options.clone());
+        let bearer = Bearer::new(login, settings.endpoints.scope());
+        let bearer = bearer.map_err(|it| Failure::unanswered(&it).into_error("log in to Azure"))?;
         let (name, version) = (Some(env!("CARGO_PKG_NAME")), Some(env!("CARGO_PKG_VERSION")));
         let pipeline = Pipeline::new(name, version, options, vec![], vec![Arc::new(bearer)], None);
-        let (turns, one_at_a_time, heard) = (Turns::default(), Mutex::default(), Mutex::default());
-        Ok(Self(Arc::new(Inner { pipeline, endpoint, turns, one_at_a_time, heard })))
+        let (turns, heard) = (Turns::default(), Mutex::default());
+        Ok(Self(Arc::new(Inner { pipeline, endpoint, turns, heard })))
     }
 
     /// GET; none for 404. `path` is absolute below the endpoint, such as `/subscriptions/…`.
@@ -189,8 +217,7 @@ impl Arm {
         Err(too_long(QUERY))
     }
 
-    /// PUT, and waits until it is done. Writes to one and the same resource, or to its children, are sent
-    /// one after another; how they get on is watched side by side, unless Azure takes one at a time there.
+    /// PUT as [`Arm::write`] does it.
     pub async fn put(
         &self,
         path: &str,
@@ -198,42 +225,53 @@ impl Arm {
         body: &Value,
         condition: &Condition,
     ) -> Result<(), Error> {
-        let mut request = self.request(Method::Put, path, api, WRITE)?;
-        set_body(&mut request, body);
-        self.write(path, request, condition, Goal::There, None).await
+        let write = Write { path, api, body: Some(body), condition, judge: None, rank: Rank::Opens };
+        self.write(&write, &Sent::new()).await
     }
 
-    /// PUT as [`Arm::put`] does it. Where the condition does not hold, `judge` says what to make of what is
-    /// there instead; nobody else of ours writes there meanwhile.
-    pub async fn put_unless_changed(
-        &self,
-        path: &str,
-        api: &'static str,
-        body: &Value,
-        condition: &Condition,
-        judge: Judge<'_>,
-    ) -> Result<(), Error> {
-        let mut request = self.request(Method::Put, path, api, WRITE)?;
-        set_body(&mut request, body);
-        self.write(path, request, condition, Goal::There, Some(judge)).await
-    }
-
-    /// DELETE as [`Arm::delete`] does it, with a `judge` as [`Arm::put_unless_changed`] has one.
-    pub async fn delete_unless_changed(
-        &self,
-        path: &str,
-        api: &'static str,
-        condition: &Condition,
-        judge: Judge<'_>,
-    ) -> Result<(), Error> {
-        let request = self.request(Method::Delete, path, api, DELETE)?;
-        self.write(path, request, condition, Goal::Gone, Some(judge)).await
-    }
-
-    /// DELETE, and waits until it is done; the absent is deleted already.
+    /// DELETE as [`Arm::write`] does it.
     pub async fn delete(&self, path: &str, api: &'static str, condition: &Condition) -> Result<(), Error> {
-        let request = self.request(Method::Delete, path, api, DELETE)?;
-        self.write(path, request, condition, Goal::Gone, None).await
+        let write = Write { path, api, body: None, condition, judge: None, rank: Rank::Opens };
+        self.write(&write, &Sent::new()).await
+    }
+
+    /// Writes, and waits until a read of the resource shows that it is done; the absent is deleted already. Writes
+    /// to one and the same resource, or to its children, are made one after another, by their rank.
+    pub async fn write(&self, write: &Write<'_>, sent: &Sent) -> Result<(), Error> {
+        let until = in_budget();
+        let (method, goal, doing) = match write.body {
+            Some(_) => (Method::Put, Goal::There, WRITE),
+            None => (Method::Delete, Goal::Gone, DELETE),
+        };
+        let mut request = self.request(method, write.path, write.api, doing)?;
+        if let Some(body) = write.body {
+            set_body(&mut request, body);
+        }
+        match write.condition {
+            Condition::None => {}
+            Condition::Match(etag) => request.insert_header(IF_MATCH, etag.clone()),
+            Condition::Absent => request.insert_header("if-none-match", "*"),
+        }
+        let turn = timeout_at(until, self.0.turns.take(&changed(write.path), write.rank)).await;
+        let too_late = || Error::Unavailable { doing, source: OutOfTime.into() };
+        let _turn = turn.map_err(|_| too_late())?;
+        if until <= Instant::now() {
+            return Err(too_late());
+        }
+        sent.get_or_init(Instant::now);
+        let until = until.max(Instant::now() + VERIFY_MIN);
+        let accepted = self.send(request.clone(), write.judge, until).await;
+        let Some(accepted) = accepted.map_err(|it| it.into_error(doing))? else { return Ok(()) };
+        if accepted.status == 404 {
+            return match goal {
+                Goal::There => Err(Error::NotFound { what: "resource in Azure", name: changed(write.path) }),
+                Goal::Gone => Ok(()),
+            };
+        }
+        if !accepted.is_success() {
+            return Err(Said::of(&accepted).into_error(doing));
+        }
+        self.verify(request.url(), &accepted, goal, until, doing).await
     }
 
     /// What the last answers said.
@@ -243,54 +281,15 @@ impl Arm {
         Vitals { date, reads_left: heard.reads_left, writes_left: heard.writes_left }
     }
 
-    async fn write(
-        &self,
-        path: &str,
-        mut request: Request,
-        condition: &Condition,
-        goal: Goal,
-        judge: Option<Judge<'_>>,
-    ) -> Result<(), Error> {
-        let until = in_budget();
-        let doing = match goal {
-            Goal::There => WRITE,
-            Goal::Gone => DELETE,
-        };
-        match condition {
-            Condition::None => {}
-            Condition::Match(etag) => request.insert_header(IF_MATCH, etag.clone()),
-            Condition::Absent => request.insert_header("if-none-match", "*"),
-        }
-        let at = changed(path);
-        let turn = timeout_at(until, self.0.turns.take(&at)).await;
-        let turn = turn.map_err(|_| Error::Unavailable { doing, source: OutOfTime.into() })?;
-        let sent = self.send(request.clone(), &at, judge, until).await;
-        let Some(answer) = sent.map_err(|it| it.into_error(doing))? else { return Ok(()) };
-        // Given up here where others may write while this one is watched.
-        let _turn = Some(turn).filter(|_| self.one_at_a_time().contains(&at));
-        if answer.status == 404 {
-            return match goal {
-                Goal::There => Err(Error::NotFound { what: "resource in Azure", name: changed(path) }),
-                Goal::Gone => Ok(()),
-            };
-        }
-        if !answer.is_success() {
-            return Err(Said::of(&answer).into_error(doing));
-        }
-        self.watch(request.url(), Progress::accepted(&answer), goal, until, doing).await
-    }
-
     /// Sends a write until its condition holds or is seen not to; no answer where it was done before.
     async fn send(
         &self,
         mut request: Request,
-        changed: &str,
         judge: Option<Judge<'_>>,
         until: Instant,
     ) -> Result<Option<Answer>, Failure> {
-        let at = Some(changed);
         for _ in 0..RENEWALS_MAX {
-            let answer = self.ask_at(at, &request, until).await?;
+            let answer = self.ask(&request, until).await?;
             let Some(judge) = judge.filter(|_| answer.status == 412) else { return Ok(Some(answer)) };
             let there = self.ask(&asking(Method::Get, request.url().clone()), until).await?;
             if there.status != 404 && !there.is_success() {
@@ -305,49 +304,60 @@ impl Arm {
                 Found::Other => return Ok(Some(answer)),
             }
         }
-        self.ask_at(at, &request, until).await.map(Some)
+        self.ask(&request, until).await.map(Some)
     }
 
-    /// Looks until it is done, or the time is over.
-    async fn watch(
+    /// Reads the resource until it shows that the write is done, or the time is over. `Retry-After` of a write that
+    /// was accepted asks to leave its *operation* alone, which takes far less time than that.
+    async fn verify(
         &self,
         resource: &Url,
-        mut progress: Progress,
+        accepted: &Answer,
         goal: Goal,
         until: Instant,
         doing: &'static str,
     ) -> Result<(), Error> {
         let under_way = || Error::Unavailable { doing, source: UnderWay.into() };
-        let mut polls = 0;
-        loop {
-            let (watched, after) = match progress {
+        let mut progress = Progress::accepted(accepted, goal);
+        let began = Instant::now();
+        for reads in 1.. {
+            match progress {
                 Progress::Done => return Ok(()),
-                Progress::Failed(said) => return Err(said.into_failed(doing)),
-                Progress::UnderWay { watched, after } => (watched, after),
-            };
-            let wait = next_poll(after, polls, left(until)).ok_or_else(under_way)?;
+                Progress::Failed(said) => {
+                    let why = match self.explained(accepted, until).await {
+                        Some(Progress::Failed(why)) => why,
+                        Some(Progress::Done | Progress::UnderWay) | None => said,
+                    };
+                    return Err(why.into_failed(doing));
+                }
+                Progress::UnderWay => {}
+            }
+            let wait = next_read(began.elapsed(), left(until)).ok_or_else(under_way)?;
             sleep(wait).await;
-            let url = match &watched {
-                Watched::Operation(link) | Watched::Location(link) => self.link(link, doing)?,
-                Watched::Resource => resource.clone(),
-            };
-            let answer =
-                self.ask(&asking(Method::Get, url), until).await.map_err(|failure| match failure {
-                    Failure::Passing { .. } => under_way(),
-                    Failure::Lasting(source) => Error::Broken { doing, source },
-                })?;
-            progress = Progress::seen(watched, &answer, goal);
-            polls += 1;
+            let read = self.ask(&asking(Method::Get, resource.clone()), until).await;
+            let read = read.map_err(|failure| match failure {
+                Failure::Passing { .. } => under_way(),
+                Failure::Lasting(source) => Error::Broken { doing, source },
+            })?;
+            progress = Progress::read(&read, goal);
+            if EXPLAINED_AFTER <= reads && progress == Progress::UnderWay {
+                // It takes long: it may have come to nothing, or be done and not to be seen yet.
+                progress = self.explained(accepted, until).await.unwrap_or(progress);
+            }
         }
+        Err(under_way())
+    }
+
+    /// What the operation of a write says of it, if there is one that answers.
+    async fn explained(&self, accepted: &Answer, until: Instant) -> Option<Progress> {
+        let link = accepted.operation.as_ref().or(accepted.location.as_ref())?;
+        let url = self.0.endpoint.link(link).ok()?;
+        let answer = self.ask(&asking(Method::Get, url), until).await.ok()?;
+        answer.is_success().then(|| Progress::explained(&answer))
     }
 
     /// Asks until there is an answer that another try would not change.
     async fn ask(&self, request: &Request, until: Instant) -> Result<Answer, Failure> {
-        self.ask_at(None, request, until).await
-    }
-
-    /// The same of a write, which learns whether what it writes to takes one operation at a time.
-    async fn ask_at(&self, at: Option<&str>, request: &Request, until: Instant) -> Result<Answer, Failure> {
         let mut failed = 0;
         let mut last = Failure::Passing { source: OutOfTime.into(), after: None };
         loop {
@@ -356,11 +366,10 @@ impl Arm {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            if let Some(at) = at.filter(|_| last.is_another_operation()) {
-                self.one_at_a_time().insert(at.to_owned());
-            }
             failed += 1;
             let wait = match &last {
+                // Another process is at it: it is done long before `Retry-After` is over.
+                Failure::Passing { .. } if last.is_another_operation() => next_turn(left(until)),
                 Failure::Passing { after, .. } => next_try(*after, failed, left(until)),
                 Failure::Lasting(_) => None,
             };
@@ -382,10 +391,6 @@ impl Arm {
         let answer = answer.map_err(|it| Failure::unanswered(&it))?;
         self.hear(&answer);
         Failure::answered(&answer).map_or(Ok(answer), Err)
-    }
-
-    fn one_at_a_time(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.0.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn hear(&self, answer: &Answer) {

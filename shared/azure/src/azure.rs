@@ -6,9 +6,11 @@ use crate::{
     nat,
     parts::{Part, Subject, held, lock, locked, until},
     reads::{Read, Reads, Writing},
+    retired::{Kept, silent},
     rule::Shown,
     topology::{Front, TYPES, Topology, Vm},
     write::{Wanted, is_front},
+    written::Writes,
 };
 use futures_util::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
@@ -79,6 +81,10 @@ pub struct Azure {
     /// Which firewalls held rules for whom when all of them were last looked at.
     holders: Mutex<BTreeMap<Owner, BTreeSet<FirewallId>>>,
     fronts: Reads<Value>,
+    /// Which groups let no rule be deleted.
+    pub(crate) kept: Kept,
+    /// How long the cloud took for what was written.
+    pub(crate) writes: Writes,
 }
 
 /// What was last heard of where machines are, and when.
@@ -116,6 +122,8 @@ impl Azure {
             groups: Reads::new(Arc::clone(&clock)),
             holders: Mutex::default(),
             fronts: Reads::new(Arc::clone(&clock)),
+            kept: Kept::default(),
+            writes: Writes::default(),
             clock,
         }
     }
@@ -308,6 +316,7 @@ impl Azure {
         }
         firewalls.extend(self.strays(&owner, &ids).await?);
         let mut snapshot = Snapshot::of(read_at, firewalls);
+        snapshot.written = self.writes.of(&owner, read_at);
         let place = |id: &FirewallId| ids.iter().position(|it| *it == id);
         let through = |groups: &[FirewallId]| groups.iter().filter_map(place).collect::<Vec<_>>();
         let direct = |it: &crate::topology::WayTo| Way {
@@ -354,6 +363,7 @@ impl Azure {
                 Some((name, _)) if name.owner == *owner && it.properties.is_under_way() => {
                     return Err(under_way(id, &it.name));
                 }
+                Some(_) if it.properties.is_retired() => others.push(silent(foreign(it))),
                 Some((name, part)) => drop(found.entry(name).or_default().insert(part, it.clone())),
                 None => others.push(foreign(it)),
             }
@@ -497,10 +507,17 @@ impl Firewalls for Azure {
         let groups = self.all_groups(&topology).await?;
         let homes = Homes::of(&topology);
         let mut ours: Vec<OurRule> = groups.iter().flat_map(|it| it.ours(&homes)).collect();
+        ours.extend(self.deletable(&groups));
         for id in &topology.firewalls {
             let read = self.front(id).await?;
-            let rule =
-                |(name, until)| OurRule { firewall: id.clone(), name, etag: None, until, machine: None };
+            let rule = |(name, until)| OurRule {
+                firewall: id.clone(),
+                name,
+                etag: None,
+                until,
+                machine: None,
+                is_over: false,
+            };
             ours.extend(nat::names(&read.what).into_iter().map(rule));
         }
         let mut holders: BTreeMap<Owner, BTreeSet<FirewallId>> = BTreeMap::new();
@@ -562,7 +579,7 @@ impl Group {
     fn found(&self) -> BTreeMap<RuleName, BTreeMap<Part, Shown>> {
         let mut found: BTreeMap<RuleName, BTreeMap<Part, Shown>> = BTreeMap::new();
         for it in &self.properties.security_rules {
-            if let Some((name, part)) = Part::of(&it.name) {
+            if let Some((name, part)) = Part::of(&it.name).filter(|_| !it.properties.is_retired()) {
                 found.entry(name).or_default().insert(part, it.clone());
             }
         }
@@ -577,7 +594,7 @@ impl Group {
                 Some(_) => (until(&parts), None),
                 None => (None, locked(&parts).and_then(|machine| homes.machine(&name.owner, machine))),
             };
-            OurRule { firewall: firewall.clone(), name, etag, until, machine }
+            OurRule { firewall: firewall.clone(), name, etag, until, machine, is_over: false }
         };
         self.found().into_iter().map(rule).collect()
     }

@@ -3,7 +3,7 @@
 
 use crate::{
     retry::BUDGET,
-    turns::{Turn, Turns},
+    turns::{Rank, Turn, Turns},
 };
 use portcullis_app::Error;
 use portcullis_domain::FirewallId;
@@ -104,7 +104,7 @@ impl<T> Batches<T> {
 
     /// One's turn at a firewall, to write there what nobody else could write along.
     pub async fn turn(&self, id: &FirewallId) -> Turn {
-        self.turns.take(id.as_str()).await
+        self.turns.take(id.as_str(), Rank::Shuts).await
     }
 
     fn open(&self, id: &FirewallId) -> Vec<Arc<Want<T>>> {

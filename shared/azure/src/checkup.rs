@@ -3,14 +3,15 @@
 use crate::{
     Azure, Forbidden, NoToken, Refused, Role,
     azure::{Group, SUBSCRIPTIONS_API},
+    room::{PREFIXES_MAX, RULES_MAX},
     topology::{text, texts},
-    write::{PREFIXES_MAX, RULES_MAX},
 };
 use portcullis_app::{Error, Finding, ports::Checkup};
 use portcullis_domain::SKEW_MAX;
 use serde_json::Value;
 
 const PERMISSIONS_API: &str = "2022-04-01";
+const LOCKS_API: &str = "2020-05-01";
 /// From how much of a limit on there is little left, in percent.
 const MUCH: usize = 80;
 /// How many reads and writes should be left to us: a sweep of a large subscription, and its leases.
@@ -20,6 +21,9 @@ const CREDENTIALS: &str = "credentials";
 const MANAGER: &str = "resource manager";
 const GRAPH: &str = "resource graph";
 const PERMISSIONS: &str = "permissions";
+const LOCKS: &str = "management locks";
+/// Before the name of a management lock, in its id.
+const LOCK: &str = "/providers/microsoft.authorization/locks/";
 const CLOCK: &str = "clock";
 const LIMITS: &str = "limits";
 
@@ -43,6 +47,9 @@ impl Checkup for Azure {
         findings.push(self.graph_answers(&subscriptions).await);
         for it in &subscriptions {
             findings.extend(self.permitted(it).await);
+        }
+        for it in &subscriptions {
+            findings.extend(self.locked(it).await);
         }
         findings.push(self.skew());
         findings.extend(self.quotas());
@@ -94,6 +101,51 @@ impl Azure {
         let missing = missing.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ");
         let found = format!("`{scope}`: the identity may not {missing}{what}");
         vec![Finding::failed(PERMISSIONS, found, advice)]
+    }
+
+    /// The management locks that forbid something with the firewalls that we write.
+    async fn locked(&self, subscription: &str) -> Vec<Finding> {
+        let path = format!("/subscriptions/{subscription}/providers/Microsoft.Authorization/locks");
+        let locks = match self.arm.list(&path, LOCKS_API).await {
+            Ok(locks) => locks,
+            Err(error) => {
+                let advice =
+                    "give the right to read management locks: what they forbid is then known beforehand";
+                return vec![Finding::warning(LOCKS, error.full(), advice)];
+            }
+        };
+        let topology = self.topology().await.ok();
+        let is_ours = |scope: &str| {
+            let within = |id: &str, scope: &str| {
+                id.strip_prefix(scope).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            let firewalls = topology.iter().flat_map(|it| it.groups.iter().chain(&it.firewalls));
+            let mut ids = firewalls.map(|it| it.as_str().to_ascii_lowercase());
+            topology.is_none() || ids.any(|id| within(&id, scope) || within(scope, &id))
+        };
+        let mut findings = vec![];
+        for lock in &locks {
+            let id = text(lock, "/id").to_ascii_lowercase();
+            let Some((scope, name)) = id.split_once(LOCK) else { continue };
+            if !is_ours(scope) {
+                continue;
+            }
+            let scope = if scope.is_empty() { "everything" } else { scope };
+            findings.push(if text(lock, "/properties/level").eq_ignore_ascii_case("ReadOnly") {
+                let found = format!("`{name}` on `{scope}` (ReadOnly): no rule there can be written");
+                Finding::failed(LOCKS, found, "delete the lock, or replace it by one of the level CanNotDelete")
+            } else {
+                let found = format!("`{name}` on `{scope}` (CanNotDelete): no rule there can be deleted");
+                let advice = "nothing has to be done: a rule that is over is written over so that it speaks of nobody, and is \
+                              deleted once the lock is gone";
+                Finding::warning(LOCKS, found, advice)
+            });
+        }
+        if findings.is_empty() {
+            let found = format!("none in `/subscriptions/{subscription}` is on a firewall of ours");
+            return vec![Finding::ok(LOCKS, found)];
+        }
+        findings
     }
 
     /// How far our clock and Azure's are apart.

@@ -8,7 +8,9 @@ use crate::{
 };
 use ipnet::IpNet;
 use jiff::Timestamp;
-use portcullis_domain::{Action, ChangeTo, Foreign, Gate, Held, Owner, Protocol, Rule, RuleName, Sources};
+use portcullis_domain::{
+    Action, AddressSet, ChangeTo, Foreign, Gate, Held, Owner, Protocol, Rule, RuleName, Sources,
+};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -105,6 +107,31 @@ pub fn changed(
         }
     }
     (kept != before).then(|| with_collection(body, &kept.into_values().collect::<Vec<_>>()))
+}
+
+/// What of these changes ends or shrinks what the firewall holds, and lets nobody in besides.
+pub fn shrinking(body: &Value, changes: &[(RuleName, ChangeTo)]) -> Vec<(RuleName, ChangeTo)> {
+    let held = |name: &RuleName| {
+        let mut mine = rules(body).filter(|(collection, _)| is_ours(collection));
+        let (_, rule) = mine.find(|(_, rule)| text(rule, "/name") == name.to_string())?;
+        match told(name, rule)? {
+            Rule::Allow { sources, .. } => Some(sources),
+            Rule::Deny { .. } => None,
+        }
+    };
+    let smaller = |(name, to): &(RuleName, ChangeTo)| match to {
+        ChangeTo::Delete => Some((name.clone(), ChangeTo::Delete)),
+        ChangeTo::Put { rule: Rule::Allow { gate, sources, until }, priority } => {
+            let kept = AddressSet::from(&held(name)?).intersection(&AddressSet::from(sources)).to_sources();
+            if kept.is_empty() {
+                return Some((name.clone(), ChangeTo::Delete));
+            }
+            let rule = Rule::Allow { gate: *gate, sources: kept, until: *until };
+            Some((name.clone(), ChangeTo::Put { rule, priority: *priority }))
+        }
+        ChangeTo::Put { rule: Rule::Deny { .. }, .. } => None,
+    };
+    changes.iter().filter_map(smaller).collect()
 }
 
 /// Every NAT rule, and the name of its collection.

@@ -1,8 +1,10 @@
-//! How a write gets on after it was accepted.
+//! How far a write is after it was accepted.
 //! <https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations>
+//!
+//! The resource itself says so: it is what counts, and is done seconds before `Retry-After` lets its operation be asked.
+//! The operation only explains what came to nothing.
 
 use crate::{answer::Answer, refused::Said};
-use std::time::Duration;
 
 /// What a write is to come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,17 +15,6 @@ pub enum Goal {
     Gone,
 }
 
-/// Where to see how it gets on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Watched {
-    /// What `Azure-AsyncOperation` links to: it says `status`.
-    Operation(String),
-    /// What `Location` links to: it answers 202 until it is done.
-    Location(String),
-    /// The resource itself: it says `provisioningState`.
-    Resource,
-}
-
 /// How far it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
@@ -31,39 +22,46 @@ pub enum Progress {
     Done,
     /// It came to nothing.
     Failed(Said),
-    /// To be looked at again there, and not before `after`.
-    UnderWay { watched: Watched, after: Option<Duration> },
+    /// To be verified again later.
+    UnderWay,
 }
 
 impl Progress {
     /// What the answer to a write says that was accepted.
-    pub fn accepted(answer: &Answer) -> Self {
-        let under_way = |watched| Self::UnderWay { watched, after: answer.after };
-        let state = state(answer);
-        match (&answer.operation, &answer.location) {
-            (Some(link), _) => under_way(Watched::Operation(link.clone())),
-            (None, Some(link)) if answer.status == 202 => under_way(Watched::Location(link.clone())),
-            (None, Some(_) | None) => match state {
+    pub fn accepted(answer: &Answer, goal: Goal) -> Self {
+        let is_asynchronous = answer.status == 202 || answer.operation.is_some();
+        match (state(answer), goal) {
+            (State::Failed, Goal::There) => Self::Failed(Said::of(answer)),
+            (State::Ended, Goal::There | Goal::Gone) if !is_asynchronous => Self::Done,
+            (State::Ended | State::UnderWay | State::Failed, Goal::There | Goal::Gone) => Self::UnderWay,
+        }
+    }
+
+    /// What a read of the resource shows. One that is not there yet is under way, and so is one that is there still.
+    pub fn read(answer: &Answer, goal: Goal) -> Self {
+        match (answer.status, goal) {
+            (404, Goal::Gone) => Self::Done,
+            (404, Goal::There) => Self::UnderWay,
+            (_, Goal::There | Goal::Gone) if !answer.is_success() => Self::Failed(Said::of(answer)),
+            // What stands there may be of the write before: only that it is gone says anything.
+            (_, Goal::Gone) => Self::UnderWay,
+            (_, Goal::There) => match state(answer) {
                 State::Ended => Self::Done,
                 State::Failed => Self::Failed(Said::of(answer)),
-                State::UnderWay => under_way(Watched::Resource),
+                State::UnderWay => Self::UnderWay,
             },
         }
     }
 
-    /// What an answer of what is watched says. A resource that is not there yet is under way.
-    pub fn seen(watched: Watched, answer: &Answer, goal: Goal) -> Self {
-        if answer.status == 404 && goal == Goal::Gone {
-            return Self::Done;
-        }
-        let is_missing = answer.status == 404 && watched == Watched::Resource;
-        if !answer.is_success() && !is_missing {
+    /// What the operation of a write says, or its result.
+    pub fn explained(answer: &Answer) -> Self {
+        if !answer.is_success() {
             return Self::Failed(Said::of(answer));
         }
         match state(answer) {
             State::Failed => Self::Failed(Said::of(answer)),
-            State::Ended if answer.status != 202 && !is_missing => Self::Done,
-            State::Ended | State::UnderWay => Self::UnderWay { watched, after: answer.after },
+            State::Ended if answer.status != 202 => Self::Done,
+            State::Ended | State::UnderWay => Self::UnderWay,
         }
     }
 }
@@ -100,41 +98,50 @@ mod tests {
     }
 
     #[test]
-    fn an_accepted_write_says_where_to_look() {
-        let under_way = |watched| Progress::UnderWay { watched, after: None };
-        let own = |it: &str| it.to_owned();
-        let with = |status, body, operation: Option<&str>, location: Option<&str>| {
-            let (operation, location) = (operation.map(own), location.map(own));
-            Progress::accepted(&Answer { operation, location, ..answer(status, body) })
+    fn an_accepted_write_is_done_where_nothing_says_that_it_is_under_way() {
+        let put = |status, body, operation: Option<&str>| {
+            let operation = operation.map(str::to_owned);
+            Progress::accepted(&Answer { operation, ..answer(status, body) }, Goal::There)
         };
-        assert_eq!(with(200, resource("Succeeded"), None, None), Progress::Done);
-        assert_eq!(with(200, json!({ "name": "r" }), None, None), Progress::Done);
-        assert_eq!(with(204, Value::Null, None, None), Progress::Done);
-        assert_eq!(with(202, Value::Null, None, None), Progress::Done, "nobody says where to look");
-        assert_eq!(with(201, resource("Updating"), None, Some("l")), under_way(Watched::Resource));
-        assert_eq!(with(202, Value::Null, None, Some("l")), under_way(Watched::Location(own("l"))));
-        let operation = under_way(Watched::Operation(own("o")));
-        assert_eq!(with(201, resource("Updating"), Some("o"), Some("l")), operation);
-        assert_eq!(with(200, resource("Succeeded"), Some("o"), None), operation, "the header is what counts");
-        assert!(matches!(with(200, resource("Failed"), None, None), Progress::Failed(_)));
+        assert_eq!(put(200, resource("Succeeded"), None), Progress::Done);
+        assert_eq!(put(200, json!({ "name": "r" }), None), Progress::Done);
+        assert_eq!(put(201, resource("Updating"), None), Progress::UnderWay);
+        assert_eq!(
+            put(200, resource("Succeeded"), Some("o")),
+            Progress::UnderWay,
+            "the header is what counts"
+        );
+        assert_eq!(put(202, Value::Null, None), Progress::UnderWay);
+        assert!(matches!(put(200, resource("Failed"), None), Progress::Failed(_)));
+        let delete = |status| Progress::accepted(&answer(status, Value::Null), Goal::Gone);
+        assert_eq!(
+            [delete(204), delete(200), delete(202)],
+            [Progress::Done, Progress::Done, Progress::UnderWay]
+        );
     }
 
     #[test]
-    fn what_is_watched_says_how_far_it_is() {
-        let operation = || Watched::Operation("o".to_owned());
-        let location = || Watched::Location("l".to_owned());
-        let is_under_way = |it| matches!(it, Progress::UnderWay { .. });
-        let seen = |watched, status, body, goal| Progress::seen(watched, &answer(status, body), goal);
-        assert!(is_under_way(seen(operation(), 200, json!({ "status": "InProgress" }), Goal::There)));
-        assert_eq!(seen(operation(), 200, json!({ "status": "Succeeded" }), Goal::There), Progress::Done);
+    fn a_read_of_the_resource_says_how_far_a_write_is() {
+        let there = |status, body| Progress::read(&answer(status, body), Goal::There);
+        assert_eq!(there(404, Value::Null), Progress::UnderWay, "not to be seen yet");
+        assert_eq!(there(200, resource("Updating")), Progress::UnderWay);
+        assert_eq!(there(200, resource("Succeeded")), Progress::Done);
+        assert!(matches!(there(200, resource("Failed")), Progress::Failed(_)));
+        assert!(matches!(there(403, Value::Null), Progress::Failed(_)));
+        let gone = |status, body| Progress::read(&answer(status, body), Goal::Gone);
+        assert_eq!(gone(404, Value::Null), Progress::Done);
+        assert_eq!(gone(200, resource("Deleting")), Progress::UnderWay);
+        assert_eq!(gone(200, resource("Succeeded")), Progress::UnderWay, "it stands there still");
+    }
+
+    #[test]
+    fn an_operation_explains_what_came_of_a_write() {
+        let said = |status, body| Progress::explained(&answer(status, body));
+        assert_eq!(said(200, json!({ "status": "InProgress" })), Progress::UnderWay);
+        assert_eq!(said(202, Value::Null), Progress::UnderWay);
+        assert_eq!(said(200, json!({ "status": "Succeeded" })), Progress::Done);
+        assert_eq!(said(204, Value::Null), Progress::Done);
         let failed = json!({ "status": "Failed", "error": { "code": "C", "message": "m" } });
-        assert!(matches!(seen(operation(), 200, failed, Goal::There), Progress::Failed(_)));
-        assert!(matches!(seen(operation(), 404, Value::Null, Goal::There), Progress::Failed(_)));
-        assert!(is_under_way(seen(location(), 202, Value::Null, Goal::Gone)));
-        assert_eq!(seen(location(), 204, Value::Null, Goal::Gone), Progress::Done);
-        assert_eq!(seen(location(), 404, Value::Null, Goal::Gone), Progress::Done);
-        assert!(is_under_way(seen(Watched::Resource, 404, Value::Null, Goal::There)), "not to be seen yet");
-        assert!(is_under_way(seen(Watched::Resource, 200, resource("Updating"), Goal::There)));
-        assert_eq!(seen(Watched::Resource, 200, resource("Succeeded"), Goal::There), Progress::Done);
+        assert!(matches!(said(200, failed), Progress::Failed(_)));
     }
 }

@@ -57,6 +57,11 @@ pub struct Version {
 }
 
 impl Part {
+    /// Is it about addresses of IPv6?
+    pub fn is_v6(self) -> bool {
+        self.is_v6
+    }
+
     /// The name of this part of a rule.
     pub fn name(self, of: &RuleName) -> String {
         let protocol = match (of.gate, self.protocol) {
@@ -266,7 +271,7 @@ fn says_the_same(one: &Properties, two: &Properties) -> bool {
         && !has_groups(two)
 }
 
-type OneOrMany = (Option<String>, Option<Vec<String>>);
+pub type OneOrMany = (Option<String>, Option<Vec<String>>);
 
 fn said(
     access: &str,
@@ -300,7 +305,7 @@ fn said(
 }
 
 /// One stands in the field, several in its plural.
-fn singular(all: impl IntoIterator<Item = String>) -> OneOrMany {
+pub fn singular(all: impl IntoIterator<Item = String>) -> OneOrMany {
     let mut all: Vec<String> = all.into_iter().collect();
     if all.len() == 1 { (all.pop(), None) } else { (None, Some(all)) }
 }

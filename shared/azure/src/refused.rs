@@ -148,7 +148,9 @@ impl Said {
         let text = |of: &Value, name| of[name].as_str().unwrap_or_default().to_owned();
         let details = error["details"].as_array().map_or(&[][..], Vec::as_slice);
         let status = answer.status;
-        let refused = Refused { status, code: text(error, "code"), message: text(error, "message") };
+        // A policy's has several lines.
+        let message = text(error, "message").split_whitespace().collect::<Vec<_>>().join(" ");
+        let refused = Refused { status, code: text(error, "code"), message };
         Self { refused, details: details.iter().map(|it| text(it, "code")).collect() }
     }
 
@@ -213,6 +215,17 @@ impl Failure {
             Self::Lasting(_) => false,
         }
     }
+}
+
+/// Is it that this may not be deleted, whatever else may be done with it: by a management lock, a policy, a role?
+pub fn forbids_deletion(error: &Error) -> bool {
+    let Error::Broken { source, .. } = error else { return false };
+    let codes = ["ScopeLocked", "RequestDisallowedByPolicy"];
+    let is_kept = source.downcast_ref::<Refused>().is_some_and(|it| codes.contains(&it.code.as_str()));
+    let lacks = |it: &Forbidden| {
+        it.action.as_ref().is_some_and(|action| action.to_ascii_lowercase().ends_with("/delete"))
+    };
+    is_kept || source.downcast_ref::<Forbidden>().is_some_and(lacks)
 }
 
 /// Codes of what is only in the way of another write, whatever the status: Azure's network says

@@ -9,14 +9,18 @@ pub const BUDGET: Duration = Duration::from_secs(12);
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// How long to wait at most where nobody said how long.
 const WAIT_MAX: Duration = Duration::from_secs(2);
-/// When to look first how a write gets on, where nobody said when: most are done at once.
-const FIRST_POLL: Duration = Duration::from_millis(50);
-/// When to look again, where nobody said when.
-const POLL: Duration = Duration::from_millis(250);
-/// How often to look at most.
-const POLL_MIN: Duration = Duration::from_millis(100);
-/// What is kept of the time for the answer to the last look.
-const LAST_POLL: Duration = Duration::from_millis(500);
+/// How long to wait before the next try where another operation is under way on the resource, whatever `Retry-After`
+/// says: Azure asks for ten seconds, and most operations take two.
+const ANOTHER_OPERATION: Duration = Duration::from_millis(500);
+/// How long after a write was accepted its resource is read, in milliseconds: most rules take about two seconds, and
+/// `Retry-After` asks for ten.
+const VERIFY_MILLIS: [u64; 7] = [500, 1000, 2000, 2500, 3000, 4000, 6000];
+/// How long after the last of these times it is read again, and so on.
+const VERIFY_EVERY: Duration = Duration::from_secs(2);
+/// What a write has at least to be verified in, however long it waited for its turn.
+pub const VERIFY_MIN: Duration = Duration::from_secs(4);
+/// What is kept of the time for the answer to the last read.
+const LAST_READ: Duration = Duration::from_millis(500);
 
 /// How long to wait before the next try, after this many failed. `after` is what `Retry-After` asked: it
 /// is honoured, and where it does not fit into the time that is left, there is no next try.
@@ -26,15 +30,20 @@ pub fn next_try(after: Option<Duration>, failed: u32, left: Duration) -> Option<
     (wait < left).then_some(wait)
 }
 
-/// How long to wait before looking how a write gets on. The last look comes early enough to be answered,
-/// also where `Retry-After` asked for a later one.
-pub fn next_poll(after: Option<Duration>, polls: u32, left: Duration) -> Option<Duration> {
-    let wait = match after {
-        Some(after) => after.max(POLL_MIN),
-        None if polls == 0 => FIRST_POLL,
-        None => POLL,
+/// How long to wait before the next try of a write that met another operation on its resource.
+pub fn next_turn(left: Duration) -> Option<Duration> {
+    (ANOTHER_OPERATION < left).then_some(ANOTHER_OPERATION)
+}
+
+/// How long to wait before a write is verified by reading its resource, this long after it was accepted. The last read
+/// comes early enough to be answered.
+pub fn next_read(since: Duration, left: Duration) -> Option<Duration> {
+    let times = VERIFY_MILLIS.map(Duration::from_millis);
+    let wait = match times.into_iter().find(|it| since < *it) {
+        Some(at) => at.saturating_sub(since),
+        None => VERIFY_EVERY,
     };
-    let longest = left.checked_sub(LAST_POLL).filter(|it| !it.is_zero())?;
+    let longest = left.checked_sub(LAST_READ).filter(|it| !it.is_zero())?;
     Some(wait.min(longest))
 }
 
@@ -65,17 +74,24 @@ mod tests {
     }
 
     #[test]
-    fn a_write_is_looked_at_soon_and_as_azure_asks() {
-        assert_eq!(next_poll(None, 0, BUDGET), Some(millis(50)));
-        assert_eq!(next_poll(None, 1, BUDGET), Some(millis(250)));
-        assert_eq!(next_poll(Some(Duration::ZERO), 0, BUDGET), Some(millis(100)));
-        assert_eq!(next_poll(Some(millis(10_000)), 0, BUDGET), Some(millis(10_000)));
+    fn a_write_is_verified_half_a_second_after_it_was_accepted_and_when_most_are_done() {
+        let (mut since, mut times) = (Duration::ZERO, vec![]);
+        while let Some(wait) = next_read(since, BUDGET.saturating_sub(since)) {
+            since += wait;
+            times.push(since.as_millis());
+        }
         assert_eq!(
-            next_poll(Some(millis(10_000)), 1, millis(2000)),
-            Some(millis(1500)),
+            times,
+            [500, 1000, 2000, 2500, 3000, 4000, 6000, 8000, 10_000, 11_500],
             "once more at the end"
         );
-        assert_eq!(next_poll(Some(millis(10_000)), 2, millis(500)), None);
-        assert_eq!(next_poll(None, 9, millis(100)), None);
+        assert_eq!(next_read(millis(700), BUDGET), Some(millis(300)), "however long a read took");
+        assert_eq!(next_read(Duration::ZERO, millis(500)), None);
+    }
+
+    #[test]
+    fn another_operation_is_waited_for_in_short_steps() {
+        assert_eq!(next_turn(BUDGET), Some(millis(500)));
+        assert_eq!(next_turn(millis(500)), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Security rules as ARM shows them, and what they mean to the evaluator.
 
-use crate::network::{Meant, Network};
-use portcullis_domain::{Action, Foreign, Protocol};
+use crate::network::{Meant, Network, range};
+use portcullis_domain::{Action, AddressSet, Foreign, Protocol, Sources};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::ops::RangeInclusive;
@@ -53,6 +53,16 @@ pub struct Properties {
 impl Properties {
     pub fn is_inbound(&self) -> bool {
         self.direction.eq_ignore_ascii_case("Inbound")
+    }
+
+    pub fn is_deny(&self) -> bool {
+        self.access.eq_ignore_ascii_case("Deny")
+    }
+
+    /// Whom an allow of ours lets in: our rules name ranges alone.
+    pub fn lets_in(&self) -> AddressSet {
+        let ranges = if self.is_deny() { vec![] } else { self.sources() };
+        AddressSet::from(&Sources::of(ranges.into_iter().filter_map(range)))
     }
 
     /// Is it still being written or deleted?
@@ -119,7 +129,7 @@ impl Properties {
     }
 
     fn action(&self) -> Action {
-        if self.access.eq_ignore_ascii_case("Deny") { Action::Deny } else { Action::Allow }
+        if self.is_deny() { Action::Deny } else { Action::Allow }
     }
 
     fn is_from_any_port(&self) -> bool {
@@ -157,7 +167,6 @@ fn either<'a>(one: Option<&'a String>, many: Option<&'a Vec<String>>) -> Vec<&'a
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portcullis_domain::Sources;
 
     fn rule(access: &str) -> Properties {
         Properties {

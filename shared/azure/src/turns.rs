@@ -1,32 +1,88 @@
-//! Who may write next: one after another to one resource, side by side to different ones.
+//! Who may write next: one after another to one resource, side by side to different ones. What ends access comes before
+//! what shuts a port, and that before what opens one; those of one rank in the order in which they came.
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::oneshot;
+
+/// What a write is for: the most urgent first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// It ends access that somebody has.
+    Ends,
+    /// It shuts a port.
+    Shuts,
+    /// It opens a port, or puts things in order.
+    Opens,
+}
 
 /// A queue for each resource that somebody writes to.
+#[derive(Debug, Clone, Default)]
+pub struct Turns(Arc<Mutex<Queues>>);
+
+type Queues = BTreeMap<String, Queue>;
+
+/// Those who wait while somebody has the turn. It is there only as long as somebody has.
 #[derive(Debug, Default)]
-pub struct Turns(Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>);
+struct Queue {
+    last: u64,
+    waiting: BTreeMap<(Rank, u64), oneshot::Sender<Turn>>,
+}
 
 /// The turn at one resource, until it is dropped.
 #[must_use = "the turn is over when it is dropped"]
 #[derive(Debug)]
 pub struct Turn {
-    _held: OwnedMutexGuard<()>,
+    turns: Turns,
+    resource: String,
 }
 
 impl Turns {
     /// Waits for the turn at a resource.
-    pub async fn take(&self, resource: &str) -> Turn {
-        let queue = {
-            let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            // Who holds a turn or waits for one has a share in its queue.
-            queues.retain(|_, queue| 1 < Arc::strong_count(queue));
-            Arc::clone(queues.entry(resource.to_owned()).or_default())
+    pub async fn take(&self, resource: &str, rank: Rank) -> Turn {
+        loop {
+            let given = {
+                let mut queues = self.queues();
+                let Some(queue) = queues.get_mut(resource) else {
+                    queues.insert(resource.to_owned(), Queue::default());
+                    return self.turn(resource);
+                };
+                let (give, given) = oneshot::channel();
+                queue.last += 1;
+                queue.waiting.insert((rank, queue.last), give);
+                given
+            };
+            if let Ok(turn) = given.await {
+                return turn;
+            }
+        }
+    }
+
+    fn turn(&self, resource: &str) -> Turn {
+        Turn { turns: self.clone(), resource: resource.to_owned() }
+    }
+
+    fn queues(&self) -> MutexGuard<'_, Queues> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let next = {
+            let mut queues = self.turns.queues();
+            let Some(queue) = queues.get_mut(&self.resource) else { return };
+            queue.waiting.retain(|_, it| !it.is_closed());
+            let Some((_, next)) = queue.waiting.pop_first() else {
+                queues.remove(&self.resource);
+                return;
+            };
+            next
         };
-        Turn { _held: queue.lock_owned().await }
+        // A writer that gives up just now drops the turn that it is given, and so passes it on.
+        drop(next.send(self.turns.turn(&self.resource)));
     }
 }
 
@@ -56,18 +112,44 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn queues_are_kept_for_those_in_them_only() {
+    async fn a_queue_is_kept_only_for_those_in_it() {
         let turns = Turns::default();
-        let first = turns.take("a").await;
+        let first = turns.take("a", Rank::Opens).await;
         let soon = Duration::from_secs(1);
-        assert!(timeout(soon, turns.take("a")).await.is_err(), "somebody else's turn");
-        let other = timeout(soon, turns.take("b")).await.expect("nobody is at b");
+        assert!(timeout(soon, turns.take("a", Rank::Opens)).await.is_err(), "somebody else's turn");
+        let other = timeout(soon, turns.take("b", Rank::Opens)).await.expect("nobody is at b");
         drop(first);
-        let second = timeout(soon, turns.take("a")).await.expect("the first is over");
-        assert_eq!(turns.0.lock().expect("not poisoned").len(), 2);
+        let second = timeout(soon, turns.take("a", Rank::Opens)).await.expect("the first is over");
+        assert_eq!(turns.queues().len(), 2);
         drop((second, other));
-        let third = turns.take("c").await;
-        assert_eq!(turns.0.lock().expect("not poisoned").len(), 1, "only the third's");
-        drop(third);
+        assert_eq!(turns.queues().len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_ends_access_comes_first_and_what_opens_last() {
+        let turns = Turns::default();
+        let held = turns.take("a", Rank::Opens).await;
+        let order = Mutex::new(vec![]);
+        let wait = async |name: &'static str, rank, patience: u64| {
+            let taken = timeout(Duration::from_secs(patience), turns.take("a", rank)).await;
+            if let Ok(_turn) = taken {
+                order.lock().expect("not poisoned").push(name);
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let release = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            drop(held);
+        };
+        tokio::join!(
+            wait("opens", Rank::Opens, 60),
+            wait("shuts", Rank::Shuts, 60),
+            wait("gave up", Rank::Ends, 1),
+            wait("ends", Rank::Ends, 60),
+            wait("ends later", Rank::Ends, 60),
+            release,
+        );
+        assert_eq!(*order.lock().expect("not poisoned"), ["ends", "ends later", "shuts", "opens"]);
+        assert_eq!(turns.queues().len(), 0, "nobody is left");
     }
 }

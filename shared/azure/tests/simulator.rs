@@ -31,7 +31,7 @@ impl Azure {
         let port = listener.local_addr().expect("an address").port();
         let (stop, stopped) = oneshot::channel::<()>();
         tokio::spawn(serve(Arc::clone(&cloud), listener, tls, async { drop(stopped.await) }));
-        let faults = Faults { operation_millis: 0, ..Faults::default() };
+        let faults = Faults::quick();
         cloud.plan(faults);
         Self { cloud, url: format!("{scheme}://{host}:{port}"), start, _stop: stop }
     }
@@ -60,7 +60,7 @@ impl Azure {
 
     fn plan(&self, on: On, fault: Fault) {
         let planned = vec![Planned { on, skip: 0, times: 1, fault }];
-        self.cloud.plan(Faults { operation_millis: 0, planned, ..Faults::default() });
+        self.cloud.plan(Faults { planned, ..Faults::quick() });
     }
 
     /// How often a method was answered.
@@ -89,7 +89,7 @@ async fn etag(arm: &Arm, path: &str) -> String {
 #[tokio::test]
 async fn reads_pages_and_queries() {
     let azure = Azure::new().await;
-    azure.cloud.plan(Faults { page_size: 4, ..Faults::default() });
+    azure.cloud.plan(Faults { page_size: 4, ..Faults::quick() });
     let arm = azure.arm();
     let group = azure.path("/networkSecurityGroups/web-1-nsg");
     let found = arm.get(&group, API).await.expect("an answer").expect("it is there");

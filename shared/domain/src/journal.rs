@@ -164,6 +164,9 @@ pub enum Fact {
         grant: GrantId,
         reason: EndReason,
         late_ms: i64,
+        /// How much of that the cloud's own write took, as far as that is known: the rest is ours.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cloud_ms: Option<i64>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
     },

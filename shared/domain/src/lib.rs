@@ -52,7 +52,7 @@ pub use review::{GATES_MAX, Outcome, Review, TARGETS_MAX, review};
 pub use room::{GRANTS_BYTES_MAX, LEASES_MAX, Room, SOURCES_MAX};
 pub use rules::{
     Action, Bands, Etag, Existing, Families, Firewall, FirewallKind, Foreign, Headroom, Held, Rule, RuleSet,
-    Snapshot, Way,
+    Snapshot, Way, Written,
 };
 pub use space::AddressSet;
 pub use target::{

@@ -2,7 +2,7 @@
 
 use crate::{AddressSet, FirewallId, Gate, Owner, Protocol, RuleName, Sources};
 use ipnet::IpNet;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -53,6 +53,8 @@ pub struct Snapshot {
     pub unshut: Option<String>,
     /// How much room there is, in each firewall that tells; nothing where none does.
     pub headroom: Vec<Headroom>,
+    /// The last write of each rule of ours, as far as the adapter made it and knows its times.
+    pub written: BTreeMap<RuleName, Written>,
 }
 
 /// How much of one target's allows a firewall takes, all together.
@@ -65,6 +67,23 @@ pub struct Headroom {
     pub ranges: usize,
     /// How many rules, counted in the same way: one for each protocol and family.
     pub rules: usize,
+}
+
+/// When a write was sent, and when a read first saw it done: between them it is the cloud's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// When it was sent.
+    pub sent: Timestamp,
+    /// When it was seen.
+    pub seen: Timestamp,
+}
+
+impl Written {
+    /// How much of the time between two moments it took.
+    pub fn within(&self, from: Timestamp, to: Timestamp) -> SignedDuration {
+        let (from, to) = (self.sent.max(from), self.seen.min(to));
+        to.duration_since(from).max(SignedDuration::ZERO)
+    }
 }
 
 /// One way by which packets come to a target.
@@ -262,6 +281,7 @@ impl Snapshot {
             refused: None,
             unshut: None,
             headroom: vec![],
+            written: BTreeMap::new(),
         }
     }
 

@@ -570,8 +570,11 @@ impl Target {
                 if is_shut && closed.len() < CLOSED_AT_ONCE_MAX {
                     it.closed_at = Some(read_at);
                     closed.push(it.clone());
-                    let late_ms = millis(it.lease.end(), read_at);
-                    facts.push(Fact::Closed { grant, reason, late_ms, correlation });
+                    let end = it.lease.end();
+                    let took = view.seen.written.get(&view.name(it.gate)).map(|it| it.within(end, read_at));
+                    let cloud_ms = took.map(|it| whole_millis(&it)).filter(|it| 0 < *it);
+                    let late_ms = millis(end, read_at);
+                    facts.push(Fact::Closed { grant, reason, late_ms, cloud_ms, correlation });
                 }
             } else if it.is_wanted(now) {
                 if view.lets_in(&it.sources, admitted) {
@@ -676,7 +679,11 @@ fn looks(now: Timestamp) -> Vec<Timestamp> {
 }
 
 fn millis(from: Timestamp, to: Timestamp) -> i64 {
-    i64::try_from(to.duration_since(from).as_millis()).unwrap_or(i64::MAX)
+    whole_millis(&to.duration_since(from))
+}
+
+fn whole_millis(time: &SignedDuration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn after(now: Timestamp, wait: SignedDuration) -> Timestamp {

@@ -23,7 +23,7 @@ impl Meter {
         {
             describe_counter!(name, Unit::Count, "");
         }
-        for name in ["open_latency_ms", "close_late_ms"] {
+        for name in ["open_latency_ms", "close_late_ms", "close_late_own_ms"] {
             describe_histogram!(name, Unit::Milliseconds, "");
         }
         Ok(meter)
@@ -103,8 +103,10 @@ fn timed(fact: &Fact) {
     if let Fact::Opened { after_ms: Some(after_ms), .. } = fact {
         histogram!("open_latency_ms").record(*after_ms as f64);
     }
-    if let Fact::Closed { late_ms, .. } = fact {
+    if let Fact::Closed { late_ms, cloud_ms, .. } = fact {
         histogram!("close_late_ms").record(*late_ms as f64);
+        // What the cloud's own write took is none of our lateness, which is what is alarmed.
+        histogram!("close_late_own_ms").record((late_ms - cloud_ms.unwrap_or(0)) as f64);
     }
 }
 

@@ -92,7 +92,8 @@ impl Asked {
     }
 
     fn answer_admitted(&self, cloud: &mut Cloud, place: &Place, on: On) -> (Response, bool) {
-        if let Err(refused) = cloud.permit(place, &self.method, &self.path) {
+        let permitted = cloud.permit(place, &self.method, &self.path);
+        if let Err(refused) = permitted.and_then(|()| cloud.restrict(&self.method, &self.path)) {
             return (refused.into_response(), false);
         }
         let left = cloud.faults.left();
@@ -148,6 +149,9 @@ impl Asked {
                 return Err(Refused::unauthenticated("ExpiredAuthenticationToken", message));
             }
             None => {
+                if let Some(claims) = &cloud.claims {
+                    return Err(Refused::insufficient(claims));
+                }
                 let message = "The access token is invalid.";
                 return Err(Refused::unauthenticated("InvalidAuthenticationToken", message));
             }
@@ -235,6 +239,10 @@ impl Asked {
                 subscription(of)?;
                 within.as_deref().map(group).transpose()?;
                 self.page(cloud, vec![cloud.permissions.shown()])
+            }
+            Place::Locks { subscription: of } => {
+                subscription(of)?;
+                self.page(cloud, cloud.locks(&format!("/subscriptions/{of}")))
             }
             Place::JitPolicies { subscription: of, group: within, location } => {
                 subscription(of)?;

@@ -6,6 +6,7 @@ use crate::{
     permissions::Permissions,
     quota::Spent,
     refused::Refused,
+    restrictions::Restrictions,
     rule::{self, Provisioning, Rule, etag_text},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -34,6 +35,11 @@ pub struct Cloud {
     pub faults: Faults,
     #[serde(default)]
     pub permissions: Permissions,
+    #[serde(default)]
+    pub restrictions: Restrictions,
+    /// What a token has to be asked for with, since those before it were refused.
+    #[serde(default)]
+    pub claims: Option<String>,
     #[serde(skip)]
     pub spent: Spent,
     /// How often any of this has changed, but for what is skipped here.
@@ -128,13 +134,16 @@ impl Cloud {
         self.last
     }
 
-    /// A bearer token and its end. It can be guessed: it guards nothing but a simulator.
-    pub fn issue_token(&mut self, now: Timestamp) -> (String, Timestamp) {
+    /// A bearer token and its end; one that lacks the claims that are demanded is not good. It can be guessed: it
+    /// guards nothing but a simulator.
+    pub fn issue_token(&mut self, claims: Option<&str>, now: Timestamp) -> (String, Timestamp) {
         let n = self.next();
         let token = format!("simcloud.{:x}.{n:x}", self.seed);
         let until = now.saturating_add(SignedDuration::from_secs(TOKEN_LIFE_SECS)).unwrap_or(Timestamp::MAX);
         self.tokens.retain(|_, until| now < *until);
-        self.tokens.insert(token.clone(), until);
+        if self.claims.is_none() || self.claims.as_deref() == claims {
+            self.tokens.insert(token.clone(), until);
+        }
         self.has_changed();
         (token, until)
     }

@@ -1,6 +1,8 @@
 //! What only whoever runs the simulator may ask of it: over loopback, and no part of Azure.
 
-use crate::{Call, Faults, Packet, PacketProtocol, Passage, Permissions, Refused, Simcloud, serve::Peer};
+use crate::{
+    Call, Faults, Packet, PacketProtocol, Passage, Permissions, Refused, Restrictions, Simcloud, serve::Peer,
+};
 use axum::{
     Json,
     extract::{ConnectInfo, Query, Request, State},
@@ -48,6 +50,37 @@ pub async fn permissions(State(cloud): State<Arc<Simcloud>>) -> Json<Permissions
 /// POST `/_simcloud/permissions`: in place of what they were allowed before.
 pub async fn permit(State(cloud): State<Arc<Simcloud>>, Json(permissions): Json<Permissions>) -> StatusCode {
     cloud.permit(permissions);
+    StatusCode::NO_CONTENT
+}
+
+/// GET `/_simcloud/restrictions`: what locks and policies forbid.
+pub async fn restrictions(State(cloud): State<Arc<Simcloud>>) -> Json<Restrictions> {
+    Json(cloud.now().0.restrictions.clone())
+}
+
+/// POST `/_simcloud/restrictions`: in place of what they forbade before.
+pub async fn restrict(
+    State(cloud): State<Arc<Simcloud>>,
+    Json(restrictions): Json<Restrictions>,
+) -> StatusCode {
+    cloud.restrict(restrictions);
+    StatusCode::NO_CONTENT
+}
+
+/// The tokens that are no longer good.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefusedTokens {
+    /// What new ones have to be asked for with.
+    claims: Option<String>,
+}
+
+/// POST `/_simcloud/refuse-tokens`: every token that was issued so far is refused from now on.
+pub async fn refuse_tokens(
+    State(cloud): State<Arc<Simcloud>>,
+    Json(refused): Json<RefusedTokens>,
+) -> StatusCode {
+    cloud.refuse_tokens(refused.claims);
     StatusCode::NO_CONTENT
 }
 

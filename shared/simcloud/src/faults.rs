@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {
-    /// How long a write takes from being accepted to being done and in force, in milliseconds.
+    /// How long a write takes from being accepted to being done and in force, in milliseconds; 0 is done when it
+    /// is answered.
     pub operation_millis: u32,
     /// When to ask how a write is getting on, in seconds, as `Retry-After` says it; 0 is not said.
     pub retry_after_secs: u32,
-    /// Is a write refused with 409 while another one on the same resource is under way?
+    /// Is a write refused with 429 while another one on the same resource is under way?
     pub one_operation_at_a_time: bool,
     /// Have all rules of a security group its etag, so that every write changes all of them?
     pub one_etag_per_group: bool,
@@ -80,11 +81,13 @@ pub enum Fault {
 }
 
 impl Default for Faults {
+    /// The ordinary Azure, as recorded with `az`: a rule's write takes about two seconds, its answer asks for a wait of
+    /// ten, and one resource takes one operation at a time.
     fn default() -> Self {
         Self {
-            operation_millis: 200,
-            retry_after_secs: 1,
-            one_operation_at_a_time: false,
+            operation_millis: 2_000,
+            retry_after_secs: 10,
+            one_operation_at_a_time: true,
             one_etag_per_group: false,
             location_only: false,
             page_size: 100,
@@ -96,6 +99,12 @@ impl Default for Faults {
 }
 
 impl Faults {
+    /// A quick cloud, for demonstrations and for tests that are not about pace: a write is done when it is
+    /// answered, and no write waits for another.
+    pub fn quick() -> Self {
+        Self { operation_millis: 0, retry_after_secs: 0, one_operation_at_a_time: false, ..Self::default() }
+    }
+
     /// How many calls are still meant by what is planned.
     pub(crate) fn left(&self) -> u64 {
         self.planned.iter().map(|it| u64::from(it.skip) + u64::from(it.times)).sum()

@@ -13,6 +13,7 @@ use crate::{
     kind::Kind,
     permissions::Permissions,
     quota::Spent,
+    restrictions::Restrictions,
     rule::{Provisioning, Rule},
 };
 use rules::Furnished;
@@ -107,6 +108,8 @@ impl Builder {
                 tokens: BTreeMap::new(),
                 faults: Faults::default(),
                 permissions: Permissions::default(),
+                restrictions: Restrictions::default(),
+                claims: None,
                 spent: Spent::default(),
                 changes: 0,
                 seed,

@@ -20,6 +20,7 @@ mod path;
 mod permissions;
 mod quota;
 mod refused;
+mod restrictions;
 mod rule;
 mod serve;
 mod tls;
@@ -32,6 +33,7 @@ pub use keep::{FileError, keep};
 pub use packet::{Packet, PacketProtocol, Passage};
 pub use permissions::Permissions;
 pub use refused::Refused;
+pub use restrictions::{DenyDelete, Lock, LockLevel, Restrictions};
 pub use serve::serve;
 pub use tls::{NoTls, Tls};
 
@@ -113,10 +115,35 @@ impl Simcloud {
         cloud.spent = Spent::default();
     }
 
+    /// How quick writes are from now on, as these faults say it; whatever else is planned stays.
+    pub fn pace(&self, of: &Faults) {
+        let (mut cloud, _) = self.now();
+        cloud.faults.operation_millis = of.operation_millis;
+        cloud.faults.retry_after_secs = of.retry_after_secs;
+        cloud.faults.one_operation_at_a_time = of.one_operation_at_a_time;
+        cloud.has_changed();
+    }
+
     /// What callers may do from now on.
     pub fn permit(&self, permissions: Permissions) {
         let (mut cloud, _) = self.now();
         cloud.permissions = permissions;
+        cloud.has_changed();
+    }
+
+    /// What locks and policies forbid from now on.
+    pub fn restrict(&self, restrictions: Restrictions) {
+        let (mut cloud, _) = self.now();
+        cloud.restrictions = restrictions;
+        cloud.has_changed();
+    }
+
+    /// Refuses every token that was issued so far, whatever its end. With `claims`, a new one is good only if it is
+    /// asked for with them, as a challenge says.
+    pub fn refuse_tokens(&self, claims: Option<String>) {
+        let (mut cloud, _) = self.now();
+        cloud.tokens.clear();
+        cloud.claims = claims;
         cloud.has_changed();
     }
 
@@ -128,7 +155,8 @@ impl Simcloud {
     /// A bearer token, as the token endpoints issue them.
     pub fn issue_token(&self) -> String {
         let (mut cloud, now) = self.now();
-        cloud.issue_token(now).0
+        let claims = cloud.claims.clone();
+        cloud.issue_token(claims.as_deref(), now).0
     }
 
     /// The tenant's id.

@@ -49,7 +49,10 @@ pub async fn token(State(cloud): State<Arc<Simcloud>>, Form(fields): Form<Fields
         let what = "client_assertion' or 'client_secret";
         return missing(StatusCode::UNAUTHORIZED, "invalid_client", "AADSTS7000218", what);
     }
-    let token = cloud.issue_token();
+    let (token, _) = {
+        let (mut cloud, now) = cloud.now();
+        cloud.issue_token(fields.get("claims").map(String::as_str), now)
+    };
     Json(json!({
         "token_type": "Bearer", "expires_in": TOKEN_LIFE_SECS, "ext_expires_in": TOKEN_LIFE_SECS, "access_token": token,
     }))
@@ -74,7 +77,7 @@ pub async fn metadata(
     };
     let (token, until) = {
         let (mut cloud, now) = cloud.now();
-        cloud.issue_token(now)
+        cloud.issue_token(None, now)
     };
     Json(json!({
         "access_token": token,

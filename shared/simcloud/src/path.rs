@@ -27,6 +27,8 @@ pub enum Place {
     Operation { id: String, is_result: bool },
     /// What the caller may do in a subscription or in one of its groups.
     Permissions { subscription: String, group: Option<String> },
+    /// The management locks of a subscription and of all that is in it.
+    Locks { subscription: String },
     /// The policies of Microsoft's own just-in-time access: of a subscription, or of a group, a location,
     /// or both.
     JitPolicies { subscription: String, group: Option<String>, location: Option<String> },
@@ -98,6 +100,9 @@ impl Place {
                     }
                     _ => return None,
                 }
+            }
+            ["subscriptions", it, "providers", "microsoft.authorization", "locks"] => {
+                Self::Locks { subscription: own(it) }
             }
             ["subscriptions", it, "providers", "microsoft.authorization", "permissions"] => {
                 Self::Permissions { subscription: own(it), group: None }

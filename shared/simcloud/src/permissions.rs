@@ -52,6 +52,7 @@ impl Place {
             Self::Operation { is_result: false, .. } => "Microsoft.Network/locations/operations",
             Self::Operation { is_result: true, .. } => "Microsoft.Network/locations/operationResults",
             Self::Permissions { .. } => "Microsoft.Authorization/permissions",
+            Self::Locks { .. } => "Microsoft.Authorization/locks",
             Self::JitPolicies { .. } | Self::JitPolicy { .. } => jit::TYPE,
             Self::Graph => "Microsoft.ResourceGraph/resources",
         };
@@ -70,6 +71,7 @@ impl Place {
             Self::Resources { .. }
             | Self::Operation { .. }
             | Self::Permissions { .. }
+            | Self::Locks { .. }
             | Self::JitPolicies { .. } => above("/providers/"),
             Self::Subscription { .. }
             | Self::Group { .. }

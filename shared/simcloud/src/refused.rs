@@ -5,6 +5,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use data_encoding::BASE64;
 use serde_json::json;
 
 /// A call that is refused. The codes are Azure's, except where nobody could say which one Azure has.
@@ -20,9 +21,17 @@ pub struct Refused {
     /// When to come again, in seconds.
     pub retry_after: Option<u32>,
     /// What is wrong with the token, for `WWW-Authenticate`.
-    challenge: Option<&'static str>,
+    challenge: Option<Box<Challenge>>,
     /// A narrower code, with its message.
     detail: Option<(&'static str, String)>,
+}
+
+/// What is wrong with a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Challenge {
+    error: &'static str,
+    /// What the next token has to be asked for with.
+    claims: Option<String>,
 }
 
 impl Refused {
@@ -45,14 +54,27 @@ impl Refused {
     /// 401: no token, or none that is good.
     pub(crate) fn unauthenticated(code: &'static str, message: &str) -> Self {
         let refused = Self::new(StatusCode::UNAUTHORIZED, code, message);
-        Self { challenge: Some("invalid_token"), ..refused }
+        let challenge = Challenge { error: "invalid_token", claims: None };
+        Self { challenge: Some(challenge.into()), ..refused }
+    }
+
+    /// 401: the token is no longer good, whatever its end; one that is asked for with these claims is.
+    pub(crate) fn insufficient(claims: &str) -> Self {
+        let message = "Continuous access evaluation resulted in challenge with result: InteractionRequired.";
+        let refused = Self::new(StatusCode::UNAUTHORIZED, "InvalidAuthenticationToken", message);
+        let challenge = Challenge { error: "insufficient_claims", claims: Some(claims.to_owned()) };
+        Self { challenge: Some(challenge.into()), ..refused }
     }
 
     /// 412: it is not what the caller has seen.
     pub(crate) fn precondition(detail: &'static str, message: String) -> Self {
-        let refused =
-            Self::new(StatusCode::PRECONDITION_FAILED, "PreconditionFailed", "Precondition failed.");
-        Self { detail: Some((detail, message)), ..refused }
+        Self::new(StatusCode::PRECONDITION_FAILED, "PreconditionFailed", "Precondition failed.")
+            .because(detail, message)
+    }
+
+    /// With a narrower code, and its message.
+    pub(crate) fn because(self, detail: &'static str, message: String) -> Self {
+        Self { detail: Some((detail, message)), ..self }
     }
 
     /// With when to come again.
@@ -72,10 +94,12 @@ impl IntoResponse for Refused {
         if let Some(secs) = self.retry_after {
             headers.insert(header::RETRY_AFTER, secs.into());
         }
-        if let Some(error) = self.challenge {
+        if let Some(Challenge { error, claims }) = self.challenge.map(|it| *it) {
+            let claims = claims.map(|it| format!(", claims=\"{}\"", BASE64.encode(it.as_bytes())));
             let text = format!(
-                "Bearer authorization_uri=\"https://login.microsoftonline.com/common\", error=\"{error}\", error_description=\"{}\"",
-                self.message
+                "Bearer authorization_uri=\"https://login.microsoftonline.com/common\", error=\"{error}\", error_description=\"{}\"{}",
+                self.message,
+                claims.unwrap_or_default()
             );
             if let Ok(text) = HeaderValue::try_from(text) {
                 headers.insert(header::WWW_AUTHENTICATE, text);

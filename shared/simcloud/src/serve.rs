@@ -40,6 +40,8 @@ fn router(cloud: Arc<Simcloud>) -> Router {
         .route("/packet", get(control::packet))
         .route("/faults", get(control::faults).post(control::plan))
         .route("/permissions", get(control::permissions).post(control::permit))
+        .route("/restrictions", get(control::restrictions).post(control::restrict))
+        .route("/refuse-tokens", post(control::refuse_tokens))
         .route("/calls", get(control::calls))
         .route("/snapshot", get(control::snapshot))
         .layer(middleware::from_fn(control::from_here));

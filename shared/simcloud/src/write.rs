@@ -291,9 +291,11 @@ impl Cloud {
 
     /// Is nothing under way that this has to wait for?
     fn free(&self, resource: &str, now: Timestamp) -> Result<(), Refused> {
-        let is_under_way = |it: &&Operation| it.resource == resource && now < it.done_at;
-        match self.operations.values().find(is_under_way) {
-            Some(_) if self.faults.one_operation_at_a_time => Err(another_operation()),
+        let is_under_way = |it: &(&u64, &Operation)| it.1.resource == resource && now < it.1.done_at;
+        match self.operations.iter().find(is_under_way) {
+            Some((n, _)) if self.faults.one_operation_at_a_time => {
+                Err(due_to_another_operation(resource, *n))
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -354,10 +356,22 @@ impl Accepted {
     }
 }
 
-/// 409: somebody else is at it.
+/// 409: another write is said to be under way.
 pub fn another_operation() -> Refused {
     let message = "Another operation on this or dependent resource is in progress.";
     Refused::new(StatusCode::CONFLICT, "AnotherOperationInProgress", message).after(BUSY_SECS)
+}
+
+/// 429: another write is under way, as Azure's network says it.
+/// <https://github.com/Azure/azure-sdk-for-python/issues/556>
+fn due_to_another_operation(resource: &str, n: u64) -> Refused {
+    let message = format!(
+        "Operation PutSecurityRuleOperation (00000000-0000-4000-a000-{n:012x}) is updating resource {resource}. The call can \
+         be retried in {BUSY_SECS} seconds."
+    );
+    Refused::new(StatusCode::TOO_MANY_REQUESTS, "RetryableError", "A retryable error occurred.")
+        .because("RetryableErrorDueToAnotherOperation", message)
+        .after(BUSY_SECS)
 }
 
 /// Azure counts what stands in the lists of all rules of a group.

@@ -48,7 +48,7 @@ impl Stack {
 
     fn on(aws: Ministack, log_level: &str) -> Self {
         let azure = Azure::with(|_| Simcloud::new(1, Arc::new(Timestamp::now)));
-        azure.cloud.plan(Faults { operation_millis: 100, retry_after_secs: 0, ..Faults::default() });
+        azure.cloud.plan(Faults { operation_millis: 100, ..Faults::quick() });
         let code = tempfile::tempdir().expect("a folder");
         for name in FUNCTIONS {
             let folder = code.path().join(name);
@@ -282,6 +282,14 @@ impl Stack {
         closed.next().expect("closed")["late_ms"].as_i64().expect("a number")
     }
 
+    /// How much of that is ours: without the cloud's own write.
+    pub fn own_late_ms(&self, machine: &str, grant: &str) -> i64 {
+        let closed = self.activity(machine).into_iter().map(|it| it["fact"].clone());
+        let mut closed = closed.filter(|it| it["what"] == "closed" && it["grant"] == grant);
+        let closed = closed.next().expect("closed");
+        self.late_ms(machine, grant) - closed["cloud_ms"].as_i64().unwrap_or(0)
+    }
+
     /// Does SSH get through, by the cloud's own oracle?
     pub fn passes(&self, machine: &str, from: &str) -> bool {
         let packet =
@@ -291,7 +299,7 @@ impl Stack {
 
     /// Lets each write of the cloud take this long.
     pub fn slow_down(&self, operation_millis: u32) {
-        self.azure.cloud.plan(Faults { operation_millis, retry_after_secs: 0, ..Faults::default() });
+        self.azure.cloud.plan(Faults { operation_millis, ..Faults::quick() });
     }
 
     /// Waits until something is so.

@@ -113,7 +113,14 @@ impl Firewalls for Outside {
                     Some(Rule::Allow { until, .. }) => Some(until),
                     Some(Rule::Deny { .. }) | None => None,
                 };
-                OurRule { firewall: id.clone(), machine: locked(&name), name, etag: held.etag, until }
+                OurRule {
+                    firewall: id.clone(),
+                    machine: locked(&name),
+                    name,
+                    etag: held.etag,
+                    until,
+                    is_over: false,
+                }
             };
             found.extend(firewall.ours.into_iter().map(of));
         }

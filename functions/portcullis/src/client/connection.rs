@@ -6,7 +6,7 @@ use crate::{
     cli::Globals,
     failure::Failure,
     output, private,
-    profile::{self, Auth},
+    profile::{self, Auth, Profile},
     signer::Signer,
 };
 use jiff::{Timestamp, ZonedDateTime};
@@ -14,7 +14,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use portcullis_domain::CorrelationId;
 use portcullis_http::{Problem, Reason, wire::Listed};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{fmt, fs, io, net::IpAddr, path::PathBuf, rc::Rc, thread, time::Duration};
+use std::{cell::RefCell, fmt, fs, io, net::IpAddr, path::PathBuf, rc::Rc, thread, time::Duration};
 use ureq::{
     Agent, BodyReader, Error,
     http::{Method, Request, StatusCode, Uri, request::Builder},
@@ -40,7 +40,9 @@ pub struct Connection {
     agent: Agent,
     /// Where it is, without a slash at the end.
     url: String,
-    caller: Caller,
+    caller: RefCell<Caller>,
+    /// Where another token comes from, should this one be refused.
+    renewal: Option<Renewal>,
     /// Where the token was looked for.
     token_file: PathBuf,
     /// Was it looked for in a profile alone?
@@ -56,6 +58,14 @@ enum Caller {
     Bearer(Token),
     /// With a signature of each request.
     Signing(Signer),
+}
+
+/// Where another token comes from.
+enum Renewal {
+    /// The file or the command of a profile.
+    Profile(Box<Profile>),
+    /// A file.
+    File(PathBuf),
 }
 
 /// A token, which is never printed.
@@ -78,14 +88,22 @@ impl Connection {
     pub fn to(globals: &Globals) -> Result<Self, Failure> {
         let profile = profile::chosen(globals)?;
         let token_file = globals.data_dir().join("token");
+        let mut renewal = None;
         let caller = match profile.auth {
             Auth::Bearer => {
                 let is_files = globals.named_data_dir().is_some() || is_here(&profile.url);
                 match (profile.token()?, profile.is_named) {
-                    (Some(token), _) => Caller::Bearer(usable(token.trim(), "the profile")?),
+                    (Some(token), _) => {
+                        renewal = Some(Renewal::Profile(Box::new(profile.clone())));
+                        Caller::Bearer(usable(token.trim(), "the profile")?)
+                    }
                     // One in the environment, or in a folder, may be for another Portcullis.
                     (None, true) => Caller::Nobody,
-                    (None, false) => token(&token_file, is_files)?.map_or(Caller::Nobody, Caller::Bearer),
+                    (None, false) => {
+                        let is_files_alone = is_files && of_environment().is_none();
+                        renewal = is_files_alone.then(|| Renewal::File(token_file.clone()));
+                        token(&token_file, is_files)?.map_or(Caller::Nobody, Caller::Bearer)
+                    }
                 }
             }
             Auth::Sigv4 => {
@@ -99,7 +117,7 @@ impl Connection {
                 Caller::Signing(Signer::of(&account, &url)?)
             }
         };
-        Ok(Self { is_named: profile.is_named, ..Self::of(&profile.url, caller, token_file)? })
+        Ok(Self { is_named: profile.is_named, renewal, ..Self::of(&profile.url, caller, token_file)? })
     }
 
     /// The way there with a token that is known.
@@ -118,7 +136,8 @@ impl Connection {
             .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
         // No proxy stands between a machine and itself.
         let agent = if is_loopback(&uri) { agent.proxy(None) } else { agent };
-        Ok(Self { agent: agent.build().into(), url, caller, token_file, is_named: false })
+        let caller = RefCell::new(caller);
+        Ok(Self { agent: agent.build().into(), url, caller, renewal: None, token_file, is_named: false })
     }
 
     /// Where it is.
@@ -177,11 +196,17 @@ impl Connection {
 
     /// Looks at what is longer than memory, as it comes.
     pub fn stream(&self, path: &str, query: &impl Serialize) -> Result<BodyReader<'static>, Failure> {
-        let request = Request::builder().uri(format!("{}{path}{}", self.url, query_string(query)));
-        let request = self.authorized(request, String::new())?.map(drop);
-        let request = self.agent.configure_request(request).timeout_global(None);
-        let request = request.timeout_recv_response(Some(ANSWER_MAX)).build();
-        let mut response = self.agent.run(request).map_err(|error| self.unreachable(&error))?;
+        let uri = format!("{}{path}{}", self.url, query_string(query));
+        let run = || {
+            let request = self.authorized(Request::builder().uri(&uri), String::new())?.map(drop);
+            let request = self.agent.configure_request(request).timeout_global(None);
+            let request = request.timeout_recv_response(Some(ANSWER_MAX)).build();
+            self.agent.run(request).map_err(|error| self.unreachable(&error))
+        };
+        let mut response = run()?;
+        if self.is_replaced(response.status())? {
+            response = run()?;
+        }
         if response.status().is_success() {
             return Ok(response.into_body().into_reader());
         }
@@ -215,8 +240,9 @@ impl Connection {
         headers: &[(&str, &str)],
         tries: u32,
     ) -> Result<T, Failure> {
-        let mut pause = PAUSE;
-        for n in 1.. {
+        let (mut pause, mut n, mut may_replace) = (PAUSE, 0, true);
+        while n < tries {
+            n += 1;
             let is_last = n == tries;
             let mut request = Request::builder().method(method.clone()).uri(format!("{}{path}", self.url));
             for (name, value) in headers {
@@ -228,6 +254,11 @@ impl Connection {
             let request = self.authorized(request, body.unwrap_or_default().to_owned())?;
             match self.send(request) {
                 Ok((StatusCode::SERVICE_UNAVAILABLE, _)) if !is_last => {}
+                // What is refused for its credential is not done: it is asked once more with another one.
+                Ok((status, _)) if std::mem::take(&mut may_replace) && self.is_replaced(status)? => {
+                    n -= 1;
+                    continue;
+                }
                 Ok((status, body)) => return self.read(status, &body),
                 // Nobody was there, and nobody will be a second later.
                 Err(error) if is_last || n == 1 && is_refused(&error) => return Err(self.unreachable(&error)),
@@ -252,11 +283,39 @@ impl Connection {
 
     fn authorized(&self, request: Builder, body: String) -> Result<Request<String>, Failure> {
         let made = |request: Builder| request.body(body).map_err(|error| self.unreachable(&error.into()));
-        match &self.caller {
+        match &*self.caller.borrow() {
             Caller::Nobody => made(request),
             Caller::Bearer(Token(token)) => made(request.header("authorization", format!("Bearer {token}"))),
             Caller::Signing(signer) => signer.signed(made(request)?, Timestamp::now()),
         }
+    }
+
+    /// Is there another credential in place of one that was refused? A token may be taken away, and keys may be refused,
+    /// before their end; a profile's command or file, or the tools of AWS, may have others by now.
+    fn is_replaced(&self, status: StatusCode) -> Result<bool, Failure> {
+        let is_refused = match (&*self.caller.borrow(), status) {
+            (Caller::Signing(signer), StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED) => {
+                return signer.renew(Timestamp::now());
+            }
+            (Caller::Bearer(_), StatusCode::UNAUTHORIZED) => true,
+            (Caller::Nobody | Caller::Bearer(_) | Caller::Signing(_), _) => false,
+        };
+        let another = match &self.renewal {
+            Some(Renewal::Profile(profile)) if is_refused => profile.token()?,
+            Some(Renewal::File(file)) if is_refused => {
+                private::check_token(file)?;
+                fs::read_to_string(file).ok()
+            }
+            Some(Renewal::Profile(_) | Renewal::File(_)) | None => None,
+        };
+        let Some(another) = another else { return Ok(false) };
+        let Token(another) = usable(another.trim(), "the place of the token")?;
+        let mut caller = self.caller.borrow_mut();
+        let is_new = !matches!(&*caller, Caller::Bearer(Token(before)) if *before == another);
+        if is_new {
+            *caller = Caller::Bearer(Token(another));
+        }
+        Ok(is_new)
     }
 
     fn read<T: DeserializeOwned>(&self, status: StatusCode, body: &str) -> Result<T, Failure> {
@@ -286,7 +345,7 @@ impl Connection {
             return failure;
         }
         let file = self.token_file.display();
-        let next = match &self.caller {
+        let next = match &*self.caller.borrow() {
             Caller::Nobody if self.is_named => {
                 "give the profile a `token-file` or a `token-command`".to_owned()
             }
@@ -307,7 +366,7 @@ impl Connection {
     /// Whoever stands before Portcullis says no: API Gateway, a function URL, a proxy.
     fn not_let_in(&self) -> Failure {
         let failure = Failure::refused(format!("you are not let in at `{}`: 403 Forbidden", self.url));
-        match &self.caller {
+        match &*self.caller.borrow() {
             Caller::Signing(_) => failure.next(
                 "the keys are not valid, or may not call it: infra/aws/README.md has the policy that they need",
             ),
@@ -357,7 +416,7 @@ fn json(body: &impl Serialize) -> Result<String, Failure> {
 /// Who we are: never on a command line, where every process list shows it. The token in a folder that nobody
 /// named is for the Portcullis on this machine, and told to no other.
 fn token(file: &PathBuf, is_files: bool) -> Result<Option<Token>, Failure> {
-    if let Some(token) = std::env::var("PORTCULLIS_TOKEN").ok().filter(|it| !it.trim().is_empty()) {
+    if let Some(token) = of_environment() {
         return usable(token.trim(), "PORTCULLIS_TOKEN").map(Some);
     }
     if !is_files {
@@ -373,6 +432,10 @@ fn token(file: &PathBuf, is_files: bool) -> Result<Option<Token>, Failure> {
         Err(error) => Err(Failure::broken(format!("cannot read the token in `{}`: {error}", file.display()))
             .next("set PORTCULLIS_TOKEN, or name another folder with --data")),
     }
+}
+
+fn of_environment() -> Option<String> {
+    std::env::var("PORTCULLIS_TOKEN").ok().filter(|it| !it.trim().is_empty())
 }
 
 fn usable(token: &str, place: &str) -> Result<Token, Failure> {

@@ -174,8 +174,10 @@ pub(super) fn told(fact: &Fact) -> String {
         Fact::Opened { grant, door: Some(door), .. } => format!("grant {grant} is open at {door}"),
         Fact::OpenFailed { grant, decided_by, .. } => format!("grant {grant} is kept shut by {decided_by}"),
         Fact::ClosingSoon { grant, end, .. } => format!("grant {grant} ends soon, at {end}"),
-        Fact::Closed { grant, reason, late_ms, .. } => {
-            format!("grant {grant} is shut: {}, {late_ms} ms after its end", reason_words(*reason))
+        Fact::Closed { grant, reason, late_ms, cloud_ms, .. } => {
+            let cloud = cloud_ms.map(|it| format!(", {it} ms of it the cloud's own write"));
+            let (reason, cloud) = (reason_words(*reason), cloud.unwrap_or_default());
+            format!("grant {grant} is shut: {reason}, {late_ms} ms after its end{cloud}")
         }
         Fact::TakenOver { from } => format!("the worker {from} died at it; another one took over"),
         Fact::Writing { changes } if changes.is_empty() => "writes nothing".to_owned(),

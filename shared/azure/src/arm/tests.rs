@@ -200,25 +200,34 @@ async fn another_operation_is_waited_for() {
     });
     put(&arm, "r").await.expect("the third try");
     let times: Vec<u64> = seen.lock().expect("not poisoned").iter().map(|it| it.0).collect();
-    assert_eq!(times, [0, 10_000, 10_400]);
+    assert_eq!(times, [0, 500, 1000], "whatever `Retry-After` says");
+}
+
+/// What a resource says while it is written, and after.
+fn state(state: &str) -> Scripted {
+    says(200, json!({ "properties": { "provisioningState": state } }))
+}
+
+/// An accepted write, as Azure answers it.
+fn accepted(status: u16) -> Scripted {
+    let body = json!({ "properties": { "provisioningState": "Updating" } });
+    let link =
+        "https://management.azure.com/subscriptions/s/providers/Microsoft.Network/locations/l/operations/1";
+    says(status, body).with("azure-asyncoperation", link).with("retry-after", "10")
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_is_followed_to_its_end() {
-    let operation = "/subscriptions/s/providers/Microsoft.Network/locations/l/operations/1";
-    let link = format!("https://management.azure.com{operation}?api-version={API}");
-    let (arm, seen) = scripted(move |asked, nth| match (asked.starts_with("PUT"), nth) {
-        (true, _) => says(201, json!({ "properties": { "provisioningState": "Updating" } }))
-            .with("azure-asyncoperation", &link),
-        (false, 0) => says(200, json!({ "status": "InProgress" })),
-        (false, 1) => says(200, json!({ "status": "InProgress" })).with("retry-after", "3"),
-        (false, _) => says(200, json!({ "status": "Succeeded" })),
+async fn a_write_is_verified_by_reading_its_resource_whatever_retry_after_says() {
+    let (arm, seen) = scripted(|asked, nth| match (asked.starts_with("PUT"), nth) {
+        (true, _) => accepted(201),
+        (false, 0) => refuses(404, "ResourceNotFound"),
+        (false, 1) => state("Updating").with("retry-after", "10"),
+        (false, _) => state("Succeeded"),
     });
     put(&arm, "r").await.expect("done");
     let seen = seen.lock().expect("not poisoned").clone();
-    let times: Vec<u64> = seen.iter().map(|it| it.0).collect();
-    assert_eq!(times, [0, 50, 300, 3300]);
-    assert!(seen[1..].iter().all(|it| it.2 == format!("GET {operation}")), "{seen:?}");
+    assert_eq!(seen.iter().map(|it| it.0).collect::<Vec<_>>(), [0, 500, 1000, 2000]);
+    assert!(seen[1..].iter().all(|it| it.2 == format!("GET {}", rule("r"))), "{seen:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -233,16 +242,34 @@ async fn a_write_without_a_link_is_followed_at_its_resource() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delete_is_followed_at_its_location() {
+async fn a_delete_is_verified_by_reading_that_the_resource_is_gone() {
     let link = "https://management.azure.com/subscriptions/s/operationResults/1";
     let (arm, seen) = scripted(move |asked, nth| match (asked.starts_with("DELETE"), nth) {
-        (true, _) => says(202, Value::Null).with("location", link).with("retry-after", "1"),
-        (false, 0) => says(202, Value::Null).with("retry-after", "1"),
-        (false, _) => says(204, Value::Null),
+        (true, _) => says(202, Value::Null).with("location", link).with("retry-after", "10"),
+        (false, 0) => state("Succeeded"),
+        (false, 1) => state("Deleting"),
+        (false, _) => refuses(404, "ResourceNotFound"),
     });
     arm.delete(&rule("r"), API, &Condition::None).await.expect("done");
     let times: Vec<u64> = seen.lock().expect("not poisoned").iter().map(|it| it.0).collect();
-    assert_eq!(times, [0, 1000, 2000]);
+    assert_eq!(times, [0, 500, 1000, 2000]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_takes_long_is_asked_about_by_its_operation_too() {
+    let (arm, seen) = scripted(|asked, _| {
+        if asked.starts_with("PUT") {
+            return accepted(201);
+        }
+        if asked.contains("/operations/") {
+            says(200, json!({ "status": "Succeeded" }))
+        } else {
+            state("Updating")
+        }
+    });
+    put(&arm, "r").await.expect("it says that it is done: what is there is for the read-back");
+    let seen = seen.lock().expect("not poisoned").clone();
+    assert_eq!(seen.iter().map(|it| it.0).collect::<Vec<_>>(), [0, 500, 1000, 2000, 2500, 2500]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -255,16 +282,7 @@ async fn the_absent_is_deleted_already() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_that_is_slow_is_still_under_way() {
-    let (arm, seen) = scripted(|asked, _| {
-        if asked.starts_with("PUT") {
-            says(200, json!({ "properties": { "provisioningState": "Updating" } }))
-        } else {
-            {
-                says(200, json!({ "properties": { "provisioningState": "Updating" } }))
-                    .with("retry-after", "10")
-            }
-        }
-    });
+    let (arm, seen) = scripted(|_, _| state("Updating").with("retry-after", "10"));
     let start = Instant::now();
     let error = put(&arm, "r").await.expect_err("slow");
     assert!(start.elapsed() <= BUDGET);
@@ -275,7 +293,8 @@ async fn a_write_that_is_slow_is_still_under_way() {
     );
     assert!(source(error).is::<UnderWay>());
     let times: Vec<u64> = seen.lock().expect("not poisoned").iter().map(|it| it.0).collect();
-    assert_eq!(times, [0, 50, 10_050, 11_500], "the last look leaves time for an answer");
+    assert_eq!(times[..7], [0, 500, 1000, 2000, 2500, 3000, 4000]);
+    assert_eq!(times[7..], [6000, 8000, 10_000, 11_500], "the last read leaves time for an answer");
 }
 
 #[tokio::test(start_paused = true)]
@@ -283,9 +302,12 @@ async fn a_write_that_comes_to_nothing_says_who_acts_next() {
     let outcome = async |code: &'static str| {
         let (arm, _) = scripted(move |asked, _| {
             if asked.starts_with("PUT") {
-                return says(201, Value::Null).with("azure-asyncoperation", "https://management.azure.com/o");
+                return accepted(201);
             }
-            says(200, json!({ "status": "Failed", "error": { "code": code, "message": "no" } }))
+            if asked.contains("/operations/") {
+                return says(200, json!({ "status": "Failed", "error": { "code": code, "message": "no" } }));
+            }
+            state("Failed")
         });
         put(&arm, "r").await.expect_err("failed")
     };
@@ -296,17 +318,15 @@ async fn a_write_that_comes_to_nothing_says_who_acts_next() {
     assert!(source(outcome("AuthorizationFailed").await).is::<Forbidden>());
 }
 
-/// When each write to `a` and `b` of one group, begun together, was sent and answered, and each look at it; `c`
+/// When each write to `a` and `b` of one group, begun together, was sent and answered, and each read of it; `c`
 /// is of another group.
 async fn written_together(is_busy_at_first: bool) -> impl Fn(&str) -> Vec<(u64, u64)> {
     let (arm, seen) = scripted(move |asked, nth| match (asked.starts_with("PUT"), nth) {
         (true, 0) if is_busy_at_first && asked.ends_with("/a") => {
-            refuses(409, "AnotherOperationInProgress").taking(1000)
+            refuses(429, "RetryableError").with("retry-after", "10").taking(1000)
         }
-        (true, _) => says(201, json!({ "properties": { "provisioningState": "Updating" } }))
-            .with("retry-after", "2")
-            .taking(1000),
-        (false, _) => says(200, json!({ "properties": { "provisioningState": "Succeeded" } })).taking(1000),
+        (true, _) => accepted(201).taking(1000),
+        (false, _) => state("Succeeded").taking(1000),
     });
     let elsewhere = rule("c").replace("/n/", "/other/");
     let body = json!({});
@@ -318,22 +338,20 @@ async fn written_together(is_busy_at_first: bool) -> impl Fn(&str) -> Vec<(u64, 
 }
 
 #[tokio::test(start_paused = true)]
-async fn writes_to_one_parent_are_sent_one_after_another_and_watched_side_by_side() {
+async fn a_write_to_one_group_is_sent_once_the_one_before_it_is_done() {
     let of = written_together(false).await;
     assert_eq!(of(&format!("PUT {}", rule("a"))), [(0, 1000)]);
-    assert_eq!(of(&format!("PUT {}", rule("b"))), [(1000, 2000)], "after the first was accepted");
-    assert_eq!(of("/other/"), [(0, 1000), (3000, 4000)], "another group is nobody's business");
-    assert_eq!(of(&format!("GET {}", rule("a"))), [(3000, 4000)]);
-    assert_eq!(of(&format!("GET {}", rule("b"))), [(4000, 5000)], "the waits overlap");
+    assert_eq!(of(&format!("GET {}", rule("a"))), [(1500, 2500)]);
+    assert_eq!(of(&format!("PUT {}", rule("b"))), [(2500, 3500)]);
+    assert_eq!(of("/other/"), [(0, 1000), (1500, 2500)], "another group is nobody's business");
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_one_operation_at_a_time_is_taken_a_turn_lasts_until_it_is_done() {
+async fn a_write_that_meets_the_operation_of_another_process_keeps_its_turn() {
     let of = written_together(true).await;
-    assert_eq!(of(&format!("PUT {}", rule("a"))), [(0, 1000), (1200, 2200)], "with its second try");
-    assert_eq!(of(&format!("GET {}", rule("a"))), [(4200, 5200)]);
-    assert_eq!(of(&format!("PUT {}", rule("b"))), [(5200, 6200)], "once, and not before the first is done");
-    assert_eq!(of("/other/"), [(0, 1000), (3000, 4000)]);
+    assert_eq!(of(&format!("PUT {}", rule("a"))), [(0, 1000), (1500, 2500)], "with its second try");
+    assert_eq!(of(&format!("GET {}", rule("a"))), [(3000, 4000)]);
+    assert_eq!(of(&format!("PUT {}", rule("b"))), [(4000, 5000)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -347,7 +365,7 @@ async fn waiting_for_a_turn_counts() {
 
 #[tokio::test(start_paused = true)]
 async fn no_link_leads_away() {
-    let (arm, _) = scripted(|asked, _| {
+    let (arm, seen) = scripted(|asked, _| {
         if asked.starts_with("PUT") {
             says(201, Value::Null).with("azure-asyncoperation", "https://example.com/o")
         } else {
@@ -356,8 +374,8 @@ async fn no_link_leads_away() {
     });
     let error = arm.list(GROUP, API).await.expect_err("a foreign link");
     assert!(error.full().contains("`https://example.com/next`"), "{}", error.full());
-    let error = put(&arm, "r").await.expect_err("a foreign link");
-    assert!(matches!(&error, Error::Broken { .. }), "{error:?}");
+    put(&arm, "r").await.expect("its resource says that it is done");
+    assert!(seen.lock().expect("not poisoned").iter().all(|it| !it.2.ends_with("/o")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -461,4 +479,41 @@ async fn who_gives_up_gives_up_the_turn() {
     let (arm, _) = scripted(|_, nth| if nth == 0 { silence(3_600_000) } else { says(200, json!({})) });
     assert!(timeout(Duration::from_secs(1), put(&arm, "a")).await.is_err(), "its worker died");
     put(&arm, "a").await.expect("nobody is in the way");
+}
+
+/// A client whose first token is refused, and how many tokens were asked for.
+fn refused_once(is_new: bool) -> (Arm, Arc<AtomicUsize>) {
+    let tokens: Arc<AtomicUsize> = Arc::default();
+    let (asked_for, start) = (Arc::clone(&tokens), Instant::now());
+    let answers = move |asked: &str, nth| {
+        if asked.contains("/oauth2/") {
+            let n = if is_new {
+                asked_for.fetch_add(1, Ordering::SeqCst)
+            } else {
+                asked_for.load(Ordering::SeqCst)
+            };
+            let token = format!("token-{n}");
+            return says(200, json!({ "token_type": "Bearer", "expires_in": 3600, "access_token": token }));
+        }
+        if nth == 0 { refuses(401, "InvalidAuthenticationToken") } else { says(200, json!({})) }
+    };
+    let script = Script { start, answers, counts: Mutex::default(), seen: Arc::default() };
+    (over(Arc::new(script)), tokens)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_refused_before_its_end_is_replaced_and_the_call_made_once_more() {
+    let (arm, tokens) = refused_once(true);
+    let start = Instant::now();
+    arm.get(GROUP, API).await.expect("the second token");
+    assert_eq!((tokens.load(Ordering::SeqCst), start.elapsed()), (2, Duration::ZERO));
+    arm.get(GROUP, API).await.expect("the same token");
+    assert_eq!(tokens.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_the_same_again_is_not_sent_again() {
+    let (arm, _) = refused_once(false);
+    let refused = arm.get(GROUP, API).await.expect_err("nothing else is to be had");
+    assert!(refused.full().contains("401 `InvalidAuthenticationToken`"), "{}", refused.full());
 }

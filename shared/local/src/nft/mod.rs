@@ -183,7 +183,7 @@ impl Firewalls for Host {
                 Rule::Allow { until, .. } => (Some(until), None),
                 Rule::Deny { .. } => (None, Some(self.id.clone())),
             };
-            OurRule { firewall: self.firewall.clone(), name, etag: None, until, machine }
+            OurRule { firewall: self.firewall.clone(), name, etag: None, until, machine, is_over: false }
         });
         Ok(ours.collect())
     }
