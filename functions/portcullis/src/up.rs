@@ -409,7 +409,7 @@ async fn furnish(site: &LocalSite) -> Result<(), Failure> {
             let gate = machine.os.default_gate();
             let policy = Policy::of(vec![PortRule::offered(gate.port, gate.protocol)], &site.terms)
                 .map_err(Error::from)?;
-            let guarding = Guarding { target: machine.id, by: site.operator.clone(), confirm_within: None };
+            let guarding = Guarding { target: machine.id, by: site.operator.clone(), confirm_within: None, take_over: false };
             app::enable(&*site.store, &site.outside, &guarding, &policy, Timestamp::now()).await?;
         }
     }

@@ -59,7 +59,12 @@ pub(crate) async fn enable<S: Site>(
     Body(body): Body<EnableBody>,
 ) -> Result<Json<GuardedView>, Problem> {
     let policy = wanted(&*site, &target, &body.ports).await?;
-    let guarding = Guarding { target, by: caller.person, confirm_within: body.confirm_within };
+    let guarding = Guarding {
+        target,
+        by: caller.person,
+        confirm_within: body.confirm_within,
+        take_over: body.take_over,
+    };
     let guarded = app::enable(site.store(), site.outside(), &guarding, &policy, site.now()).await?;
     Ok(Json(guarded.into()))
 }
@@ -74,8 +79,12 @@ pub(crate) async fn edit<S: Site>(
     Named(target): Named<TargetId>,
     Body(body): Body<EditBody>,
 ) -> Result<Json<GuardedView>, Problem> {
-    let guarding =
-        Guarding { target: target.clone(), by: caller.person, confirm_within: body.confirm_within };
+    let guarding = Guarding {
+        target: target.clone(),
+        by: caller.person,
+        confirm_within: body.confirm_within,
+        take_over: false,
+    };
     body.ports.iter().try_for_each(PortRuleBody::check)?;
     let terms = *site.terms();
     let edited = |before: &Policy| edited(before, &target, &body, &terms);
