@@ -28,6 +28,7 @@ pub(crate) async fn list<S: Site>(
         .map(|it| it.parse::<TargetId>())
         .transpose()
         .map_err(|it| Problem::bad_input(it.to_string()))?;
+    let _turn = site.turns().fleet().await?;
     let now = site.now();
     let (found, unseen) = app::discover(site.store(), site.outside(), after.as_ref(), at_most, now).await?;
     let items: Vec<_> = found.iter().map(|it| TargetView::of(it, now)).collect();
