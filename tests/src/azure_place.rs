@@ -85,7 +85,8 @@ impl AzurePlace {
 
     /// What guards a machine from now on.
     pub async fn enable(&self, id: &TargetId, policy: &Policy) -> Result<app::Guarded, Error> {
-        let guarding = Guarding { target: id.clone(), by: named("owner"), confirm_within: None };
+        let guarding =
+            Guarding { target: id.clone(), by: named("owner"), confirm_within: None, take_over: false };
         app::enable(&self.store, &self.outside, &guarding, policy, self.now()).await
     }
 

@@ -46,6 +46,9 @@ pub fn program() -> &'static Path {
     })
 }
 
+/// How many lines of a simulated cloud's greeting are read for where and what it serves.
+const SIMCLOUD_LINES: usize = 5;
+
 /// `portcullis up`, killed when it is dropped.
 #[derive(Debug)]
 pub struct Up {
@@ -61,18 +64,23 @@ impl Up {
     /// Starts it on a data folder and waits until it serves; with `within` in front, such as
     /// `ip netns exec NAME`.
     pub fn start(data: &Path, options: &[&str], within: &[&str]) -> Self {
+        Self::start_with(data, options, within, |_| {})
+    }
+
+    /// The same, with whatever else its process needs, such as an environment.
+    pub fn start_with(
+        data: &Path,
+        options: &[&str],
+        within: &[&str],
+        prepared: impl FnOnce(&mut Command),
+    ) -> Self {
         let within: Vec<OsString> = within.iter().map(OsString::from).collect();
-        let mut process = run(&within)
-            .arg("up")
-            .arg("--data")
-            .arg(data)
-            .args(["--listen", "127.0.0.1:0"])
-            // Most tests are not about a cloud's pace; those that are say `--simcloud-pace ordinary`.
-            .env("PORTCULLIS_SIMCLOUD_PACE", "quick")
-            .args(options)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("starts");
+        let mut command = run(&within);
+        command.arg("up").arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
+        // Most tests are not about a cloud's pace; those that are say `--simcloud-pace ordinary`.
+        command.env("PORTCULLIS_SIMCLOUD_PACE", "quick").args(options);
+        prepared(&mut command);
+        let mut process = command.stdout(Stdio::piped()).spawn().expect("starts");
         let mut greeting = BufReader::new(process.stdout.take().expect("piped")).lines();
         let (mut address, mut azure) = (None, None);
         for line in greeting.by_ref().take(GREETING_LINES_MAX).map_while(Result::ok) {
@@ -175,6 +183,48 @@ impl Up {
 }
 
 impl Drop for Up {
+    fn drop(&mut self) {
+        // It may be gone already.
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// `portcullis simcloud`, killed when it is dropped.
+#[derive(Debug)]
+pub struct Simcloud {
+    process: Child,
+    /// Where it serves: a name that its certificate is for.
+    pub url: String,
+    /// Its tenant.
+    pub tenant: String,
+    /// Its subscription.
+    pub subscription: String,
+}
+
+impl Simcloud {
+    /// Starts it over HTTPS; its certificate is `simcloud.pem` in that folder.
+    pub fn start(data: &Path) -> Self {
+        let mut process = Command::new(program())
+            .args(["simcloud", "--pace", "quick", "--listen", "127.0.0.1:0", "--tls", "--data"])
+            .arg(data)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let greeting = BufReader::new(process.stdout.take().expect("piped")).lines();
+        let greeting: Vec<String> = greeting.take(SIMCLOUD_LINES).map_while(Result::ok).collect();
+        let after = |word: &str| {
+            let found = greeting.iter().find_map(|line| line.split_once(word));
+            found.unwrap_or_else(|| panic!("no `{word}` in {greeting:?}")).1.trim().to_owned()
+        };
+        // Clients check the name that they call.
+        let url = after(" is up at ").replace("127.0.0.1", "localhost");
+        let (tenant, subscription) = (after("  tenant "), after("  subscription "));
+        Self { process, url, tenant, subscription }
+    }
+}
+
+impl Drop for Simcloud {
     fn drop(&mut self) {
         // It may be gone already.
         drop(self.process.kill());

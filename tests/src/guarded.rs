@@ -72,7 +72,8 @@ impl Guarded {
     /// Guards a machine, and settles it.
     pub async fn enable(&self, name: &str, policy: &Policy) -> Result<TargetId, Error> {
         let id = self.azure.machine(name);
-        let guarding = Guarding { target: id.clone(), by: named("owner"), confirm_within: None };
+        let guarding =
+            Guarding { target: id.clone(), by: named("owner"), confirm_within: None, take_over: false };
         app::enable(&*self.store, &self.outside, &guarding, policy, self.now()).await?;
         self.expire().await.map(|()| id)
     }

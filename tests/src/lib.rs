@@ -8,6 +8,7 @@ pub mod azure;
 pub mod azure_place;
 pub mod bill;
 pub mod binary;
+pub mod callers;
 pub mod cold;
 pub mod commands;
 pub mod contracts;

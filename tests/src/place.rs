@@ -132,7 +132,8 @@ impl Place {
     /// Guards a machine.
     pub async fn guard(&self, name: &str, policy: &Policy) -> TargetId {
         let id = self.id(name).await;
-        let guarding = Guarding { target: id.clone(), by: named("owner"), confirm_within: None };
+        let guarding =
+            Guarding { target: id.clone(), by: named("owner"), confirm_within: None, take_over: false };
         app::enable(self.store(), self.fleet(), &guarding, policy, self.now()).await.expect("enabled");
         self.expire().await;
         id

@@ -7,7 +7,7 @@ use portcullis_domain::{Existing, Fact, GrantState, TargetId};
 use portcullis_tests::{
     azure::{ANN, Azure},
     azure_place::AzurePlace,
-    binary::{program, text},
+    binary::{Simcloud, text},
     given,
     network::skipped,
     python::programs,
@@ -19,8 +19,6 @@ use std::{
     process::{Child, ChildStdout, Command, Stdio},
 };
 
-/// How many lines of the greeting are read for where and what it serves.
-const GREETING_LINES: usize = 5;
 /// Who has no lease, and gets in where nothing of ours stands.
 const STRANGER: &str = "192.0.2.77";
 /// Whom strangers are shut out of, and the group before it.
@@ -271,43 +269,6 @@ impl Hands {
 }
 
 impl Drop for Hands {
-    fn drop(&mut self) {
-        // It may be gone already.
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
-}
-
-/// `portcullis simcloud`, killed when it is dropped.
-struct Simcloud {
-    process: Child,
-    url: String,
-    tenant: String,
-    subscription: String,
-}
-
-impl Simcloud {
-    fn start(data: &Path) -> Self {
-        let mut process = Command::new(program())
-            .args(["simcloud", "--pace", "quick", "--listen", "127.0.0.1:0", "--tls", "--data"])
-            .arg(data)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("starts");
-        let greeting = BufReader::new(process.stdout.take().expect("piped")).lines();
-        let greeting: Vec<String> = greeting.take(GREETING_LINES).map_while(Result::ok).collect();
-        let after = |word: &str| {
-            let found = greeting.iter().find_map(|line| line.split_once(word));
-            found.unwrap_or_else(|| panic!("no `{word}` in {greeting:?}")).1.trim().to_owned()
-        };
-        // Clients check the name that they call.
-        let url = after(" is up at ").replace("127.0.0.1", "localhost");
-        let (tenant, subscription) = (after("  tenant "), after("  subscription "));
-        Self { process, url, tenant, subscription }
-    }
-}
-
-impl Drop for Simcloud {
     fn drop(&mut self) {
         // It may be gone already.
         drop(self.process.kill());

@@ -1,8 +1,9 @@
 //! Rules of ours in Azure whose machine the table does not know: of another installation, or of a table that was lost.
 
-use portcullis_app::{self as app, Finding, ports::Firewalls, ports::Store};
+use jiff::SignedDuration;
+use portcullis_app::{self as app, Error, Finding, Guarding, ports::Firewalls, ports::Store};
 use portcullis_azure::Role;
-use portcullis_domain::{Chain, Fact, TargetId};
+use portcullis_domain::{Chain, Fact, Refusal, TargetId};
 use portcullis_local::RedbStore;
 use portcullis_simcloud::Permissions;
 use portcullis_tests::{
@@ -27,6 +28,19 @@ impl Other {
         Self { store, _folder: folder }
     }
 
+    async fn enable(&self, place: &AzurePlace, id: &TargetId, take_over: bool) -> Result<(), Error> {
+        let by = given::named("owner");
+        let guarding = Guarding { target: id.clone(), by, confirm_within: None, take_over };
+        let enabled = app::enable(&self.store, &place.outside, &guarding, &given::ssh(), place.now()).await;
+        enabled.map(drop)
+    }
+
+    async fn disable(&self, place: &AzurePlace, id: &TargetId) {
+        let disabled =
+            app::disable(&self.store, &place.outside, id, &given::named("owner"), place.now()).await;
+        disabled.unwrap_or_else(|error| panic!("{}", error.full()));
+    }
+
     async fn reconcile(&self, place: &AzurePlace) {
         let reconciled =
             app::reconcile(&self.store, &place.outside, &place.worker(), &Still(place.now())).await;
@@ -41,8 +55,12 @@ impl Other {
     }
 
     async fn owners(&self, place: &AzurePlace) -> Vec<Finding> {
+        self.findings(place, "owners").await
+    }
+
+    async fn findings(&self, place: &AzurePlace, check: &str) -> Vec<Finding> {
         let findings = app::doctor(&self.store, &place.outside, Ok(()), place.now()).await;
-        findings.into_iter().filter(|it| it.check == "owners").collect()
+        findings.into_iter().filter(|it| it.check == check).collect()
     }
 }
 
@@ -98,6 +116,59 @@ async fn another_installation_keeps_its_leases_and_its_locks() {
         assert!(!left.is_empty() && left.iter().all(|it| it.name.gate.is_none()), "{name}: {left:?}");
         assert!(!place.passes(name, ANN, 22), "{name} is locked");
     }
+}
+
+/// Two installations on one machine would delete each other's leases, or open what the other one shut.
+#[tokio::test]
+async fn a_machine_that_another_installation_guards_is_refused_and_a_lost_table_is_taken_over() {
+    let (place, id) = guarded("web-1").await;
+    let (other, before) = (Other::new(), place.holdings());
+    let refused = other.enable(&place, &id, false).await.expect_err("it is guarded");
+    let Error::Refused(reasons) = &refused else { panic!("{}", refused.full()) };
+    assert_eq!(reasons.iter().map(Refusal::code).collect::<Vec<_>>(), ["guarded-elsewhere"]);
+    let told = reasons.to_string();
+    assert!(told.contains("another installation") && told.contains("-lockdown`"), "{told}");
+    other.reconcile(&place).await;
+    assert_eq!(place.holdings(), before, "nothing was changed");
+    let rest = other.store.entries(&Chain::from(&id), 0, 10).await.expect("listed");
+    assert_eq!(rest.len(), 0, "it is no target of this table");
+    let noted = other.store.entries(&Chain::rest(), 0, 10).await.expect("listed");
+    assert!(matches!(noted[0].fact, Fact::PolicyRefused { .. }), "a refusal is recorded: {noted:?}");
+    let by = given::named("owner");
+    let plan = app::plan(&other.store, &place.outside, &id, Some(&given::ssh()), &by, place.now()).await;
+    let warnings = plan.expect("planned").warnings;
+    assert!(warnings.iter().any(|it| it.contains("another installation")), "{warnings:?}");
+    // Its table is lost: then nobody else wants these rules.
+    other.enable(&place, &id, true).await.expect("taken over");
+    other.reconcile(&place).await;
+    assert!(!place.passes("web-1", ANN, 22), "the lock holds, and leases of the lost table are over");
+    other.disable(&place, &id).await;
+    other.reconcile(&place).await;
+    assert_eq!(place.ours(), Vec::<Value>::new());
+    other.enable(&place, &id, false).await.expect("nobody guards it");
+}
+
+/// Two that guard one machine already are told of: what one writes is drift to the other.
+#[tokio::test]
+async fn two_installations_that_undo_each_others_rules_are_told_of_by_doctor() {
+    let (place, id) = guarded("web-1").await;
+    let other = Other::new();
+    other.enable(&place, &id, true).await.expect("taken over, though its table is not lost");
+    for _ in 0..3 {
+        assert!(other.findings(&place, "drift").await.is_empty());
+        other.reconcile(&place).await;
+        assert!(!place.passes("web-1", ANN, 22), "one deletes the lease");
+        place.pass(SignedDuration::from_secs(60));
+        place.reconcile().await;
+        assert!(place.passes("web-1", ANN, 22), "and the other one writes it again");
+        place.pass(SignedDuration::from_secs(60));
+    }
+    other.reconcile(&place).await;
+    let said = other.findings(&place, "drift").await;
+    assert!(said.len() == 1 && said[0].found.contains("changed behind our back 3 times"), "{said:?}");
+    assert!(said[0].advice.as_ref().is_some_and(|it| it.contains("another installation")), "{said:?}");
+    place.pass(SignedDuration::from_mins(20));
+    assert!(other.findings(&place, "drift").await.is_empty(), "nothing lately");
 }
 
 /// An end that no lease has, or none, is nobody's lease.

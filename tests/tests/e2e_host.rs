@@ -3,11 +3,12 @@
 //! Where that is not possible (no root, no `nft`), every test here says `skipped` and why.
 
 use portcullis_tests::{
-    binary::{Up, text},
+    binary::{Up, program, text},
     network::{Network, PATIENCE, VISITOR_V6, VISITORS, plays_a_part},
 };
 use serde_json::Value;
 use std::{
+    process::Command,
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -134,6 +135,43 @@ fn refused_then_open_for_one_address_then_refused() {
     assert!(it.reaches(VISITORS[1]));
     let verified = it.up().ask(&["verify"]);
     assert_eq!(verified.status.code(), Some(0), "{}", text(&verified.stderr));
+}
+
+/// Two would open each other's ports in turn. What a machine is, is what its packet filter is of: a network namespace.
+#[test]
+fn one_portcullis_guards_a_machine_and_another_one_another_machine() {
+    const TEST: &str = "one_portcullis_guards_a_machine_and_another_one_another_machine";
+    if plays_a_part() {
+        return;
+    }
+    let Some(mut it) = Guarded::machine(TEST, &[]) else { return };
+    it.enable();
+    let (before, other) = (it.network.ruleset(), tempfile::tempdir().expect("a folder"));
+    let folder = other.path().join("data");
+    let second = |within: &[&str]| {
+        let mut command = Command::new(within[0]);
+        command.args(&within[1..]).arg(program()).arg("up").arg("--data").arg(&folder);
+        command.args(["--listen", "127.0.0.1:0", "--guard", "host"]).output().expect("runs")
+    };
+    let refused = second(&it.network.on_machine());
+    let told = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(5), "{told}");
+    let pid = it.up().id();
+    assert!(told.contains(&format!("another portcullis (pid {pid}) guards this machine")), "{told}");
+    assert_eq!(it.network.ruleset(), before, "nothing was written");
+    assert!(!folder.exists(), "nor made");
+    // Another machine is another one's to guard.
+    let there = tempfile::tempdir().expect("a folder");
+    let elsewhere = Up::start(there.path(), &["--guard", "host"], &it.network.on_visitor());
+    assert_eq!(elsewhere.json(&["targets"]).as_array().map(Vec::len), Some(1));
+    // One that is gone, however it went, guards nothing.
+    it.kill();
+    let after = Up::start(&folder, &["--guard", "host"], &it.network.on_machine());
+    let refused = after.ask(&["enable", &it.host]);
+    let told = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(3), "{told}");
+    assert!(told.contains("another installation") && told.contains("--take-over"), "{told}");
+    after.json(&["enable", &it.host, "--take-over"]);
 }
 
 #[test]

@@ -67,7 +67,8 @@ async fn shut_by_default() {
     assert_eq!(who(&place, &id).await, [false, false, false]);
     let seen = app::discover_one(&empty, place.fleet(), &id, place.now()).await.expect("seen");
     assert!(seen.troubles.iter().any(|it| it.contains("enable it")), "{:?}", seen.troubles);
-    let guarding = Guarding { target: id.clone(), by: named("owner"), confirm_within: None };
+    let guarding =
+        Guarding { target: id.clone(), by: named("owner"), confirm_within: None, take_over: false };
     app::enable(&empty, place.fleet(), &guarding, &given::ssh(), place.now()).await.expect("enabled");
     app::disable(&empty, place.fleet(), &id, &named("owner"), place.now()).await.expect("disabled");
     app::reconcile(&empty, place.fleet(), &named("worker-2"), &Still(place.now())).await.expect("settled");
@@ -260,7 +261,7 @@ async fn nothing_unrecorded() {
     place.pass(HOUR);
     place.expire().await;
     // Neither is a no to a change of what is guarded, nor of who may call.
-    let guarding = Guarding { target: id.clone(), by: named("ann"), confirm_within: None };
+    let guarding = Guarding { target: id.clone(), by: named("ann"), confirm_within: None, take_over: false };
     let again = app::enable(place.store(), place.fleet(), &guarding, &given::ssh(), place.now()).await;
     assert!(matches!(again, Err(Error::Refused(_))), "{again:?}");
     let token = place.token("ann").await;
@@ -548,7 +549,8 @@ fn messages(body: &Value) -> Vec<String> {
 async fn twice_is_once() {
     let place = Place::new();
     let id = place.guard("web-1", &given::ssh_with_approval()).await;
-    let guarding = Guarding { target: id.clone(), by: named("owner"), confirm_within: None };
+    let guarding =
+        Guarding { target: id.clone(), by: named("owner"), confirm_within: None, take_over: false };
     let wanted = asked("ann", "1", &[id.as_str()], ANN);
     let now = || place.now();
     let (store, terms) = (place.store(), place.terms());

@@ -56,7 +56,8 @@ pub struct Globals {
 }
 
 const EVERYWHERE: &str = "Everywhere";
-const URL: &str = "Where Portcullis answers [env: PORTCULLIS_URL] [default: http://127.0.0.1:7422]";
+const URL: &str = "Where Portcullis answers, as `http://…`, or `unix:PATH` for its socket [env: PORTCULLIS_URL] [default: \
+    the data folder's portcullis.sock, else http://127.0.0.1:7422]";
 const AUTH: &str = "How you say who you are: with a token, or with AWS keys [env: PORTCULLIS_AUTH]";
 const PROFILE: &str =
     "The Portcullis that ~/.config/portcullis/config.toml calls so [env: PORTCULLIS_PROFILE]";

@@ -1,6 +1,6 @@
 //! The clock that closes, and who lives by it.
 
-use crate::{alarm, site::LocalSite, steady};
+use crate::{alarm, site::Settling, steady};
 use futures_util::stream;
 use jiff::Timestamp;
 use portcullis_app::{Error, hold, live, ports::Clock, reconcile};
@@ -33,7 +33,7 @@ impl Clock for SteadyClock {
 }
 
 /// Settles what is due, when it is due, until dropped. A commit makes it look again.
-pub async fn run(site: Arc<LocalSite>) -> Result<(), Error> {
+pub async fn run(site: Arc<Settling>) -> Result<(), Error> {
     let nudges = stream::unfold(site.store.subscribe(), async |mut committed| match committed.recv().await {
         Ok(_) | Err(RecvError::Lagged(_)) => Some(((), committed)),
         Err(RecvError::Closed) => None,
@@ -45,7 +45,7 @@ pub async fn run(site: Arc<LocalSite>) -> Result<(), Error> {
 }
 
 /// Settles everything, now and then, until dropped.
-pub async fn backstop(site: Arc<LocalSite>, every: Duration) {
+pub async fn backstop(site: Arc<Settling>, every: Duration) {
     let mut every = time::interval(every);
     every.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     // The first tick is at once, and that reconcile was done before anything was served.
@@ -57,7 +57,7 @@ pub async fn backstop(site: Arc<LocalSite>, every: Duration) {
 }
 
 /// Brings every firewall to what the table says; says whether that went well.
-pub async fn settle_everything(site: &LocalSite) -> bool {
+pub async fn settle_everything(site: &Settling) -> bool {
     let (token, now) = (token(), steady::now());
     let work = Box::pin(reconcile(&*site.store, &site.outside, &token, &SteadyClock));
     live("reconcile", &SteadyClock, now, work).await.is_ok()

@@ -232,15 +232,16 @@ pub struct Simulated {
 }
 
 impl Simulated {
-    /// The cloud of a file, or a new one, served on a loopback address; as quick as it was where nothing is said.
-    pub async fn start(file: &Path, listen: SocketAddr, pace: Option<Pace>) -> Result<Self, Failure> {
+    /// The cloud of a file, or a new one, served on a loopback address; as quick as it was where nothing is said. Call it
+    /// where the cloud shall answer: it stays there.
+    pub async fn start(file: PathBuf, listen: SocketAddr, pace: Option<Pace>) -> Result<Self, Failure> {
         if !listen.ip().is_loopback() {
             let message = format!("`--simcloud-listen {listen}` is not a loopback address");
             return Err(Failure::usage(format!(
                 "{message}: whoever reaches a simulated cloud may do everything there"
             )));
         }
-        let known = Simcloud::load(file, Arc::new(steady::now))
+        let known = Simcloud::load(&file, Arc::new(steady::now))
             .map_err(|error| broken("simulate a cloud", full(&error)))?;
         let is_new = known.is_none();
         let cloud = known.unwrap_or_else(|| Simcloud::new(SEED, Arc::new(steady::now)));
@@ -263,7 +264,7 @@ impl Simulated {
             }
             drop(silent);
         });
-        let (saved, file) = (Arc::clone(&cloud), file.to_owned());
+        let saved = Arc::clone(&cloud);
         let failed = |error: &FileError| {
             let error = full(error);
             tracing::warn!(error, "The simulated cloud is not saved");

@@ -7,7 +7,7 @@ use crate::{
     client::{Connection, segment},
     failure::Failure,
     output::Paint,
-    up::{self, Up},
+    up::{self, Threads, Up},
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::GrantState;
@@ -37,16 +37,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Plays the story and prints what happens, when it happens.
 pub fn run() -> Result<(), Failure> {
     let folder = Folder::make()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::broken(format!("cannot start: {error}")))?;
-    let up = runtime.block_on(Up::start(&folder.0, &up::for_demonstration()))?;
+    let threads = Threads::start()?;
+    let args = up::for_demonstration();
+    let up = threads.scheduler().block_on(Up::start(&folder.0, &args, threads.handles()))?;
     let url = format!("http://{}", up.address);
-    let served = runtime.spawn(up.serve());
+    let served = threads.scheduler().spawn(up.serve());
     let token = fs::read_to_string(folder.0.join("token"));
     let token = token.map_err(|error| Failure::broken(format!("cannot read the token: {error}")))?;
     let operator = Connection::with(&url, token.trim())?;
     let outcome = Story::begin(operator, &url).and_then(Story::tell);
     served.abort();
+    threads.stop();
     outcome
 }
 

@@ -139,6 +139,7 @@ impl From<Problem> for Failure {
         const UNAUTHORIZED: u16 = 401;
         const NOT_FOUND: u16 = 404;
         const TOO_MUCH: u16 = 413;
+        const TOO_OFTEN: u16 = 429;
         const UNAVAILABLE: u16 = 503;
         if let Some(next) = problem.reasons.first().map(next_step) {
             let reasons = problem.reasons.into_iter().map(|it| it.message);
@@ -151,7 +152,7 @@ impl From<Problem> for Failure {
             NOT_FOUND => Self::not_found(problem.detail)
                 .next("`portcullis targets`, `requests` and `grants` list what there is"),
             _ if problem.kind.ends_with(":conflict") => Self::unavailable(problem.detail).next(AGAIN),
-            UNAVAILABLE => Self::unavailable(problem.detail).next(AGAIN),
+            TOO_OFTEN | UNAVAILABLE => Self::unavailable(problem.detail).next(AGAIN),
             _ => Self::broken(format!("{}: {}", problem.title, problem.detail))
                 .next("the log of `portcullis up` says more"),
         }
@@ -165,6 +166,7 @@ fn next_step(reason: &Reason) -> &'static str {
     match reason.code.as_str() {
         "not-enabled" | "unknown-target" => "guard it with `portcullis enable TARGET`",
         "already-enabled" => "change it with `portcullis edit TARGET`",
+        "guarded-elsewhere" => "if that table is lost, say `portcullis enable TARGET --take-over`",
         "unconfirmed" => "keep the change with `portcullis confirm TARGET`, or wait until it lapses",
         "own-request" | "not-an-approver" => "ask somebody else to run `portcullis approve REQUEST`",
         "may-not-break-glass" => "ask without `--break-glass`, and wait for a yes; or ask somebody who may",
@@ -205,6 +207,7 @@ mod tests {
         assert_eq!(exit(404, "not-found"), 4);
         assert_eq!(exit(409, "conflict"), 5);
         assert_eq!(exit(503, "unavailable"), 5);
+        assert_eq!(exit(429, "too-often"), 5);
         assert_eq!(exit(500, "broken"), 1);
         for status in [403, 409, 422] {
             let reasons = vec![Reason { code: "over".to_owned(), message: "m".to_owned() }];

@@ -3,7 +3,7 @@
 use crate::{
     account::Named,
     cli::{Globals, config_file},
-    client::usable_url,
+    client::is_usable,
     failure::{Exit, Failure},
     output::{self, Output},
     private,
@@ -239,10 +239,10 @@ fn parsed(text: &str, path: &str) -> Result<File, Failure> {
             .because(names));
     }
     for (name, it) in &file.profiles {
-        if usable_url(&it.url).is_err() {
+        if !is_usable(&it.url) {
             let said = format!("`{path}`: `url` of profile `{name}` is `{}`", it.url);
             return Err(Failure::usage(said)
-                .next("it begins with `http://` or `https://`, such as `https://portcullis.example`"));
+                .next("it begins with `http://` or `https://`, such as `https://portcullis.example`, or it is `unix:PATH`"));
         }
         if it.token_file.is_some() && it.token_command.is_some() {
             let said = format!("`{path}`: profile `{name}` has both `token-file` and `token-command`");

@@ -1,19 +1,32 @@
-//! Everything that the router stands on, in one process.
+//! Everything that the scheduler and the router stand on, in one process.
 
 use crate::{outside::Outside, steady};
 use jiff::Timestamp;
 use portcullis_app::{Bots, Error, Finding};
 use portcullis_domain::{Person, Terms};
-use portcullis_http::{Proxies, Site};
+use portcullis_http::{Proxies, Site, Strangers, Turns};
 use portcullis_local::{RedbStore, TokenBook};
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::Mutex;
 
-/// The store, the firewalls and the tokens of one data folder.
+/// What opens and closes: the scheduler, the backstop and the relay.
+#[derive(Debug)]
+pub struct Settling {
+    /// The table.
+    pub store: Arc<RedbStore>,
+    /// The firewalls, over connections that no caller uses: a connection is driven by the threads that opened it.
+    pub outside: Outside,
+}
+
+/// The store, the firewalls and the tokens of one data folder, for callers.
 #[derive(Debug)]
 pub struct LocalSite {
     /// The table.
     pub store: Arc<RedbStore>,
-    /// The firewalls.
+    /// The firewalls, to look at them. Settling has connections of its own.
     pub outside: Outside,
     /// Who may call.
     pub tokens: TokenBook,
@@ -25,7 +38,20 @@ pub struct LocalSite {
     pub operator: Person,
     /// Which bots may speak, and for whom.
     pub bots: Bots,
+    /// How many expensive answers are made at once.
+    pub turns: Turns,
+    /// Who failed to show a valid token.
+    pub strangers: Strangers,
+    /// Whether the table answers, as it was seen last.
+    pub health: Health,
 }
+
+/// Whether the table answers, asked once for all callers who want to know at the same time: nobody needs a token to.
+#[derive(Debug, Default)]
+pub struct Health(Mutex<Option<Instant>>);
+
+/// How long a table that answered is taken to answer.
+const HEALTHY_FOR: Duration = Duration::from_millis(200);
 
 impl Site for LocalSite {
     type Store = RedbStore;
@@ -63,8 +89,23 @@ impl Site for LocalSite {
         vec![steady::finding()]
     }
 
+    fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    fn strangers(&self) -> Option<&Strangers> {
+        Some(&self.strangers)
+    }
+
     async fn probe(&self) -> Result<(), Error> {
-        self.store.probe().await
+        let mut healthy_at = self.health.0.lock().await;
+        if healthy_at.is_some_and(|at| at.elapsed() < HEALTHY_FOR) {
+            return Ok(());
+        }
+        *healthy_at = None;
+        self.store.probe().await?;
+        *healthy_at = Some(Instant::now());
+        Ok(())
     }
 
     async fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error> {

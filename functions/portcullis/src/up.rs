@@ -1,5 +1,12 @@
 //! `portcullis up`: everything in one process.
 
+mod guardian;
+mod relay;
+pub mod socket;
+mod threads;
+
+pub use threads::Threads;
+
 use crate::{
     client::moments,
     clock,
@@ -9,10 +16,9 @@ use crate::{
     outside::Outside,
     private,
     serve::serve,
-    site::LocalSite,
+    site::{Health, LocalSite, Settling},
     steady,
 };
-use axum::Router;
 use clap::ValueEnum;
 use ipnet::IpNet;
 use jiff::SignedDuration;
@@ -20,23 +26,27 @@ use portcullis_app::{
     self as app, Bots, Error, Guarding,
     ports::{Inventory, Store},
 };
-use portcullis_domain::{
-    Chain, Head, LEASE_DEFAULT, LEASE_MIN, Person, Policy, PortRule, Target, TargetId, Terms,
-};
-use portcullis_http::{Proxies, router};
-use portcullis_local::{Established, Host, LocalBus, RedbStore, TokenBook};
+use portcullis_domain::{Head, LEASE_DEFAULT, LEASE_MIN, Person, Policy, PortRule, Target, TargetId, Terms};
+use portcullis_http::{Proxies, Strangers, Turns};
+use portcullis_local::{Established, Host, RedbStore, TokenBook};
 use portcullis_simcloud::Simcloud;
+use socket::Socket;
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
+    os::unix::net::UnixListener,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
     time::Duration,
 };
+use threads::Handles;
 use tokio::{
-    net::TcpListener,
+    net::TcpSocket,
+    select,
     signal::unix::{SignalKind, signal},
-    sync::broadcast::error::RecvError,
+    sync::oneshot,
+    time,
 };
 
 /// Serve the API, and open and close on the clock.
@@ -124,12 +134,14 @@ const SIMCLOUD_FILE: &str = "simcloud.json";
 
 /// Serves until it is told to stop.
 pub fn run(data: &Path, args: &Args) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.map_err(|error| broken("start", error))?.block_on(async {
-        let up = Up::start(data, args).await?;
+    let threads = Threads::start()?;
+    let outcome = threads.scheduler().block_on(async {
+        let up = Up::start(data, args, threads.handles()).await?;
         up.greet(data, args);
         up.serve().await
-    })
+    });
+    threads.stop();
+    outcome
 }
 
 /// Recomputes the journal of a data folder that nobody serves.
@@ -153,8 +165,11 @@ pub fn verify_offline(data: &Path) -> Result<app::Verified, Failure> {
 
 /// Everything that runs, and where it is heard.
 pub struct Up {
+    settling: Arc<Settling>,
     site: Arc<LocalSite>,
-    listener: TcpListener,
+    threads: Handles,
+    listener: std::net::TcpListener,
+    socket: Option<(UnixListener, Socket)>,
     /// Where the API is served.
     pub address: SocketAddr,
     simulated: Option<Simulated>,
@@ -163,8 +178,8 @@ pub struct Up {
 }
 
 impl Up {
-    /// Opens the data, settles every firewall, and listens; serves nothing yet.
-    pub async fn start(data: &Path, args: &Args) -> Result<Self, Failure> {
+    /// Listens, opens the data, and settles every firewall; serves nothing yet. On the scheduler's threads.
+    pub async fn start(data: &Path, args: &Args, threads: Handles) -> Result<Self, Failure> {
         let times = [
             ("--pending-for", args.pending_for),
             ("--lease-min", args.lease_min),
@@ -179,6 +194,12 @@ impl Up {
             return Err(Failure::usage(format!("`--lease-min {asked:#}` is too long: at most {max:#}")));
         }
         let bots = args.bots()?;
+        // Before anything is written: where another one serves this address, nothing was changed.
+        let listener = listen(args.listen)?;
+        let address = listener.local_addr().map_err(|error| broken("listen", error))?;
+        if args.guard.contains(&Guard::Host) {
+            guardian::take(&threads.callers).await?;
+        }
         private::make_folder(data)?;
         for file in [TOKEN_FILE, STORE_FILE, SIMCLOUD_FILE] {
             private::check_file(&data.join(file))?;
@@ -186,48 +207,69 @@ impl Up {
         has_its_table(data)?;
         let store = Arc::new(open(data)?);
         steady::not_before(steady::newest(&*store).await?.unwrap_or_default());
+        let socket = socket::bind(data)?;
         let tokens = TokenBook::of(&store);
         let guarded = guarded(&store).await?;
         args.leave_nothing_alone(&guarded, data)?;
-        let simulated = args.simulated(data).await?;
-        let outside = outside(args, &guarded, simulated.as_ref()).await?;
+        let simulated = args.simulated(data, &threads).await?;
+        let settling = outside(args, &guarded, simulated.as_ref())?;
+        answers(&settling).await?;
+        let settling = Arc::new(Settling { store: Arc::clone(&store), outside: settling });
+        let outside = outside(args, &guarded, simulated.as_ref())?;
         let terms = Terms { lease_min: args.lease_min, pending_for: args.pending_for };
         let reconcile_every = Duration::try_from(args.reconcile_every).unwrap_or(Duration::MAX);
         let proxies = Proxies::of(args.trusted_proxy.clone());
         let operator: Person = OPERATOR.parse().map_err(|error| broken("name the operator", error))?;
-        let site = Arc::new(LocalSite { store, outside, tokens, terms, proxies, operator, bots });
+        let (turns, strangers, health) = (Turns::bounded(), Strangers::default(), Health::default());
+        let site = Arc::new(LocalSite {
+            store,
+            outside,
+            tokens,
+            terms,
+            proxies,
+            operator,
+            bots,
+            turns,
+            strangers,
+            health,
+        });
         let is_first = operator_token(&site, data).await?;
         if simulated.as_ref().is_some_and(|it| it.is_new) {
-            furnish(&site).await?;
+            furnish(&settling, &site.operator, &site.terms).await?;
         }
         // The table is ours alone: whoever held a claim when it was last open is dead.
-        app::bury(&*site.store, steady::now()).await?;
+        app::bury(&*settling.store, steady::now()).await?;
         // Before anything is served: what was due while nobody was there is done now.
-        if !clock::settle_everything(&site).await {
+        if !clock::settle_everything(&settling).await {
             tracing::warn!("Not every firewall could be settled at the start; the clock goes on trying");
         }
-        let listener = TcpListener::bind(args.listen).await;
-        let listener = listener.map_err(|error| {
-            Failure::unavailable(format!(
-                "cannot listen on `{}`: {error}; choose another address with --listen",
-                args.listen
-            ))
-        })?;
-        let address = listener.local_addr().map_err(|error| broken("listen", error))?;
-        Ok(Self { site, listener, address, simulated, reconcile_every, is_first })
+        Ok(Self { settling, site, threads, listener, socket, address, simulated, reconcile_every, is_first })
     }
 
     /// Serves until SIGINT or SIGTERM. Firewalls are left as they are: a stopped host stays shut.
     pub async fn serve(self) -> Result<(), Failure> {
-        let clock = tokio::spawn(clock::run(Arc::clone(&self.site)));
-        let backstop = tokio::spawn(clock::backstop(Arc::clone(&self.site), self.reconcile_every));
-        let told = tokio::spawn(tell(Arc::clone(&self.site)));
-        let app: Router = router(Arc::clone(&self.site));
-        let outcome = tokio::select! {
-            () = serve(self.listener, app, told_to_stop()) => Ok(()),
-            // Without its clock nothing would ever shut: rather be restarted.
-            stopped = clock => Err(Failure::broken(format!("the clock stopped: {stopped:?}"))),
+        let mut scheduler = tokio::spawn(clock::run(Arc::clone(&self.settling)));
+        let backstop = tokio::spawn(clock::backstop(Arc::clone(&self.settling), self.reconcile_every));
+        let told = tokio::spawn(relay::run(Arc::clone(&self.settling.store)));
+        self.threads.callers.spawn(say_strangers(Arc::clone(&self.site)));
+        let (stop, stopped) = oneshot::channel::<()>();
+        // The socket's file is there until nobody is answered any more.
+        let (socket, _file) = self.socket.unzip();
+        let callers = serve(self.listener, socket, Arc::clone(&self.site), async { drop(stopped.await) });
+        let mut callers = self.threads.callers.spawn(callers);
+        // Without its scheduler nothing would ever shut, and without its callers nobody could say so: rather be restarted.
+        let outcome = select! {
+            () = told_to_stop() => Ok(()),
+            ended = &mut scheduler => Err(Failure::broken(format!("the scheduler stopped: {ended:?}"))),
+            ended = &mut callers => Err(Failure::broken(format!("callers are not answered any more: {ended:?}"))),
         };
+        drop(stop);
+        if outcome.is_ok()
+            && let Err(error) = callers.await
+        {
+            tracing::warn!(%error, "Some callers were left without an answer");
+        }
+        scheduler.abort();
         backstop.abort();
         told.abort();
         if let Some(simulated) = self.simulated {
@@ -244,6 +286,10 @@ impl Up {
             format!("portcullis {} is up at http://{}", env!("CARGO_PKG_VERSION"), self.address),
             format!("  data   {}", data.display()),
             format!("  token  {}{made}", token.display()),
+            format!(
+                "  socket {}",
+                self.socket.as_ref().map_or("none".into(), |(_, it)| it.path().display().to_string())
+            ),
             format!("  guards {}", guards.join(" and ")),
             String::new(),
             "In another terminal:".to_owned(),
@@ -252,8 +298,8 @@ impl Up {
             "Stop with Ctrl-C: what is shut stays shut.".to_owned(),
             String::new(),
         ];
-        // Whoever does not read it is served all the same.
-        drop(output::line(&lines.join("\n")));
+        // A terminal that is stopped, or a pipe that nobody reads, must not keep anything from closing.
+        thread::spawn(move || drop(output::line(&lines.join("\n"))));
     }
 }
 
@@ -279,7 +325,7 @@ impl Args {
         text.parse().map_err(cannot)
     }
 
-    async fn simulated(&self, data: &Path) -> Result<Option<Simulated>, Failure> {
+    async fn simulated(&self, data: &Path, threads: &Handles) -> Result<Option<Simulated>, Failure> {
         if self.guard.contains(&Guard::Simcloud) && self.guard.contains(&Guard::Azure) {
             let message = "`--guard simcloud,azure` guards a simulated Azure and a real one";
             return Err(Failure::usage(message).next("choose one of them"));
@@ -287,7 +333,9 @@ impl Args {
         if !self.guard.contains(&Guard::Simcloud) {
             return Ok(None);
         }
-        Simulated::start(&simcloud_file(data), self.simcloud_listen, self.simcloud_pace).await.map(Some)
+        let start = Simulated::start(simcloud_file(data), self.simcloud_listen, self.simcloud_pace);
+        let started = threads.cloud.spawn(start).await;
+        started.map_err(|error| broken("simulate a cloud", error))?.map(Some)
     }
 
     /// What the table guards must be among what is guarded here, or it would never be settled again.
@@ -366,14 +414,29 @@ async fn guarded(store: &RedbStore) -> Result<Vec<Target>, Failure> {
     }
 }
 
-async fn outside(args: &Args, guarded: &[Target], simulated: Option<&Simulated>) -> Result<Outside, Failure> {
+/// Ways to everything that holds rules here. Each call makes connections of its own.
+fn outside(args: &Args, guarded: &[Target], simulated: Option<&Simulated>) -> Result<Outside, Failure> {
     let clock = || -> portcullis_local::Clock { Arc::new(steady::now) };
     let mut outside = Outside { azure: None, host: None };
     if let Some(simulated) = simulated {
         outside.azure = Some(simulated.azure(&args.azure)?);
     } else if args.guard.contains(&Guard::Azure) {
-        let azure = args.azure.azure()?;
-        // What cannot be seen at the start is said at the start.
+        outside.azure = Some(args.azure.azure()?);
+    }
+    if args.guard.contains(&Guard::Host) {
+        let established = match args.established {
+            EstablishedArg::Survive => Established::Survive,
+            EstablishedArg::Cut => Established::Cut,
+        };
+        let known = guarded.iter().map(|it| it.id.clone()).find(Host::is_named);
+        outside.host = Some(Host::here(&hostname(), known, established, clock())?);
+    }
+    Ok(outside)
+}
+
+/// What cannot be seen at the start is said at the start.
+async fn answers(outside: &Outside) -> Result<(), Failure> {
+    if let Some(azure) = &outside.azure {
         match azure.machines(None, 1).await {
             Ok(_) => {}
             // What is due is tried until it answers.
@@ -386,19 +449,29 @@ async fn outside(args: &Args, guarded: &[Target], simulated: Option<&Simulated>)
                 return Err(Failure::from(error).next(login));
             }
         }
-        outside.azure = Some(azure);
     }
-    if args.guard.contains(&Guard::Host) {
-        let established = match args.established {
-            EstablishedArg::Survive => Established::Survive,
-            EstablishedArg::Cut => Established::Cut,
-        };
-        let known = guarded.iter().map(|it| it.id.clone()).find(Host::is_named);
-        let host = Host::here(&hostname(), known, established, clock())?;
+    if let Some(host) = &outside.host {
         host.probe().await?;
-        outside.host = Some(host);
     }
-    Ok(outside)
+    Ok(())
+}
+
+/// A socket on which callers are heard from now on, though nobody answers them yet.
+fn listen(address: SocketAddr) -> Result<std::net::TcpListener, Failure> {
+    /// How many callers wait to be accepted.
+    const WAITING_MAX: u32 = 1024;
+    let listener = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // As after a restart: connections of the run before are not in the way.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        // It is handed to the threads of callers: a socket belongs to the threads that first wait for it.
+        socket.listen(WAITING_MAX)?.into_std()
+    };
+    listener().map_err(|error: std::io::Error| {
+        Failure::unavailable(format!("cannot listen on `{address}`: {error}"))
+            .next("choose another address with --listen")
+    })
 }
 
 fn hostname() -> String {
@@ -406,16 +479,17 @@ fn hostname() -> String {
 }
 
 /// A fleet that nobody has seen yet has one machine that is guarded already.
-async fn furnish(site: &LocalSite) -> Result<(), Failure> {
+async fn furnish(settling: &Settling, operator: &Person, terms: &Terms) -> Result<(), Failure> {
     const GUARDED: &str = "db-1";
     const MACHINES_MAX: usize = 100;
-    for machine in site.outside.machines(None, MACHINES_MAX).await?.items {
+    for machine in settling.outside.machines(None, MACHINES_MAX).await?.items {
         if machine.name == GUARDED {
             let gate = machine.os.default_gate();
-            let policy = Policy::of(vec![PortRule::offered(gate.port, gate.protocol)], &site.terms)
-                .map_err(Error::from)?;
-            let guarding = Guarding { target: machine.id, by: site.operator.clone(), confirm_within: None };
-            app::enable(&*site.store, &site.outside, &guarding, &policy, steady::now()).await?;
+            let policy =
+                Policy::of(vec![PortRule::offered(gate.port, gate.protocol)], terms).map_err(Error::from)?;
+            let guarding =
+                Guarding { target: machine.id, by: operator.clone(), confirm_within: None, take_over: false };
+            app::enable(&*settling.store, &settling.outside, &guarding, &policy, steady::now()).await?;
         }
     }
     Ok(())
@@ -440,32 +514,12 @@ async fn operator_token(site: &LocalSite, data: &Path) -> Result<bool, Failure> 
     Ok(true)
 }
 
-/// Relays what is committed to the bus, and says aloud what somebody at this terminal wants to know.
-async fn tell(site: Arc<LocalSite>) {
-    let bus = LocalBus::default();
-    let mut events = bus.subscribe();
-    let mut committed = site.store.subscribe();
+/// Says in the log what strangers did, also when they do nothing more.
+async fn say_strangers(site: Arc<LocalSite>) {
+    const EVERY: Duration = Duration::from_secs(10);
     loop {
-        match committed.recv().await {
-            Ok(entries) => {
-                if let Err(error) = app::relay(&bus, &entries).await {
-                    tracing::warn!(error = error.full(), "Events were not published");
-                }
-            }
-            Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "Events were missed"),
-            Err(RecvError::Closed) => return,
-        }
-        while let Ok(event) = events.try_recv() {
-            let (kind, detail) = (event.kind, event.detail);
-            let chain = detail.target.map_or_else(Chain::rest, |it| Chain::from(&it));
-            let grant = detail.grant.map(|it| it.to_string());
-            match kind {
-                "grant.close_late" | "grant.open_failed" | "drift.found" => {
-                    tracing::warn!(target = %chain, grant, "{kind}");
-                }
-                _ => tracing::info!(target = %chain, grant, "{kind}"),
-            }
-        }
+        time::sleep(EVERY).await;
+        site.strangers.say(steady::now());
     }
 }
 

@@ -195,7 +195,8 @@ async fn take_over(
             return Ok(adopted);
         }
     };
-    let guarding = Guarding { target: target.clone(), by: by.clone(), confirm_within: None };
+    let guarding =
+        Guarding { target: target.clone(), by: by.clone(), confirm_within: None, take_over: false };
     match enable(store, outside, &guarding, &policy, now).await {
         Ok(guarded) => {
             let name = from.policy.clone().unwrap_or_else(|| from.name.clone());

@@ -7,8 +7,8 @@ use crate::{
     watch::all,
 };
 use futures_util::{StreamExt, stream};
-use jiff::Timestamp;
-use portcullis_domain::{Owner, Target, diff};
+use jiff::{SignedDuration, Timestamp};
+use portcullis_domain::{Chain, Entry, Fact, Owner, Target, diff};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -104,7 +104,34 @@ pub async fn doctor(
     }
     findings.extend(bad);
     findings.extend(settled(&known, now));
+    findings.extend(undone(store, &known, now).await);
     findings
+}
+
+/// Machines whose rules were changed behind our back again and again: whoever does that will do it once more.
+async fn undone(store: &impl Store, known: &[Target], now: Timestamp) -> Vec<Finding> {
+    const CHECK: &str = "drift";
+    const TIMES: usize = 3;
+    const WITHIN: SignedDuration = SignedDuration::from_mins(15);
+    const ENTRIES_MAX: usize = 200;
+    let guarded = known.iter().filter(|it| it.policy().is_some());
+    let guarded: Vec<_> =
+        guarded.map(|it| (it.id.clone(), it.head().n.saturating_sub(ENTRIES_MAX as u64))).collect();
+    let found = stream::iter(guarded).map(|(id, from)| async move {
+        let entries = store.entries(&Chain::from(&id), from, ENTRIES_MAX).await.unwrap_or_default();
+        let is_late = |it: &&Entry| now.duration_since(it.at) < WITHIN;
+        let is_drift = |it: &&Entry| matches!(it.fact, Fact::DriftFound { .. });
+        let times = entries.iter().filter(is_late).filter(is_drift).count();
+        (TIMES <= times).then(|| {
+            let found =
+                format!("the rules of `{id}` were changed behind our back {times} times in {WITHIN:#}");
+            let advice =
+                "does another installation guard it? Disable it in one of them; `activity` says which rules";
+            Finding::warning(CHECK, found, advice)
+        })
+    });
+    let found: Vec<Option<Finding>> = found.buffered(AT_ONCE_MAX).collect().await;
+    found.into_iter().flatten().collect()
 }
 
 /// Rules of ours whose machine the table does not know, and what becomes of each.
@@ -151,10 +178,10 @@ async fn orphan(
         Ok(Fate::Stays) => {
             let advice = match &orphan.machine {
                 Some(machine) => format!(
-                    "`enable` its machine, `{machine}`, and then `disable` it: a lock is only deleted once its machine \
-                    is known to be gone"
+                    "`enable` its machine, `{machine}`, with `--take-over`, and then `disable` it, unless another \
+                    installation guards it: a lock is only deleted once its machine is known to be gone"
                 ),
-                None => "`enable` its machine, and then `disable` it; if it is gone, delete the rule: which machine it \
+                None => "`enable` its machine with `--take-over`, and then `disable` it; if it is gone, delete the rule: which machine it \
                     locks cannot be told, so its lock is never just deleted"
                     .to_owned(),
             };

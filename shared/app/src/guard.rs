@@ -10,7 +10,7 @@ use portcullis_domain::{
     Chain, Change, Fact, Gate, Next, Outlook, Person, Policy, PortRule, Refusal, Snapshot, Target, TargetId,
     diff, outlook,
 };
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 /// The shortest and the longest time to confirm a policy within.
 const CONFIRM_WITHIN: (SignedDuration, SignedDuration) =
@@ -25,6 +25,8 @@ pub struct Guarding {
     pub by: Person,
     /// The policy lapses after this long, unless confirmed.
     pub confirm_within: Option<SignedDuration>,
+    /// Rules of ours that this table knows nothing of are taken for those of a table that was lost.
+    pub take_over: bool,
 }
 
 /// A target as it is now guarded, or no longer.
@@ -75,7 +77,12 @@ pub async fn enable(
         let confirm_by = guarding.confirm_by(now)?;
         let warnings = warnings(&snapshot, policy, guarding.confirm_within.is_some());
         let set = |target: Target| match target.policy() {
-            None => target.set_policy(Some(policy.clone()), &guarding.by, confirm_by, now).map(Some),
+            None => {
+                if let Some(elsewhere) = elsewhere(&target, &snapshot).filter(|_| !guarding.take_over) {
+                    return Err(elsewhere);
+                }
+                target.set_policy(Some(policy.clone()), &guarding.by, confirm_by, now).map(Some)
+            }
             Some(before) if before == policy => Ok(None),
             Some(_) => Err(Refusal::AlreadyEnabled { target: target.id }),
         };
@@ -171,6 +178,7 @@ pub async fn plan(
     let snapshot = supported(outside, id).await?;
     let known = store.target(id).await?.map(|(target, _)| target);
     let target = known.unwrap_or_else(|| Target::unguarded(id.clone()));
+    let elsewhere = elsewhere(&target, &snapshot).map(|it| it.to_string());
     let target = match policy {
         Some(policy) => target.set_policy(Some(policy.clone()), by, None, now).map_err(Error::from)?.target,
         None => target,
@@ -185,7 +193,10 @@ pub async fn plan(
     });
     Ok(Plan {
         gates: planned.collect(),
-        warnings: target.policy().map(|it| warnings(&snapshot, it, true)).unwrap_or_default(),
+        warnings: elsewhere
+            .into_iter()
+            .chain(target.policy().into_iter().flat_map(|it| warnings(&snapshot, it, true)))
+            .collect(),
         changes,
     })
 }
@@ -219,6 +230,16 @@ impl Guarding {
             None => Ok(None),
         }
     }
+}
+
+/// A machine that this table never guarded and that has rules of ours is guarded by another installation, or was by a table
+/// that is lost. Which of the two, only a person can tell.
+fn elsewhere(target: &Target, snapshot: &Snapshot) -> Option<Refusal> {
+    let owner = target.owner();
+    let ours = snapshot.firewalls.iter().flat_map(|it| it.ours.keys()).filter(|it| it.owner == owner);
+    let rules: Vec<_> = ours.cloned().collect::<BTreeSet<_>>().into_iter().collect();
+    let is_known = 0 < target.policy_version();
+    (!is_known && !rules.is_empty()).then(|| Refusal::GuardedElsewhere { target: target.id.clone(), rules })
 }
 
 /// The firewalls of a machine that can be guarded.

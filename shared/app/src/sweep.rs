@@ -99,8 +99,8 @@ async fn one(
             Ok(())
         }
         Fate::Stays => {
-            tracing::warn!(%rule, %firewall, "A lock that this table does not know of stays: enable its machine, then \
-                disable it, to take the lock away");
+            tracing::warn!(%rule, %firewall, "A lock that this table does not know of stays: enable its machine with \
+                `--take-over`, then disable it, to take the lock away");
             Ok(())
         }
     }

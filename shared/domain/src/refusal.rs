@@ -1,7 +1,8 @@
 //! Every way to be told no, in words that are safe to show.
 
 use crate::{
-    FirewallId, Gate, GrantId, IdempotencyKey, Person, Port, RequestId, Room, Sources, TargetId, net::listed,
+    FirewallId, Gate, GrantId, IdempotencyKey, Person, Port, RequestId, Room, RuleName, Sources, TargetId,
+    net::listed,
 };
 use jiff::{SignedDuration, Timestamp};
 use std::fmt;
@@ -117,6 +118,11 @@ pub enum Refusal {
     TooManyPorts { count: usize, max: usize },
     #[error("`{target}` is guarded already, by another policy: edit it instead")]
     AlreadyEnabled { target: TargetId },
+    #[error(
+        "`{target}` has rules of a portcullis that this table knows nothing of ({}): another installation may guard it, and two would undo each other's rules; disable it there, or if that table is lost take it over",
+        listed(rules)
+    )]
+    GuardedElsewhere { target: TargetId, rules: Vec<RuleName> },
     #[error("`{target}` cannot be guarded: {reason}")]
     Unsupported { target: TargetId, reason: String },
     #[error("`{target}` has no change that waits for a confirmation")]
@@ -188,6 +194,7 @@ impl Refusal {
             Self::NoAllowedSources { .. } => "no-allowed-sources",
             Self::TooManyPorts { .. } => "too-many-policy-ports",
             Self::AlreadyEnabled { .. } => "already-enabled",
+            Self::GuardedElsewhere { .. } => "guarded-elsewhere",
             Self::Unsupported { .. } => "unsupported",
             Self::NothingToConfirm { .. } => "nothing-to-confirm",
             Self::Unconfirmed { .. } => "unconfirmed",
@@ -217,6 +224,7 @@ impl Refusal {
             | Self::LastSeconds { .. }
             | Self::AlreadyEnabled { .. }
             | Self::ChangedMeanwhile { .. }
+            | Self::GuardedElsewhere { .. }
             | Self::Unsupported { .. }
             | Self::NothingToConfirm { .. }
             | Self::Unconfirmed { .. } => RefusalKind::State,

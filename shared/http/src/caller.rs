@@ -1,11 +1,12 @@
 //! Who calls, and from where.
 
-use crate::{Problem, Site};
+use crate::{Happened, Problem, Site};
 use axum::{
     extract::{ConnectInfo, FromRequestParts},
     http::{HeaderMap, header, request::Parts},
 };
 use ipnet::IpNet;
+use portcullis_app::Error;
 use portcullis_domain::Person;
 use std::{
     net::{IpAddr, SocketAddr},
@@ -25,6 +26,26 @@ pub struct Caller {
 /// root sets, and nobody else can. A bearer token is not asked for then.
 #[derive(Debug, Clone)]
 pub struct Vouched(pub Person);
+
+/// Whose token a request shows, where the composition root asked before the router does: an extension of the request that
+/// saves asking twice.
+#[derive(Debug, Clone, Default)]
+pub struct Shown(Option<Option<Person>>);
+
+impl Shown {
+    /// Who that is.
+    pub fn person(&self) -> Option<&Person> {
+        self.0.as_ref()?.as_ref()
+    }
+}
+
+/// Whose token a request shows.
+pub async fn shown<S: Site>(site: &S, headers: &HeaderMap) -> Result<Shown, Error> {
+    match headers.get(header::AUTHORIZATION) {
+        None => Ok(Shown::default()),
+        Some(header) => Ok(Shown(Some(authenticated(site, header.to_str().unwrap_or_default()).await?))),
+    }
+}
 
 /// Proxies whose `X-Forwarded-For` is believed. None by default.
 #[derive(Debug, Clone, Default)]
@@ -71,28 +92,42 @@ fn hop_address(hop: &str) -> Option<IpAddr> {
 impl<S: Site> FromRequestParts<Arc<S>> for Caller {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, site: &Arc<S>) -> Result<Self, Problem> {
-        let person = match parts.extensions.get::<Vouched>() {
-            Some(Vouched(person)) => person.clone(),
-            None => bearer(parts, site).await?,
-        };
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|it| it.0.ip());
         let address = peer.and_then(|peer| site.proxies().address(peer, &parts.headers));
+        let person = match parts.extensions.get::<Vouched>() {
+            Some(Vouched(person)) => person.clone(),
+            None => bearer(parts, site).await?.map_err(|problem| failed(&**site, address, problem))?,
+        };
         Ok(Self { person, address })
     }
 }
 
-async fn bearer<S: Site>(parts: &Parts, site: &Arc<S>) -> Result<Person, Problem> {
+/// Whose token it is, or why nobody is let in by it.
+async fn bearer<S: Site>(parts: &Parts, site: &Arc<S>) -> Result<Result<Person, Problem>, Problem> {
     let header = parts.headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
     let Some(header) = header else {
-        return Err(Problem::unauthorized("send `Authorization: Bearer <token>`"));
+        return Ok(Err(Problem::unauthorized("send `Authorization: Bearer <token>`")));
     };
+    let person = match parts.extensions.get::<Shown>() {
+        Some(Shown(Some(person))) => person.clone(),
+        Some(Shown(None)) | None => authenticated(&**site, header).await?,
+    };
+    Ok(person.ok_or_else(|| Problem::unauthorized("this token is not valid, or no longer")))
+}
+
+async fn authenticated<S: Site>(site: &S, header: &str) -> Result<Option<Person>, Error> {
     // RFC 9110: the scheme's case does not matter.
     let bearer = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let person = match bearer {
-        Some((_, token)) => site.authenticate(token.trim()).await?,
-        None => None,
-    };
-    person.ok_or_else(|| Problem::unauthorized("this token is not valid, or no longer"))
+    match bearer {
+        Some((_, token)) => site.authenticate(token.trim()).await,
+        None => Ok(None),
+    }
+}
+
+/// Counts it; whoever does it too often is told so. A valid token is let in all the same, from the same address too.
+fn failed<S: Site>(site: &S, address: Option<IpAddr>, problem: Problem) -> Problem {
+    let is_within = site.strangers().is_none_or(|it| it.happened(Happened::FailedLogin, address, site.now()));
+    if is_within { problem } else { Problem::too_often("too many failed logins from your address") }
 }
 
 #[cfg(test)]

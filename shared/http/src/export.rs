@@ -37,10 +37,12 @@ pub(crate) async fn download<S: Site>(
     if to <= from {
         return Err(Problem::bad_input("nothing is from a time on and before an earlier one"));
     }
+    let turn = site.turns().export().await?;
     let (lines, made) = mpsc::channel::<ExportLine>(WAITING_MAX);
     let bounds = site.bounds();
     let reader = Reader { lines, left: AtomicUsize::new(bounds.bytes), is_full: AtomicBool::new(false) };
     tokio::spawn(async move {
+        let _turn = turn;
         let asked = Exporting { from, to, format };
         let failed = match timeout(bounds.time, export(site.store(), &reader, &asked)).await {
             Ok(Ok(_)) => return,

@@ -11,16 +11,20 @@ mod grants;
 mod meta;
 mod problem;
 mod requests;
+mod strangers;
 mod targets;
+mod turns;
 pub mod wire;
 
-pub use caller::{Caller, Proxies, Vouched};
+pub use caller::{Caller, Proxies, Shown, Vouched, shown};
 pub use problem::{Problem, Reason};
+pub use strangers::{Counts, Happened, Strangers, network};
+pub use turns::Turns;
 
 use meta::Bearer;
 
 use axum::{
-    Extension, Router,
+    Router,
     extract::{DefaultBodyLimit, MatchedPath, Request},
     middleware::{self, Next},
     response::Response,
@@ -32,7 +36,11 @@ use portcullis_app::{
     ports::{Adoption, Checkup, Firewalls, Inventory, Store},
 };
 use portcullis_domain::{CorrelationId, Person, Terms};
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 use tracing::Instrument as _;
 use utoipa::OpenApi;
 
@@ -59,6 +67,15 @@ pub trait Site: Send + Sync + 'static {
     /// What the platform makes of a long answer.
     fn bounds(&self) -> Bounds {
         Bounds::NONE
+    }
+    /// How many expensive answers are made at once; as many as are asked for where one process answers one caller at a time.
+    fn turns(&self) -> &Turns {
+        static UNBOUNDED: LazyLock<Turns> = LazyLock::new(Turns::unbounded);
+        &UNBOUNDED
+    }
+    /// Where failed logins are counted and limited; `None` where the platform does that.
+    fn strangers(&self) -> Option<&Strangers> {
+        None
     }
     /// Whose word is taken for where a caller is.
     fn proxies(&self) -> &Proxies;
@@ -129,7 +146,7 @@ pub fn router<S: Site>(site: Arc<S>) -> Router {
             get(events::list::<S>).post(events::submit::<S>).layer(DefaultBodyLimit::max(2 * EVENT_MAX)),
         )
         .route("/v1/export", get(export::download::<S>))
-        .route("/v1/verify", get(meta::verify::<S>).layer(Extension(meta::Verifying::default())))
+        .route("/v1/verify", get(meta::verify::<S>))
         .route("/v1/doctor", get(meta::doctor::<S>))
         .route("/v1/whoami", get(meta::whoami::<S>))
         .route("/v1/tokens", get(meta::tokens::<S>).post(meta::issue_token::<S>))

@@ -6,15 +6,20 @@ use crate::{
     wire::{DoctorView, HealthView, TokenBody, TokenMade, TokenView, VerifyView, WhoamiView},
 };
 use axum::{
-    Extension, Json,
+    Json,
+    body::Bytes,
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse as _, Response},
 };
 use jiff::Timestamp;
 use portcullis_app as app;
 use portcullis_domain::{CorrelationId, IdempotencyKey, Person, RequestId};
-use std::{sync::Arc, time::Duration};
-use tokio::{sync::Semaphore, time::timeout};
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::{Arc, LazyLock},
+};
+use tokio::time::timeout;
 use utoipa::{
     Modify,
     openapi::{
@@ -30,31 +35,15 @@ const LIMIT: (usize, usize) = (100, 200);
 const EXPORT_INSTEAD: &str =
     "send the event `export.request`, and check what it puts into the archive with `portcullis verify PATH`";
 
-/// How long a caller waits while the journal is recomputed for another one.
-const VERIFY_WAIT: Duration = Duration::from_secs(3);
-
-/// One recomputation of the journal at a time: each takes a core and memory of its own.
-#[derive(Debug, Clone)]
-pub(crate) struct Verifying(Arc<Semaphore>);
-
-impl Default for Verifying {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(1)))
-    }
-}
-
 /// Recomputes the journal and compares it with what is stored; for one caller at a time.
 #[utoipa::path(get, path = "/v1/verify",
     responses((status = 200, body = VerifyView), (status = 503, body = Problem)))]
 pub(crate) async fn verify<S: Site>(
     State(site): State<Arc<S>>,
     _: Caller,
-    Extension(Verifying(turn)): Extension<Verifying>,
 ) -> Result<Json<VerifyView>, Problem> {
+    let _turn = site.turns().verify().await?;
     let bounds = site.bounds();
-    let _turn = timeout(VERIFY_WAIT, turn.acquire())
-        .await
-        .map_err(|_| Problem::busy("the journal is recomputed for another caller; send the call again"))?;
     let verified = timeout(bounds.time, app::verify(site.store())).await;
     let verified = verified.map_err(|_| Problem::too_much(bounds, EXPORT_INSTEAD))?;
     Ok(Json(verified?.into()))
@@ -62,11 +51,16 @@ pub(crate) async fn verify<S: Site>(
 
 /// Looks at all that the installation stands on, and says what to do where something is not as it should be.
 #[utoipa::path(get, path = "/v1/doctor", responses((status = 200, body = DoctorView)))]
-pub(crate) async fn doctor<S: Site>(State(site): State<Arc<S>>, _: Caller) -> Json<DoctorView> {
+pub(crate) async fn doctor<S: Site>(
+    State(site): State<Arc<S>>,
+    _: Caller,
+) -> Result<Json<DoctorView>, Problem> {
+    let _turn = site.turns().doctor().await?;
     let table = site.probe().await;
     let mut findings = app::doctor(site.store(), site.outside(), table, site.now()).await;
     findings.extend(site.findings());
-    Json(findings.into())
+    findings.extend(site.strangers().map(|it| it.finding(site.now())));
+    Ok(Json(findings.into()))
 }
 
 /// Who calls, and from where.
@@ -121,10 +115,33 @@ pub(crate) async fn healthz<S: Site>(State(site): State<Arc<S>>) -> Result<Json<
 }
 
 /// This description.
-#[utoipa::path(get, path = "/openapi.json", security(()), responses((status = 200)))]
-pub(crate) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
-    Json(crate::openapi())
+#[utoipa::path(get, path = "/openapi.json", security(()), responses((status = 200), (status = 304)))]
+pub(crate) async fn openapi(headers: HeaderMap) -> Response {
+    let Description { text, tag } = &*DESCRIPTION;
+    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|it| it.to_str().ok());
+    let is_known = known.flat_map(|it| it.split(',')).any(|it| matches!(it.trim(), "*") || it.trim() == tag);
+    let headers = [(header::ETAG, tag.as_str()), (header::CONTENT_TYPE, "application/json")];
+    if is_known {
+        (StatusCode::NOT_MODIFIED, headers).into_response()
+    } else {
+        (headers, text.clone()).into_response()
+    }
 }
+
+/// The description as it is sent, and its name in a cache.
+struct Description {
+    text: Bytes,
+    tag: String,
+}
+
+/// Made for the first caller who asks for it, once: it takes milliseconds, and nobody needs a token for it.
+static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| {
+    // Serialising cannot fail: all of it is text.
+    let text = Bytes::from(serde_json::to_vec(&crate::openapi()).unwrap_or_default());
+    let mut hash = DefaultHasher::new();
+    text.hash(&mut hash);
+    Description { tag: format!("\"{}-{:016x}\"", env!("CARGO_PKG_VERSION"), hash.finish()), text }
+});
 
 /// The caller's idempotency key. Without one every call is a request of its own.
 pub(crate) fn key(headers: &HeaderMap, now: Timestamp) -> Result<IdempotencyKey, Problem> {

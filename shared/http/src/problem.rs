@@ -40,6 +40,8 @@ pub struct Reason {
 
 /// How long a client waits before it tries again, in seconds.
 const RETRY_AFTER_SECS: &str = "1";
+/// The same for a client that does something too often.
+const TOO_OFTEN_SECS: &str = "60";
 
 impl Problem {
     fn of(status: StatusCode, kind: &str, title: &str, detail: impl Into<String>) -> Self {
@@ -69,9 +71,16 @@ impl Problem {
         Self::of(StatusCode::PAYLOAD_TOO_LARGE, "too-much", "More than one answer may be", detail)
     }
 
-    /// Another caller has what this one needs.
-    pub(crate) fn busy(detail: &str) -> Self {
-        Self::of(StatusCode::SERVICE_UNAVAILABLE, "busy", "Try again", detail)
+    /// There is no turn or no place for a caller just now.
+    pub fn busy(why: &str) -> Self {
+        let detail = format!("{why}: try again in a moment");
+        Self::of(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many at once", detail)
+    }
+
+    /// A caller does too often what nobody should.
+    pub(crate) fn too_often(why: &str) -> Self {
+        let detail = format!("{why}: wait a minute; a valid token is let in at once");
+        Self::of(StatusCode::TOO_MANY_REQUESTS, "too-often", "Too often", detail)
     }
 
     pub(crate) fn unauthorized(detail: &str) -> Self {
@@ -135,6 +144,9 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECS));
+        }
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(TOO_OFTEN_SECS));
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

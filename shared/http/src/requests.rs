@@ -1,7 +1,7 @@
 //! Asking: initiate, explain, and what somebody says to a request that waits.
 
 use crate::{
-    Caller, Problem, Site,
+    Caller, Happened, Problem, Site,
     meta::{belongs_to, correlation, key, limit},
     problem::{Body, Named, Query, Reason},
     wire::{
@@ -51,6 +51,10 @@ pub(crate) async fn unread<S: Site>(
     problem: Problem,
     now: Timestamp,
 ) -> Problem {
+    let is_within = site.strangers().is_none_or(|it| it.happened(Happened::Unreadable, caller.address, now));
+    if !is_within {
+        return Problem::too_often("too many asks from your address that cannot be read");
+    }
     let correlation = correlation(headers).ok().flatten();
     let recorded = app::refuse_unread(site.store(), &caller.person, correlation, &problem.detail, now).await;
     recorded.err().map_or(problem, Problem::from)

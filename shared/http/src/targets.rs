@@ -28,6 +28,7 @@ pub(crate) async fn list<S: Site>(
         .map(|it| it.parse::<TargetId>())
         .transpose()
         .map_err(|it| Problem::bad_input(it.to_string()))?;
+    let _turn = site.turns().fleet().await?;
     let now = site.now();
     let (found, unseen) = app::discover(site.store(), site.outside(), after.as_ref(), at_most, now).await?;
     let items: Vec<_> = found.iter().map(|it| TargetView::of(it, now)).collect();
@@ -59,7 +60,12 @@ pub(crate) async fn enable<S: Site>(
     Body(body): Body<EnableBody>,
 ) -> Result<Json<GuardedView>, Problem> {
     let policy = wanted(&*site, &target, &body.ports).await?;
-    let guarding = Guarding { target, by: caller.person, confirm_within: body.confirm_within };
+    let guarding = Guarding {
+        target,
+        by: caller.person,
+        confirm_within: body.confirm_within,
+        take_over: body.take_over,
+    };
     let guarded = app::enable(site.store(), site.outside(), &guarding, &policy, site.now()).await?;
     Ok(Json(guarded.into()))
 }
@@ -74,8 +80,12 @@ pub(crate) async fn edit<S: Site>(
     Named(target): Named<TargetId>,
     Body(body): Body<EditBody>,
 ) -> Result<Json<GuardedView>, Problem> {
-    let guarding =
-        Guarding { target: target.clone(), by: caller.person, confirm_within: body.confirm_within };
+    let guarding = Guarding {
+        target: target.clone(),
+        by: caller.person,
+        confirm_within: body.confirm_within,
+        take_over: false,
+    };
     body.ports.iter().try_for_each(PortRuleBody::check)?;
     let terms = *site.terms();
     let edited = |before: &Policy| edited(before, &target, &body, &terms);

@@ -260,7 +260,7 @@ fn guard(time: &mut Timeline, dice: &mut Dice, id: &TargetId, at: i64) {
     let guarding = |dice: &mut Dice| {
         let within = SignedDuration::from_millis(5_000 + dice.below(60_000));
         let confirm_within = dice.once_in(3).then_some(within);
-        Guarding { target: id.clone(), by: person("olga"), confirm_within }
+        Guarding { target: id.clone(), by: person("olga"), confirm_within, take_over: false }
     };
     let confirmed = |time: &mut Timeline, dice: &mut Dice, at: i64, guarding: &Guarding| {
         if let Some(within) = guarding.confirm_within.filter(|_| dice.once_in(2)) {
@@ -283,7 +283,8 @@ fn guard(time: &mut Timeline, dice: &mut Dice, id: &TargetId, at: i64) {
         let disable_at = at + dice.below(500_000);
         time.wish(disable_at, Wish::Disable { target: id.clone() });
         if dice.once_in(2) {
-            let again = Guarding { target: id.clone(), by: person("olga"), confirm_within: None };
+            let again =
+                Guarding { target: id.clone(), by: person("olga"), confirm_within: None, take_over: false };
             let at = disable_at + dice.below(20_000);
             time.wish(at, Wish::Enable { guarding: again, policy: policy(dice) });
         }

@@ -1,6 +1,6 @@
 //! One way to the API: who we are, what was answered, and trying again where that is safe.
 
-use super::words;
+use super::{socket, words};
 use crate::{
     account::Account,
     cli::Globals,
@@ -38,8 +38,10 @@ const PART: usize = 200;
 /// The way to one Portcullis, as one person.
 pub struct Connection {
     agent: Agent,
-    /// Where it is, without a slash at the end.
+    /// Where it is, without a slash at the end, as a person says it.
     url: String,
+    /// The same in front of a path.
+    base: String,
     caller: RefCell<Caller>,
     /// Where another token comes from, should this one be refused.
     renewal: Option<Renewal>,
@@ -86,7 +88,13 @@ impl fmt::Debug for Connection {
 impl Connection {
     /// The way there; nothing is sent yet.
     pub fn to(globals: &Globals) -> Result<Self, Failure> {
-        let profile = profile::chosen(globals)?;
+        let mut profile = profile::chosen(globals)?;
+        if !profile.is_said
+            && let Some(url) = socket::of(&globals.data_dir())
+        {
+            // On this machine, and no flood on the network is in the way.
+            profile.url = url;
+        }
         let token_file = globals.data_dir().join("token");
         let mut renewal = None;
         let caller = match profile.auth {
@@ -127,7 +135,9 @@ impl Connection {
 
     fn of(url: &str, caller: Caller, token_file: PathBuf) -> Result<Self, Failure> {
         let url = url.trim_end_matches('/').to_owned();
-        let uri = usable_url(&url)?;
+        let socket = socket::named(&url);
+        let base = if socket.is_some() { socket::BASE.to_owned() } else { url.clone() };
+        let uri = usable_url(&base)?;
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -136,8 +146,12 @@ impl Connection {
             .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
         // No proxy stands between a machine and itself.
         let agent = if is_loopback(&uri) { agent.proxy(None) } else { agent };
+        let agent = match socket {
+            Some(path) => socket::agent(agent.build(), path),
+            None => agent.build().into(),
+        };
         let caller = RefCell::new(caller);
-        Ok(Self { agent: agent.build().into(), url, caller, renewal: None, token_file, is_named: false })
+        Ok(Self { agent, url, base, caller, renewal: None, token_file, is_named: false })
     }
 
     /// Where it is.
@@ -196,7 +210,7 @@ impl Connection {
 
     /// Looks at what is longer than memory, as it comes.
     pub fn stream(&self, path: &str, query: &impl Serialize) -> Result<BodyReader<'static>, Failure> {
-        let uri = format!("{}{path}{}", self.url, query_string(query));
+        let uri = format!("{}{path}{}", self.base, query_string(query));
         let run = || {
             let request = self.authorized(Request::builder().uri(&uri), String::new())?.map(drop);
             let request = self.agent.configure_request(request).timeout_global(None);
@@ -244,7 +258,7 @@ impl Connection {
         while n < tries {
             n += 1;
             let is_last = n == tries;
-            let mut request = Request::builder().method(method.clone()).uri(format!("{}{path}", self.url));
+            let mut request = Request::builder().method(method.clone()).uri(format!("{}{path}", self.base));
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
@@ -448,7 +462,7 @@ fn usable(token: &str, place: &str) -> Result<Token, Failure> {
 }
 
 /// Somewhere that HTTP leads to.
-pub fn usable_url(url: &str) -> Result<Uri, Failure> {
+fn usable_url(url: &str) -> Result<Uri, Failure> {
     let wanted = || Failure::usage(format!("`{url}` is not a URL such as `http://127.0.0.1:7422`"));
     let uri: Uri = url.parse().map_err(|_| wanted())?;
     let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
@@ -456,6 +470,11 @@ pub fn usable_url(url: &str) -> Result<Uri, Failure> {
         return Err(wanted());
     }
     Ok(uri)
+}
+
+/// Can a connection be made there: over HTTP, or over a socket?
+pub fn is_usable(url: &str) -> bool {
+    socket::named(url).is_some() || usable_url(url).is_ok()
 }
 
 /// The same problem as a person reads it.
@@ -467,7 +486,7 @@ fn in_short(problem: Problem) -> Problem {
 }
 
 fn is_here(url: &str) -> bool {
-    url.parse().is_ok_and(|uri| is_loopback(&uri))
+    socket::named(url).is_some() || url.parse().is_ok_and(|uri| is_loopback(&uri))
 }
 
 fn is_loopback(uri: &Uri) -> bool {

@@ -42,6 +42,9 @@ pub struct Enable {
     /// Put everything back after this long unless `portcullis confirm` says that you still get in
     #[arg(long, value_name = "TIME", value_parser = moments::length)]
     confirm_within: Option<SignedDuration>,
+    /// Guard it although another portcullis seems to: for a table that was lost
+    #[arg(long)]
+    take_over: bool,
 }
 
 const ENABLE: &str = "\
@@ -96,7 +99,7 @@ impl Plan {
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
         let targets = client.targets()?;
         let target = names::find(&targets, &self.target)?;
-        let body = EnableBody { ports: self.ports.clone(), confirm_within: None };
+        let body = EnableBody { ports: self.ports.clone(), ..EnableBody::default() };
         let plan: PlanView = client.http.post(&target_path(&target.id, "/plan"), Some(&body))?;
         client.out.show(&plan, || planned(client, target, &plan))?;
         warn(&plan.warnings);
@@ -110,7 +113,11 @@ impl Enable {
         // All names first: a typo in the last one changes nothing of the others.
         let named = self.targets.iter().map(|it| names::find(&targets, it));
         let named = named.collect::<Result<Vec<_>, _>>()?;
-        let body = EnableBody { ports: self.ports.clone(), confirm_within: self.confirm_within };
+        let body = EnableBody {
+            ports: self.ports.clone(),
+            confirm_within: self.confirm_within,
+            take_over: self.take_over,
+        };
         let mut guarded: Vec<GuardedView> = vec![];
         for target in &named {
             let done = client.http.post(&target_path(&target.id, "/enable"), Some(&body));

@@ -16,11 +16,12 @@ pub mod moments;
 mod names;
 mod ports;
 pub mod request;
+mod socket;
 pub mod tokens;
 mod wait;
 mod words;
 
-pub use connection::{Connection, segment, usable_url};
+pub use connection::{Connection, is_usable, segment};
 
 use crate::{
     cli::{Cli, Command, Globals},
@@ -39,12 +40,12 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
     let client = || Client::of(&globals);
     match cli.command {
         Command::Up(it) => {
-            log::begin();
+            let _log = log::begin();
             up::run(&globals.data_dir(), &it).map(|()| Exit::Done)
         }
         Command::Demo => demo::run().map(|()| Exit::Done),
         Command::Simcloud(it) => {
-            log::begin();
+            let _log = log::begin();
             simcloud::run(&globals.data_dir(), &it)
         }
         Command::Targets(it) => it.run(&client()?),

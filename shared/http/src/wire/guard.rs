@@ -69,6 +69,9 @@ pub struct EnableBody {
     #[schema(value_type = Option<String>)]
     #[serde(default, deserialize_with = "said::length", skip_serializing_if = "Option::is_none")]
     pub confirm_within: Option<SignedDuration>,
+    /// Guard it although it has rules of a portcullis that this table knows nothing of: those of a table that was lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub take_over: bool,
 }
 
 /// To change what is guarded: add ports, change their settings, remove some.
