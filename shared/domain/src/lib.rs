@@ -14,6 +14,7 @@ mod glass;
 mod grant;
 mod journal;
 mod lease;
+mod machine;
 mod name;
 mod net;
 mod outlook;
@@ -33,6 +34,7 @@ pub use grant::{Grant, GrantState};
 pub(crate) use journal::Digest;
 pub use journal::{BadRecord, EndReason, Entry, Fact, Hash, Head, Told};
 pub use lease::{LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, Lease, START_WITHIN, Window};
+pub use machine::{MachineFacts, Os};
 pub use name::{
     BadName, Chain, ClaimToken, CorrelationId, FirewallId, GrantId, IdempotencyKey, Justification, Owner,
     Person, RequestId, RuleName, TargetId,

@@ -2,8 +2,8 @@
 
 use crate::{
     Chain, ClaimToken, CorrelationId, Diff, Digest, EndReason, Entry, Fact, Firewall, Gate, Grant, GrantId,
-    Head, Lease, Owner, Person, Policy, Refusal, Request, Rule, RuleName, RuleSet, Snapshot, Sources,
-    TargetId, view::View,
+    Head, Lease, MachineFacts, Owner, Person, Policy, Refusal, Request, Rule, RuleName, RuleSet, Snapshot,
+    Sources, TargetId, view::View,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,9 @@ pub struct Target {
     /// Why its rules could not be written when that was last tried: a limit, a permission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refused: Option<String>,
+    /// What its cloud told of the machine when somebody last guarded it. No entry tells it: it says nothing of who gets in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    machine: Option<MachineFacts>,
     head: Head,
 }
 
@@ -139,6 +142,7 @@ impl Target {
             drifted: false,
             defeated: BTreeMap::new(),
             refused: None,
+            machine: None,
             head: Head::default(),
         }
     }
@@ -178,6 +182,12 @@ impl Target {
     }
 
     // What people want. It needs no claim: the target is due by it.
+
+    /// The same target with what its cloud tells of the machine now.
+    #[must_use]
+    pub fn with_machine(self, machine: MachineFacts) -> Self {
+        Self { machine: Some(machine), ..self }
+    }
 
     /// Sets what is guarded, or with `None` guards nothing. Grants on ports that are no longer guarded
     /// end; the others keep their leases. With `confirm_by` it lapses then, unless confirmed.
@@ -432,6 +442,11 @@ impl Target {
     /// Why its rules could not be written when that was last tried.
     pub fn refused(&self) -> Option<&str> {
         self.refused.as_deref()
+    }
+
+    /// What its cloud told of the machine when somebody last guarded it.
+    pub fn machine(&self) -> Option<&MachineFacts> {
+        self.machine.as_ref()
     }
 
     /// The latest time by which a worker is known to have decided what its firewalls must hold.

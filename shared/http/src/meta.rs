@@ -10,10 +10,10 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use portcullis_app as app;
 use portcullis_domain::{CorrelationId, IdempotencyKey, Person, RequestId};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 use utoipa::{
     Modify,
@@ -25,6 +25,9 @@ use utoipa::{
 
 /// How many items a part of a list has when nobody says, and at most.
 const LIMIT: (usize, usize) = (100, 200);
+
+/// How long a caller waits for the cloud at most: longer than one that is asked tries to answer.
+const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// What to do where a journal is too long to be recomputed while somebody waits.
 const EXPORT_INSTEAD: &str =
@@ -139,6 +142,15 @@ pub(crate) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
         Some(asked) if (1..=max).contains(&asked) => Ok(asked),
         Some(asked) => Err(Problem::bad_input(format!("`{asked}` is not a limit: 1 to {max}"))),
     }
+}
+
+/// How long a caller waits for the cloud; where nothing is said, for as long as the cloud is asked at all.
+pub(crate) fn patience(asked: Option<SignedDuration>) -> Result<Duration, Problem> {
+    let Some(asked) = asked else { return Ok(WAIT_MAX) };
+    let wait = Duration::try_from(asked).ok().filter(|it| *it <= WAIT_MAX);
+    let bad =
+        || Problem::bad_input(format!("`{asked}` is no time to wait: 0 to {} seconds", WAIT_MAX.as_secs()));
+    wait.ok_or_else(bad)
 }
 
 /// Every path wants a bearer token unless it says otherwise, and may answer that there was none, that it
