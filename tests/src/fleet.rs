@@ -20,7 +20,10 @@ use std::{
     fmt, fs, io,
     ops::Range,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// Where our allows stand; Azure's priorities begin at 100.
@@ -34,6 +37,8 @@ pub struct Fleet {
     clock: Clock,
     /// One change at a time; what is known stands in the file.
     changing: Mutex<()>,
+    /// Nothing that is asked of it is answered.
+    is_silent: AtomicBool,
 }
 
 /// What the file says.
@@ -74,13 +79,30 @@ struct Written {
 impl Fleet {
     /// The fleet of a file; a new one if there is no file.
     pub fn open(path: &Path, clock: Clock) -> Result<Self, Error> {
-        let fleet = Self { path: path.to_owned(), clock, changing: Mutex::new(()) };
+        let fleet = Self {
+            path: path.to_owned(),
+            clock,
+            changing: Mutex::new(()),
+            is_silent: AtomicBool::new(false),
+        };
         if path.exists() {
             fleet.load()?;
         } else {
             fleet.save(&furniture::fleet()?)?;
         }
         Ok(fleet)
+    }
+
+    /// From now on nothing that is asked of it is answered, or everything again.
+    pub fn fall_silent(&self, is_silent: bool) {
+        self.is_silent.store(is_silent, Ordering::Relaxed);
+    }
+
+    /// Never returns while it is silent.
+    async fn answer(&self) {
+        if self.is_silent.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
     }
 
     fn load(&self) -> Result<State, Error> {
@@ -103,6 +125,7 @@ impl Fleet {
 
 impl Firewalls for Fleet {
     async fn read(&self, target: &TargetId) -> Result<Snapshot, Error> {
+        self.answer().await;
         let read_at = (self.clock)();
         let mut state = self.load()?;
         let found = state.machines.iter().find(|it| it.machine.id == *target);
@@ -120,6 +143,7 @@ impl Firewalls for Fleet {
     }
 
     async fn ours(&self) -> Result<Vec<OurRule>, Error> {
+        self.answer().await;
         let State { machines, security_groups, .. } = self.load()?;
         let named = |owner: &Owner| {
             machines.iter().map(|it| &it.machine.id).find(|id| Owner::from(*id) == *owner).cloned()
@@ -145,6 +169,7 @@ impl Firewalls for Fleet {
     }
 
     async fn write(&self, _: Option<&TargetId>, changes: &[Change]) -> Result<(), Error> {
+        self.answer().await;
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.load()?;
         let outcome = changes.iter().try_for_each(|change| {
@@ -164,6 +189,7 @@ impl Checkup for Fleet {}
 
 impl Inventory for Fleet {
     async fn machines(&self, after: Option<&TargetId>, at_most: usize) -> Result<Machines, Error> {
+        self.answer().await;
         let mut items: Vec<Machine> = self.load()?.machines.into_iter().map(|it| it.machine).collect();
         items.retain(|it| after.is_none_or(|after| *after < it.id));
         items.sort_by(|one, two| one.id.cmp(&two.id));
@@ -172,6 +198,7 @@ impl Inventory for Fleet {
     }
 
     async fn machine(&self, id: &TargetId) -> Result<Option<Machine>, Error> {
+        self.answer().await;
         Ok(self.load()?.machines.into_iter().map(|it| it.machine).find(|it| it.id == *id))
     }
 }

@@ -220,8 +220,12 @@ async fn a_policy_is_taken_over_and_deleted_only_behind_our_own_lock() {
     );
 
     place.expire().await.expect("settled");
-    let passes =
-        async || app::check(&place.outside, &jit, named("22/tcp"), named(ANN)).await.expect("read").passes;
+    let passes = async || {
+        app::check(&*place.store, &place.outside, &jit, named("22/tcp"), named(ANN))
+            .await
+            .expect("read")
+            .passes
+    };
     assert!(passes().await, "Microsoft's allow stands above everything");
     let done = adopt(&place, &id, true).await.expect("deleted");
     assert!(done.kept.is_empty() && done.deleted.len() == 3, "{done:?}");

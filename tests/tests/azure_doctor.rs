@@ -211,7 +211,8 @@ async fn a_lock_that_is_defeated_is_said_with_the_rule() {
     let put = place.azure.call("PUT", &place.azure.rule("web-1-nsg", "backdoor"), Some(&allow(100)));
     assert!(put.status < 300, "{put:?}");
     let id = place.enable("web-1", &given::ssh()).await.expect("enabled");
-    let check = app::check(&place.outside, &id, named("22/tcp"), named(ANN)).await.expect("read");
+    let check =
+        app::check(&*place.store, &place.outside, &id, named("22/tcp"), named(ANN)).await.expect("read");
     assert!(check.passes, "{check:?}");
     let findings = bad(&place).await;
     let lock = findings.iter().find(|it| it.check == "locks").expect("said");

@@ -80,7 +80,7 @@ async fn looks(place: &Guarded) -> Result<(), Error> {
     let (id, other, by) = (place.azure.machine("vault-1"), place.azure.machine("web-1"), named("ann"));
     let plan = app::plan(&*place.store, &place.outside, &other, Some(&rdp()), &by, place.now()).await?;
     assert!(!plan.changes.is_empty());
-    app::check(&place.outside, &id, named("3389/tcp"), named(ANN)).await?;
+    app::check(&*place.store, &place.outside, &id, named("3389/tcp"), named(ANN)).await?;
     assert!(place.outside.found().await?.unseen.is_empty());
     place.outside.ours().await.map(drop)
 }

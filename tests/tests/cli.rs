@@ -388,7 +388,8 @@ fn whoever_waits_no_longer_knows_how_it_goes_on() {
 #[test]
 fn whoever_hears_no_answer_may_ask_again_by_the_key() {
     let it = Place::new(&[]);
-    let targets = json!({ "items": it.json(&["targets"]), "next": null }).to_string();
+    let names = json!({ "items": it.json(&["targets"]), "next": null, "catalogue": "answered" });
+    let targets = names.to_string();
     let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     thread::spawn(move || {

@@ -141,6 +141,7 @@ impl From<Problem> for Failure {
         const TOO_MUCH: u16 = 413;
         const TOO_OFTEN: u16 = 429;
         const UNAVAILABLE: u16 = 503;
+        const SILENT: u16 = 504;
         if let Some(next) = problem.reasons.first().map(next_step) {
             let reasons = problem.reasons.into_iter().map(|it| it.message);
             return Self::refused("refused, and nothing was changed").because(reasons).next(next);
@@ -152,7 +153,7 @@ impl From<Problem> for Failure {
             NOT_FOUND => Self::not_found(problem.detail)
                 .next("`portcullis targets`, `requests` and `grants` list what there is"),
             _ if problem.kind.ends_with(":conflict") => Self::unavailable(problem.detail).next(AGAIN),
-            TOO_OFTEN | UNAVAILABLE => Self::unavailable(problem.detail).next(AGAIN),
+            TOO_OFTEN | UNAVAILABLE | SILENT => Self::unavailable(problem.detail).next(AGAIN),
             _ => Self::broken(format!("{}: {}", problem.title, problem.detail))
                 .next("the log of `portcullis up` says more"),
         }
@@ -208,6 +209,7 @@ mod tests {
         assert_eq!(exit(409, "conflict"), 5);
         assert_eq!(exit(503, "unavailable"), 5);
         assert_eq!(exit(429, "too-often"), 5);
+        assert_eq!(exit(504, "silent"), 5);
         assert_eq!(exit(500, "broken"), 1);
         for status in [403, 409, 422] {
             let reasons = vec![Reason { code: "over".to_owned(), message: "m".to_owned() }];

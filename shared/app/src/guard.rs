@@ -64,7 +64,8 @@ pub struct PlannedGate {
     pub defeated_by: Vec<String>,
 }
 
-/// Guards a target that is not guarded. Enabling twice with the same policy is enabling once.
+/// Guards a target that is not guarded. Enabling twice with the same policy is enabling once, and asks nobody but the table: only
+/// a machine that is not guarded yet has to be found first, to know whether it can be.
 pub async fn enable(
     store: &impl Store,
     outside: &(impl Firewalls + Inventory),
@@ -73,14 +74,24 @@ pub async fn enable(
     now: Timestamp,
 ) -> Result<Guarded, Error> {
     let outcome = async {
-        let snapshot = supported(outside, &guarding.target).await?;
+        let known = store.target(&guarding.target).await?;
+        let is_guarded = known.is_some_and(|(target, _)| target.policy().is_some());
+        let found = if is_guarded { None } else { Some(supported(outside, &guarding.target).await?) };
         let confirm_by = guarding.confirm_by(now)?;
-        let warnings = warnings(&snapshot, policy, guarding.confirm_within.is_some());
+        let warn =
+            |(_, snapshot): &(_, Snapshot)| warnings(snapshot, policy, guarding.confirm_within.is_some());
+        let warnings = found.as_ref().map(warn).unwrap_or_default();
         let set = |target: Target| match target.policy() {
             None => {
-                if let Some(elsewhere) = elsewhere(&target, &snapshot).filter(|_| !guarding.take_over) {
+                let elsewhere = found.as_ref().and_then(|(_, snapshot)| elsewhere(&target, snapshot));
+                if let Some(elsewhere) = elsewhere.filter(|_| !guarding.take_over) {
                     return Err(elsewhere);
                 }
+                let target = match found.as_ref().map(|(machine, _)| machine.facts()) {
+                    Some(facts) => target.with_machine(facts),
+                    // Somebody disabled it meanwhile: the facts that it has are as good.
+                    None => target,
+                };
                 target.set_policy(Some(policy.clone()), &guarding.by, confirm_by, now).map(Some)
             }
             Some(before) if before == policy => Ok(None),
@@ -93,6 +104,9 @@ pub async fn enable(
 }
 
 /// Replaces the policy of a guarded target. Grants on ports that are no longer guarded end.
+///
+/// It needs no fact of the machine: what it was guarded for is in the table, and a change that shuts something must not wait for
+/// a cloud. The firewalls are read only to warn of connections, and if they cannot be, the warning says that.
 pub async fn edit(
     store: &impl Store,
     outside: &(impl Firewalls + Inventory),
@@ -101,15 +115,26 @@ pub async fn edit(
     now: Timestamp,
 ) -> Result<Guarded, Error> {
     let outcome = async {
-        let snapshot = supported(outside, &guarding.target).await?;
         let confirm_by = guarding.confirm_by(now)?;
         let known = store.target(&guarding.target).await?;
+        if known.is_none() {
+            self::known(store, outside, &guarding.target).await?;
+        }
         let wanted = match known.as_ref().and_then(|(target, _)| target.policy()) {
             Some(before) => policy(before)?,
             None => return Err(Refusal::NotEnabled { target: guarding.target.clone() }.into()),
         };
         let before = known.and_then(|(target, _)| target.policy().cloned());
-        let warnings = warnings(&snapshot, &wanted, guarding.confirm_within.is_some());
+        let warnings = if before.as_ref() == Some(&wanted) {
+            vec![]
+        } else {
+            match outside.read(&guarding.target).await {
+                Ok(snapshot) => warnings(&snapshot, &wanted, guarding.confirm_within.is_some()),
+                Err(error) => {
+                    vec![format!("connections that the change cuts off could not be seen: {}", error.full())]
+                }
+            }
+        };
         let set = |target: Target| {
             if target.policy().is_none() {
                 Err(Refusal::NotEnabled { target: target.id })
@@ -175,7 +200,7 @@ pub async fn plan(
     by: &Person,
     now: Timestamp,
 ) -> Result<Plan, Error> {
-    let snapshot = supported(outside, id).await?;
+    let (_, snapshot) = supported(outside, id).await?;
     let known = store.target(id).await?.map(|(target, _)| target);
     let target = known.unwrap_or_else(|| Target::unguarded(id.clone()));
     let elsewhere = elsewhere(&target, &snapshot).map(|it| it.to_string());
@@ -242,17 +267,16 @@ fn elsewhere(target: &Target, snapshot: &Snapshot) -> Option<Refusal> {
     (!is_known && !rules.is_empty()).then(|| Refusal::GuardedElsewhere { target: target.id.clone(), rules })
 }
 
-/// The firewalls of a machine that can be guarded.
+/// A machine that can be guarded, and its firewalls.
 pub(crate) async fn supported(
     outside: &(impl Firewalls + Inventory),
     id: &TargetId,
-) -> Result<Snapshot, Error> {
+) -> Result<(Machine, Snapshot), Error> {
     let machine = outside.machine(id).await?;
-    let Machine { unsupported, .. } =
-        machine.ok_or_else(|| Error::NotFound { what: "target", name: id.to_string() })?;
-    match unsupported {
+    let machine = machine.ok_or_else(|| Error::NotFound { what: "target", name: id.to_string() })?;
+    match machine.unsupported {
         Some(reason) => Err(Refusal::Unsupported { target: id.clone(), reason: reason.to_string() }.into()),
-        None => outside.read(id).await,
+        None => Ok((machine, outside.read(id).await?)),
     }
 }
 

@@ -7,6 +7,7 @@ mod adopt;
 mod ask;
 mod csv;
 mod decide;
+mod discover;
 mod doctor;
 mod error;
 mod events;
@@ -33,6 +34,7 @@ pub use adopt::{
 pub use ask::{Answer, Asked, Extending, close, explain, extend, initiate};
 pub use csv::csv_line;
 pub use decide::{approve, lapse, reject};
+pub use discover::{Discovered, Name, Names, TargetState, discover, discover_one, names};
 pub use doctor::{Finding, Verdict, doctor};
 pub use error::{BoxError, Error};
 pub use events::{Detail, Event, events, relay};
@@ -42,7 +44,7 @@ pub use guard::{Guarded, Guarding, Plan, PlannedGate, confirm, disable, edit, en
 pub use happened::{Happened, happened};
 pub use hold::{Held, hold, live, overdue, settle_on};
 pub use kept::Kept;
-pub use look::{Discovered, TargetState, Verified, activity, check, discover, discover_one, verify};
+pub use look::{Verified, activity, check, verify};
 pub use settle::settle;
 pub use steady::{JUMP_MIN, Jump, Reading, Steady, clock_jumped};
 pub use submit::{Bots, EVENT_MAX, Incoming, Submitted, refuse_unread, submit};

@@ -1,66 +1,19 @@
-//! What people look at: targets, packets, activity, and whether the journal is whole.
+//! What people look at: packets, activity, and whether the journal is whole.
 
 use crate::{
     CONFLICTS_MAX, Error,
     guard::{known, supported},
-    ports::{Firewalls, GrantFilter, Inventory, Machine, PageAsked, RequestFilter, Store},
+    ports::{Firewalls, GrantFilter, Inventory, PageAsked, RequestFilter, Store},
 };
-use futures_util::{StreamExt, TryStreamExt, stream};
-use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    BadRecord, Chain, Decision, Entry, Gate, Grant, Head, Owner, Packet, Policy, RuleName, Target, TargetId,
-    Told, Waiting,
+    BadRecord, Chain, Decision, Entry, Gate, Grant, Head, Packet, Target, TargetId, Told, Waiting,
 };
-use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-/// How many machines or entries are read at a time.
+/// How many targets or entries are read at a time.
 const PAGE: usize = 500;
-/// How many machines are looked at at once.
-const AT_ONCE_MAX: usize = 16;
 /// How often lists are looked at before they are believed: each may be a moment behind.
 const LIST_LOOKS_MAX: usize = 20;
-/// How far back a target's recent grants go.
-const RECENT: SignedDuration = SignedDuration::from_hours(7 * 24);
-/// How many recent grants of a target are looked at.
-const RECENT_MAX: usize = 100;
-
-/// A machine with what Portcullis makes of it.
-#[derive(Debug, Clone)]
-pub struct Discovered {
-    /// The machine.
-    pub machine: Machine,
-    /// Guarded, could be, cannot be.
-    pub state: TargetState,
-    /// What is guarded.
-    pub policy: Option<Policy>,
-    /// How often the policy was set.
-    pub policy_version: u64,
-    /// Until when a policy change waits for a confirmation.
-    pub confirm_by: Option<Timestamp>,
-    /// Was everything that is wanted of its firewalls seen to be so?
-    pub settled: bool,
-    /// Does nobody pass a management port but those with a lease? `None` where that is not known.
-    pub healthy: Option<bool>,
-    /// Why not.
-    pub troubles: Vec<String>,
-    /// Grants that are not closed.
-    pub grants: Vec<Grant>,
-    /// Its last grants, the newest first, of the last 7 days.
-    pub recent: Vec<Grant>,
-}
-
-/// The three lists of discovery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TargetState {
-    /// It is guarded.
-    Configured,
-    /// It could be.
-    NotConfigured,
-    /// It cannot be.
-    Unsupported,
-}
 
 /// What was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,117 +26,19 @@ pub struct Verified {
     pub bad: Vec<BadRecord>,
 }
 
-/// A part of the inventory, by id after `after`, with what Portcullis makes of it, and what could not be
-/// seen. Fewer than `at_most` is the end.
-pub async fn discover(
-    store: &impl Store,
-    outside: &(impl Firewalls + Inventory),
-    after: Option<&TargetId>,
-    at_most: usize,
-    now: Timestamp,
-) -> Result<(Vec<Discovered>, Vec<String>), Error> {
-    let page = outside.machines(after, at_most).await?;
-    // In their order, some at a time: each may have to ask a cloud.
-    let found = stream::iter(page.items).map(|machine| seen(store, outside, machine, now));
-    let found = found.buffered(AT_ONCE_MAX).try_collect().await?;
-    Ok((found, page.unseen))
-}
-
-/// One machine of the inventory with what Portcullis makes of it.
-pub async fn discover_one(
-    store: &impl Store,
-    outside: &(impl Firewalls + Inventory),
-    id: &TargetId,
-    now: Timestamp,
-) -> Result<Discovered, Error> {
-    let machine = outside.machine(id).await?;
-    let machine = machine.ok_or_else(|| Error::NotFound { what: "target", name: id.to_string() })?;
-    seen(store, outside, machine, now).await
-}
-
-async fn seen(
-    store: &impl Store,
-    firewalls: &impl Firewalls,
-    machine: Machine,
-    now: Timestamp,
-) -> Result<Discovered, Error> {
-    let target = store.target(&machine.id).await?.map(|(target, _)| target);
-    let target = target.unwrap_or_else(|| Target::unguarded(machine.id.clone()));
-    let state = match (&machine.unsupported, target.policy()) {
-        (_, Some(_)) => TargetState::Configured,
-        (Some(_), None) => TargetState::Unsupported,
-        (None, None) => TargetState::NotConfigured,
-    };
-    let (healthy, troubles) = health(firewalls, &machine, &target, now).await;
-    Ok(Discovered {
-        state,
-        policy: target.policy().cloned(),
-        policy_version: target.policy_version(),
-        confirm_by: target.trial().map(|it| it.until),
-        settled: target.is_settled(now),
-        healthy,
-        troubles,
-        recent: recent(store, &machine.id, now).await?,
-        grants: target.grants().values().cloned().collect(),
-        machine,
-    })
-}
-
-/// The grants of the last 7 days, the newest first; at most [`RECENT_MAX`].
-async fn recent(store: &impl Store, id: &TargetId, now: Timestamp) -> Result<Vec<Grant>, Error> {
-    let of = GrantFilter { target: Some(id.clone()), ..GrantFilter::default() };
-    let page = store.grants(&of, &PageAsked { after: None, at_most: RECENT_MAX }).await?;
-    let is_recent = |it: &Grant| now.duration_since(it.lease.start()) < RECENT;
-    Ok(page.items.into_iter().filter(is_recent).collect())
-}
-
-/// A machine is healthy when nobody passes its management port but those with a lease: what is guarded
-/// is locked, and what it is managed through is guarded or shut by others. The firewalls are asked.
-async fn health(
-    firewalls: &impl Firewalls,
-    machine: &Machine,
-    target: &Target,
-    now: Timestamp,
-) -> (Option<bool>, Vec<String>) {
-    if machine.unsupported.is_some() && target.policy().is_none() {
-        return (None, vec![]);
-    }
-    let snapshot = match firewalls.read(&machine.id).await {
-        Ok(snapshot) => snapshot,
-        Err(error) => return (None, vec![error.full()]),
-    };
-    let defeats = target.defeats_in(&snapshot, now).into_iter();
-    let mut troubles: Vec<String> =
-        defeats.map(|(gate, by)| format!("the lock of `{gate}` is defeated by {by}")).collect();
-    if let Some(why) = target.refused() {
-        troubles.insert(0, format!("its rules could not be written: {why}"));
-    }
-    if 0 < target.misses() {
-        let times = target.misses();
-        troubles.push(format!("its firewalls could not be settled, {times} times in a row"));
-    }
-    let gate = machine.os.default_gate();
-    if target.policy().is_none_or(|it| it.rules_of(gate.port, None).next().is_none()) {
-        let owner = Owner::from(&machine.id);
-        let admitted = snapshot.admitted(&owner, gate).any;
-        if !admitted.is_empty() {
-            troubles.push(format!("port `{gate}` is open to {}", admitted.summary()));
-        }
-        if target.policy().is_none() && snapshot.holds(&RuleName { owner, gate: None }) {
-            troubles.push("it has a lock that this table does not know of: enable it".to_owned());
-        }
-    }
-    (Some(troubles.is_empty()), troubles)
-}
-
-/// Whether a packet gets to a target, and which rule says so: the firewalls are asked, not the table.
+/// Whether a packet gets to a target, and which rule says so: the firewalls are asked, not the table. That knows only which
+/// machines there are whose catalogue does not list them, or not any more.
 pub async fn check(
+    store: &impl Store,
     outside: &(impl Firewalls + Inventory),
     target: &TargetId,
     gate: Gate,
     source: IpAddr,
 ) -> Result<Decision, Error> {
-    let snapshot = supported(outside, target).await?;
+    let snapshot = match supported(outside, target).await {
+        Err(Error::NotFound { .. }) if store.target(target).await?.is_some() => outside.read(target).await?,
+        outcome => outcome?.1,
+    };
     Ok(snapshot.decide(&target.into(), &Packet { source, protocol: gate.protocol, port: gate.port }))
 }
 

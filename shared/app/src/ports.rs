@@ -4,9 +4,10 @@
 pub use crate::turn::{Rank, Turn};
 use crate::{Adoptable, Adoptables, Error, Event, Finding};
 use jiff::Timestamp;
+pub use portcullis_domain::Os;
 use portcullis_domain::{
-    Chain, Change, Entry, Etag, FirewallId, Gate, Grant, GrantId, Head, Next, Person, Request, RequestId,
-    RuleName, Snapshot, Target, TargetId,
+    Chain, Change, Entry, Etag, FirewallId, Grant, GrantId, Head, MachineFacts, Next, Person, Request,
+    RequestId, RuleName, Snapshot, Target, TargetId,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, future::Future, net::IpAddr, str::FromStr};
@@ -278,16 +279,6 @@ pub struct Interface {
     pub firewalls: Vec<FirewallId>,
 }
 
-/// What runs on a machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Os {
-    /// Managed over SSH.
-    Linux,
-    /// Managed over RDP.
-    Windows,
-}
-
 /// Why a machine cannot be guarded. The words are those of Defender's reasons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -385,17 +376,11 @@ impl Batch {
     }
 }
 
-impl Os {
-    /// The gate that its owners manage it through, offered where nobody says otherwise.
-    pub fn default_gate(self) -> Gate {
-        const SSH: &str = "22/tcp";
-        const RDP: &str = "3389/tcp";
-        let text = match self {
-            Self::Linux => SSH,
-            Self::Windows => RDP,
-        };
-        // Both texts are gates: a test says so.
-        text.parse().unwrap_or_else(|_| unreachable!("`{text}` is a gate"))
+impl Machine {
+    /// What a target keeps of it.
+    pub fn facts(&self) -> MachineFacts {
+        let Self { name, location, os, addresses, .. } = self.clone();
+        MachineFacts { name, location, os, addresses }
     }
 }
 
@@ -428,16 +413,5 @@ impl FromStr for Cursor {
     type Err = std::convert::Infallible;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(Self(text.to_owned()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_default_gates_are_gates() {
-        assert_eq!(Os::Linux.default_gate().to_string(), "22/tcp");
-        assert_eq!(Os::Windows.default_gate().to_string(), "3389/tcp");
     }
 }

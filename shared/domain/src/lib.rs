@@ -16,6 +16,7 @@ mod grant;
 mod grants;
 mod journal;
 mod lease;
+mod machine;
 mod name;
 mod net;
 mod outlook;
@@ -38,6 +39,7 @@ pub use grants::Grants;
 pub(crate) use journal::Digest;
 pub use journal::{BadRecord, EndReason, Entry, Fact, Hash, Head, Told, Waiting};
 pub use lease::{LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, Lease, START_WITHIN, Window};
+pub use machine::{MachineFacts, Os};
 pub use name::{
     BadName, Chain, ClaimToken, CorrelationId, FirewallId, GrantId, IdempotencyKey, Justification, Owner,
     Person, RequestId, RuleName, TargetId,

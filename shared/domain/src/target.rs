@@ -2,8 +2,8 @@
 
 use crate::{
     Admitted, Chain, Change, ClaimToken, CorrelationId, Digest, EndReason, Entry, Fact, Firewall, Gate,
-    Grant, GrantId, Grants, Head, Headroom, Lease, Owner, Person, Policy, Refusal, Request, Rule, RuleName,
-    RuleSet, Snapshot, Sources, TargetId, view::View,
+    Grant, GrantId, Grants, Head, Headroom, Lease, MachineFacts, Owner, Person, Policy, Refusal, Request,
+    Rule, RuleName, RuleSet, Snapshot, Sources, TargetId, view::View,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,9 @@ pub struct Target {
     /// How much room its firewalls had for its allows when they were last read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     headroom: Vec<Headroom>,
+    /// What its cloud told of the machine when somebody last guarded it. No entry tells it: it says nothing of who gets in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    machine: Option<MachineFacts>,
     head: Head,
 }
 
@@ -165,6 +168,7 @@ impl Target {
             defeated: BTreeMap::new(),
             refused: None,
             headroom: vec![],
+            machine: None,
             head: Head::default(),
         }
     }
@@ -217,6 +221,12 @@ impl Target {
     }
 
     // What people want. It needs no claim: the target is due by it.
+
+    /// The same target with what its cloud tells of the machine now.
+    #[must_use]
+    pub fn with_machine(self, machine: MachineFacts) -> Self {
+        Self { machine: Some(machine), ..self }
+    }
 
     /// Sets what is guarded, or with `None` guards nothing. Grants on ports that are no longer guarded
     /// end; the others keep their leases. With `confirm_by` it lapses then, unless confirmed.
@@ -484,6 +494,11 @@ impl Target {
     /// How much room its firewalls had for its allows when they were last read.
     pub fn headroom(&self) -> &[Headroom] {
         &self.headroom
+    }
+
+    /// What its cloud told of the machine when somebody last guarded it.
+    pub fn machine(&self) -> Option<&MachineFacts> {
+        self.machine.as_ref()
     }
 
     /// The latest time by which a worker is known to have decided what its firewalls must hold.

@@ -9,6 +9,7 @@ mod events;
 mod export;
 mod grants;
 mod meta;
+mod patience;
 mod problem;
 mod requests;
 mod strangers;
@@ -128,6 +129,7 @@ pub fn router<S: Site>(site: Arc<S>) -> Router {
         .route("/v1/targets/{target}/plan", post(targets::plan::<S>))
         .route("/v1/targets/{target}/check", get(targets::check::<S>))
         .route("/v1/targets/{target}/activity", get(targets::activity::<S>))
+        .route("/v1/names", get(targets::names::<S>))
         .route("/v1/requests", get(requests::list::<S>).post(requests::initiate::<S>))
         .route("/v1/requests/explain", post(requests::explain::<S>))
         .route("/v1/requests/{request}", get(requests::show::<S>))
@@ -173,7 +175,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     ),
     paths(
         targets::list, targets::show, targets::enable, targets::edit, targets::disable, targets::confirm,
-        targets::plan, targets::check, targets::activity, requests::list, requests::initiate, requests::explain,
+        targets::plan, targets::check, targets::activity, targets::names, requests::list, requests::initiate, requests::explain,
         requests::show, requests::approve, requests::reject, grants::list, grants::show, grants::close,
         grants::extend, adopt::list, adopt::adopt, events::list, events::submit, export::download, meta::verify, meta::doctor, meta::whoami, meta::tokens,
         meta::issue_token, meta::revoke_token, meta::healthz, meta::openapi,

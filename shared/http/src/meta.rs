@@ -12,12 +12,13 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use portcullis_app as app;
 use portcullis_domain::{CorrelationId, IdempotencyKey, Person, RequestId};
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{Arc, LazyLock},
+    time::Duration,
 };
 use tokio::time::timeout;
 use utoipa::{
@@ -30,6 +31,9 @@ use utoipa::{
 
 /// How many items a part of a list has when nobody says, and at most.
 const LIMIT: (usize, usize) = (100, 200);
+
+/// How long a caller waits for the cloud at most: longer than one that is asked tries to answer.
+const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// What to do where a journal is too long to be recomputed while somebody waits.
 const EXPORT_INSTEAD: &str =
@@ -176,6 +180,15 @@ pub(crate) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
         Some(asked) if (1..=max).contains(&asked) => Ok(asked),
         Some(asked) => Err(Problem::bad_input(format!("`{asked}` is not a limit: 1 to {max}"))),
     }
+}
+
+/// How long a caller waits for the cloud; where nothing is said, for as long as the cloud is asked at all.
+pub(crate) fn patience(asked: Option<SignedDuration>) -> Result<Duration, Problem> {
+    let Some(asked) = asked else { return Ok(WAIT_MAX) };
+    let wait = Duration::try_from(asked).ok().filter(|it| *it <= WAIT_MAX);
+    let bad =
+        || Problem::bad_input(format!("`{asked}` is no time to wait: 0 to {} seconds", WAIT_MAX.as_secs()));
+    wait.ok_or_else(bad)
 }
 
 /// Every path wants a bearer token unless it says otherwise, and may answer that there was none, that it

@@ -83,6 +83,13 @@ impl Problem {
         Self::of(StatusCode::TOO_MANY_REQUESTS, "too-often", "Too often", detail)
     }
 
+    /// What only the cloud can tell, and it does not.
+    pub(crate) fn silent(error: &Error) -> Self {
+        tracing::warn!(error = error.full(), "The cloud did not answer");
+        let detail = format!("nobody can tell now, since the cloud did not answer: {}", error.full());
+        Self::of(StatusCode::GATEWAY_TIMEOUT, "silent", "The cloud does not answer", detail)
+    }
+
     pub(crate) fn unauthorized(detail: &str) -> Self {
         Self::of(StatusCode::UNAUTHORIZED, "unauthorized", "A valid token is needed", detail)
     }

@@ -2,51 +2,91 @@
 
 use crate::{
     Caller, Problem, Site,
-    meta::limit,
+    meta::{limit, patience},
+    patience::Patient,
     problem::{Body, Named, Query},
     wire::{
-        CheckQuery, CheckView, EditBody, EnableBody, EntryView, GuardedView, Listed, PageQuery, PlanView,
-        PlannedGateView, PortRuleBody, PortRuleView, TargetView,
+        Catalogue, CheckQuery, CheckView, EditBody, EnableBody, EntryView, GuardedView, Listed, NameView,
+        NamesView, PageQuery, PatienceQuery, PlanView, PlannedGateView, PortRuleBody, PortRuleView,
+        TargetView, WaitQuery,
     },
 };
 use axum::{Json, extract::State};
 use jiff::SignedDuration;
-use portcullis_app::{self as app, Error, Guarded, Guarding, ports::Inventory};
+use portcullis_app::{
+    self as app, Error, Guarded, Guarding,
+    ports::{Inventory, Store},
+};
 use portcullis_domain::{Chain, Gate, People, Policy, PortRule, Protocol, Refusal, Target, TargetId, Terms};
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-/// Machines with what Portcullis makes of them, by id.
-#[utoipa::path(get, path = "/v1/targets", params(PageQuery), responses((status = 200, body = Listed<TargetView>)))]
+/// How long a caller waits for names of the catalogue who does not say how long.
+const NAMES_WAIT: Duration = Duration::from_secs(1);
+/// How long a change of what is guarded waits for what it only warns of.
+const WARNING_WAIT: Duration = Duration::from_secs(1);
+/// How long a caller waits who asks the firewalls themselves.
+const CHECK_WAIT: Duration = Duration::from_secs(3);
+
+/// Machines with what Portcullis makes of them, by id. The cloud is asked; where it does not answer, they are those of the table.
+#[utoipa::path(get, path = "/v1/targets", params(WaitQuery), responses((status = 200, body = Listed<TargetView>)))]
 pub(crate) async fn list<S: Site>(
     State(site): State<Arc<S>>,
     _: Caller,
-    Query(page): Query<PageQuery>,
+    Query(page): Query<WaitQuery>,
 ) -> Result<Json<Listed<TargetView>>, Problem> {
-    let at_most = limit(page.limit)?;
-    let after = page
-        .after
-        .map(|it| it.parse::<TargetId>())
-        .transpose()
-        .map_err(|it| Problem::bad_input(it.to_string()))?;
+    let (after, at_most) = (target_after(page.after)?, limit(page.limit)?);
     let _turn = site.turns().fleet().await?;
     let now = site.now();
-    let (found, unseen) = app::discover(site.store(), site.outside(), after.as_ref(), at_most, now).await?;
+    let cloud = Patient::new(&site, patience(page.wait)?);
+    let (found, unseen) = app::discover(site.store(), &cloud, after.as_ref(), at_most, now).await?;
     let items: Vec<_> = found.iter().map(|it| TargetView::of(it, now)).collect();
     let next = items.last().filter(|_| items.len() == at_most).map(|it| it.id.clone());
     Ok(Json(Listed { items, next, unseen }))
 }
 
-/// One machine.
-#[utoipa::path(get, path = "/v1/targets/{target}", params(("target" = String, Path)),
+/// Machines by name, by id: those of the table, and with them those of the cloud's catalogue where it answers in time. No firewall
+/// is asked.
+#[utoipa::path(get, path = "/v1/names", params(WaitQuery), responses((status = 200, body = NamesView)))]
+pub(crate) async fn names<S: Site>(
+    State(site): State<Arc<S>>,
+    _: Caller,
+    Query(page): Query<WaitQuery>,
+) -> Result<Json<NamesView>, Problem> {
+    let (after, at_most) = (target_after(page.after)?, limit(page.limit)?);
+    let wait = page.wait.map(|it| patience(Some(it))).transpose()?.unwrap_or(NAMES_WAIT);
+    let cloud = Patient::new(&site, wait);
+    let asked = Some(&cloud).filter(|_| !wait.is_zero());
+    let found = app::names(site.store(), asked, after.as_ref(), at_most).await?;
+    let catalogue = match (&asked, &found.silent) {
+        (None, _) => Catalogue::NotAsked,
+        (Some(_), None) => Catalogue::Answered,
+        (Some(_), Some(_)) => Catalogue::Silent,
+    };
+    let items: Vec<NameView> = found.items.into_iter().map(NameView::from).collect();
+    let next = items.last().filter(|_| items.len() == at_most).map(|it| it.id.clone());
+    Ok(Json(NamesView {
+        items,
+        next,
+        catalogue,
+        unseen: found.silent.into_iter().chain(found.unseen).collect(),
+    }))
+}
+
+/// One machine; as the table has it, where the cloud does not answer or does not list it any more.
+#[utoipa::path(get, path = "/v1/targets/{target}", params(("target" = String, Path), PatienceQuery),
     responses((status = 200, body = TargetView), (status = 404, body = Problem)))]
 pub(crate) async fn show<S: Site>(
     State(site): State<Arc<S>>,
     _: Caller,
     Named(target): Named<TargetId>,
+    Query(query): Query<PatienceQuery>,
 ) -> Result<Json<TargetView>, Problem> {
     let now = site.now();
-    let found = app::discover_one(site.store(), site.outside(), &target, now).await?;
-    Ok(Json(TargetView::of(&found, now)))
+    let cloud = Patient::new(&site, patience(query.wait)?);
+    let found = app::discover_one(site.store(), &cloud, &target, now).await?;
+    let view = TargetView::of(&found, now);
+    let unseen = view.unseen.clone().or_else(|| cloud.silence().map(|it| it.full()));
+    Ok(Json(TargetView { unseen, ..view }))
 }
 
 /// Guards a machine: its ports are shut but for leases.
@@ -89,7 +129,8 @@ pub(crate) async fn edit<S: Site>(
     body.ports.iter().try_for_each(PortRuleBody::check)?;
     let terms = *site.terms();
     let edited = |before: &Policy| edited(before, &target, &body, &terms);
-    let guarded = app::edit(site.store(), site.outside(), &guarding, edited, site.now()).await?;
+    let cloud = Patient::new(&site, WARNING_WAIT);
+    let guarded = app::edit(site.store(), &cloud, &guarding, edited, site.now()).await?;
     Ok(Json(guarded.into()))
 }
 
@@ -151,7 +192,8 @@ pub(crate) async fn plan<S: Site>(
 
 /// Whether a packet gets to a machine, and which rule says so. The firewalls are asked, not the table.
 #[utoipa::path(get, path = "/v1/targets/{target}/check", params(("target" = String, Path), CheckQuery),
-    responses((status = 200, body = CheckView), (status = 404, body = Problem), (status = 409, body = Problem)))]
+    responses((status = 200, body = CheckView), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 504, body = Problem)))]
 pub(crate) async fn check<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,
@@ -166,7 +208,13 @@ pub(crate) async fn check<S: Site>(
             .parse()
             .map_err(|_| Problem::bad_input(format!("`{text}` is not an address, nor `my-ip`")))?,
     };
-    let decision = app::check(site.outside(), &target, gate, from).await?;
+    let decision = match app::check(site.store(), &Patient::new(&site, CHECK_WAIT), &target, gate, from).await
+    {
+        Err(error @ (Error::Unavailable { .. } | Error::Broken { .. })) => {
+            return Err(Problem::silent(&error));
+        }
+        outcome => outcome?,
+    };
     let firewall = decision.firewall.map(|it| it.to_string());
     Ok(Json(CheckView { passes: decision.passes, firewall, rule: decision.rule }))
 }
@@ -184,7 +232,8 @@ pub(crate) async fn activity<S: Site>(
     let from = page.after.as_deref().unwrap_or("0");
     let from =
         from.parse().map_err(|_| Problem::bad_input(format!("`{from}` is not the number of an entry")))?;
-    let (entries, next) = app::activity(site.store(), site.outside(), &chain, from, at_most).await?;
+    let cloud = Patient::new(&site, CHECK_WAIT);
+    let (entries, next) = app::activity(site.store(), &cloud, &chain, from, at_most).await?;
     let next = next.map(|it| it.to_string());
     let view = |it: portcullis_domain::Entry| EntryView {
         n: it.n,
@@ -211,12 +260,23 @@ impl From<Guarded> for GuardedView {
     }
 }
 
+fn target_after(after: Option<String>) -> Result<Option<TargetId>, Problem> {
+    let after = after.map(|it| it.parse::<TargetId>()).transpose();
+    after.map_err(|it| Problem::bad_input(it.to_string()))
+}
+
 /// The policy that is asked for: the ports named, or what its system is managed through.
 async fn wanted<S: Site>(site: &S, target: &TargetId, ports: &[PortRuleBody]) -> Result<Policy, Problem> {
     let rules = if ports.is_empty() {
-        let machine = site.outside().machine(target).await?;
-        let machine = machine.ok_or_else(|| Error::NotFound { what: "target", name: target.to_string() })?;
-        let Gate { port, protocol } = machine.os.default_gate();
+        let known = site.store().target(target).await?.and_then(|(it, _)| it.machine().map(|it| it.os));
+        let os = if let Some(os) = known {
+            os
+        } else {
+            let machine = site.outside().machine(target).await?;
+            let gone = || Error::NotFound { what: "target", name: target.to_string() };
+            machine.ok_or_else(gone)?.os
+        };
+        let Gate { port, protocol } = os.default_gate();
         vec![PortRule::offered(port, protocol)]
     } else {
         ports.iter().try_for_each(PortRuleBody::check)?;

@@ -5,6 +5,7 @@ mod doctor;
 mod events;
 mod guard;
 mod interface;
+mod names;
 
 pub use adopt::{
     AdoptBody, AdoptableMachineView, AdoptablePortView, AdoptableRuleView, AdoptableView, AdoptedMachineView,
@@ -14,6 +15,7 @@ pub use doctor::{DoctorView, FindingView};
 pub use events::{EventView, EventsQuery, ExportLine, ExportQuery, HappenedView, SubmittedView};
 pub use guard::{EditBody, EnableBody, GuardedView, PlanView, PlannedGateView, PortRuleBody, PortRuleView};
 pub use interface::InterfaceView;
+pub use names::{Catalogue, NameView, NamesView, PatienceQuery, WaitQuery};
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{Answer, Discovered, TargetState, Verified};
@@ -70,6 +72,9 @@ pub struct TargetView {
     pub last_access: Option<Timestamp>,
     /// Who that was.
     pub last_user: Option<String>,
+    /// Why all this is from the table alone: the cloud did not answer, or does not list the machine. Absent where it told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<String>,
 }
 
 /// Whether a packet passes.
@@ -457,10 +462,7 @@ impl TargetView {
             state: found.state,
             location: found.machine.location.clone(),
             reason: found.machine.unsupported.map(|it| it.word().to_owned()),
-            os: match found.machine.os {
-                portcullis_app::ports::Os::Linux => "linux".to_owned(),
-                portcullis_app::ports::Os::Windows => "windows".to_owned(),
-            },
+            os: found.machine.os.word().to_owned(),
             addresses: found.machine.addresses.iter().map(ToString::to_string).collect(),
             guarded_by: found.machine.guarded_by.clone(),
             interfaces: found.machine.interfaces.iter().map(InterfaceView::from).collect(),
@@ -475,6 +477,7 @@ impl TargetView {
             requests_7_days: requests.len(),
             last_access: last.and_then(|it| it.opened_at),
             last_user: last.map(|it| it.by.to_string()),
+            unseen: found.unseen.clone(),
         }
     }
 }

@@ -14,16 +14,17 @@ use crate::{
     write::{Accepted, Conditions, another_operation},
 };
 use axum::{
-    Json,
+    Extension, Json,
     body::{Body, Bytes, to_bytes},
     extract::{Query, Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use futures_util::stream;
 use jiff::{Timestamp, civil::Date};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use tokio::time::sleep;
 
 /// The years that api-versions may be of: those that real clients send.
 const YEARS: std::ops::RangeInclusive<i16> = 2015..=2030;
@@ -49,6 +50,14 @@ pub async fn answer(State(simcloud): State<Arc<Simcloud>>, Base(base): Base, req
         return Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestContentTooLarge", message)
             .into_response();
     };
+    let response = answered(&simcloud, base, parts, body);
+    if response.extensions().get::<Silence>().is_some() {
+        sleep(SILENCE).await;
+    }
+    response
+}
+
+fn answered(simcloud: &Simcloud, base: String, parts: Parts, body: Bytes) -> Response {
     let query = Query::try_from_uri(&parts.uri).map_or_else(|_| BTreeMap::new(), |Query(it)| it);
     let (mut cloud, now) = simcloud.now();
     let path = parts.uri.path().to_owned();
@@ -65,6 +74,13 @@ pub async fn answer(State(simcloud): State<Arc<Simcloud>>, Base(base): Base, req
     }
     response
 }
+
+/// How long an answer that is planned to be missing is kept back.
+const SILENCE: Duration = Duration::from_mins(1);
+
+/// Marks an answer that is planned to be missing.
+#[derive(Debug, Clone, Copy)]
+struct Silence;
 
 impl Asked {
     fn answer(&self, cloud: &mut Cloud) -> (Response, bool) {
@@ -117,6 +133,7 @@ impl Asked {
                 let refused = Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", message);
                 (refused.into_response(), false)
             }
+            Some(Fault::Silent) => ((StatusCode::OK, Extension(Silence)).into_response(), false),
             Some(Fault::Unanswered { done: false }) => (StatusCode::OK.into_response(), true),
             Some(Fault::Unanswered { done: true }) => (done(cloud), true),
             Some(Fault::Late { .. }) | None => (done(cloud), false),

@@ -73,6 +73,8 @@ pub enum Fault {
         /// How much later than it was reported as done, in milliseconds.
         millis: u32,
     },
+    /// Nothing is done and nothing is answered, and the connection stays: for a minute, longer than any caller waits.
+    Silent,
     /// The connection is cut instead of an answer.
     Unanswered {
         /// Was done what was asked for?

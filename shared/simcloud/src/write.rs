@@ -36,7 +36,11 @@ fn lateness(fault: Option<Fault>) -> SignedDuration {
         Some(Fault::Late { millis }) => SignedDuration::from_millis(millis.into()),
         None
         | Some(
-            Fault::Throttled { .. } | Fault::AnotherOperation | Fault::Broken | Fault::Unanswered { .. },
+            Fault::Throttled { .. }
+            | Fault::AnotherOperation
+            | Fault::Broken
+            | Fault::Silent
+            | Fault::Unanswered { .. },
         ) => SignedDuration::ZERO,
     }
 }

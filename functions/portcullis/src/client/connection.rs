@@ -31,9 +31,9 @@ const TRIES: u32 = 4;
 /// How long to wait before the second try; twice as long before each further one.
 const PAUSE: Duration = Duration::from_millis(250);
 /// How many parts a list may have.
-const PARTS_MAX: usize = 10_000;
+pub const PARTS_MAX: usize = 10_000;
 /// How many items a part has at most, as the API says.
-const PART: usize = 200;
+pub const PART: usize = 200;
 
 /// The way to one Portcullis, as one person.
 pub struct Connection {

@@ -1,6 +1,8 @@
 //! Leases: list, close early, extend.
 
-use super::{Client, connection, decide, moments, names, names::Named as _, new_key, request, words};
+use super::{
+    Client, connection, decide, lookup::Among, moments, names, names::Named as _, new_key, request, words,
+};
 use crate::{
     failure::{Exit, Failure},
     table::{Mark, Table},
@@ -63,7 +65,7 @@ pub struct Extend {
 impl Grants {
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
         let target = match &self.target {
-            Some(name) => Some(names::find(&client.targets()?, name)?.id.clone()),
+            Some(name) => Some(client.named(name, Among::Guarded)?.id),
             None => None,
         };
         let by = decide::mine(client, self.mine)?;

@@ -1,6 +1,6 @@
 //! Guarding: plan, enable, confirm, edit, disable.
 
-use super::{Client, moments, names, ports, target_path, wait, words};
+use super::{Client, lookup::Among, moments, names, ports, target_path, wait, words};
 use crate::{
     failure::{Exit, Failure},
     output,
@@ -9,7 +9,7 @@ use crate::{
 use clap::Args;
 use jiff::{SignedDuration, ZonedDateTime};
 use portcullis_domain::Gate;
-use portcullis_http::wire::{EditBody, EnableBody, GuardedView, PlanView, PortRuleBody, TargetView};
+use portcullis_http::wire::{EditBody, EnableBody, GuardedView, NameView, PlanView, PortRuleBody};
 
 /// What would be written.
 #[derive(Debug, Args)]
@@ -97,11 +97,10 @@ Examples:
 
 impl Plan {
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
-        let targets = client.targets()?;
-        let target = names::find(&targets, &self.target)?;
+        let target = client.named(&self.target, Among::All)?;
         let body = EnableBody { ports: self.ports.clone(), ..EnableBody::default() };
         let plan: PlanView = client.http.post(&target_path(&target.id, "/plan"), Some(&body))?;
-        client.out.show(&plan, || planned(client, target, &plan))?;
+        client.out.show(&plan, || planned(client, &target, &plan))?;
         warn(&plan.warnings);
         Ok(Exit::Done)
     }
@@ -109,9 +108,9 @@ impl Plan {
 
 impl Enable {
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
-        let targets = client.targets()?;
+        let known = client.names(&self.targets, Among::All)?;
         // All names first: a typo in the last one changes nothing of the others.
-        let named = self.targets.iter().map(|it| names::find(&targets, it));
+        let named = self.targets.iter().map(|it| known.find(it));
         let named = named.collect::<Result<Vec<_>, _>>()?;
         let body = EnableBody {
             ports: self.ports.clone(),
@@ -153,8 +152,7 @@ impl One {
     }
 
     fn post(&self, client: &Client, rest: &str) -> Result<GuardedView, Failure> {
-        let targets = client.targets()?;
-        let target = names::find(&targets, &self.target)?;
+        let target = client.named(&self.target, Among::Guarded)?;
         client.http.post(&target_path(&target.id, rest), None::<&()>)
     }
 }
@@ -165,8 +163,7 @@ impl Edit {
             return Err(Failure::usage("nothing is to be changed")
                 .next("say what with --add-port, --set or --remove-port"));
         }
-        let targets = client.targets()?;
-        let target = names::find(&targets, &self.target)?;
+        let target = &client.named(&self.target, Among::Guarded)?;
         for rule in &self.add {
             if is_guarded(target, rule) {
                 return Err(Failure::usage(format!(
@@ -192,7 +189,7 @@ impl Edit {
     }
 }
 
-fn planned(client: &Client, target: &TargetView, plan: &PlanView) -> String {
+fn planned(client: &Client, target: &NameView, plan: &PlanView) -> String {
     let now = client.out.now();
     let heads =
         ["PORT", "ADMITS NOW", "RULES THAT WOULD NO LONGER DECIDE", "RULES THAT WOULD DEFEAT THE LOCK"];
@@ -226,7 +223,7 @@ fn planned(client: &Client, target: &TargetView, plan: &PlanView) -> String {
     text
 }
 
-fn is_guarded(target: &TargetView, rule: &PortRuleBody) -> bool {
+fn is_guarded(target: &NameView, rule: &PortRuleBody) -> bool {
     let fits = |protocol| rule.protocol.is_none_or(|it| it == protocol);
     target.ports.iter().any(|it| it.port == rule.port.number() && fits(it.protocol))
 }

@@ -1,6 +1,6 @@
 //! What happened, and whether it is still what was written.
 
-use super::{Client, moments, names, ports, request::people, target_path, words};
+use super::{Client, lookup::Among, moments, names, ports, request::people, target_path, words};
 use crate::{
     failure::{Exit, Failure},
     output::{self, Output, printable},
@@ -40,7 +40,7 @@ impl Activity {
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
         let chain = match self.target.as_str() {
             REST => REST.to_owned(),
-            name => names::find(&client.targets()?, name)?.id.clone(),
+            name => client.named(name, Among::Guarded)?.id,
         };
         let path = target_path(&chain, "/activity");
         let found: Vec<EntryView> =

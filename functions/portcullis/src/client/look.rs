@@ -1,16 +1,16 @@
 //! Looking: machines, packets, and oneself.
 
-use super::{Client, moments, names, ports, target_path};
+use super::{Client, connection, lookup::Among, moments, names, ports, target_path};
 use crate::{
     failure::{Exit, Failure},
     output,
     table::{Mark, Table},
 };
 use clap::{Args, ValueEnum};
-use jiff::ZonedDateTime;
+use jiff::{SignedDuration, ZonedDateTime};
 use portcullis_app::TargetState;
 use portcullis_domain::GrantState;
-use portcullis_http::wire::{CheckQuery, CheckView, PageQuery, TargetView, WhoamiView};
+use portcullis_http::wire::{CheckQuery, CheckView, Listed, TargetView, WaitQuery, WhoamiView};
 use std::num::NonZeroUsize;
 
 /// Which machines.
@@ -22,6 +22,9 @@ pub struct Targets {
     /// At most this many
     #[arg(long, value_name = "COUNT")]
     limit: Option<NonZeroUsize>,
+    /// How long the cloud may take to answer, at most 30s; what it does not tell by then comes from the table
+    #[arg(long, value_name = "TIME", value_parser = moments::length, default_value = "3s")]
+    wait: SignedDuration,
 }
 
 /// The three lists of discovery, spelled as on the wire.
@@ -63,7 +66,7 @@ impl Targets {
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
         // What is left out here is not counted by the server.
         let limit = self.limit.filter(|_| self.state.is_none()).map(NonZeroUsize::get);
-        let mut found: Vec<TargetView> = client.http.list("/v1/targets", &PageQuery::default(), limit)?;
+        let mut found = self.found(client, limit)?;
         if let Some(state) = self.state {
             found.retain(|it| it.state == TargetState::from(state));
         }
@@ -79,10 +82,39 @@ impl Targets {
     }
 }
 
+impl Targets {
+    /// All that are listed, or the first `limit`. A cloud that did not answer for one part is not asked for the next.
+    fn found(&self, client: &Client, limit: Option<usize>) -> Result<Vec<TargetView>, Failure> {
+        let mut query = WaitQuery { wait: Some(self.wait), ..WaitQuery::default() };
+        let mut found: Vec<TargetView> = vec![];
+        for _ in 0..connection::PARTS_MAX {
+            let left = limit.map_or(connection::PART, |limit| limit - found.len());
+            if left == 0 {
+                break;
+            }
+            query.limit = Some(left.min(connection::PART));
+            let part: Listed<TargetView> = client.http.query("/v1/targets", &query)?;
+            if query.wait != Some(SignedDuration::ZERO) {
+                for it in &part.unseen {
+                    output::note(format_args!("warning: {it}"));
+                }
+            }
+            if part.items.iter().any(|it| it.unseen.is_some()) {
+                query.wait = Some(SignedDuration::ZERO);
+            }
+            found.extend(part.items);
+            query.after = part.next;
+            if query.after.is_none() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
+
 impl Check {
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
-        let targets = client.targets()?;
-        let target = names::find(&targets, &self.target)?;
+        let target = client.named(&self.target, Among::Guarded)?;
         let query = CheckQuery { port: self.port.clone(), from: self.from.clone() };
         let seen: CheckView = client.http.query(&target_path(&target.id, "/check"), &query)?;
         client.out.show(&seen, || {
@@ -126,6 +158,7 @@ fn table(found: &[TargetView], now: &ZonedDateTime) -> Table {
         };
         let (mark, note) = match it.healthy {
             Some(false) => (Mark::Look, it.troubles.join("; ")),
+            None if !it.troubles.is_empty() => (Mark::Look, it.troubles.join("; ")),
             Some(true) | None => (mark, note),
         };
         let open = it.grants.iter().filter(|it| it.state == GrantState::Open).count();

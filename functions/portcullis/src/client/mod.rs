@@ -12,6 +12,7 @@ pub mod grants;
 pub mod guard;
 pub mod journal;
 pub mod look;
+mod lookup;
 pub mod moments;
 mod names;
 mod ports;
@@ -32,7 +33,6 @@ use crate::{
     profile, simcloud, up,
 };
 use clap::CommandFactory as _;
-use portcullis_http::wire::{PageQuery, TargetView};
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> Result<Exit, Failure> {
@@ -99,11 +99,6 @@ pub struct Client {
 impl Client {
     fn of(globals: &Globals) -> Result<Self, Failure> {
         Ok(Self { http: Connection::to(globals)?, out: Output::here(globals.json) })
-    }
-
-    /// Every machine, to find those that are named.
-    fn targets(&self) -> Result<Vec<TargetView>, Failure> {
-        self.http.list("/v1/targets", &PageQuery::default(), None)
     }
 }
 

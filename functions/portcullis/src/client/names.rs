@@ -1,7 +1,7 @@
 //! Which one is meant: things are named by their id, their name, or any part that only one has.
 
 use crate::failure::Failure;
-use portcullis_http::wire::{GrantView, RequestView, TargetView};
+use portcullis_http::wire::{GrantView, NameView, RequestView};
 
 /// How many names a failure lists.
 const CANDIDATES_MAX: usize = 10;
@@ -18,7 +18,7 @@ pub trait Named {
     fn name(&self) -> String;
 }
 
-impl Named for TargetView {
+impl Named for NameView {
     const WHAT: &'static str = "target";
     fn id(&self) -> &str {
         &self.id

@@ -4,7 +4,7 @@ use super::{moments, names};
 use crate::failure::{Exit, Failure};
 use ipnet::IpNet;
 use portcullis_domain::{Person, Port, Protocol, Sources};
-use portcullis_http::wire::{PortRuleBody, PortRuleView, TargetView};
+use portcullis_http::wire::{NameView, PortRuleBody, PortRuleView};
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
 /// A port to ask for; without a protocol every one that is guarded.
@@ -40,7 +40,7 @@ impl fmt::Display for AskedPort {
 
 /// Splits `TARGET:PORT` or `TARGET:PORT/PROTOCOL`. What ends otherwise is all target, since ids may have colons; unless
 /// that is none, and a port was meant.
-pub fn split<'a>(text: &'a str, targets: &[TargetView]) -> Result<(&'a str, Option<AskedPort>), Failure> {
+pub fn split<'a>(text: &'a str, targets: &[NameView]) -> Result<(&'a str, Option<AskedPort>), Failure> {
     let parts = text.rsplit_once(':').filter(|_| names::exact(targets, text).is_none());
     let Some((target, port)) = parts else { return Ok((text, None)) };
     let is_none = |name: &str| names::find(targets, name).is_err_and(|it| it.exit() == Exit::NotFound);

@@ -1,6 +1,10 @@
 //! Asking for ports, and what the answer would be.
 
-use super::{Client, grants, moments, names, new_key, ports, wait, words};
+use super::{
+    Client, grants,
+    lookup::{Among, Names},
+    moments, names, new_key, ports, wait, words,
+};
 use crate::{
     failure::{Exit, Failure},
     output::{self, printable},
@@ -10,7 +14,7 @@ use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{TargetState, ports::Os};
 use portcullis_domain::{CorrelationId, Gate, LEASE_DEFAULT, Sources, TargetId};
-use portcullis_http::wire::{AnswerView, AskBody, InitiateBody, RequestView, ReviewView, TargetView};
+use portcullis_http::wire::{AnswerView, AskBody, InitiateBody, NameView, RequestView, ReviewView};
 use ports::AskedPort;
 use std::collections::BTreeSet;
 
@@ -70,8 +74,7 @@ Examples:
 
 impl Request {
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
-        let targets = client.targets()?;
-        let body = self.asking.body(&targets)?;
+        let (targets, body) = self.asking.read(client)?;
         let key = match &self.key {
             Some(key) => key.clone(),
             None => new_key()?,
@@ -120,9 +123,15 @@ fn is_loopback(range: &str) -> bool {
 }
 
 impl Asking {
+    /// The machines that are named, and what is asked of them.
+    fn read(&self, client: &Client) -> Result<(Vec<NameView>, InitiateBody), Failure> {
+        let names: Names = client.names(&self.targets, Among::Guarded)?;
+        let body = self.body(&names.items).map_err(|failure| names.explained(failure))?;
+        Ok((names.items, body))
+    }
+
     pub fn explain(&self, client: &Client) -> Result<Exit, Failure> {
-        let targets = client.targets()?;
-        let body = self.body(&targets)?;
+        let (targets, body) = self.read(client)?;
         let review: ReviewView = client.http.post("/v1/requests/explain", Some(&body))?;
         let is_refused = review.answer == "refused";
         client.out.show(&review, || {
@@ -150,7 +159,7 @@ impl Asking {
     }
 
     /// With what helps: where it is a no to a machine that is not guarded, and where nobody knows whether it was heard.
-    fn helped(&self, failure: Failure, targets: &[TargetView], again: &str) -> Failure {
+    fn helped(&self, failure: Failure, targets: &[NameView], again: &str) -> Failure {
         match failure.exit() {
             Exit::Refused => match self.to_guard(targets) {
                 Some(next) => failure.next(next),
@@ -162,7 +171,7 @@ impl Asking {
     }
 
     /// What would guard the machines that are named and not guarded.
-    fn to_guard(&self, targets: &[TargetView]) -> Option<String> {
+    fn to_guard(&self, targets: &[NameView]) -> Option<String> {
         let asked = self.targets.iter().filter_map(|it| {
             let (name, _) = ports::split(it, targets).ok()?;
             names::find(targets, name).ok()
@@ -174,7 +183,7 @@ impl Asking {
         (!names.is_empty()).then(|| format!("guard {them} with `portcullis enable {names}`"))
     }
 
-    fn body(&self, targets: &[TargetView]) -> Result<InitiateBody, Failure> {
+    fn body(&self, targets: &[NameView]) -> Result<InitiateBody, Failure> {
         let mut asks = vec![];
         for text in &self.targets {
             let (name, own_port) = ports::split(text, targets)?;
@@ -191,7 +200,7 @@ impl Asking {
         Ok(InitiateBody { asks, justification: self.why.clone(), break_glass: self.break_glass })
     }
 
-    fn ask(&self, target: &TargetView, asked: AskedPort) -> Result<AskBody, Failure> {
+    fn ask(&self, target: &NameView, asked: AskedPort) -> Result<AskBody, Failure> {
         let id: TargetId = target.id.parse().map_err(|error| Failure::broken(format!("{error}")))?;
         let fits = |it: &&portcullis_http::wire::PortRuleView| {
             it.port == asked.port.number()
@@ -246,7 +255,7 @@ fn waits(request: &RequestView, until: &str) -> String {
 }
 
 /// What the policy leaves no choice about.
-fn only_port(target: &TargetView) -> Result<AskedPort, Failure> {
+fn only_port(target: &NameView) -> Result<AskedPort, Failure> {
     let name = &target.name;
     let gates: Vec<String> = target.ports.iter().map(|it| format!("{}/{}", it.port, it.protocol)).collect();
     match gates.as_slice() {
@@ -261,14 +270,14 @@ fn only_port(target: &TargetView) -> Result<AskedPort, Failure> {
 }
 
 /// What would be guarded of a machine that is not.
-fn usual_port(target: &TargetView) -> AskedPort {
+fn usual_port(target: &NameView) -> AskedPort {
     let os = if target.os == "windows" { Os::Windows } else { Os::Linux };
     let Gate { port, protocol } = os.default_gate();
     AskedPort { port, protocol: Some(protocol) }
 }
 
 /// Where somebody would go now, for each open port.
-fn how_to_connect(answer: &AnswerView, targets: &[TargetView]) -> String {
+fn how_to_connect(answer: &AnswerView, targets: &[NameView]) -> String {
     const SSH: u16 = 22;
     const RDP: u16 = 3389;
     let mut text = String::from("\nConnect with:");
@@ -313,15 +322,12 @@ mod tests {
         asking: Asking,
     }
 
-    fn targets() -> Vec<TargetView> {
+    fn targets() -> Vec<NameView> {
         let target = |name: &str, ports: serde_json::Value| {
             let state = if name == "none" { "not_configured" } else { "configured" };
             let view = json!({
-                "id": format!("/vm/{name}"), "name": name, "state": state, "location": "here",
-                "reason": null, "os": "linux", "addresses": ["10.0.0.4"], "guarded_by": "nsg", "healthy": true,
-                "troubles": [], "ports": ports, "policy_version": 1, "confirm_by": null, "settled": true,
-                "grants": [],
-                "requests_7_days": 0, "last_access": null, "last_user": null,
+                "id": format!("/vm/{name}"), "name": name, "state": state, "os": "linux",
+                "addresses": ["10.0.0.4"], "ports": ports,
             });
             serde_json::from_value(view).expect("a target")
         };

@@ -3,8 +3,9 @@
 use super::{Client, connection, names, target_path};
 use crate::failure::Failure;
 use indicatif::{ProgressBar, ProgressStyle};
+use jiff::SignedDuration;
 use portcullis_domain::GrantState;
-use portcullis_http::wire::{AnswerView, GrantView, GrantsQuery, TargetView};
+use portcullis_http::wire::{AnswerView, GrantView, GrantsQuery, PatienceQuery, TargetView};
 use std::{
     thread,
     time::{Duration, Instant},
@@ -16,6 +17,9 @@ const WAIT_MAX: Duration = Duration::from_mins(15);
 const SETTLED_MAX: Duration = Duration::from_secs(15);
 /// How soon to look at them for the first time; then each time after twice as long.
 const SETTLED_SOONEST: Duration = Duration::from_millis(25);
+/// When the cloud itself is asked whether it answers at all, and how long it may take.
+const ASKED_AFTER: Duration = Duration::from_millis(1500);
+const ANSWERED_WITHIN: SignedDuration = SignedDuration::from_secs(3);
 /// How often to look.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often the spinner turns.
@@ -50,21 +54,32 @@ pub fn until_open(client: &Client, mut answer: AnswerView, goes_on: &str) -> Res
     Err(Failure::unavailable(format!("request `{id}` is not open after {minutes} minutes")).next(goes_on))
 }
 
-/// Waits until a machine's firewalls hold what was just said of it.
+/// Waits until a machine's firewalls hold what was just said of it: the table knows when. A cloud that does not answer is not
+/// waited for.
 pub fn until_settled(client: &Client, target: &str) -> Result<(), Failure> {
     let spinner = spinner();
     let name = names::short(target);
     spinner.set_message(format!("waiting for the firewalls of {name}"));
-    let (begun, mut pause) = (Instant::now(), SETTLED_SOONEST);
+    let (begun, mut pause, mut is_asked) = (Instant::now(), SETTLED_SOONEST, false);
+    let seen = |wait| -> Result<TargetView, Failure> {
+        client.http.query(&target_path(target, ""), &PatienceQuery { wait: Some(wait) })
+    };
     let troubles = loop {
         thread::sleep(pause);
-        let seen: TargetView = client.http.get(&target_path(target, ""))?;
-        if seen.settled {
+        let mut now = seen(SignedDuration::ZERO)?;
+        if !now.settled && !is_asked && ASKED_AFTER < begun.elapsed() {
+            (is_asked, now) = (true, seen(ANSWERED_WITHIN)?);
+            if let Some(why) = now.unseen.take().filter(|_| !now.settled) {
+                spinner.finish_and_clear();
+                return Err(silent(name, why));
+            }
+        }
+        if now.settled {
             spinner.finish_and_clear();
             return Ok(());
         }
         if SETTLED_MAX < begun.elapsed() {
-            break seen.troubles;
+            break seen(ANSWERED_WITHIN)?.troubles;
         }
         pause = (pause * 2).min(LOOK_EVERY);
     };
@@ -72,7 +87,18 @@ pub fn until_settled(client: &Client, target: &str) -> Result<(), Failure> {
     let seconds = SETTLED_MAX.as_secs();
     Err(Failure::unavailable(format!("the firewalls of `{name}` do not hold this after {seconds} s"))
         .because(troubles)
-        .next("it is written down and tried again by itself; `portcullis targets` shows what becomes of it"))
+        .next(GOES_ON))
+}
+
+const GOES_ON: &str =
+    "it is written down and tried again by itself; `portcullis targets` shows what becomes of it";
+
+fn silent(name: &str, why: String) -> Failure {
+    Failure::unavailable(format!(
+        "the cloud does not answer, so the firewalls of `{name}` do not hold this yet"
+    ))
+    .because([why])
+    .next(GOES_ON)
 }
 
 /// Draws on a terminal only.

@@ -79,8 +79,9 @@ mod tests {
     #[tokio::test]
     async fn a_chain_that_nobody_waits_for_takes_no_room() {
         let turns = Turns::default();
-        let turn = turns.take(&vm(), Rank::Asking).await;
-        let mut gone = Box::pin(turns.take(&vm(), Rank::Asking));
+        let vm = vm();
+        let turn = turns.take(&vm, Rank::Asking).await;
+        let mut gone = Box::pin(turns.take(&vm, Rank::Asking));
         let is_pending = poll_fn(|task| Poll::Ready(gone.as_mut().poll(task).is_pending())).await;
         assert!(is_pending, "one at a time");
         drop((gone, turn));
