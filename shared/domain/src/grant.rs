@@ -221,7 +221,7 @@ mod tests {
         fn named<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
             text.parse().expect("valid")
         }
-        let at = |second| Timestamp::new(1_800_000_000 + second, 123_456_789).expect("in range");
+        let at = |second: i64| Timestamp::new(1_800_000_000 + second, 123_456_789).expect("in range");
         let by: Person = named(&"a".repeat(60));
         let target: TargetId = named(&format!("/{}", "v".repeat(200)));
         for sources in
