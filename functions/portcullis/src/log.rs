@@ -1,7 +1,8 @@
 //! What `portcullis up` and `portcullis simcloud` say while they run: on standard error.
 
 use crate::output::Paint;
-use std::io::{self, IsTerminal as _};
+use portcullis_domain::redacted;
+use std::io::{self, IsTerminal as _, Write};
 use tracing_subscriber::EnvFilter;
 
 /// The pipeline to Azure says at `info` what we say ourselves where it matters.
@@ -13,11 +14,25 @@ pub fn begin() {
     let paint = Paint::of(io::stderr().is_terminal());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(|| Redacting(io::stderr()))
         .with_ansi(paint.has_colours())
         .with_target(false)
         // A line that cannot be written, as on a full disk, is lost; a complaint about it on the same
         // standard error would be a panic, in whatever was at work.
         .log_internal_errors(false)
         .init();
+}
+
+/// Standard error without bearer tokens: whatever a line names, and whoever wrote that. A line comes in one piece.
+struct Redacting(io::Stderr);
+
+impl Write for Redacting {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write_all(redacted(&String::from_utf8_lossy(line)).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }

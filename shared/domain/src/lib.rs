@@ -24,6 +24,7 @@ mod request;
 mod review;
 mod rules;
 pub mod said;
+mod secret;
 mod space;
 mod target;
 mod view;
@@ -48,6 +49,7 @@ pub use rules::{
     Action, Bands, Change, ChangeTo, Diff, Etag, Existing, Families, Firewall, FirewallKind, Foreign, Held,
     Rule, RuleSet, Snapshot, Way, diff,
 };
+pub use secret::{TOKEN_IN_TEXT, TOKEN_PREFIX, holds_token, redacted};
 pub use space::AddressSet;
 pub use target::{
     CLAIM, CLOSED_AT_ONCE_MAX, Claim, LAST_SECONDS, LOOK_AGAIN, Next, RETRY_MAX, RETRY_MIN,

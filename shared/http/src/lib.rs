@@ -23,15 +23,15 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath, Request},
     middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse as _, Response},
     routing::{delete, get, post},
 };
 use jiff::Timestamp;
 use portcullis_app::{
-    Bots, EVENT_MAX, Error,
+    Bots, EVENT_MAX, Error, Finding,
     ports::{Adoption, Checkup, Firewalls, Inventory, Store},
 };
-use portcullis_domain::{CorrelationId, Person, Terms};
+use portcullis_domain::{CorrelationId, Person, TOKEN_IN_TEXT, Terms, holds_token};
 use std::{future::Future, sync::Arc, time::Duration};
 use tracing::Instrument as _;
 use utoipa::OpenApi;
@@ -70,6 +70,10 @@ pub trait Site: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
     /// Can the table be read and written? `Unavailable` if not.
     fn probe(&self) -> impl Future<Output = Result<(), Error>> + Send;
+    /// What else is to be said of what the installation itself stands on.
+    fn checkup(&self) -> Vec<Finding> {
+        vec![]
+    }
     /// Whose bearer token this is.
     fn authenticate(&self, bearer: &str) -> impl Future<Output = Result<Option<Person>, Error>> + Send;
     /// Makes a person's token anew and gives it, this once.
@@ -171,6 +175,11 @@ async fn bounded_and_logged(mut request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let path = request.extensions().get::<MatchedPath>().map(|it| it.as_str().to_owned());
     let path = path.as_deref().unwrap_or("(no such path)");
+    // Whatever comes after it may be kept or logged.
+    if request.uri().path_and_query().is_some_and(|it| holds_token(it.as_str())) {
+        tracing::info!(path, "A call was refused: a token stands in its path");
+        return Problem::bad_input(TOKEN_IN_TEXT).into_response();
+    }
     let given = meta::correlation(request.headers()).ok().flatten();
     let correlation_id = given.as_ref().map(CorrelationId::as_str);
     let span = tracing::info_span!("call", %method, path, correlation_id);

@@ -12,7 +12,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use portcullis_app as app;
-use portcullis_domain::{CorrelationId, IdempotencyKey, Person, RequestId};
+use portcullis_domain::{CorrelationId, IdempotencyKey, Person, RequestId, TOKEN_IN_TEXT, holds_token};
 use std::sync::Arc;
 use tokio::time::timeout;
 use utoipa::{
@@ -46,7 +46,9 @@ pub(crate) async fn verify<S: Site>(
 #[utoipa::path(get, path = "/v1/doctor", responses((status = 200, body = DoctorView)))]
 pub(crate) async fn doctor<S: Site>(State(site): State<Arc<S>>, _: Caller) -> Json<DoctorView> {
     let table = site.probe().await;
-    Json(app::doctor(site.store(), site.outside(), table, site.now()).await.into())
+    let mut findings = app::doctor(site.store(), site.outside(), table, site.now()).await;
+    findings.extend(site.checkup());
+    Json(findings.into())
 }
 
 /// Who calls, and from where.
@@ -114,6 +116,9 @@ pub(crate) fn key(headers: &HeaderMap, now: Timestamp) -> Result<IdempotencyKey,
         Some(value) => value.to_str().map_err(|_| bad())?.to_owned(),
         None => format!("at {now}"),
     };
+    if holds_token(&text) {
+        return Err(Problem::bad_input(TOKEN_IN_TEXT));
+    }
     text.parse().map_err(|_| bad())
 }
 
@@ -121,8 +126,11 @@ pub(crate) fn key(headers: &HeaderMap, now: Timestamp) -> Result<IdempotencyKey,
 pub(crate) fn correlation(headers: &HeaderMap) -> Result<Option<CorrelationId>, Problem> {
     const NAME: &str = "x-correlation-id";
     let bad = || Problem::bad_input("`X-Correlation-Id` has 1 to 128 printable characters without spaces");
-    let given = headers.get(NAME).map(|it| it.to_str().map_err(|_| bad()));
-    given.transpose()?.map(|it| it.parse().map_err(|_| bad())).transpose()
+    let given = headers.get(NAME).map(|it| it.to_str().map_err(|_| bad())).transpose()?;
+    if given.is_some_and(holds_token) {
+        return Err(Problem::bad_input(TOKEN_IN_TEXT));
+    }
+    given.map(|it| it.parse().map_err(|_| bad())).transpose()
 }
 
 /// What is logged of this call from now on belongs to this matter: what the answers to it call it, or else the request.

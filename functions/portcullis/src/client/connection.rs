@@ -14,6 +14,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use portcullis_domain::CorrelationId;
 use portcullis_http::{Problem, Reason, wire::Listed};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use std::{fmt, fs, io, net::IpAddr, path::PathBuf, rc::Rc, thread, time::Duration};
 use ureq::{
     Agent, BodyReader, Error,
@@ -45,6 +46,8 @@ pub struct Connection {
     token_file: PathBuf,
     /// Was it looked for in a profile alone?
     is_named: bool,
+    /// Are answers made fit for a terminal?
+    is_tame: bool,
 }
 
 /// How we say who we are.
@@ -107,6 +110,12 @@ impl Connection {
         Self::of(url, Caller::Bearer(Token(token.to_owned())), PathBuf::new())
     }
 
+    /// Makes every answer fit for a terminal: whoever prints any of it cannot forget to.
+    #[must_use]
+    pub fn tame(self) -> Self {
+        Self { is_tame: true, ..self }
+    }
+
     fn of(url: &str, caller: Caller, token_file: PathBuf) -> Result<Self, Failure> {
         let url = url.trim_end_matches('/').to_owned();
         let uri = usable_url(&url)?;
@@ -118,7 +127,7 @@ impl Connection {
             .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
         // No proxy stands between a machine and itself.
         let agent = if is_loopback(&uri) { agent.proxy(None) } else { agent };
-        Ok(Self { agent: agent.build().into(), url, caller, token_file, is_named: false })
+        Ok(Self { agent: agent.build().into(), url, caller, token_file, is_named: false, is_tame: false })
     }
 
     /// Where it is.
@@ -263,8 +272,13 @@ impl Connection {
         if status.is_success() {
             // A 204 has no body, which is as good as `null`.
             let body = if body.is_empty() { "null" } else { body };
-            return serde_json::from_str(body)
-                .map_err(|error| self.strange(&format!("gave a strange answer ({error})")));
+            let read = serde_json::from_str::<Value>(body).and_then(|mut answer| {
+                if self.is_tame {
+                    output::tame(&mut answer);
+                }
+                serde_json::from_value(answer)
+            });
+            return read.map_err(|error| self.strange(&format!("gave a strange answer ({error})")));
         }
         Err(self.refusal(status, body))
     }
