@@ -2,7 +2,7 @@
 
 use crate::outside::Outside;
 use jiff::Timestamp;
-use portcullis_app::{Bots, Error};
+use portcullis_app::{Bots, Error, Finding};
 use portcullis_domain::{Person, Terms};
 use portcullis_http::{Proxies, Site};
 use portcullis_local::{RedbStore, TokenBook};
@@ -61,6 +61,10 @@ impl Site for LocalSite {
 
     async fn probe(&self) -> Result<(), Error> {
         self.store.probe().await
+    }
+
+    fn checkup(&self) -> Vec<Finding> {
+        vec![self.store.checkup()]
     }
 
     async fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error> {

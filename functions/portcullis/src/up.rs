@@ -175,6 +175,7 @@ impl Up {
             return Err(Failure::usage(format!("`--lease-min {asked:#}` is too long: at most {max:#}")));
         }
         let bots = args.bots()?;
+        outlive_file_limits();
         private::make_folder(data)?;
         for file in [TOKEN_FILE, STORE_FILE, SIMCLOUD_FILE] {
             private::check_file(&data.join(file))?;
@@ -461,6 +462,16 @@ async fn tell(site: Arc<LocalSite>) {
                 _ => tracing::info!(target = %chain, grant, "{kind}"),
             }
         }
+    }
+}
+
+/// A limit on the length of files becomes an error of the write that meets it, and not the end of this program: leases
+/// still have to end.
+fn outlive_file_limits() {
+    const SIGXFSZ: i32 = 25;
+    // Who listened once is never killed by it again.
+    if let Err(error) = signal(SignalKind::from_raw(SIGXFSZ)) {
+        tracing::debug!(%error, "A limit on the length of files would end this program");
     }
 }
 
