@@ -101,7 +101,10 @@ impl Up {
     /// Plans what goes wrong in the Azure that it simulates.
     pub fn plan(&self, faults: &Value) {
         let url = format!("{}/_simcloud/faults", self.azure());
-        let planned = ureq::post(url).send_json(faults).expect("planned");
+        let kept = std::fs::read_to_string(self.data.join("simcloud.json")).expect("it is kept");
+        let kept: Value = serde_json::from_str(&kept).expect("JSON");
+        let secret = format!("Bearer {}", kept["control"].as_str().expect("a secret"));
+        let planned = ureq::post(url).header("authorization", secret).send_json(faults).expect("planned");
         assert_eq!(planned.status(), 204);
     }
 

@@ -1,6 +1,6 @@
 //! Which Azure is guarded, and as whom: the real one by its settings, or a simulated one in this process.
 
-use crate::{failure::Failure, up::broken};
+use crate::{failure::Failure, simcloud::guard_control, up::broken};
 use clap::ValueEnum;
 use jiff::Timestamp;
 use portcullis_azure::{
@@ -226,6 +226,11 @@ impl Simulated {
             .map_err(|error| broken("simulate a cloud", full(&error)))?;
         let is_new = known.is_none();
         let cloud = Arc::new(known.unwrap_or_else(new));
+        if cloud.control().is_none() {
+            guard_control(&cloud)?;
+            // The operator reads it there.
+            cloud.save(file).map_err(|error| broken("simulate a cloud", full(&error)))?;
+        }
         let listener = TcpListener::bind(listen).await;
         let listener = listener
             .map_err(|error| Failure::unavailable(format!("cannot listen on `{listen}`: {error}")))?;

@@ -105,6 +105,7 @@ impl Builder {
                 jit_policies: BTreeMap::new(),
                 operations: BTreeMap::new(),
                 tokens: BTreeMap::new(),
+                control: None,
                 faults: Faults::default(),
                 permissions: Permissions::default(),
                 spent: Spent::default(),
