@@ -116,7 +116,10 @@ impl Up {
     /// Tells the Azure that it simulates what no client of Azure may: `what` such as `faults`.
     pub fn control(&self, what: &str, body: &Value) {
         let url = format!("{}/_simcloud/{what}", self.azure());
-        let done = ureq::post(url).send_json(body).expect("answered");
+        let kept = std::fs::read_to_string(self.data.join("simcloud.json")).expect("it is kept");
+        let kept: Value = serde_json::from_str(&kept).expect("JSON");
+        let secret = format!("Bearer {}", kept["control"].as_str().expect("a secret"));
+        let done = ureq::post(url).header("authorization", secret).send_json(body).expect("answered");
         assert_eq!(done.status(), 204);
     }
 

@@ -646,20 +646,23 @@ fn resource_graph_lists_by_type() {
 #[test]
 fn whoever_runs_it_may_ask_and_plan() {
     let azure = Azure::new(1);
-    let get = |path: &str| azure.send("GET", path, &[], None).expect("an answer").body;
+    azure.cloud.guard_control("sesame");
+    let secret = [("authorization", "Bearer sesame")];
+    let get = |path: &str| azure.send("GET", path, &secret, None).expect("an answer").body;
     let packet = format!("/_simcloud/packet?vm=web-1&from={ANN}&protocol=tcp&port=22");
+    assert_eq!(azure.send("GET", &packet, &[], None).expect("an answer").status, 401);
     assert_eq!(get(&packet), json!({ "passes": true, "by": "SSH" }));
     let faults =
         json!({ "planned": [{ "on": "write", "fault": { "throttled": { "retry_after_secs": 2 } } }] });
     let text = faults.to_string();
-    let planned = azure.send("POST", "/_simcloud/faults", &[], Some(("application/json", &text)));
+    let planned = azure.send("POST", "/_simcloud/faults", &secret, Some(("application/json", &text)));
     assert_eq!(planned.expect("an answer").status, 204);
     assert_eq!(get("/_simcloud/faults")["planned"][0]["times"], 1);
     assert_eq!(azure.call("PUT", &azure.rule("web-1-nsg", "R"), Some(&allow(100))).status, 429);
     assert_eq!(get("/_simcloud/calls")[0]["status"], 429);
     let permissions = json!({ "actions": ["Microsoft.Network/*/read"] });
     let text = permissions.to_string();
-    let permitted = azure.send("POST", "/_simcloud/permissions", &[], Some(("application/json", &text)));
+    let permitted = azure.send("POST", "/_simcloud/permissions", &secret, Some(("application/json", &text)));
     assert_eq!(permitted.expect("an answer").status, 204);
     assert_eq!(get("/_simcloud/permissions"), permissions);
     assert_eq!(azure.call("PUT", &azure.rule("web-1-nsg", "R"), Some(&allow(100))).status, 403);

@@ -1,6 +1,6 @@
 //! Which Azure is guarded, and as whom: the real one by its settings, or a simulated one in this process.
 
-use crate::{failure::Failure, steady, up::broken};
+use crate::{failure::Failure, simcloud::guard_control, steady, up::broken};
 use clap::ValueEnum;
 use portcullis_azure::{
     Arm, Azure, Bounds, CloudName, Credentials, Endpoints, FileAssertion, Secret, Settings, root_in,
@@ -249,6 +249,11 @@ impl Simulated {
             pace.set(&cloud);
         }
         let cloud = Arc::new(cloud);
+        if cloud.control().is_none() {
+            guard_control(&cloud)?;
+            // The operator reads it there.
+            cloud.save(&file).map_err(|error| broken("simulate a cloud", full(&error)))?;
+        }
         let listener = TcpListener::bind(listen).await;
         let listener = listener
             .map_err(|error| Failure::unavailable(format!("cannot listen on `{listen}`: {error}")))?;

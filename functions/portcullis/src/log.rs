@@ -3,6 +3,7 @@
 //! Nothing waits for a reader: a terminal that is stopped or a pipe that nobody reads costs lines, never a closing.
 
 use crate::output::Paint;
+use portcullis_domain::redacted;
 use std::{
     io::{self, IsTerminal as _, Write},
     panic,
@@ -89,8 +90,10 @@ impl MakeWriter<'_> for Lines {
 }
 
 impl Write for Lines {
+    /// A line, which comes in one piece, without bearer tokens: whatever it names, and whoever wrote that.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.lines.try_send(Job::Line(line.to_vec())).is_err() {
+        let said = redacted(&String::from_utf8_lossy(line)).as_bytes().to_vec();
+        if self.lines.try_send(Job::Line(said)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())

@@ -4,7 +4,9 @@ use crate::{
     cloud::Pace,
     failure::{Exit, Failure},
     output::line,
-    private, steady,
+    private,
+    site::secret,
+    steady,
     up::{broken, told_to_stop},
 };
 use portcullis_simcloud::{Clock, FileError, Simcloud, Tls, keep, serve};
@@ -43,13 +45,18 @@ Examples:
   portcullis simcloud
   portcullis simcloud --listen 127.0.0.1:0 --tls --seed 7
   portcullis simcloud --state azure.json --pace quick
-  curl 'http://127.0.0.1:7423/_simcloud/packet?vm=web-1&from=203.0.113.9&protocol=tcp&port=22'
-  curl http://127.0.0.1:7423/_simcloud/faults -H 'content-type: application/json' \\
+  curl -H \"authorization: Bearer $CONTROL\" \\
+       'http://127.0.0.1:7423/_simcloud/packet?vm=web-1&from=203.0.113.9&protocol=tcp&port=22'
+  curl -H \"authorization: Bearer $CONTROL\" http://127.0.0.1:7423/_simcloud/faults -H 'content-type: application/json' \\
        -d '{\"planned\":[{\"on\":\"write\",\"times\":3,\"fault\":{\"throttled\":{\"retry_after_secs\":2}}}]}'
-  curl http://127.0.0.1:7423/_simcloud/permissions -H 'content-type: application/json' -d '{\"actions\":[\"*/read\"]}'
-  curl http://127.0.0.1:7423/_simcloud/refuse-tokens -H 'content-type: application/json' -d '{}'
+  curl -H \"authorization: Bearer $CONTROL\" http://127.0.0.1:7423/_simcloud/permissions \\
+       -H 'content-type: application/json' -d '{\"actions\":[\"*/read\"]}'
+  curl -H \"authorization: Bearer $CONTROL\" http://127.0.0.1:7423/_simcloud/refuse-tokens \\
+       -H 'content-type: application/json' -d '{}'
 
-Without --state it is kept in memory: a new start is a new fleet. Any client with any secret gets a token.";
+CONTROL is the secret that is printed at the start, and `control` in the file of --state: other users of this machine
+do not know it. Without --state all is kept in memory: a new start is a new fleet. Any client of Azure with any secret
+gets a token.";
 
 /// The certificate's file in the data folder, for clients to trust.
 const CERTIFICATE: &str = "simcloud.pem";
@@ -91,12 +98,26 @@ pub fn run(data: &Path, args: &Args) -> Result<Exit, Failure> {
 /// The cloud of the file, or a new one, which the file can hold.
 fn begin(args: &Args) -> Result<Simcloud, Failure> {
     let clock: Clock = Arc::new(steady::now);
-    let Some(file) = &args.state else { return Ok(Simcloud::new(args.seed, clock)) };
+    let Some(file) = &args.state else {
+        let cloud = Simcloud::new(args.seed, clock);
+        guard_control(&cloud)?;
+        return Ok(cloud);
+    };
     private::check_file(file)?;
     let kept = Simcloud::load(file, Arc::clone(&clock)).map_err(|error| unkept(&error))?;
     let cloud = kept.unwrap_or_else(|| Simcloud::new(args.seed, clock));
+    guard_control(&cloud)?;
     cloud.save(file).map_err(|error| unkept(&error))?;
     Ok(cloud)
+}
+
+/// Gives a cloud that has none the secret that only its operator knows.
+pub fn guard_control(cloud: &Simcloud) -> Result<(), Failure> {
+    if cloud.control().is_none() {
+        let secret = secret().map_err(|error| broken("roll dice for a secret", error))?;
+        cloud.guard_control(&secret.iter().fold(String::new(), |text, it| text + &format!("{it:02x}")));
+    }
+    Ok(())
 }
 
 fn unkept(error: &FileError) -> Failure {
@@ -132,6 +153,7 @@ fn greet(cloud: &Simcloud, address: SocketAddr, certificate: Option<&Path>) -> R
         format!("  tenant        {}", cloud.tenant()),
         format!("  subscription  {}", cloud.subscription()),
         format!("  token         {}", cloud.issue_token()),
+        format!("  control       {}", cloud.control().unwrap_or_default()),
     ];
     lines.extend(certificate.map(|it| format!("  certificate   {}", it.display())));
     line(&lines.join("\n"))

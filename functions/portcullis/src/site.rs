@@ -86,7 +86,7 @@ impl Site for LocalSite {
     }
 
     fn findings(&self) -> Vec<Finding> {
-        vec![steady::finding()]
+        vec![steady::finding(), self.store.checkup()]
     }
 
     fn turns(&self) -> &Turns {

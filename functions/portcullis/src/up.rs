@@ -194,6 +194,7 @@ impl Up {
             return Err(Failure::usage(format!("`--lease-min {asked:#}` is too long: at most {max:#}")));
         }
         let bots = args.bots()?;
+        outlive_file_limits();
         // Before anything is written: where another one serves this address, nothing was changed.
         let listener = listen(args.listen)?;
         let address = listener.local_addr().map_err(|error| broken("listen", error))?;
@@ -520,6 +521,16 @@ async fn say_strangers(site: Arc<LocalSite>) {
     loop {
         time::sleep(EVERY).await;
         site.strangers.say(steady::now());
+    }
+}
+
+/// A limit on the length of files becomes an error of the write that meets it, and not the end of this program: leases
+/// still have to end.
+fn outlive_file_limits() {
+    const SIGXFSZ: i32 = 25;
+    // Who listened once is never killed by it again.
+    if let Err(error) = signal(SignalKind::from_raw(SIGXFSZ)) {
+        tracing::debug!(%error, "A limit on the length of files would end this program");
     }
 }
 

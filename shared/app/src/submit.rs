@@ -7,7 +7,8 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     Ask, CorrelationId, Fact, Grant, GrantId, IdempotencyKey, Justification, Person, Port, Protocol, Refusal,
-    Refusals, RequestId, SKEW_MAX, Sources, TargetId, Terms, What, Window, said,
+    Refusals, RequestId, SKEW_MAX, Sources, TOKEN_IN_TEXT, TargetId, Terms, What, Window, holds_token,
+    redacted, said,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -258,7 +259,9 @@ impl Heard {
             event: text(&body, "id").unwrap_or_default(),
             at: text(&body, "time").and_then(|it| it.parse().ok()),
             on_behalf_of: text(&detail, "on_behalf_of"),
-            correlation: text(&detail, "correlation_id").and_then(|it| it.parse().ok()),
+            correlation: text(&detail, "correlation_id")
+                .filter(|it| !holds_token(it))
+                .and_then(|it| it.parse().ok()),
             detail,
         }
     }
@@ -274,6 +277,9 @@ impl Heard {
         if EVENT_MAX < incoming.body.len() {
             let why = format!("the event has {} bytes: at most {EVENT_MAX}", incoming.body.len());
             return Err(No::of("too-large", why));
+        }
+        if str::from_utf8(incoming.body).is_ok_and(holds_token) {
+            return Err(TOKEN_IN_TEXT.into());
         }
         if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(incoming.body) {
             return Err(format!("the event is not JSON: {error}").into());
@@ -479,8 +485,9 @@ fn field<T: DeserializeOwned>(value: Option<Value>, name: &str) -> Result<Option
     read.map(Option::flatten).map_err(|error| format!("`{name}` of the event cannot be read: {error}"))
 }
 
+/// What is recorded of a text of strangers: a token in it is neither kept nor sent back.
 fn short(text: &str) -> String {
-    text.chars().take(RECORDED_MAX).collect()
+    redacted(text).chars().take(RECORDED_MAX).collect()
 }
 
 #[cfg(test)]

@@ -8,12 +8,10 @@ use crate::store::{
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use jiff::Timestamp;
 use portcullis_app::{Error, ports::Store};
-use portcullis_domain::{Chain, Fact, Person};
+use portcullis_domain::{Chain, Fact, Person, TOKEN_PREFIX};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
-/// What every token begins with, for those who search for leaked secrets.
-const PREFIX: &str = "pct_";
 /// How often a change of a token may lose to other writers.
 const CONFLICTS_MAX: usize = 100;
 /// How many tokens are listed.
@@ -60,7 +58,7 @@ impl TokenBook {
         secret: [u8; 32],
         now: Timestamp,
     ) -> Result<String, Error> {
-        let bearer = format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&secret));
+        let bearer = format!("{TOKEN_PREFIX}{}", BASE64URL_NOPAD.encode(&secret));
         let fact = Fact::TokenMade { person: person.clone(), by: by.clone() };
         self.replace(person, Some(&digest(&bearer)), fact, now).await?;
         Ok(bearer)

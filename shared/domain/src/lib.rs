@@ -28,6 +28,7 @@ mod review;
 mod room;
 mod rules;
 pub mod said;
+mod secret;
 mod space;
 mod target;
 mod view;
@@ -56,6 +57,7 @@ pub use rules::{
     Action, Bands, Etag, Existing, Families, Firewall, FirewallKind, Foreign, Headroom, Held, Rule, RuleSet,
     Snapshot, Way, Written,
 };
+pub use secret::{TOKEN_IN_TEXT, TOKEN_PREFIX, holds_token, redacted};
 pub use space::AddressSet;
 pub use target::{
     CLAIM, CLOSED_AT_ONCE_MAX, Claim, LAST_SECONDS, LOOK_AGAIN, Next, Pass, RETRY_MAX, RETRY_MIN,

@@ -70,6 +70,13 @@ impl PortRule {
         Self { port, protocol, sources, max, approvers: None, break_glass: None }
     }
 
+    /// Does it allow no more than another rule of its gate? Where that cannot be told it does not.
+    fn is_within(&self, wider: &Self) -> bool {
+        let glass = self.break_glass.is_none() || self.break_glass == wider.break_glass;
+        let approvers = wider.approvers.is_none() || self.approvers == wider.approvers;
+        wider.sources.cover(&self.sources) && self.max <= wider.max && approvers && glass
+    }
+
     /// What it guards.
     pub fn gate(&self) -> Gate {
         Gate { port: self.port, protocol: self.protocol }
@@ -124,6 +131,11 @@ impl Policy {
     /// What is shut unless a lease opens it.
     pub fn gates(&self) -> BTreeSet<Gate> {
         self.ports.iter().map(PortRule::gate).collect()
+    }
+
+    /// Does it guard all that `wider` guards, and allow no more there?
+    pub fn is_within(&self, wider: &Self) -> bool {
+        wider.ports.iter().all(|it| self.rule(it.gate()).is_some_and(|rule| rule.is_within(it)))
     }
 
     /// The rule of one gate.

@@ -28,7 +28,7 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath, Request},
     middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse as _, Response},
     routing::{delete, get, post},
 };
 use jiff::Timestamp;
@@ -36,7 +36,7 @@ use portcullis_app::{
     Bots, EVENT_MAX, Error, Finding,
     ports::{Adoption, Checkup, Firewalls, Inventory, Store},
 };
-use portcullis_domain::{CorrelationId, Person, Terms};
+use portcullis_domain::{CorrelationId, Person, TOKEN_IN_TEXT, Terms, holds_token};
 use std::{
     future::Future,
     sync::{Arc, LazyLock},
@@ -194,6 +194,11 @@ async fn bounded_and_logged(mut request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let path = request.extensions().get::<MatchedPath>().map(|it| it.as_str().to_owned());
     let path = path.as_deref().unwrap_or("(no such path)");
+    // Whatever comes after it may be kept or logged.
+    if request.uri().path_and_query().is_some_and(|it| holds_token(it.as_str())) {
+        tracing::info!(path, "A call was refused: a token stands in its path");
+        return Problem::bad_input(TOKEN_IN_TEXT).into_response();
+    }
     let given = meta::correlation(request.headers()).ok().flatten();
     let correlation_id = given.as_ref().map(CorrelationId::as_str);
     let span = tracing::info_span!("call", %method, path, correlation_id);

@@ -14,7 +14,7 @@ use axum::{
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app as app;
-use portcullis_domain::{CorrelationId, IdempotencyKey, Person, RequestId};
+use portcullis_domain::{CorrelationId, IdempotencyKey, Person, RequestId, TOKEN_IN_TEXT, holds_token};
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{Arc, LazyLock},
@@ -155,6 +155,9 @@ pub(crate) fn key(headers: &HeaderMap, now: Timestamp) -> Result<IdempotencyKey,
         Some(value) => value.to_str().map_err(|_| bad())?.to_owned(),
         None => format!("at {now}"),
     };
+    if holds_token(&text) {
+        return Err(Problem::bad_input(TOKEN_IN_TEXT));
+    }
     text.parse().map_err(|_| bad())
 }
 
@@ -162,8 +165,11 @@ pub(crate) fn key(headers: &HeaderMap, now: Timestamp) -> Result<IdempotencyKey,
 pub(crate) fn correlation(headers: &HeaderMap) -> Result<Option<CorrelationId>, Problem> {
     const NAME: &str = "x-correlation-id";
     let bad = || Problem::bad_input("`X-Correlation-Id` has 1 to 128 printable characters without spaces");
-    let given = headers.get(NAME).map(|it| it.to_str().map_err(|_| bad()));
-    given.transpose()?.map(|it| it.parse().map_err(|_| bad())).transpose()
+    let given = headers.get(NAME).map(|it| it.to_str().map_err(|_| bad())).transpose()?;
+    if given.is_some_and(holds_token) {
+        return Err(Problem::bad_input(TOKEN_IN_TEXT));
+    }
+    given.map(|it| it.parse().map_err(|_| bad())).transpose()
 }
 
 /// What is logged of this call from now on belongs to this matter: what the answers to it call it, or else the request.

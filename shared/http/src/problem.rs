@@ -3,12 +3,13 @@
 use crate::{BODY_MAX, Bounds};
 use axum::{
     Json,
+    body::Bytes,
     extract::{FromRequest, FromRequestParts, Request, rejection::JsonRejection},
     http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use portcullis_app::Error;
-use portcullis_domain::{Refusal, RefusalKind, Refusals};
+use portcullis_domain::{Refusal, RefusalKind, Refusals, TOKEN_IN_TEXT, holds_token, redacted};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
 
@@ -144,7 +145,12 @@ impl From<Refusals> for Problem {
 }
 
 impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
+        // What a caller sent is often sent back: a token in it is not.
+        self.detail = redacted(&self.detail).into_owned();
+        for reason in &mut self.reasons {
+            reason.message = redacted(&reason.message).into_owned();
+        }
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
@@ -179,13 +185,21 @@ pub(crate) struct Body<T>(pub T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Problem;
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        match Json::from_request(request, state).await {
+        let (parts, body) = request.into_parts();
+        let bytes = match Bytes::from_request(Request::from_parts(parts.clone(), body), state).await {
+            Ok(bytes) => bytes,
+            Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                return Err(Problem::too_large(BODY_MAX));
+            }
+            Err(rejection) => return Err(Problem::bad_input(rejection.body_text())),
+        };
+        if str::from_utf8(&bytes).is_ok_and(holds_token) {
+            return Err(Problem::bad_input(TOKEN_IN_TEXT));
+        }
+        match Json::from_request(Request::from_parts(parts, bytes.into()), state).await {
             Ok(Json(body)) => Ok(Self(body)),
             Err(JsonRejection::MissingJsonContentType(_)) => {
                 Err(Problem::bad_input("the body must be JSON, with `content-type: application/json`"))
-            }
-            Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                Err(Problem::too_large(BODY_MAX))
             }
             Err(rejection) => Err(Problem::bad_input(rejection.body_text())),
         }

@@ -1,7 +1,8 @@
 //! What a function says: one JSON object a line, on standard output, where Lambda takes it to CloudWatch.
 
 use crate::{BadSetting, Environment};
-use std::io;
+use portcullis_domain::redacted;
+use std::io::{self, Write};
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::{
     filter::{LevelFilter, filter_fn},
@@ -15,7 +16,7 @@ use tracing_subscriber::{
 pub fn begin(environment: &Environment) -> Result<(), BadSetting> {
     const LEVEL: &str = "PORTCULLIS_LOG";
     let level = environment.parsed(LEVEL, "a level: `error`, `warn`, `info` or `debug`")?;
-    lines(level.unwrap_or(LevelFilter::INFO).min(LevelFilter::DEBUG), io::stdout).init();
+    lines(level.unwrap_or(LevelFilter::INFO).min(LevelFilter::DEBUG), || Redacting(io::stdout())).init();
     Ok(())
 }
 
@@ -31,14 +32,25 @@ where
     tracing_subscriber::registry().with(is_said).with(lines.log_internal_errors(false).with_writer(to))
 }
 
+/// Without bearer tokens: whatever a line names, and whoever wrote that. A line comes in one piece.
+struct Redacting<W>(W);
+
+impl<W: Write> Write for Redacting<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write_all(redacted(&String::from_utf8_lossy(line)).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use serde_json::Value;
-    use std::{
-        io::Write,
-        sync::{Arc, Mutex},
-    };
+    use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]
     struct Page(Arc<Mutex<Vec<u8>>>);
@@ -57,10 +69,17 @@ pub(crate) mod tests {
     pub(crate) fn said(level: LevelFilter, meanwhile: impl FnOnce()) -> Vec<Value> {
         let page = Page::default();
         let to = page.clone();
-        tracing::subscriber::with_default(lines(level, move || to.clone()), meanwhile);
+        tracing::subscriber::with_default(lines(level, move || Redacting(to.clone())), meanwhile);
         let text = page.0.lock().expect("nobody panicked with it").clone();
         let text = String::from_utf8(text).expect("text");
         text.lines().map(|it| serde_json::from_str(it).expect("JSON")).collect()
+    }
+
+    #[test]
+    fn a_line_holds_no_token_whatever_it_names() {
+        let token = format!("pct_{}", "aB3-_".repeat(9));
+        let lines = said(LevelFilter::INFO, || tracing::warn!(name = token, "a name"));
+        assert_eq!(lines[0]["name"], "pct_[redacted]");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use portcullis_app::{
     ports::{Clock, Firewalls, Store},
     settle_on,
 };
-use portcullis_domain::{ClaimToken, CorrelationId};
+use portcullis_domain::{ClaimToken, CorrelationId, holds_token};
 use serde_json::Value;
 use tracing::{Instrument as _, Span};
 
@@ -80,7 +80,8 @@ fn span(id: &str, message: &Message) -> Span {
     let event = message.event().unwrap_or_default();
     let named = [&event["detail"]["correlation_id"], &event["detail"]["request"], &event["id"]];
     // Strangers write these too: a name is short, and a word.
-    let matter = named.iter().find_map(|it| it.as_str()?.parse::<CorrelationId>().ok());
+    let matter =
+        named.iter().find_map(|it| it.as_str().filter(|it| !holds_token(it))?.parse::<CorrelationId>().ok());
     let correlation_id = matter.as_ref().map(CorrelationId::as_str);
     tracing::info_span!("message", message_id = id, correlation_id)
 }

@@ -1,17 +1,14 @@
 //! Bearer tokens: shown once, stored as a digest, compared in constant time.
 
-use crate::store::{Failed, RedbStore, append, rest_head, tables::TOKENS};
+use crate::store::{Class, Failed, RedbStore, append, rest_head, tables::TOKENS};
 use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
 use portcullis_app::Error;
-use portcullis_domain::{Chain, Fact, Person};
+use portcullis_domain::{Chain, Fact, Person, TOKEN_PREFIX};
 use redb::ReadableTable;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
-
-/// What every token begins with, for those who search for leaked secrets.
-const PREFIX: &str = "pct_";
 
 /// Who may call with what: one token per person.
 #[derive(Debug)]
@@ -47,12 +44,12 @@ impl TokenBook {
         secret: [u8; 32],
         now: Timestamp,
     ) -> Result<String, Error> {
-        let bearer = format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&secret));
+        let bearer = format!("{TOKEN_PREFIX}{}", BASE64URL_NOPAD.encode(&secret));
         let (name, digest) = (person.clone(), digest(&bearer));
         let fact = Fact::TokenMade { person: person.clone(), by: by.clone() };
         // INVARIANT (nothing-unrecorded): a token and its entry are written together.
-        let write = self.store.write(move |open| {
-            let (_, entries) = rest_head(open)?.append(&Chain::rest(), now, [fact]);
+        let write = self.store.write(Class::Asks, move |open| {
+            let (_, entries) = rest_head(open)?.append(&Chain::rest(), now, [fact.clone()]);
             append(&entries, open)?;
             open.tokens.insert(name.as_str(), (&digest, now.as_nanosecond()))?;
             Ok(entries)
@@ -64,11 +61,11 @@ impl TokenBook {
     pub async fn revoke(&self, person: &Person, by: &Person, now: Timestamp) -> Result<(), Error> {
         let name = person.clone();
         let fact = Fact::TokenRevoked { person: person.clone(), by: by.clone() };
-        let write = self.store.write(move |open| {
+        let write = self.store.write(Class::Ends, move |open| {
             if open.tokens.get(name.as_str())?.is_none() {
                 return Err(Error::NotFound { what: "token of", name: name.to_string() }.into());
             }
-            let (_, entries) = rest_head(open)?.append(&Chain::rest(), now, [fact]);
+            let (_, entries) = rest_head(open)?.append(&Chain::rest(), now, [fact.clone()]);
             append(&entries, open)?;
             open.tokens.remove(name.as_str())?;
             Ok(entries)

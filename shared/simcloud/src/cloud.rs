@@ -32,6 +32,9 @@ pub struct Cloud {
     pub jit_policies: BTreeMap<String, Value>,
     pub operations: BTreeMap<u64, Operation>,
     pub tokens: BTreeMap<String, Timestamp>,
+    /// What whoever runs it proves themselves with. Without one nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<String>,
     pub faults: Faults,
     #[serde(default)]
     pub permissions: Permissions,

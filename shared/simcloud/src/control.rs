@@ -1,4 +1,4 @@
-//! What only whoever runs the simulator may ask of it: over loopback, and no part of Azure.
+//! What only the operator of the simulator may ask of it: over loopback, with a secret, and no part of Azure.
 
 use crate::{
     Call, Faults, Packet, PacketProtocol, Passage, Permissions, Refused, Restrictions, Simcloud, serve::Peer,
@@ -6,7 +6,7 @@ use crate::{
 use axum::{
     Json,
     extract::{ConnectInfo, Query, Request, State},
-    http::StatusCode,
+    http::{StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -94,13 +94,21 @@ pub async fn snapshot(State(cloud): State<Arc<Simcloud>>) -> String {
     cloud.snapshot()
 }
 
-/// Lets in who calls from this machine. Whose address is not known is not let in.
-pub async fn from_here(request: Request, next: Next) -> Response {
+/// Lets in a caller on this machine who knows the secret: other users of the machine do not, and a snapshot holds the
+/// tokens of its clients. A caller whose address is not known is not let in.
+pub async fn guarded(State(cloud): State<Arc<Simcloud>>, request: Request, next: Next) -> Response {
+    let refused = |status, message| Refused::new(status, "AuthorizationFailed", message).into_response();
     let peer = request.extensions().get::<ConnectInfo<Peer>>();
-    if peer.is_some_and(|it| it.0.0.ip().to_canonical().is_loopback()) {
-        next.run(request).await
-    } else {
+    if !peer.is_some_and(|it| it.0.0.ip().to_canonical().is_loopback()) {
         let message = "This is for callers on the machine that the simulator runs on.";
-        Refused::new(StatusCode::FORBIDDEN, "AuthorizationFailed", message).into_response()
+        return refused(StatusCode::FORBIDDEN, message);
     }
+    let header = request.headers().get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
+    let given = header.and_then(|it| it.strip_prefix("Bearer "));
+    // What is compared is random and long, and the connection is loopback: timing tells nothing.
+    if given.is_none() || given.map(str::to_owned) != cloud.control() {
+        let message = "Send `Authorization: Bearer SECRET` with the simulator's `control` secret.";
+        return refused(StatusCode::UNAUTHORIZED, message);
+    }
+    next.run(request).await
 }

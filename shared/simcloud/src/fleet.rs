@@ -106,6 +106,7 @@ impl Builder {
                 jit_policies: BTreeMap::new(),
                 operations: BTreeMap::new(),
                 tokens: BTreeMap::new(),
+                control: None,
                 faults: Faults::default(),
                 permissions: Permissions::default(),
                 restrictions: Restrictions::default(),

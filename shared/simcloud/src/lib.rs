@@ -152,6 +152,18 @@ impl Simcloud {
         packet::passes(&self.now().0, vm, packet)
     }
 
+    /// The secret that the control endpoints want from now on, as a bearer token. It is kept with the cloud.
+    pub fn guard_control(&self, secret: &str) {
+        let (mut cloud, _) = self.now();
+        cloud.control = Some(secret.to_owned());
+        cloud.has_changed();
+    }
+
+    /// The secret that the control endpoints want; without one they let nobody in.
+    pub fn control(&self) -> Option<String> {
+        self.now().0.control.clone()
+    }
+
     /// A bearer token, as the token endpoints issue them.
     pub fn issue_token(&self) -> String {
         let (mut cloud, now) = self.now();

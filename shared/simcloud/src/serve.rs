@@ -44,7 +44,7 @@ fn router(cloud: Arc<Simcloud>) -> Router {
         .route("/refuse-tokens", post(control::refuse_tokens))
         .route("/calls", get(control::calls))
         .route("/snapshot", get(control::snapshot))
-        .layer(middleware::from_fn(control::from_here));
+        .layer(middleware::from_fn_with_state(Arc::clone(&cloud), control::guarded));
     Router::new()
         .nest("/_simcloud", control)
         .route("/{tenant}/oauth2/v2.0/token", post(login::token))
@@ -112,15 +112,37 @@ mod tests {
     use tower::ServiceExt as _;
 
     #[tokio::test]
-    async fn only_who_is_on_this_machine_controls_it() {
+    async fn only_a_caller_on_this_machine_who_knows_the_secret_controls_it() {
         let cloud = Arc::new(Simcloud::new(1, Arc::new(|| Timestamp::UNIX_EPOCH)));
-        let status = async |peer: Option<&str>| {
-            let mut request = Request::get("/_simcloud/faults").body(Body::empty()).expect("a request");
+        let asked = async |path: &str, secret: &str, peer: Option<&str>| {
+            let request = Request::get(path).header(header::AUTHORIZATION, format!("Bearer {secret}"));
+            let mut request = request.body(Body::empty()).expect("a request");
             if let Some(peer) = peer {
                 request.extensions_mut().insert(ConnectInfo(Peer(peer.parse().expect("an address"))));
             }
             router(Arc::clone(&cloud)).oneshot(request).await.expect("an answer").status()
         };
+        let here = Some("127.0.0.1:9");
+        assert_eq!(
+            asked("/_simcloud/faults", "", here).await,
+            StatusCode::UNAUTHORIZED,
+            "nobody has a secret"
+        );
+        cloud.guard_control("sesame");
+        for path in [
+            "packet?vm=web-1&from=203.0.113.9&protocol=tcp&port=22",
+            "faults",
+            "permissions",
+            "calls",
+            "snapshot",
+        ] {
+            let path = format!("/_simcloud/{path}");
+            for wrong in ["", "sesam", "Sesame", "sesame "] {
+                assert_eq!(asked(&path, wrong, here).await, StatusCode::UNAUTHORIZED, "{path} {wrong}");
+            }
+            assert_eq!(asked(&path, "sesame", here).await, StatusCode::OK, "{path}");
+        }
+        let status = async |peer| asked("/_simcloud/faults", "sesame", peer).await;
         assert_eq!(status(Some("127.0.0.1:9")).await, StatusCode::OK);
         assert_eq!(status(Some("[::ffff:127.0.0.1]:9")).await, StatusCode::OK);
         for peer in [None, Some("192.0.2.1:9"), Some("[2001:db8::1]:9")] {

@@ -14,6 +14,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use portcullis_domain::CorrelationId;
 use portcullis_http::{Problem, Reason, wire::Listed};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use std::{cell::RefCell, fmt, fs, io, net::IpAddr, path::PathBuf, rc::Rc, thread, time::Duration};
 use ureq::{
     Agent, BodyReader, Error,
@@ -49,6 +50,8 @@ pub struct Connection {
     token_file: PathBuf,
     /// Was it looked for in a profile alone?
     is_named: bool,
+    /// Are answers made fit for a terminal?
+    is_tame: bool,
 }
 
 /// How we say who we are.
@@ -133,6 +136,12 @@ impl Connection {
         Self::of(url, Caller::Bearer(Token(token.to_owned())), PathBuf::new())
     }
 
+    /// Makes every answer fit for a terminal: whoever prints any of it cannot forget to.
+    #[must_use]
+    pub fn tame(self) -> Self {
+        Self { is_tame: true, ..self }
+    }
+
     fn of(url: &str, caller: Caller, token_file: PathBuf) -> Result<Self, Failure> {
         let url = url.trim_end_matches('/').to_owned();
         let socket = socket::named(&url);
@@ -151,7 +160,7 @@ impl Connection {
             None => agent.build().into(),
         };
         let caller = RefCell::new(caller);
-        Ok(Self { agent, url, base, caller, renewal: None, token_file, is_named: false })
+        Ok(Self { agent, url, base, caller, renewal: None, token_file, is_named: false, is_tame: false })
     }
 
     /// Where it is.
@@ -336,8 +345,13 @@ impl Connection {
         if status.is_success() {
             // A 204 has no body, which is as good as `null`.
             let body = if body.is_empty() { "null" } else { body };
-            return serde_json::from_str(body)
-                .map_err(|error| self.strange(&format!("gave a strange answer ({error})")));
+            let read = serde_json::from_str::<Value>(body).and_then(|mut answer| {
+                if self.is_tame {
+                    output::tame(&mut answer);
+                }
+                serde_json::from_value(answer)
+            });
+            return read.map_err(|error| self.strange(&format!("gave a strange answer ({error})")));
         }
         Err(self.refusal(status, body))
     }

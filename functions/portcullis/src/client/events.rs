@@ -175,12 +175,7 @@ fn is_loud(fact: &Fact) -> bool {
 /// Prints as it comes.
 impl output::Output {
     fn event(&self, event: &EventView, words: impl FnOnce() -> String) -> Result<(), Failure> {
-        if self.is_json() {
-            let text = serde_json::to_string(event);
-            output::line(&text.map_err(|error| Failure::broken(format!("cannot write JSON: {error}")))?)
-        } else {
-            output::line(&words())
-        }
+        if self.is_json() { Self::json_line(event) } else { output::line(&words()) }
     }
 }
 

@@ -14,7 +14,7 @@ use portcullis_local::Folder;
 use serde_json::json;
 use std::{
     fs,
-    io::{self, BufRead, BufReader, Read as _, Write as _},
+    io::{self, BufRead, BufReader, IsTerminal as _, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -79,7 +79,13 @@ impl Export {
             match &folder {
                 Some(folder) => keep(folder, &self.out, &name, &content)?,
                 None if !is_manifest => {
-                    io::stdout().write_all(content.as_bytes()).map_err(|error| {
+                    // A terminal must not be steered; whatever else it is gets each byte as it is hashed.
+                    let shown = if io::stdout().is_terminal() {
+                        printable(&content)
+                    } else {
+                        content.as_str().into()
+                    };
+                    io::stdout().write_all(shown.as_bytes()).map_err(|error| {
                         Failure::broken(format!("cannot write to standard output: {error}"))
                     })?;
                 }

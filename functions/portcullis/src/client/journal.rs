@@ -3,7 +3,7 @@
 use super::{Client, lookup::Among, moments, names, ports, request::people, target_path, words};
 use crate::{
     failure::{Exit, Failure},
-    output::{self, Output, printable},
+    output::{self, Output, escaped, printable},
     table::{Mark, Table},
     up,
 };
@@ -37,6 +37,11 @@ Examples:
 const REST: &str = "portcullis";
 
 impl Activity {
+    /// Is it for a spreadsheet?
+    pub fn is_csv(&self) -> bool {
+        self.csv
+    }
+
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
         let chain = match self.target.as_str() {
             REST => REST.to_owned(),
@@ -122,7 +127,10 @@ fn csv(found: &[EntryView]) -> String {
         let by = fact.as_ref().and_then(by).unwrap_or_default();
         let words = fact.as_ref().map(told).unwrap_or_default();
         let (n, at, detail) = (it.n.to_string(), it.at.to_string(), it.fact.to_string());
-        text.push_str(&csv_line([&n, &at, what, &by, &words, &detail, &it.hash]));
+        // A detail says all, as JSON does; for the rest a person needs no more than they see.
+        let cells = [&n, &at, what, &by, &words, &it.hash].map(printable);
+        let [n, at, what, by, words, hash] = &cells;
+        text.push_str(&csv_line([n, at, what, by, words, &escaped(&detail), hash]));
     }
     text
 }
@@ -362,6 +370,17 @@ mod tests {
         assert!(line.starts_with("7,1970-01-01T00:00:00Z,token_made,'=cmd(),"), "{line}");
         assert!(line.contains("\"a token was made for ann, \"\"the one\"\"\""), "{line}");
         assert!(line.ends_with(",ab"), "{line}");
+    }
+
+    #[test]
+    fn a_spreadsheet_is_told_of_a_sign_that_steers_a_terminal_and_not_given_it() {
+        let made = json!({"what": "event_refused", "source": "a\u{9b}2J\u{202e}b\x1b", "event": "e", "reasons": ["no"]});
+        let text = csv(&[entry(made)]);
+        assert!(!text.contains(['\u{9b}', '\u{202e}', '\x1b']), "{text}");
+        assert!(
+            text.contains("a\u{FFFD}2J\u{FFFD}b\u{FFFD}") && text.contains("a\\u009b2J\\u202eb\\u001b"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -63,6 +63,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Close(it) => it.run(&client()?),
         Command::Extend(it) => it.run(&client()?),
         Command::Check(it) => it.run(&client()?),
+        Command::Activity(it) if it.is_csv() => it.run(&Client::faithful(&globals)?),
         Command::Activity(it) => it.run(&client()?),
         Command::Verify { export: Some(path) } => export::verify(&path, globals.json),
         Command::Verify { export: None } => match &globals.data {
@@ -98,6 +99,14 @@ pub struct Client {
 
 impl Client {
     fn of(globals: &Globals) -> Result<Self, Failure> {
+        let http = Connection::to(globals)?;
+        // For a person every answer is made fit for a terminal at once; a script gets it as it is, and escaped.
+        let http = if globals.json { http } else { http.tame() };
+        Ok(Self { http, out: Output::here(globals.json) })
+    }
+
+    /// With every text as it was stored, for whoever writes it down in a form that holds it.
+    fn faithful(globals: &Globals) -> Result<Self, Failure> {
         Ok(Self { http: Connection::to(globals)?, out: Output::here(globals.json) })
     }
 }

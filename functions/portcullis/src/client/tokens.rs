@@ -10,7 +10,7 @@ use crate::{
     table::{Mark, Table},
 };
 use clap::Subcommand;
-use portcullis_domain::Person;
+use portcullis_domain::{Person, TOKEN_IN_TEXT, holds_token};
 use portcullis_http::wire::{TokenBody, TokenMade, TokenView};
 
 /// What to do about tokens.
@@ -43,6 +43,9 @@ impl Token {
     ) -> Result<Exit, Failure> {
         let out = &Output::here(globals.json);
         match self {
+            Self::Create { person, .. } if holds_token(person.as_str()) => {
+                return Err(Failure::usage("a person is called by a token").next(TOKEN_IN_TEXT));
+            }
             Self::Create { person, table } => {
                 let made = match table {
                     Some(table) => {

@@ -1,7 +1,7 @@
 //! Waiting until firewalls hold what was asked for, or will not.
 
 use super::{Client, connection, names, target_path};
-use crate::failure::Failure;
+use crate::{failure::Failure, output::printable};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
 use portcullis_domain::GrantState;
@@ -44,7 +44,7 @@ pub fn until_open(client: &Client, mut answer: AnswerView, goes_on: &str) -> Res
                 spinner.finish_and_clear();
                 return Ok(answer);
             }
-            Now::Waiting(what) => spinner.set_message(what),
+            Now::Waiting(what) => spinner.set_message(printable(&what).into_owned()),
         }
         thread::sleep(LOOK_EVERY);
         answer = again(client, &answer).map_err(|failure| failure.and(goes_on))?;
@@ -59,7 +59,7 @@ pub fn until_open(client: &Client, mut answer: AnswerView, goes_on: &str) -> Res
 pub fn until_settled(client: &Client, target: &str) -> Result<(), Failure> {
     let spinner = spinner();
     let name = names::short(target);
-    spinner.set_message(format!("waiting for the firewalls of {name}"));
+    spinner.set_message(printable(&format!("waiting for the firewalls of {name}")).into_owned());
     let (begun, mut pause, mut is_asked) = (Instant::now(), SETTLED_SOONEST, false);
     let seen = |wait| -> Result<TargetView, Failure> {
         client.http.query(&target_path(target, ""), &PatienceQuery { wait: Some(wait) })

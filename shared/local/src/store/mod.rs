@@ -3,36 +3,47 @@
 //! Reads see the last commit and never wait; they go to memory or the page cache, so they are not
 //! handed to another thread. Writes share transactions.
 
+mod class;
 mod commit;
+mod disk;
 mod file;
+mod reserve;
 pub(crate) mod tables;
 mod targets;
+mod transaction;
 mod turns;
 mod writer;
 
+pub(crate) use class::Class;
 pub(crate) use commit::{append, rest_head};
 use commit::{of_person, of_request, of_target};
-use file::File;
+use disk::Room;
+use file::{File, mib};
 use jiff::Timestamp;
 use portcullis_app::{
-    BoxError, Error,
+    BoxError, Error, Finding,
     ports::{
         Batch, Cursor, Due, GrantFilter, PART_BYTES_MAX, Page, PageAsked, Rank, RequestFilter, Seen, Store,
         Turn,
     },
 };
-use portcullis_domain::{Chain, Entry, Grant, GrantId, Head, Request, RequestId, Target, TargetId};
+use portcullis_domain::{Chain, Entry, Fact, Grant, GrantId, Head, Request, RequestId, Target, TargetId};
 use redb::{ReadTransaction, ReadableDatabase};
-use std::{fmt, ops::Bound, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fmt, ops::Bound, path::Path, sync::Arc, time::Duration};
 pub(crate) use tables::Open;
 use tables::{DUE_TARGET, LAYOUT, META_LAYOUT, META_REST, json, nanos, parse};
 use targets::Decoded;
-use tokio::sync::broadcast;
+use tokio::{sync::broadcast, time::timeout};
 use turns::Turns;
-use writer::Writer;
+use writer::{Standing, Writer};
 
 /// How many listed items one page may look at: a filter that fits few gives short pages, not long waits.
 const LOOKED_AT_MAX: usize = 10_000;
+
+/// For how long a write that was made is proof enough that one can be made.
+const PROBE_EVERY: Duration = Duration::from_secs(3);
+/// How long a write may take before the disk is taken to hang.
+const PROBE_MAX: Duration = Duration::from_secs(2);
 
 /// The table in one file. One process at a time: the file is locked.
 pub struct RedbStore {
@@ -69,17 +80,42 @@ impl RedbStore {
         Ok(Self { writer, file, turns: Turns::default(), decoded: Decoded::default() })
     }
 
-    /// Can it be read and written? `Unavailable` if not. After a failure a write is tried, to tell whether
-    /// it is over.
+    /// Can it be read and written? `Unavailable` if not. A write is tried, unless one was made a moment ago.
     pub async fn probe(&self) -> Result<(), Error> {
-        if self.writer.is_sound() {
-            return self.rest().await.map(drop);
+        self.rest().await?;
+        if self.writer.wrote_within(PROBE_EVERY) {
+            return Ok(());
         }
         let again = |open: &mut Open<'_>| {
             open.meta.insert(META_LAYOUT, json(&LAYOUT)?.as_slice())?;
             Ok(vec![])
         };
-        self.write(again).await
+        let hangs = |_| unavailable("write the table")(format!("its disk hangs for {PROBE_MAX:?}").into());
+        timeout(PROBE_MAX, self.write(Class::Asks, again)).await.map_err(hangs)?
+    }
+
+    /// How the table stands with its disk, for a checkup.
+    pub fn checkup(&self) -> Finding {
+        const CHECK: &str = "disk";
+        let room = match self.file.room() {
+            Ok(room) => room,
+            Err(error) => return Finding::failed(CHECK, error.full(), "see whether its disk is there"),
+        };
+        let Room { left, wanted } = room;
+        let found = format!("it has {} left; the table wants {} when it next grows", mib(left), mib(wanted));
+        match self.writer.standing() {
+            Standing::Sound if wanted <= left => Finding::ok(CHECK, found),
+            Standing::Sound => Finding::warning(CHECK, found, "free some space, before callers are refused"),
+            Standing::Low => {
+                let advice =
+                    "free some space: callers are refused, and leases still end in room that was kept back";
+                Finding::failed(CHECK, format!("it is full: {found}"), advice)
+            }
+            Standing::Unwritten | Standing::Down => {
+                let advice = "see what is wrong with the disk: leases still end, and are recorded when it is written again";
+                Finding::failed(CHECK, format!("the table cannot be written: {found}"), advice)
+            }
+        }
     }
 
     /// Everything that is committed from now on, a commit at a time.
@@ -91,16 +127,32 @@ impl RedbStore {
         &self,
         look: impl FnOnce(&ReadTransaction) -> Result<T, Failed>,
     ) -> Result<T, Error> {
-        let database = self.file.database()?;
-        let looked = database.begin_read().map_err(Failed::from).and_then(|table| look(&table));
-        looked.map_err(|failed| failed.told("read the table"))
+        let read = |opened: &file::Opened| {
+            opened.database.begin_read().map_err(Failed::from).and_then(|table| look(&table))
+        };
+        self.file.with(read)?.map_err(|failed| failed.told("read the table"))
     }
 
     pub(crate) async fn write(
         &self,
-        write: impl FnOnce(&mut Open<'_>) -> Result<Vec<Entry>, Failed> + Send + 'static,
+        class: Class,
+        write: impl Fn(&mut Open<'_>) -> Result<Vec<Entry>, Failed> + Send + 'static,
     ) -> Result<(), Error> {
-        self.writer.write(write).await
+        self.writer.write(class, write).await
+    }
+
+    /// What a batch is for. Only where it sets a policy has the table to be asked.
+    async fn class(&self, batch: &Batch) -> Class {
+        let mut before = BTreeMap::new();
+        for (next, _) in &batch.targets {
+            let sets = |it: &Entry| matches!(it.fact, Fact::PolicySet { policy: Some(_), .. });
+            if next.entries.iter().any(sets)
+                && let Ok(Some((target, _))) = self.target(&next.target.id).await
+            {
+                before.insert(target.id.clone(), target);
+            }
+        }
+        Class::of(batch, |id| before.get(id)?.policy())
     }
 }
 
@@ -144,11 +196,12 @@ impl Store for RedbStore {
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), Error> {
+        let class = self.class(&batch).await;
         let rows = batch.targets.iter().map(|(next, _)| targets::row(next)).collect::<Result<Vec<_>, _>>();
         let rows = Arc::new(rows.map_err(|failed| failed.told("write the table"))?);
         let (batch, written) = (Arc::new(batch), Arc::clone(&rows));
         let writing = Arc::clone(&batch);
-        self.write(move |open| commit::commit(&writing, &written, open)).await?;
+        self.write(class, move |open| commit::commit(&writing, &written, open)).await?;
         // Only now: what was not made durable may be another version of the same number.
         for ((next, seen), row) in batch.targets.iter().zip(rows.iter()) {
             self.decoded.keep(next.target.clone(), seen.next().0, row.clone());
