@@ -4,6 +4,7 @@ use crate::released::cargo;
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use serde_json::Value;
 use std::{
+    env,
     ffi::OsString,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -18,10 +19,16 @@ pub const WITHOUT_SIGXFSZ: [&str; 3] = ["sh", "-c", "trap '' XFSZ && exec \"$@\"
 /// How many lines of its greeting are read for the address that it serves.
 const GREETING_LINES_MAX: usize = 50;
 
+/// The file of a program that was built elsewhere, to compare an older one.
+const BUILT: &str = "PORTCULLIS_TEST_PROGRAM";
+
 /// The program's file. Building what is built costs nothing.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
+        if let Some(built) = env::var_os(BUILT) {
+            return built.into();
+        }
         let words = [
             "build",
             // With the features that the tests were built with: those of the package alone would build every dependency anew.

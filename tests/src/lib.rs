@@ -2,6 +2,7 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a proof that does not hold panics")]
 
+pub mod api;
 pub mod archive;
 pub mod aws;
 pub mod azure;
@@ -12,15 +13,21 @@ pub mod callers;
 pub mod cold;
 pub mod commands;
 pub mod contracts;
+pub mod fake_clock;
 pub mod fleet;
 pub mod given;
 pub mod guarded;
+pub mod installation;
+pub mod lateness;
 pub mod long_journal;
 pub mod network;
 pub mod place;
 pub mod python;
 pub mod released;
+pub mod remote_azure;
 pub mod schemas;
+pub mod small_disk;
 pub mod spent;
 pub mod stories;
+pub mod strangers;
 pub mod template;
