@@ -317,6 +317,7 @@ impl Azure {
         firewalls.extend(self.strays(&owner, &ids).await?);
         let mut snapshot = Snapshot::of(read_at, firewalls);
         snapshot.written = self.writes.of(&owner, read_at);
+        snapshot.headroom = ids.iter().zip(&groups).map(|(id, it)| it.what.headroom(id, &owner)).collect();
         let place = |id: &FirewallId| ids.iter().position(|it| *it == id);
         let through = |groups: &[FirewallId]| groups.iter().filter_map(place).collect::<Vec<_>>();
         let direct = |it: &crate::topology::WayTo| Way {

@@ -3,11 +3,11 @@
 use crate::{
     azure::Group,
     parts::{Part, printed, singular},
-    rule::Properties,
+    rule::{Properties, Shown},
     write::WRITE,
 };
 use portcullis_app::Error;
-use portcullis_domain::{FirewallId, RuleName};
+use portcullis_domain::{FirewallId, Headroom, Owner, RuleName};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many rules a security group takes, and how many prefixes all of them together have on either side.
@@ -57,6 +57,17 @@ impl Fit {
 }
 
 impl Group {
+    /// How much of one machine's allows it takes, all together, beside everything else in it.
+    pub fn headroom(&self, firewall: &FirewallId, owner: &Owner) -> Headroom {
+        let is_allow = |it: &Shown| {
+            Part::of(&it.name).is_some_and(|(name, _)| name.owner == *owner && name.gate.is_some())
+        };
+        let others = || self.properties.security_rules.iter().filter(|it| !is_allow(it));
+        let held: usize = others().map(|it| it.properties.sources().len()).sum();
+        let (ranges, rules) = (PREFIXES_MAX.saturating_sub(held), RULES_MAX.saturating_sub(others().count()));
+        Headroom { firewall: firewall.clone(), ranges, rules }
+    }
+
     /// What is written of the parts of a rule: all, or what ends and shuts where there is no room for the rest.
     pub fn fitting(
         &self,

@@ -47,6 +47,7 @@ impl Class {
             | Fact::DriftFound { .. }
             | Fact::DriftHealed
             | Fact::LockDefeated { .. }
+            | Fact::ClockJumped { .. }
             | Fact::SettleFailed { .. }
             | Fact::OrphanDeleted { .. } => Self::Settles,
             Fact::PolicySet { .. }
