@@ -151,7 +151,9 @@ impl Reviewed {
         }
         for target in targets.values() {
             let asked: Vec<&Grant> = grants.iter().filter(|it| it.target == target.id).collect();
-            no_room(target, &request.by, &asked, now).into_iter().for_each(|it| self.refuse(it));
+            for reason in no_room(target, &request.by, &asked, now) {
+                self.refuse(reason);
+            }
             if !asked.is_empty() {
                 self.beside_others(target, &asked, &[], now);
             }

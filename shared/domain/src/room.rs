@@ -72,7 +72,9 @@ struct Taken {
 impl Taken {
     fn by<'a>(grants: impl IntoIterator<Item = &'a Grant>) -> Self {
         let mut taken = Self::default();
-        grants.into_iter().for_each(|it| taken.add(it));
+        for grant in grants {
+            taken.add(grant);
+        }
         taken
     }
 

@@ -182,7 +182,9 @@ impl Target {
     /// The same with these grants as well.
     #[must_use]
     pub fn with_grants(mut self, grants: impl IntoIterator<Item = Grant>) -> Self {
-        grants.into_iter().for_each(|it| self.grants.insert(it.id.clone(), it));
+        for grant in grants {
+            self.grants.insert(grant.id.clone(), grant);
+        }
         self
     }
 

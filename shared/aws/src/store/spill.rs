@@ -139,7 +139,7 @@ impl Spilled {
     fn roomiest(&self, length: usize, touched: &BTreeSet<u16>) -> u16 {
         let fits = self.chunks.iter().filter(|(_, it)| it.bytes + length <= CHUNK_MAX);
         let found = fits.min_by_key(|(n, it)| (!touched.contains(n), it.bytes)).map(|(n, _)| *n);
-        found.unwrap_or_else(|| (0..).find(|n| !self.chunks.contains_key(n)).unwrap_or(u16::MAX))
+        found.unwrap_or_else(|| (0..=u16::MAX).find(|n| !self.chunks.contains_key(n)).unwrap_or(u16::MAX))
     }
 
     /// As the target's item names it.
