@@ -27,6 +27,7 @@ pub mod released;
 pub mod remote_azure;
 pub mod schemas;
 pub mod small_disk;
+pub mod small_world;
 pub mod spent;
 pub mod stories;
 pub mod strangers;

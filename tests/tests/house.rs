@@ -214,3 +214,18 @@ fn the_gate_runs_the_readmes_test_command() {
     let gate = fs::read_to_string(root().join(".ci/run")).expect("a gate");
     assert!(readme.contains(TEST) && gate.contains(TEST));
 }
+
+#[test]
+fn every_mutant_says_its_mechanism_and_fits_the_tree() {
+    let patches = files(&["tests/mutants"], &["patch"]);
+    assert!(50 < patches.len(), "the mutants were found");
+    for path in patches {
+        let text = fs::read_to_string(&path).expect("reads");
+        let first = text.lines().next().unwrap_or_default();
+        assert!(first.ends_with('.') && first.len() <= 120, "{}: `{first}` is no sentence", path.display());
+        let git = Command::new("git").args(["apply", "--check"]).arg(&path).current_dir(root()).output();
+        let git = git.expect("git runs");
+        let why = String::from_utf8_lossy(&git.stderr);
+        assert!(git.status.success(), "{} does not fit the tree: {why}", path.display());
+    }
+}

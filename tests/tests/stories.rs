@@ -16,8 +16,9 @@ use std::{
 const SEEDS: u64 = 5_500;
 /// What must have happened over so many seeds, or they prove nothing.
 const ENOUGH_SEEDS: u64 = 1_000;
-const SOMETIMES: [&str; 57] = [
+const SOMETIMES: [&str; 63] = [
     "approved by somebody",
+    "ask was not stored",
     "approved",
     "bot was answered",
     "bot was refused",
@@ -26,6 +27,7 @@ const SOMETIMES: [&str; 57] = [
     "claim taken over",
     "closed",
     "commit lost the race",
+    "credential refused",
     "dead letter",
     "decision refused",
     "deleted too late",
@@ -36,6 +38,7 @@ const SOMETIMES: [&str; 57] = [
     "edited",
     "enabled",
     "ended early",
+    "told to come back",
     "told to end soon",
     "etag was stale",
     "event hopeless",
@@ -47,6 +50,7 @@ const SOMETIMES: [&str; 57] = [
     "firewall out of order",
     "foreign rule above ours",
     "glass broken",
+    "growth refused",
     "host slept",
     "lapsed",
     "lock defeated",
@@ -55,6 +59,7 @@ const SOMETIMES: [&str; 57] = [
     "message failed",
     "needs approval",
     "nobody relays",
+    "nothing was stored",
     "open again",
     "open failed",
     "open, and kept out",
@@ -73,6 +78,7 @@ const SOMETIMES: [&str; 57] = [
     "trial reverted",
     "worker died",
     "worker gave up",
+    "worker starved",
     "write landed late",
 ];
 

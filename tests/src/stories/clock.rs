@@ -33,6 +33,14 @@ pub(super) enum Event {
     Repair(FirewallId),
     /// The host sleeps, with every worker on it.
     Sleep { until: i64 },
+    /// A firewall holds as many ranges as it may, until then.
+    Fill(FirewallId, i64),
+    /// And may hold more again.
+    Enlarge(FirewallId),
+    /// The credential is refused, and no other one is to be had until then.
+    Revoke(i64),
+    /// There is so much space on the disk, until then.
+    Space(Space, i64),
     /// A lease starts or ends: nothing happens, and the oracle looks.
     Look,
 }
@@ -44,6 +52,18 @@ pub(super) enum Outage {
     Throttled,
     /// For good, until a person repairs it.
     Broken,
+}
+
+/// How much space there is to store anything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Space {
+    /// Enough.
+    #[default]
+    Enough,
+    /// What was kept back for what shuts.
+    KeptBack,
+    /// None.
+    None,
 }
 
 /// All that is yet to come, in order.
@@ -101,6 +121,10 @@ impl Timeline {
             | Event::Break(..)
             | Event::Repair(_)
             | Event::Sleep { .. }
+            | Event::Fill(..)
+            | Event::Enlarge(_)
+            | Event::Revoke(_)
+            | Event::Space(..)
             | Event::Look => ((at, order), event),
         };
         self.events = events.into_iter().map(delayed).collect();

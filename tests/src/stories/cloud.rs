@@ -40,6 +40,10 @@ struct Wall {
     /// What it held, and until when: it may still answer with that.
     past: Vec<(i64, Arc<Face>)>,
     outage: Option<Outage>,
+    /// How many ranges its rules may have together.
+    ranges_max: Option<usize>,
+    /// Until then a write is under way.
+    busy_until: i64,
 }
 
 /// What one firewall holds at one time.
@@ -65,6 +69,8 @@ pub(super) enum Refused {
     Stale,
     /// Another rule has this priority.
     Clash,
+    /// It would hold more ranges than it may.
+    Full,
 }
 
 impl Cloud {
@@ -156,6 +162,22 @@ impl Cloud {
         self.wall(id).outage = outage;
     }
 
+    /// It may hold no more ranges than it holds, or as many as it wants.
+    pub(super) fn set_full(&mut self, id: &FirewallId, is_full: bool) {
+        let wall = self.wall(id);
+        wall.ranges_max = is_full.then(|| wall.face.ours.values().map(ranges).sum());
+    }
+
+    /// Takes the firewall for one write, until then; says until when somebody else has it.
+    pub(super) fn take(&mut self, id: &FirewallId, now: i64, until: i64) -> Result<(), i64> {
+        let wall = self.wall(id);
+        if now < wall.busy_until {
+            return Err(wall.busy_until);
+        }
+        wall.busy_until = until;
+        Ok(())
+    }
+
     fn wall(&mut self, id: &FirewallId) -> &mut Wall {
         self.walls.get_mut(id).expect("firewalls do not come and go")
     }
@@ -205,6 +227,12 @@ impl Cloud {
                     || wall.face.foreign.values().any(|it| it.priority == *priority)
                 {
                     return Err(Refused::Clash);
+                }
+                let more = of(rule);
+                let (before, all) =
+                    (held.map_or(0, ranges), wall.face.ours.values().map(ranges).sum::<usize>());
+                if before < more && wall.ranges_max.is_some_and(|max| max < all - before + more) {
+                    return Err(Refused::Full);
                 }
                 let held = Held {
                     rule: Some(rule.clone()),
@@ -311,7 +339,7 @@ impl Wall {
         };
         let foreign = foreign.into_iter().map(|it| (it.name.clone(), it)).collect();
         let face = Face { ours: BTreeMap::new(), twins: BTreeMap::new(), foreign };
-        Self { kind, face: Arc::new(face), past: vec![], outage: None }
+        Self { kind, face: Arc::new(face), past: vec![], outage: None, ranges_max: None, busy_until: 0 }
     }
 
     /// What it held at some time that is not too long ago.
@@ -363,6 +391,18 @@ impl Face {
         let heeded = all.filter(|(_, action)| !is_union || *action == Action::Allow);
         heeded.min_by_key(|(priority, _)| *priority).map(|(_, action)| action)
     }
+}
+
+/// How many ranges a rule has. A lock names nobody.
+fn of(rule: &Rule) -> usize {
+    match rule {
+        Rule::Allow { sources, .. } => sources.ranges().len(),
+        Rule::Deny { .. } => 0,
+    }
+}
+
+fn ranges(held: &Held) -> usize {
+    held.rule.as_ref().map_or(0, of)
 }
 
 fn rule(name: String, priority: u16, action: Action, ports: &[RangeInclusive<u16>]) -> Foreign {

@@ -119,6 +119,9 @@ impl Executor {
         loop {
             let Some(worker) = lock(&self.ready).pop_front() else { return };
             let Some((work, waker)) = self.workers.get_mut(&worker) else { continue };
+            if lock(&self.world).is_starved(worker, waker) {
+                continue;
+            }
             if let Poll::Ready(outcome) = work.as_mut().poll(&mut Context::from_waker(waker)) {
                 self.workers.remove(&worker);
                 let mut world = lock(&self.world);

@@ -13,6 +13,14 @@ pub(super) const STALE_MS: i64 = 4_000;
 pub(super) const SLOW_MS: i64 = 12_000;
 /// How long a host may sleep, or a firewall be out of order.
 pub(super) const LONG_MS: i64 = 240_000;
+/// How soon after a credential was refused another one is to be had.
+pub(super) const RENEWS_MS: i64 = 3_000;
+/// For how long a disk is so full that nothing at all is stored.
+pub(super) const FULL_MS: i64 = 20_000;
+/// What an ordinary cloud takes for one write, during which it takes no other to the same firewall.
+pub(super) const PACE_MS: i64 = 2_000;
+/// For how long a worker that is starved gets no turn.
+pub(super) const STARVED_MS: i64 = 8_000;
 
 /// The kind of a story.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +45,16 @@ pub enum Weather {
     Stale,
     /// Workers die, calls are lost or slow.
     Stormy,
+    /// A write takes seconds, and each firewall takes one at a time.
+    Paced,
+    /// Firewalls that are full refuse writes for what those add, for a time or for good.
+    Limited,
+    /// Workers get no turn for seconds, whatever they wait for.
+    Starved,
+    /// The cloud refuses a credential before its time: nobody gets an answer until another one was made.
+    TokenRefused,
+    /// The disk is full: what people ask for is not stored, and for some seconds nothing is.
+    NoSpace,
     /// All of it.
     Everything,
 }
@@ -56,6 +74,12 @@ pub(super) struct Faults {
     pub(super) intrusions_max: u64,
     pub(super) outages_max: u64,
     pub(super) sleeps_max: u64,
+    /// What a write takes, in milliseconds; 0 where it lands at once.
+    pub(super) pace_ms: i64,
+    pub(super) limits_max: u64,
+    pub(super) starved_once_in: u64,
+    pub(super) revocations_max: u64,
+    pub(super) fills_max: u64,
     /// What happens once, at any call.
     pub(super) once: Option<Once>,
 }
@@ -81,11 +105,17 @@ impl Faults {
     pub(super) fn is_deadly(&self) -> bool {
         self.dies_once_in != 0 || self.lost_once_in != 0 || self.once.is_some()
     }
+
+    /// Does a refused write fail for nothing but what it adds?
+    pub(super) fn are_limits_alone(&self) -> bool {
+        let others = [self.late_once_in, self.twice_once_in, self.stale_once_in, self.outages_max];
+        self.limits_max != 0 && !self.is_deadly() && others == [0; 4]
+    }
 }
 
 impl Weather {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 16] = [
         Self::Calm,
         Self::Skewed,
         Self::OneLost,
@@ -96,6 +126,11 @@ impl Weather {
         Self::Meddled,
         Self::Stale,
         Self::Stormy,
+        Self::Paced,
+        Self::Limited,
+        Self::Starved,
+        Self::TokenRefused,
+        Self::NoSpace,
         Self::Everything,
     ];
 
@@ -114,6 +149,11 @@ impl Weather {
             Self::Meddled => Faults { meddles_max: 4, intrusions_max: 2, ..skewed },
             Self::Stale => Faults { stale_once_in: 3, ..skewed },
             Self::Stormy => stormy,
+            Self::Paced => Faults { pace_ms: PACE_MS, ..skewed },
+            Self::Limited => Faults { limits_max: 16, ..skewed },
+            Self::Starved => Faults { starved_once_in: 40, ..skewed },
+            Self::TokenRefused => Faults { revocations_max: 20, ..skewed },
+            Self::NoSpace => Faults { fills_max: 8, ..skewed },
             Self::Everything => Faults {
                 late_once_in: 5,
                 twice_once_in: 10,
@@ -122,6 +162,10 @@ impl Weather {
                 intrusions_max: 1,
                 outages_max: 2,
                 sleeps_max: 1,
+                limits_max: 1,
+                starved_once_in: 200,
+                revocations_max: 2,
+                fills_max: 1,
                 ..stormy
             },
         }

@@ -15,7 +15,18 @@ use portcullis_app::{
 use portcullis_domain::{Change, Firewall, FirewallId, Held, LOOK_AGAIN, Rule, RuleName, Snapshot, TargetId};
 
 impl World {
-    fn answers(&self, id: &FirewallId) -> Result<(), Error> {
+    /// An adapter whose credential is refused makes another one, as soon as there is one to be had.
+    fn answers(&mut self, id: &FirewallId) -> Result<(), Error> {
+        if let Some(renews_at) = self.renews_at {
+            if self.time.now < renews_at {
+                self.oracle.count("credential refused");
+                return Err(unavailable(
+                    "log in",
+                    "the credential is refused, and there is no other one yet",
+                ));
+            }
+            self.renews_at = None;
+        }
         match self.cloud.outage(id) {
             None => Ok(()),
             Some(Outage::Throttled) => Err(unavailable("reach the firewall", "too many calls")),
@@ -74,6 +85,11 @@ impl World {
         self.oracle.stir();
         match landed {
             Ok(_) => Ok(()),
+            Err(Refused::Full) => {
+                self.oracle.count("growth refused");
+                let source = "it holds as many ranges as it may".into();
+                Err(Error::Broken { doing: "write the rule", source })
+            }
             Err(refused @ (Refused::Clash | Refused::Stale)) => {
                 self.oracle.count(if refused == Refused::Clash {
                     "priority clashed"
@@ -129,9 +145,45 @@ impl Firewalls for Outside {
 
     async fn write(&self, target: Option<&TargetId>, changes: &[Change]) -> Result<(), Error> {
         for change in changes {
+            self.take(&change.firewall).await;
             self.call(|world| world.write_one(self, target, change)).await?;
         }
         Ok(())
+    }
+}
+
+impl World {
+    /// A write is under way until then, or somebody else's is until then. Nobody is late for the time of the cloud.
+    fn take(&mut self, worker: &Outside, id: &FirewallId) -> Result<i64, i64> {
+        let now = self.time.now;
+        let until = now + self.faults.pace_ms;
+        let taken = self.cloud.take(id, now, until);
+        if taken.is_err() {
+            self.note(worker.actor(), || format!("is told to come back to {id}"));
+            self.oracle.count("told to come back");
+        }
+        let until = taken.map_or_else(|until| until, |()| until);
+        for target in self.cloud.behind(id) {
+            self.oracle.excuse(Some(target), now, until, Excuses::Work);
+        }
+        taken.map(|()| until)
+    }
+}
+
+impl Outside {
+    /// Waits for a turn at a firewall, and then for as long as a write takes.
+    async fn take(&self, id: &FirewallId) {
+        if self.world().faults.pace_ms == 0 {
+            return;
+        }
+        loop {
+            let taken = self.world().take(self, id);
+            let (Ok(until) | Err(until)) = taken;
+            self.until(until).await;
+            if taken.is_ok() {
+                return;
+            }
+        }
     }
 }
 

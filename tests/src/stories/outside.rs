@@ -43,6 +43,10 @@ impl Outside {
         Pause { outside: self, until, waker: None }
     }
 
+    pub(super) fn until(&self, until: i64) -> Pause<'_> {
+        Pause { outside: self, until, waker: None }
+    }
+
     pub(super) fn world(&self) -> MutexGuard<'_, World> {
         lock(&self.world)
     }

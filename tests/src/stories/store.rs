@@ -1,6 +1,10 @@
 //! The table: all-or-nothing commits on versions, and a due index that is kept at every commit.
 
-use super::{outside::Outside, world::World};
+use super::{
+    clock::Space,
+    outside::{Outside, unavailable},
+    world::World,
+};
 use crate::given;
 use jiff::Timestamp;
 use portcullis_app::{
@@ -126,7 +130,24 @@ fn part<'a, T: Clone + 'a>(
 }
 
 impl World {
+    /// What people ask for is not stored where there is only the space that was kept back for what shuts, unless it shuts.
+    fn finds_space(&mut self, worker: &Outside, batch: &Batch) -> Result<(), Error> {
+        let shuts =
+            |(next, _): &(Next, Seen)| next.entries.iter().all(|it| matches!(it.fact, Fact::Ended { .. }));
+        let asks = self.lives.get(&worker.worker).is_some_and(|it| it.asks);
+        let asks = asks && (batch.request.is_some() || !batch.targets.iter().all(shuts));
+        let what = match self.space {
+            Space::None => "nothing was stored",
+            Space::KeptBack if asks => "ask was not stored",
+            Space::KeptBack | Space::Enough => return Ok(()),
+        };
+        self.oracle.count(what);
+        self.note(worker.actor(), || "finds no space to store that".to_owned());
+        Err(unavailable("store it", "no space is left on the disk"))
+    }
+
     fn commit(&mut self, worker: &Outside, batch: Batch) -> Result<(), Error> {
+        self.finds_space(worker, &batch)?;
         if !self.table.accepts(&batch) {
             self.oracle.count("commit lost the race");
             self.note(worker.actor(), || "loses the race for a commit".to_owned());

@@ -3,25 +3,30 @@
 use super::{
     Plot, Weather,
     actors::{self, Wish},
-    clock::{Event, NEVER, Outage, Timeline, ms, stamp},
+    clock::{Event, NEVER, Outage, Space, Timeline, ms, stamp},
     cloud::Cloud,
     dice::Dice,
-    faults::{Faults, LONG_MS, Lost, Once, SLOW_MS, STORM_ENDS_MS},
+    faults::{FULL_MS, Faults, LONG_MS, Lost, Once, RENEWS_MS, SLOW_MS, STARVED_MS, STORM_ENDS_MS},
     log::{Actor, Log},
     oracle::{Excuses, Oracle, Scene},
-    queue::{Delivery, Queues},
+    queue::{Delivery, Queue, Queues},
     relay::{Batch, RELAY_LIFE_MS, Stream},
     store::Table,
 };
 use portcullis_app::Error;
 use portcullis_domain::{CLAIM, Change, LOOK_AGAIN, RETRY_MAX, WORKER_LIFE};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    task::Waker,
+};
 
 /// By then everything must rest.
 pub(super) const STORY_ENDS_MS: i64 = 2_400_000;
 pub(super) const RECONCILE_EVERY_MS: i64 = 900_000;
 /// The last reconcile has time to rest.
 const RECONCILES_END_MS: i64 = STORY_ENDS_MS - 60_000;
+/// Whatever was refused for lack of a credential or of space is done so long after there is one, less the promise.
+const REFUSED_MS: i64 = 3_000;
 /// What a call costs that is tried again at once.
 const LOST_CALL_MS: i64 = 1_500;
 /// A call takes this long at least, and at most so much longer, when nothing is wrong.
@@ -54,7 +59,12 @@ impl Job {
             Self::Handle(delivery) => (delivery.life_ms(), false),
             Self::Expire { .. } | Self::Reconcile | Self::Wish(_) | Self::Verify => (ms(WORKER_LIFE), false),
         };
-        Life { dies_at: now + life, is_zombie: false, is_dispensable }
+        let asks = match self {
+            Self::Wish(_) => true,
+            Self::Handle(delivery) => delivery.queue() == Queue::Submit,
+            Self::Relay(_) | Self::Expire { .. } | Self::Reconcile | Self::Verify => false,
+        };
+        Life { dies_at: now + life, starved_until: 0, is_zombie: false, is_dispensable, asks }
     }
 }
 
@@ -63,10 +73,14 @@ impl Job {
 pub(super) struct Life {
     /// When the platform kills it.
     pub(super) dies_at: i64,
+    /// It gets no turn before.
+    pub(super) starved_until: i64,
     /// It slept, and its platform did not count that: its claims may be over.
     pub(super) is_zombie: bool,
     /// It holds nothing that anybody waits for: whatever becomes of it, nothing else may be late.
     pub(super) is_dispensable: bool,
+    /// It stores what somebody asks for.
+    pub(super) asks: bool,
 }
 
 #[derive(Debug)]
@@ -87,6 +101,9 @@ pub(super) struct World {
     /// How many calls until the one that is lost, or that its worker does not survive.
     fuse: u64,
     asleep_until: i64,
+    /// The credential was refused, and another one is to be had then.
+    pub(super) renews_at: Option<i64>,
+    pub(super) space: Space,
     /// Who waits for an answer that never comes.
     pub(super) doomed: BTreeSet<u64>,
 }
@@ -114,6 +131,8 @@ impl World {
             counts_sleep,
             fuse,
             asleep_until: 0,
+            renews_at: None,
+            space: Space::Enough,
             doomed: BTreeSet::new(),
         };
         let beginning = format!("{:?}, {:?}, {:?}", plot.weather, world.stream, world.queues);
@@ -151,6 +170,29 @@ impl World {
             let how = *self.dice.pick(&[Outage::Throttled, Outage::Broken]);
             self.time.at(from, Event::Break(firewall.clone(), how, until));
             self.time.at(until, Event::Repair(firewall));
+        }
+        for _ in 0..self.dice.roll(self.faults.limits_max + 1) {
+            let firewall = self.cloud.any(&mut self.dice);
+            let (from, until) = self.trouble();
+            // As often as not for good.
+            let until = if self.dice.once_in(2) { until } else { STORY_ENDS_MS };
+            self.time.at(from, Event::Fill(firewall.clone(), until));
+            self.time.at(until, Event::Enlarge(firewall));
+        }
+        for _ in 0..self.dice.roll(self.faults.revocations_max + 1) {
+            let (at, renews) = (self.dice.below(STORM_ENDS_MS / 2), self.dice.below(RENEWS_MS));
+            self.time.at(at, Event::Revoke(at + renews));
+        }
+        for _ in 0..self.dice.roll(self.faults.fills_max + 1) {
+            let (from, until) = self.trouble();
+            self.time.at(from, Event::Space(Space::KeptBack, until));
+            if self.dice.once_in(2) {
+                let none_at = from + self.dice.below(until - from);
+                let none_until = until.min(none_at + self.dice.below(FULL_MS));
+                self.time.at(none_at, Event::Space(Space::None, none_until));
+                self.time.at(none_until, Event::Space(Space::KeptBack, until));
+            }
+            self.time.at(until, Event::Space(Space::Enough, STORY_ENDS_MS));
         }
         for _ in 0..self.dice.roll(self.faults.sleeps_max + 1) {
             let (from, until) = self.trouble();
@@ -197,6 +239,30 @@ impl World {
                 self.cloud.set_outage(&firewall, None);
             }
             Event::Sleep { until } => self.sleep(until),
+            Event::Revoke(renews_at) => {
+                self.note(Actor::World, || {
+                    format!("the credential is refused; another is had at {renews_at} ms")
+                });
+                self.renews_at = Some(renews_at.max(self.renews_at.unwrap_or(0)));
+                self.oracle.excuse(None, self.time.now, renews_at + REFUSED_MS, Excuses::Work);
+            }
+            Event::Space(space, until) => {
+                self.note(Actor::World, || format!("space on the disk until {until} ms: {space:?}"));
+                if space == Space::None {
+                    self.oracle.excuse(None, self.time.now, until + REFUSED_MS, Excuses::Work);
+                }
+                self.space = space;
+            }
+            Event::Fill(firewall, until) => {
+                self.note(Actor::World, || format!("{firewall} is full until {until} ms"));
+                self.cloud.set_full(&firewall, true);
+                // Nobody who is let in is cut by that, and what is over is shut; the others wait.
+                self.oracle.excuse(None, self.time.now, until + ms(RETRY_MAX), Excuses::Growth);
+            }
+            Event::Enlarge(firewall) => {
+                self.note(Actor::World, || format!("{firewall} is full no longer"));
+                self.cloud.set_full(&firewall, false);
+            }
             Event::Look => {}
         }
         self.oracle.stir();
@@ -269,6 +335,10 @@ impl World {
             self.excuse_work(worker, until);
             return until;
         }
+        if self.storms() && self.dice.once_in(self.faults.starved_once_in) {
+            let until = now + self.dice.below(STARVED_MS);
+            self.starve(worker, until);
+        }
         quick
     }
 
@@ -285,6 +355,26 @@ impl World {
             let until = life.dies_at.min(now + ms(WORKER_LIFE));
             self.excuse_work(worker, until);
         }
+    }
+
+    /// Its timers fire, and nobody lets it go on.
+    fn starve(&mut self, worker: u64, until: i64) {
+        self.note(Actor::Worker(worker), || format!("gets no turn until {until} ms"));
+        self.oracle.count("worker starved");
+        if let Some(life) = self.lives.get_mut(&worker) {
+            life.starved_until = until;
+        }
+        self.excuse_work(worker, until);
+    }
+
+    /// Does a worker that was woken get no turn? It is woken again when it does.
+    pub(super) fn is_starved(&mut self, worker: u64, waker: &Waker) -> bool {
+        let until = self.lives.get(&worker).map_or(0, |it| it.starved_until);
+        if until <= self.time.now {
+            return false;
+        }
+        self.time.wake(until, waker.clone());
+        true
     }
 
     /// INVARIANT (the-clock-closes): whatever becomes of a relay, nothing opens or closes late.
@@ -318,8 +408,26 @@ impl World {
     pub(super) fn gave_up(&mut self, worker: u64, error: &Error, what: &'static str) {
         self.oracle.count(what);
         self.note(Actor::Worker(worker), || format!("{what}: {}", error.full()));
-        // Where nothing is wrong, whoever gives up gives back what it claimed.
-        if !matches!(self.plot.weather, Weather::Calm | Weather::Skewed) {
+        // Where nothing is wrong, or what is wrong is over by itself, whoever gives up gives back what it claimed.
+        let is_mild = match self.plot.weather {
+            Weather::Calm
+            | Weather::Skewed
+            | Weather::Paced
+            | Weather::Limited
+            | Weather::TokenRefused
+            | Weather::NoSpace => true,
+            Weather::OneLost
+            | Weather::OneDeath
+            | Weather::Asleep
+            | Weather::Outage
+            | Weather::Late
+            | Weather::Meddled
+            | Weather::Stale
+            | Weather::Stormy
+            | Weather::Starved
+            | Weather::Everything => false,
+        };
+        if !is_mild {
             self.excuse_work(worker, self.time.now + ms(CLAIM));
         }
         if matches!(error, Error::Broken { .. }) && !self.has_outages() {

@@ -35,6 +35,8 @@ const OPENS_WITHIN_MS: i64 = 5_000;
 #[derive(Debug, Default)]
 pub(in crate::stories) struct Oracle {
     skew_ms: i64,
+    /// A write that is refused is refused for what it adds.
+    are_limits_alone: bool,
     counts: BTreeMap<&'static str, u64>,
     broken: Option<(i64, Broken)>,
     is_stirred: bool,
@@ -71,8 +73,21 @@ pub(in crate::stories) enum Excuses {
     Work,
     /// The same, and for longer what another fault cut: nobody heals a firewall that is out of order.
     WorkAndHealing,
+    /// Letting in who was not let in before, and healing what another fault cut: what is over is shut in time.
+    Growth,
     /// Also keeping out who should be let in: a firewall may differ from what workers made of it.
     WorkAndCuts,
+}
+
+/// What is late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Late {
+    /// Shutting, and whatever else workers do.
+    Work,
+    /// Letting somebody in.
+    Opening,
+    /// Letting somebody in again who was kept out.
+    Healing,
 }
 
 /// What there is to see.
@@ -84,7 +99,7 @@ pub(in crate::stories) struct Scene<'a> {
 
 impl Oracle {
     pub(in crate::stories) fn of(faults: &Faults) -> Self {
-        Self { skew_ms: faults.skew_ms, ..Self::default() }
+        Self { skew_ms: faults.skew_ms, are_limits_alone: faults.are_limits_alone(), ..Self::default() }
     }
 
     pub(in crate::stories) fn stir(&mut self) {
@@ -143,18 +158,25 @@ impl Oracle {
     /// as long as one excuse follows the other.
     fn deadline(&self, of: Option<&TargetId>, since: i64, promised: i64) -> i64 {
         let promised = promised + 2 * self.skew_ms;
-        self.last(of, since + promised, since, promised, false)
+        self.last(of, since + promised, since, promised, Late::Work)
+    }
+
+    /// The same for letting somebody in.
+    fn open_deadline(&self, of: &TargetId, since: i64, promised: i64) -> i64 {
+        let promised = promised + 2 * self.skew_ms;
+        self.last(Some(of), since + promised, since, promised, Late::Opening)
     }
 
     /// The same for what must not happen at all.
     fn cut_deadline(&self, of: &TargetId, since: i64) -> i64 {
-        self.last(Some(of), since, since, 0, true)
+        self.last(Some(of), since, since, 0, Late::Healing)
     }
 
-    fn last(&self, of: Option<&TargetId>, start: i64, since: i64, promised: i64, is_cut: bool) -> i64 {
+    fn last(&self, of: Option<&TargetId>, start: i64, since: i64, promised: i64, late: Late) -> i64 {
         let fits = |it: &Excuse, deadline: i64| match it.of_what {
-            Excuses::Work => !is_cut,
-            Excuses::WorkAndHealing => !is_cut || start < deadline,
+            Excuses::Work => late != Late::Healing,
+            Excuses::WorkAndHealing => late != Late::Healing || start < deadline,
+            Excuses::Growth => late == Late::Opening || late == Late::Healing && start < deadline,
             Excuses::WorkAndCuts => true,
         };
         let concerns =

@@ -32,7 +32,9 @@ impl Oracle {
         if before.map_or(0, Target::misses) < misses {
             self.count("read-back disagreed, or none");
             let wait = ms(RETRY_MIN).saturating_mul(1 << (misses - 1).min(10)).min(ms(RETRY_MAX));
-            self.excuse(Some(target.id.clone()), now, now + wait, Excuses::Work);
+            let is_full = self.are_limits_alone && target.refused().is_some();
+            let of_what = if is_full { Excuses::Growth } else { Excuses::Work };
+            self.excuse(Some(target.id.clone()), now, now + wait, of_what);
             self.missed_at.insert(target.id.clone(), now);
         }
         for entry in entries {
@@ -208,8 +210,7 @@ impl Oracle {
     fn opened(&mut self, it: &Grant, until: i64, now: i64) {
         let approved_at = self.approved_at.get(&it.id).copied().unwrap_or(now);
         let since = approved_at.max(world_ms(it.lease.start()));
-        if OPENS_WITHIN_MS < until - since && self.deadline(Some(&it.target), since, OPENS_WITHIN_MS) < until
-        {
+        if OPENS_WITHIN_MS < until - since && self.open_deadline(&it.target, since, OPENS_WITHIN_MS) < until {
             self.break_rule("opens-on-time", now, format!("{} was kept waiting since {since} ms", it.id));
         }
     }

@@ -1,0 +1,94 @@
+//! The small world: two workers, two leases of one gate, one of them closed early, and a few faults. Every order in
+//! which their calls can be answered, and every fault at every call, is tried to the end.
+//!
+//! - `world` is the state without its workers: the table, the firewall, and the time. `oracle` judges it after
+//!   every step.
+//! - `dependencies` are what the use cases see of it: each call waits until the search answers it.
+//! - `run` lets the workers of one path go on, one choice at a time. `search` is the depth-first search: a future
+//!   cannot be copied, so that a branch is reached again by replaying its choices since the last quiescent state.
+//!
+//! Calls take no time. Time goes on only by a choice: to the next thing that is due, or under the feet of workers to
+//! the next end of a lease. Two states with the same digest have the same future, and the second is pruned: a worker
+//! is a function of the answers that it was given, so that the digest of those stands for it.
+//!
+//! ```text
+//! cargo test -p portcullis-tests --test small_world                  the part of every build
+//! cargo test -p portcullis-tests --test small_world -- --ignored     all of it
+//! ```
+
+mod dependencies;
+mod fault;
+mod oracle;
+mod run;
+mod search;
+mod world;
+
+pub use fault::Fault;
+pub use search::explore;
+use std::{collections::BTreeMap, fmt};
+
+/// How much of the small world is tried. All orders of calls are there with any number of switches; nearly all faults of
+/// such programs show with two.
+#[derive(Debug, Clone)]
+pub struct Extent {
+    /// The kinds of faults.
+    pub faults: Vec<Fault>,
+    /// How many of them one path may have.
+    pub faults_max: u32,
+    /// Of the places for a fault after the first, one in so many is tried, picked by the digest of the state.
+    pub later_fault_one_in: u64,
+    /// How often one path may leave an actor that could go on, for another, for time or for the close.
+    pub switches_max: u32,
+    /// Once there are so many states, no further quiescent state is left.
+    pub states_max: usize,
+}
+
+/// How much was tried.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Different states.
+    pub states: u64,
+    /// Of these, states in which no worker was alive.
+    pub quiescent: u64,
+    /// Paths that were begun.
+    pub paths: u64,
+    /// Paths that came to a state that another had been in.
+    pub pruned: u64,
+    /// Paths that came to rest.
+    pub ends: u64,
+    /// Quiescent states that were left out.
+    pub left: u64,
+    /// Choices that were made, also again.
+    pub steps: u64,
+    /// The longest time for which an address passed without a lease, in milliseconds, by how many faults there were.
+    pub latest_ms: BTreeMap<u32, i64>,
+}
+
+/// A rule of the design that does not hold, and the path to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// Its name.
+    pub rule: &'static str,
+    /// When, in milliseconds, and how.
+    pub how: String,
+    /// Every choice, and when it was made.
+    pub path: Vec<String>,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { states, quiescent, left, paths, pruned, ends, steps, latest_ms } = self;
+        write!(
+            f,
+            "{states} states, of which {quiescent} quiescent ({left} left out); {paths} paths, of which {pruned} pruned and {ends} "
+        )?;
+        write!(f, "to the end; {steps} steps; latest close in ms by number of faults: {latest_ms:?}")
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        write!(f, "breaks {}: {}", self.rule, self.how)
+    }
+}

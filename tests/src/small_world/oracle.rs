@@ -1,0 +1,186 @@
+//! What must hold in every state of the small world. Its checks have the names of the rules in the design.
+
+use super::world::{LEASES, STRANGER, WORKERS, World, gate, parsed, world_ms};
+use portcullis_domain::{
+    CLAIM, Chain, Change, ChangeTo, Entry, Fact, GrantId, LOOK_AGAIN, RETRY_MAX, Standing, Target,
+};
+use std::{net::IpAddr, sync::OnceLock};
+
+/// Shut on time, and open as fast: what is late by more than this needs an excuse.
+const PROMISED_MS: i64 = 2_000;
+
+/// The addresses that knock: those of the leases, and one without a lease.
+fn knocking() -> &'static [IpAddr; 3] {
+    static KNOCKING: OnceLock<[IpAddr; 3]> = OnceLock::new();
+    KNOCKING.get_or_init(|| [LEASES[0].address, LEASES[1].address, STRANGER].map(parsed))
+}
+
+/// What it has seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct Oracle {
+    /// Until then a fault lets workers be late.
+    late_until: i64,
+    /// Until then the firewall may differ from what workers made of it.
+    differs_until: i64,
+    passes_since: [Option<i64>; 3],
+    waits_since: [Option<i64>; 2],
+    /// Whom a rule of ours has let in.
+    let_in: [bool; 2],
+    /// The changes that the journal says will be written.
+    intended: Vec<String>,
+    broken: Option<(&'static str, String)>,
+}
+
+impl Oracle {
+    /// What goes wrong lets workers be late until then.
+    pub(super) fn excuse(&mut self, until: i64) {
+        self.late_until = self.late_until.max(until);
+    }
+
+    pub(super) fn break_rule(&mut self, rule: &'static str, how: String) {
+        self.broken.get_or_insert((rule, how));
+    }
+
+    pub(super) fn broken(&self) -> Option<(&'static str, String)> {
+        self.broken.clone()
+    }
+}
+
+impl World {
+    /// For how long some address has passed without a lease.
+    pub(super) fn exposed_ms(&self) -> i64 {
+        self.oracle.passes_since.iter().flatten().map(|since| self.now - since).max().unwrap_or(0)
+    }
+
+    /// A write landed late, and changed something: nobody looks before the last look that was set.
+    pub(super) fn landed_late(&mut self) {
+        let millis = |n: usize| i64::try_from(LOOK_AGAIN[n].as_millis()).expect("short");
+        let until = self.now + millis(1) - millis(0);
+        self.oracle.excuse(until);
+        self.oracle.differs_until = self.oracle.differs_until.max(until);
+    }
+
+    /// INVARIANT (journal-equals-state, closed-means-read-back, nothing-is-forgotten)
+    pub(super) fn committed(&mut self, actor: usize, before: &Target, entries: &[Entry]) {
+        let chain = Chain::from(&self.target.id);
+        for entry in entries {
+            match self.head.follow(&chain, entry) {
+                Ok(head) => self.head = head,
+                Err(bad) => self.oracle.break_rule("journal-equals-state", bad.to_string()),
+            }
+            self.told.hear(entry);
+            if let Fact::Closed { grant, .. } = &entry.fact {
+                self.closed(before, grant);
+            }
+            if let Fact::Writing { changes } = &entry.fact {
+                self.oracle.intended.clone_from(changes);
+            }
+        }
+        if let Err(bad) = self.told.agrees_with(&self.target) {
+            self.oracle.break_rule("journal-equals-state", bad.to_string());
+        }
+        if self.head != self.target.head() {
+            self.oracle.break_rule("journal-equals-state", "the head is not where the chain ends".to_owned());
+        }
+        let is_free = actor < WORKERS && !self.target.is_claimed();
+        if is_free && !self.target.grants().is_empty() {
+            let millis = CLAIM.max(RETRY_MAX).as_millis();
+            let latest = self.now + i64::try_from(millis).expect("short");
+            let edges = self.target.grants().values().map(|it| world_ms(it.lease.end()));
+            let latest = edges.min().unwrap_or(latest).max(latest);
+            if self.target.due_at().is_none_or(|at| latest < world_ms(at)) {
+                let how = format!("it is due at {:?}, not by {latest} ms", self.target.due_at());
+                self.oracle.break_rule("nothing-is-forgotten", how);
+            }
+        }
+    }
+
+    fn closed(&mut self, before: &Target, grant: &GrantId) {
+        let Some(it) = before.grant_of(grant) else { return };
+        let is_excused = self.now <= self.oracle.differs_until;
+        let n = LEASES.iter().position(|of| of.by == it.by.as_str());
+        if n.is_some_and(|n| self.passes(knocking()[n])) && !is_excused {
+            self.oracle.break_rule("closed-means-read-back", format!("{grant} is closed, and open"));
+        }
+        if !it.lease.is_over(self.stamp()) {
+            self.oracle.break_rule("closed-means-read-back", format!("{grant} is closed, and not over"));
+        }
+    }
+
+    /// Every write, as its worker makes it.
+    pub(super) fn wrote(&mut self, actor: usize, change: &Change) {
+        let token = self.desks[actor].token.clone();
+        let is_mine = token.is_some_and(|it| self.target.standing(&it, self.stamp()) == Standing::Mine);
+        if !is_mine {
+            let how = format!("worker {actor} writes without a claim: {change}");
+            self.oracle.break_rule("a-claim-outlives-its-worker", how);
+        }
+        if !self.oracle.intended.contains(&change.to_string()) {
+            self.oracle.break_rule("journal-equals-state", format!("nobody recorded the intent to {change}"));
+        }
+        if let ChangeTo::Put { rule: portcullis_domain::Rule::Allow { sources, .. }, .. } = &change.to
+            && sources.is_empty()
+        {
+            self.oracle.break_rule("empty-is-nothing", format!("{change} admits nobody"));
+        }
+    }
+
+    /// INVARIANT (shut-by-default, the-clock-closes, no-neighbour-harmed): after every step, and whenever time went on.
+    pub(super) fn observe(&mut self) {
+        let now = self.stamp();
+        let late = |since: i64, until: i64| since.max(until) + PROMISED_MS < self.now;
+        let mut oracle = std::mem::take(&mut self.oracle);
+        for (n, address) in knocking().iter().enumerate() {
+            let lease = LEASES.get(n).and_then(|it| self.lease(*it));
+            let is_live = lease.is_some_and(|it| it.lease.is_live(now));
+            let passes = self.passes(*address);
+            if passes && !is_live {
+                let since = *oracle.passes_since[n].get_or_insert(self.now);
+                if late(since, oracle.late_until) {
+                    let rule = if lease.is_some() { "the-clock-closes" } else { "shut-by-default" };
+                    oracle.break_rule(rule, format!("{address} passes since {since} ms"));
+                }
+            } else {
+                oracle.passes_since[n] = None;
+            }
+            let Some(lease) = lease.filter(|_| is_live) else {
+                if let Some(since) = oracle.waits_since.get_mut(n) {
+                    *since = None;
+                }
+                continue;
+            };
+            let was_open = oracle.let_in[n] && lease.opened_at.is_some();
+            oracle.let_in[n] |= passes;
+            if passes {
+                oracle.waits_since[n] = None;
+            } else if was_open && oracle.differs_until < self.now {
+                oracle.break_rule("no-neighbour-harmed", format!("{address} was let in, and is kept out"));
+            } else {
+                let since = *oracle.waits_since[n].get_or_insert(self.now);
+                if late(since, oracle.late_until) {
+                    oracle.break_rule("opens-on-time", format!("{address} waits since {since} ms"));
+                }
+            }
+        }
+        // What is excused no longer keeps no states apart.
+        for until in [&mut oracle.late_until, &mut oracle.differs_until] {
+            if *until + PROMISED_MS < self.now {
+                *until = 0;
+            }
+        }
+        self.oracle = oracle;
+    }
+
+    /// Nothing will happen any more: everything rests, and the firewall holds the lock alone.
+    pub(super) fn conclude(&mut self) {
+        let target = &self.target;
+        if !target.grants().is_empty() || target.is_claimed() || target.misses() != 0 {
+            let how = format!("it is restless, and not due: {target:?}");
+            self.oracle.break_rule("nothing-is-forgotten", how);
+        }
+        if !self.held().eq([&self.lock()]) || knocking().iter().any(|it| self.passes(*it)) {
+            let how = format!("{} is not shut: {:?}", gate(), self.read().firewalls);
+            self.oracle.break_rule("shut-by-default", how);
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! The state of the small world without its workers. It can be copied, and two of them can be compared.
+
+use super::{
+    fault::{Fault, LANDS_WITHIN_MS},
+    oracle::Oracle,
+    run::Choice,
+};
+use jiff::{SignedDuration, Timestamp};
+use portcullis_app::{
+    Error,
+    ports::{Batch, Seen},
+};
+use portcullis_domain::{
+    Action, AddressSet, Bands, Change, ChangeTo, ClaimToken, Etag, Existing, Families, Firewall, FirewallId,
+    FirewallKind, Foreign, Gate, Grant, GrantId, Head, Held, Lease, Owner, Person, Protocol, Request,
+    RequestId, RequestState, Rule, RuleName, Snapshot, Sources, Target, TargetId, Told, What,
+};
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, hash_map::DefaultHasher},
+    hash::{Hash as _, Hasher as _},
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    task::Waker,
+};
+
+/// The workers, and after them the person who closes a lease.
+pub(super) const ACTORS: usize = 3;
+pub(super) const WORKERS: usize = 2;
+pub(super) const PERSON: usize = 2;
+/// What the leases are for.
+const GATE: &str = "22/tcp";
+/// The first may be closed early.
+pub(super) const LEASES: [Asked; 2] = [
+    Asked { by: "ann", address: "203.0.113.1", ends_ms: 8_000 },
+    Asked { by: "bob", address: "203.0.113.9", ends_ms: 4_000 },
+];
+/// An address that has no lease.
+pub(super) const STRANGER: &str = "198.51.100.1";
+/// The target is guarded then, and the leases begin at 0.
+const BEGINNING_MS: i64 = -1_000_000;
+const EPOCH_MS: i64 = 1_767_225_600_000;
+const BANDS: Bands = Bands { allows: 100..108, denies: 108..111, existing: Existing::Override };
+
+/// A lease of this world, from its beginning on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) by: &'static str,
+    pub(super) address: &'static str,
+    pub(super) ends_ms: i64,
+}
+
+/// A call that waits for its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Call {
+    Load,
+    Commit,
+    Read,
+    Write,
+}
+
+/// What an actor is at.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Desk {
+    /// The call that waits, and how its caller is woken.
+    pub(super) pending: Option<(Call, Waker)>,
+    /// What becomes of it, once that was chosen.
+    pub(super) verdict: Option<Option<Fault>>,
+    /// Digest of all that the actor was told: it is a function of that. None for an actor that is not there.
+    pub(super) told: Option<u64>,
+    /// When its platform kills it.
+    pub(super) dies_at: i64,
+    /// It gets no turn before.
+    pub(super) starved_until: i64,
+    /// What it claims by.
+    pub(super) token: Option<ClaimToken>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct World {
+    pub(super) now: i64,
+    pub(super) target: Target,
+    version: u64,
+    /// Digest of the quiescent state that this one came from: what is said of both needs no saying again.
+    pub(super) origin: u64,
+    pub(super) told: Told,
+    pub(super) head: Head,
+    grants: BTreeMap<GrantId, Grant>,
+    /// Each with the digest of what it says.
+    ours: BTreeMap<RuleName, (Held, u64)>,
+    written: u64,
+    pub(super) late: Vec<(Change, i64)>,
+    pub(super) desks: [Desk; ACTORS],
+    /// The person has asked for the early close.
+    pub(super) has_closed: bool,
+    /// How many there were.
+    pub(super) faults: u32,
+    /// Who went on last, and how often somebody was left who could go on.
+    pub(super) last: Option<usize>,
+    pub(super) switches: u32,
+    pub(super) oracle: Oracle,
+    pub(super) path: Option<Arc<Step>>,
+}
+
+/// One choice of a path, and those before it.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) at: i64,
+    pub(super) choice: Choice,
+    /// The call that it is about.
+    pub(super) call: Option<Call>,
+    pub(super) before: Option<Arc<Self>>,
+}
+
+impl World {
+    /// A target that is guarded, and not yet settled.
+    pub(super) fn begin() -> Self {
+        let rule = portcullis_domain::PortRule::offered(parsed("22"), parsed("tcp"));
+        let policy =
+            portcullis_domain::Policy::of(vec![rule], &portcullis_domain::Terms::default()).expect("valid");
+        let target = Target::unguarded(parsed("vm"));
+        let mut world = Self {
+            now: BEGINNING_MS,
+            origin: 0,
+            target,
+            version: 0,
+            told: Told::default(),
+            head: Head::default(),
+            grants: BTreeMap::new(),
+            ours: BTreeMap::new(),
+            written: 0,
+            late: vec![],
+            desks: Default::default(),
+            has_closed: false,
+            faults: 0,
+            last: None,
+            switches: 0,
+            oracle: Oracle::default(),
+            path: None,
+        };
+        let guarded = world.target.clone().set_policy(Some(policy), &parsed("olga"), None, world.stamp());
+        world
+            .commit(PERSON, Batch::of(guarded.expect("it is new"), Seen::NEVER))
+            .expect("nobody else writes");
+        world
+    }
+
+    /// Both leases are granted, and their time begins.
+    pub(super) fn grant_both(&mut self) {
+        self.now = 0;
+        let now = self.stamp();
+        let grants = LEASES.iter().enumerate().map(|(n, it)| {
+            let by: Person = parsed(it.by);
+            let id = RequestId::derived(&by, &parsed(&format!("key {n}")));
+            let lease = Lease::starting(now, SignedDuration::from_millis(it.ends_ms)).expect("a lease");
+            let request = Request {
+                id: id.clone(),
+                by,
+                what: What::Initiate { asks: vec![], break_glass: false },
+                justification: None,
+                correlation: None,
+                asked_at: now,
+                state: RequestState::Approved { at: now, by: None, broke_glass: false },
+            };
+            let place = (self.target.id.clone(), gate());
+            Grant::approved(GrantId::derived(&id, 0), &request, place, parsed(it.address), lease)
+        });
+        let next = self.target.clone().grant(grants.collect(), None, now);
+        self.commit(PERSON, Batch::of(next, Seen(self.version))).expect("nobody else writes");
+    }
+
+    pub(super) fn stamp(&self) -> Timestamp {
+        stamp(self.now)
+    }
+
+    pub(super) fn lease(&self, of: Asked) -> Option<&Grant> {
+        self.target.grants().values().find(|it| it.by.as_str() == of.by)
+    }
+
+    /// The lease that the person closes.
+    pub(super) fn grant(&self, of: Asked) -> Option<(GrantId, Person)> {
+        self.grants.values().find(|it| it.by.as_str() == of.by).map(|it| (it.id.clone(), it.by.clone()))
+    }
+
+    pub(super) fn grant_of(&self, id: &GrantId) -> Option<Grant> {
+        self.grants.get(id).cloned()
+    }
+
+    pub(super) fn load(&self, id: &TargetId) -> Option<(Target, Seen)> {
+        (*id == self.target.id).then(|| (self.target.clone(), Seen(self.version)))
+    }
+
+    /// All or nothing, on the version that was seen.
+    pub(super) fn commit(&mut self, actor: usize, batch: Batch) -> Result<(), Error> {
+        let [(next, seen)] = <[_; 1]>::try_from(batch.targets).expect("there is one target");
+        if seen != Seen(self.version) || next.entries.first().is_some_and(|it| it.n != self.head.n) {
+            return Err(Error::Conflict);
+        }
+        let before = std::mem::replace(&mut self.target, next.target);
+        self.version += 1;
+        self.grants.extend(next.grants.into_iter().map(|it| (it.id.clone(), it)));
+        self.committed(actor, &before, &next.entries);
+        Ok(())
+    }
+
+    pub(super) fn read(&self) -> Snapshot {
+        let firewall = Firewall {
+            id: firewall(),
+            kind: FirewallKind::Ordered { otherwise: Action::Deny },
+            bands: BANDS,
+            inside: AddressSet::default(),
+            families: Families::BOTH,
+            ours: self.ours.iter().map(|(name, (held, _))| (name.clone(), held.clone())).collect(),
+            foreign: vec![everybody()],
+        };
+        Snapshot::of(self.stamp(), vec![firewall])
+    }
+
+    /// A write takes effect, unless the rule is not the one that was meant; says whether that changed anything.
+    pub(super) fn land(&mut self, change: &Change) -> Result<bool, Error> {
+        let held = self.ours.get(&change.name).map(|(held, _)| held);
+        let is_meant = change.if_match.is_none() || held.is_some_and(|it| it.etag == change.if_match);
+        let says = |it: Option<&(Held, u64)>| it.map(|(held, says)| (*says, held.priority));
+        let before = says(self.ours.get(&change.name));
+        match &change.to {
+            ChangeTo::Delete if held.is_none() => {}
+            ChangeTo::Delete | ChangeTo::Put { .. } if !is_meant => return Err(Error::Conflict),
+            ChangeTo::Delete => drop(self.ours.remove(&change.name)),
+            ChangeTo::Put { rule, priority } => {
+                if self.ours.iter().any(|(name, (it, _))| *name != change.name && it.priority == *priority) {
+                    return Err(Error::Conflict);
+                }
+                self.written += 1;
+                let etag = Some(Etag(self.written.to_string()));
+                let says = digest_of(rule);
+                let held = Held { rule: Some(rule.clone()), priority: *priority, beside: vec![], etag };
+                self.ours.insert(change.name.clone(), (held, says));
+            }
+        }
+        Ok(before != says(self.ours.get(&change.name)))
+    }
+
+    /// A write will land, at any time from now on.
+    pub(super) fn delay(&mut self, change: &Change) {
+        self.late.push((change.clone(), self.now + LANDS_WITHIN_MS));
+    }
+
+    /// Does a packet from there get through? The first rule that speaks of it decides.
+    pub(super) fn passes(&self, from: IpAddr) -> bool {
+        let (source, gate): (IpAddr, Gate) = (from, gate());
+        let admits = |sources: &Sources| sources.ranges().iter().any(|range| range.contains(&source));
+        let speaking = self.ours.values().filter_map(|(held, _)| match held.rule.as_ref()? {
+            Rule::Deny { gates } => gates.contains(&gate).then_some((held.priority, false)),
+            Rule::Allow { gate: of, sources, .. } => {
+                (*of == gate && admits(sources)).then_some((held.priority, true))
+            }
+        });
+        speaking.min().is_none_or(|(_, passes)| passes)
+    }
+
+    /// The names of all rules of ours.
+    pub(super) fn held(&self) -> impl Iterator<Item = &RuleName> {
+        self.ours.keys()
+    }
+
+    pub(super) fn lock(&self) -> RuleName {
+        RuleName { owner: Owner::from(&self.target.id), gate: None }
+    }
+
+    /// A name that stands in no claim and that no live worker has.
+    pub(super) fn fresh_token(&self) -> ClaimToken {
+        let is_free = |it: &ClaimToken| {
+            self.desks.iter().all(|desk| desk.token.as_ref() != Some(it))
+                && self.target.standing(it, self.stamp()) != portcullis_domain::Standing::Mine
+        };
+        let mut all = (0..=ACTORS).map(|n| parsed::<ClaimToken>(&format!("w{n}")));
+        all.find(is_free).expect("fewer are in use")
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.target.due_at().is_some_and(|at| at <= self.stamp())
+    }
+
+    /// Nobody is alive who knows of versions: they begin anew, so that they do not keep equal states apart.
+    pub(super) fn forget_versions(&mut self) {
+        (self.version, self.written) = (1, 0);
+        (self.last, self.switches) = (None, 0);
+        for (held, _) in self.ours.values_mut() {
+            self.written += 1;
+            let etag = Some(Etag(self.written.to_string()));
+            for (change, _) in self.late.iter_mut().filter(|(it, _)| it.if_match == held.etag) {
+                change.if_match.clone_from(&etag);
+            }
+            held.etag = etag;
+        }
+    }
+
+    /// What an actor was told goes into what it is.
+    pub(super) fn tell(&mut self, actor: usize, what: impl std::hash::Hash) {
+        let told = &mut self.desks[actor].told;
+        let mut hasher = DefaultHasher::new();
+        (*told, what).hash(&mut hasher);
+        *told = Some(hasher.finish());
+    }
+
+    /// What an actor is told of the table, or of the firewall.
+    pub(super) fn digest_of_call(&self, call: Call) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        match call {
+            Call::Load => self.hash_target(&mut hasher),
+            Call::Read => {
+                self.now.hash(&mut hasher);
+                self.hash_rules(&mut hasher);
+            }
+            Call::Commit | Call::Write => {}
+        }
+        hasher.finish()
+    }
+
+    /// Two worlds of one digest have the same future, but for the hashes of their journals.
+    pub(super) fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash_target(&mut hasher);
+        (self.origin, self.last, self.switches).hash(&mut hasher);
+        self.hash_world(&mut hasher);
+        for desk in &self.desks {
+            let token = desk.token.as_ref().map(ClaimToken::as_str);
+            (desk.told, token, desk.dies_at, desk.starved_until).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    /// The same of a quiescent state, whatever it came from.
+    pub(super) fn quiescent_digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        digest_of(&self.target).hash(&mut hasher);
+        self.hash_world(&mut hasher);
+        hasher.finish()
+    }
+
+    fn hash_world(&self, hasher: &mut DefaultHasher) {
+        (self.now, self.has_closed, self.faults).hash(hasher);
+        self.hash_rules(hasher);
+        for (change, lands_by) in &self.late {
+            (change.to_string(), change.if_match.as_ref().map(|it| &it.0), lands_by).hash(hasher);
+        }
+        self.oracle.hash(hasher);
+    }
+
+    /// All that is stored, as far as two paths from one quiescent state can differ in it: the journal tells it, and
+    /// beside that there is only whose claim stands, and until when.
+    fn hash_target(&self, hasher: &mut DefaultHasher) {
+        let claims = |it: &Desk| {
+            let token = it.token.as_ref()?;
+            Some(self.target.standing(token, self.stamp()) == portcullis_domain::Standing::Mine)
+        };
+        (self.version, self.head.n, self.head.hash.to_string(), self.target.due_at()).hash(hasher);
+        (self.target.is_claimed(), self.desks.iter().map(claims).collect::<Vec<_>>()).hash(hasher);
+    }
+
+    fn hash_rules(&self, hasher: &mut DefaultHasher) {
+        for (name, (held, says)) in &self.ours {
+            let etag = held.etag.as_ref().map(|it| &it.0);
+            (name.gate.is_some(), held.priority, etag, says).hash(hasher);
+        }
+    }
+}
+
+/// Digest of all that is stored but the hashes of the journal.
+fn digest_of(what: &impl Serialize) -> u64 {
+    let mut value = serde_json::to_value(what).expect("it is stored as JSON");
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("head");
+    }
+    let mut hasher = DefaultHasher::new();
+    value.to_string().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A foreign rule beneath ours that lets everybody in: what a lock is for.
+fn everybody() -> Foreign {
+    Foreign {
+        name: "all".to_owned(),
+        priority: 4000,
+        action: Action::Allow,
+        protocol: Protocol::Any,
+        sources: Sources::anywhere(),
+        unsure: Sources::default(),
+        ports: vec![0..=u16::MAX],
+        to: Sources::anywhere(),
+    }
+}
+
+/// The gate of all leases.
+pub(super) fn gate() -> Gate {
+    static GATE_OF_ALL: OnceLock<Gate> = OnceLock::new();
+    *GATE_OF_ALL.get_or_init(|| parsed(GATE))
+}
+
+fn firewall() -> FirewallId {
+    parsed("nsg")
+}
+
+pub(super) fn stamp(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(EPOCH_MS + ms).expect("in range")
+}
+
+/// The first whole millisecond by which that time has come.
+pub(super) fn world_ms(at: Timestamp) -> i64 {
+    let ceiled = at.as_nanosecond().div_euclid(1_000_000) + i128::from(at.as_nanosecond() % 1_000_000 != 0);
+    i64::try_from(ceiled).expect("in range") - EPOCH_MS
+}
+
+pub(super) fn parsed<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().unwrap_or_else(|error| panic!("`{text}`: {error:?}"))
+}
