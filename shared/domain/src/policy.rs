@@ -224,6 +224,31 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_is_within_another_one_that_guards_less_or_allows_more() {
+        let policy = |rules: Vec<PortRule>| Policy::of(rules, &Terms::default()).expect("valid");
+        let people = |name: &str| Some(People::Only([name.parse().expect("valid")].into()));
+        let wide = policy(vec![rule("22")]);
+        let sources: Sources = "10.0.0.0/8".parse().expect("valid");
+        for narrower in [
+            vec![rule("22")],
+            vec![rule("22"), rule("443")],
+            vec![PortRule { sources: sources.clone(), ..rule("22") }],
+            vec![PortRule { max: SignedDuration::from_mins(30), ..rule("22") }],
+            vec![PortRule { approvers: people("ann"), ..rule("22") }],
+        ] {
+            let narrower = policy(narrower);
+            assert!(narrower.is_within(&wide), "{narrower:?}");
+            assert!(narrower == wide || !wide.is_within(&narrower), "{narrower:?}");
+        }
+        // A port that is guarded no longer is open.
+        assert!(!policy(vec![rule("443")]).is_within(&wide));
+        let approved = |name| policy(vec![PortRule { approvers: people(name), ..rule("22") }]);
+        assert!(!approved("bob").is_within(&approved("ann")), "it cannot be told");
+        let glass = PortRule { approvers: people("ann"), break_glass: people("bob"), ..rule("22") };
+        assert!(!policy(vec![glass]).is_within(&approved("ann")));
+    }
+
+    #[test]
     fn empty_is_nothing() {
         let terms = Terms::default();
         assert_eq!(Policy::of(vec![], &terms), Err(Refusal::NoPorts.into()));

@@ -68,3 +68,44 @@ impl Class {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+    use portcullis_app::ports::Seen;
+    use portcullis_domain::{EndReason, Lease, PortRule, Protocol, Target, Terms};
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn class(facts: Vec<Fact>, before: Option<&Policy>) -> Class {
+        let target = Target::unguarded("vm".parse().expect("an id"));
+        Class::of(&Batch::of(target.note(facts, NOW), Seen(1)), |_| before)
+    }
+
+    #[test]
+    fn a_commit_is_for_what_the_most_demanding_of_its_entries_is_for() {
+        let by = || "ann".parse().expect("a person");
+        let rule = |port: u16| PortRule::offered(port.try_into().expect("a port"), Protocol::Tcp);
+        let policy = |ports: &[u16]| {
+            Policy::of(ports.iter().map(|it| rule(*it)).collect(), &Terms::default()).expect("a policy")
+        };
+        let set = |policy| Fact::PolicySet { version: 1, policy, by: by(), confirm_by: None };
+        let ended = || Fact::Ended {
+            grant: "a-1".parse().expect("an id"),
+            lease: Lease::starting(NOW, jiff::SignedDuration::from_hours(1)).expect("a lease"),
+            reason: EndReason::UserRequested,
+            by: by(),
+            correlation: None,
+        };
+        assert_eq!(class(vec![], None), Class::Settles, "a claim has no entry");
+        assert_eq!(class(vec![Fact::Writing { changes: vec![] }], None), Class::Settles);
+        assert_eq!(class(vec![Fact::DriftHealed, ended()], None), Class::Ends);
+        assert_eq!(class(vec![ended(), Fact::TokenMade { person: by(), by: by() }], None), Class::Asks);
+        let (one, two) = (policy(&[22]), policy(&[22, 443]));
+        assert_eq!(class(vec![set(Some(one.clone()))], None), Class::Ends, "it was unguarded");
+        assert_eq!(class(vec![set(Some(two.clone()))], Some(&one)), Class::Ends);
+        assert_eq!(class(vec![set(Some(one))], Some(&two)), Class::Asks, "a port is guarded no longer");
+        assert_eq!(class(vec![set(None)], Some(&two)), Class::Asks);
+    }
+}
