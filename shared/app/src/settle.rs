@@ -30,14 +30,14 @@ pub async fn settle(
     let (mut now, mut wrote, mut turn) = (now, false, None);
     let mut outcome = Err(Error::Conflict);
     for left in (0..ROUNDS_MAX).rev() {
-        // What was loaded and read is good for one pass: after a failure all of it is asked for anew.
+        // What was loaded and read is good for one pass: after a failure all of it is asked for anew. On the heap: a turn is
+        // much to carry for everybody who waits for a settle.
         let begun = match turn.take() {
             Some(turn) => Ok(Some(turn)),
-            None => begin(store, firewalls, id, token, now, &mut wrote).await,
+            None => Box::pin(begin(store, firewalls, id, token, now, &mut wrote)).await,
         };
         let worker = Worker { store, firewalls, token, last: (0 < left).then_some(last) };
         let passed = match begun {
-            // On the heap: a turn is much to carry for everybody who waits for a settle.
             Ok(Some(turn)) => Box::pin(worker.pass(turn, &mut wrote)).await,
             Ok(None) => Ok(None),
             Err(error) => Err(error),
@@ -50,13 +50,13 @@ pub async fn settle(
             }
             Err(error @ (Error::Conflict | Error::Unavailable { .. })) => Err(error),
             Err(error @ (Error::Refused(_) | Error::NotFound { .. } | Error::Broken { .. })) => {
-                give_up(store, id, token, now, &error).await;
+                Box::pin(give_up(store, id, token, now, &error)).await;
                 return Err(error);
             }
         };
     }
     if let Err(error) = &outcome {
-        give_up(store, id, token, now, error).await;
+        Box::pin(give_up(store, id, token, now, error)).await;
     }
     outcome
 }
@@ -93,10 +93,10 @@ async fn begin(
     token: &ClaimToken,
     now: Timestamp,
     wrote: &mut bool,
-) -> Result<Option<Turn>, Error> {
+) -> Result<Option<Box<Turn>>, Error> {
     let Some((target, seen)) = take_turn(store, id, token, now, wrote).await? else { return Ok(None) };
     let actual = firewalls.read(id).await?;
-    Ok(Some(Turn { target, seen, actual, now, unshut: vec![], is_intended: false }))
+    Ok(Some(Box::new(Turn { target, seen, actual, now, unshut: vec![], is_intended: false })))
 }
 
 /// What a pass writes: what shuts, if that was not tried in vain just now, else what opens.
@@ -125,7 +125,8 @@ impl Step {
 
 impl<S: Store, F: Firewalls> Worker<'_, S, F> {
     /// Write, read back, confirm; gives the turn if it goes on.
-    async fn pass(&self, mut turn: Turn, wrote: &mut bool) -> Result<Option<Turn>, Error> {
+    async fn pass(&self, turn: Box<Turn>, wrote: &mut bool) -> Result<Option<Box<Turn>>, Error> {
+        let mut turn = *turn;
         let (now, owner) = (turn.now, turn.target.owner());
         let Step { decided, kind, changes } = Step::of(&turn.target, &turn.actual, now, &turn.unshut);
         if !changes.is_empty() {
@@ -161,7 +162,8 @@ impl<S: Store, F: Firewalls> Worker<'_, S, F> {
             commit_mine(self.store, (target, seen), self.token, pass.now, concluded).await?;
         say_confirmed(&target.id, &entries);
         let is_intended = target.is_claimed() && !next_step(&target).is_empty();
-        Ok(target.is_claimed().then_some(Turn { target, seen, actual, now, unshut, is_intended }))
+        let goes_on = target.is_claimed();
+        Ok(goes_on.then(|| Box::new(Turn { target, seen, actual, now, unshut, is_intended })))
     }
 
     /// Records what it is about to write, if that is not recorded yet, writes it, and reads it back.
