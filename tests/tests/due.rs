@@ -313,18 +313,18 @@ fn a_claim_stays_where_more_is_due_and_the_worker_goes_on() {
     assert!(!last.is_claimed() && last.due_at().is_some_and(|it| it <= at(1)), "it is the next worker's");
 }
 
-/// INVARIANT (nothing-is-forgotten): whoever goes on with a claim meets what every new claim would.
+/// INVARIANT (nothing-is-forgotten): what a new claim does must not wait for one that stays.
 #[test]
-fn a_policy_that_nobody_confirmed_lapses_also_while_a_claim_stays() {
+fn a_claim_is_given_back_where_a_policy_lapses_that_nobody_confirmed() {
     let target = guarded("vm", at(0)).target;
     let target = target.set_policy(None, &person("owner"), Some(at(2)), at(0)).expect("set").target;
     let claimed = target.claim(&named("worker"), at(1)).target;
     let (decided, seen) = (claimed.rules(at(1)), Snapshot::of(at(2), vec![]));
     let pass = Pass { wrote: false, decided: &decided, now: at(1), opens_later: false, may_go_on: true };
-    let next = claimed.conclude(&seen, &pass);
-    assert!(next.target.is_claimed() && next.target.trial().is_none() && next.target.policy().is_some());
-    let facts: Vec<Fact> = next.entries.into_iter().map(|it| it.fact).collect();
-    assert!(facts.iter().any(|it| matches!(it, Fact::PolicyReverted { .. })), "{facts:?}");
+    let given_back = claimed.conclude(&seen, &pass).target;
+    assert!(!given_back.is_claimed() && given_back.due_at().is_some_and(|it| it <= at(2)));
+    let lapsed = given_back.claim(&named("another"), at(2)).target;
+    assert!(lapsed.trial().is_none() && lapsed.policy().is_some());
 }
 
 /// Else there would be a gap: what the worker shuts comes back only after it.

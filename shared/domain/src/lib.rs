@@ -17,6 +17,7 @@ mod grants;
 mod journal;
 mod lease;
 mod machine;
+mod marks;
 mod name;
 mod net;
 mod outlook;

@@ -1,9 +1,11 @@
 //! The one aggregate: a machine, who may reach it until when, and who is at work on its firewalls.
 
 use crate::{
-    Admitted, Chain, Change, ClaimToken, CorrelationId, Digest, EndReason, Entry, Fact, Firewall, Gate,
-    Grant, GrantId, Grants, Head, Headroom, Lease, MachineFacts, Owner, Person, Policy, Refusal, Request,
-    Rule, RuleName, RuleSet, Snapshot, Sources, TargetId, view::View,
+    Admitted, Chain, Change, ClaimToken, CorrelationId, EndReason, Entry, Fact, Gate, Grant, GrantId, Grants,
+    Head, Headroom, Lease, MachineFacts, Owner, Person, Policy, Refusal, Request, Rule, RuleName, RuleSet,
+    Snapshot, Sources, TargetId,
+    marks::{Mark, marks, strays},
+    view::View,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -83,16 +85,6 @@ pub struct Claim {
     pub token: ClaimToken,
     /// Until when.
     pub until: Timestamp,
-}
-
-/// A rule of ours as it was last seen, to tell a foreign hand by.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Mark {
-    /// What it says and where it stands: a lock under what it shuts out is none.
-    rule: Digest,
-    /// A rule that is over may be gone without anybody's doing: some firewalls shut by themselves.
-    until: Option<Timestamp>,
 }
 
 /// One pass of a worker over the firewalls: what it did before it read them back.
@@ -367,7 +359,8 @@ impl Target {
     pub fn intend(mut self, seen: &Snapshot, changes: &[Change]) -> Next {
         let mut facts = vec![];
         // Not what we last left behind: somebody else's hand, or a write that landed late.
-        let rules = self.agreed.take().map(|before| strays(&before, &self.marks(seen), seen.read_at));
+        let rules =
+            self.agreed.take().map(|before| strays(&before, &marks(&self.owner(), seen), seen.read_at));
         if let Some(rules) = rules.filter(|it| !it.is_empty()) {
             self.drifted = true;
             facts.push(Fact::DriftFound { rules });
@@ -408,7 +401,7 @@ impl Target {
             facts.push(Fact::DriftHealed);
         }
         if agrees {
-            self.agreed = Some(self.marks(seen));
+            self.agreed = Some(marks(&self.owner(), seen));
         }
         self.refused = seen.unshut.clone().or_else(|| seen.refused.clone());
         self.headroom.clone_from(&seen.headroom);
@@ -426,8 +419,9 @@ impl Target {
         } else {
             self.miss(now, seen.read_at);
         }
-        if may_go_on && self.due_at().is_some_and(|due_at| due_at <= seen.read_at) {
-            facts.extend(self.lapse(seen.read_at));
+        // A policy that nobody confirmed lapses with a new claim, in a commit of its own.
+        let lapses = self.trial.as_ref().is_some_and(|it| it.until <= seen.read_at);
+        if may_go_on && !lapses && self.due_at().is_some_and(|due_at| due_at <= seen.read_at) {
             // As if it were claimed anew: whoever extends a lease must know by when the next pass decides.
             self.claim = claim.map(|it| Claim { until: after(seen.read_at, CLAIM), ..it });
         }
@@ -620,23 +614,6 @@ impl Target {
         closed
     }
 
-    fn marks(&self, seen: &Snapshot) -> BTreeMap<String, Mark> {
-        let owner = self.owner();
-        let of = |firewall: &Firewall| {
-            let id = firewall.id.clone();
-            let rules = firewall.of(&owner).map(move |(name, held)| {
-                let until = match &held.rule {
-                    Some(Rule::Allow { until, .. }) => Some(*until),
-                    Some(Rule::Deny { .. }) | None => None,
-                };
-                let rule = Digest::of(&(&held.rule, held.priority, &held.beside));
-                (format!("{name} in {id}"), Mark { rule, until })
-            });
-            rules.collect::<Vec<_>>()
-        };
-        seen.firewalls.iter().flat_map(of).collect()
-    }
-
     /// Somebody has to look by then.
     fn look(&mut self, by: Timestamp) {
         if self.looks.iter().all(|look| by < *look) {
@@ -681,14 +658,6 @@ impl Target {
         grants.extend(closed);
         Next { target: self, entries, grants }
     }
-}
-
-/// Rules that are not as they were, although their time is not over.
-fn strays(before: &BTreeMap<String, Mark>, after: &BTreeMap<String, Mark>, now: Timestamp) -> Vec<String> {
-    let lasts = |it: &Mark| it.until.is_none_or(|until| now < until);
-    let changed = before.iter().filter(|(name, mark)| lasts(mark) && after.get(*name) != Some(*mark));
-    let added = after.iter().filter(|(name, mark)| lasts(mark) && !before.contains_key(*name));
-    changed.chain(added).map(|(name, _)| name.clone()).collect()
 }
 
 fn looks(now: Timestamp) -> Vec<Timestamp> {
