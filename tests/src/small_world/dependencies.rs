@@ -2,7 +2,7 @@
 
 use super::{
     fault::Fault,
-    world::{Call, World},
+    world::{Call, Verdict, World},
 };
 use jiff::Timestamp;
 use portcullis_app::{
@@ -163,9 +163,9 @@ impl Future for Turn<'_> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Fault>> {
         let mut world = self.dependencies.world();
         let desk = &mut world.desks[self.dependencies.actor];
-        if let Some(verdict) = desk.verdict.take() {
+        if let Some(Verdict(fault)) = desk.verdict.take() {
             desk.pending = None;
-            return Poll::Ready(verdict);
+            return Poll::Ready(fault);
         }
         desk.pending = Some((self.call, context.waker().clone()));
         Poll::Pending

@@ -1,5 +1,5 @@
-//! The small world: two workers, two leases of one gate, one of them closed early, and a few faults. Every order in
-//! which their calls can be answered, and every fault at every call, is tried to the end.
+//! The small world: two workers, two leases of one gate, one of them closed early, and a few faults. The orders in
+//! which their calls can be answered, and faults at every call, are tried to the end, as far as an [`Extent`] says.
 //!
 //! - `world` is the state without its workers: the table, the firewall, and the time. `oracle` judges it after
 //!   every step.
@@ -13,7 +13,7 @@
 //!
 //! ```text
 //! cargo test -p portcullis-tests --test small_world                  the part of every build
-//! cargo test -p portcullis-tests --test small_world -- --ignored     all of it
+//! cargo test -p portcullis-tests --test small_world -- --ignored     more, and all of it
 //! ```
 
 mod dependencies;
@@ -27,8 +27,7 @@ pub use fault::Fault;
 pub use search::explore;
 use std::{collections::BTreeMap, fmt};
 
-/// How much of the small world is tried. All orders of calls are there with any number of switches; nearly all faults of
-/// such programs show with two.
+/// How much of the small world is tried.
 #[derive(Debug, Clone)]
 pub struct Extent {
     /// The kinds of faults.
@@ -37,10 +36,9 @@ pub struct Extent {
     pub faults_max: u32,
     /// Of the places for a fault after the first, one in so many is tried, picked by the digest of the state.
     pub later_fault_one_in: u64,
-    /// How often one path may leave an actor that could go on, for another, for time or for the close.
+    /// How often one path may leave an actor that could go on, for another one, for the close, or for time: every
+    /// interleaving with so many switches is tried.
     pub switches_max: u32,
-    /// Once there are so many states, no further quiescent state is left.
-    pub states_max: usize,
 }
 
 /// How much was tried.
@@ -56,11 +54,10 @@ pub struct Tally {
     pub pruned: u64,
     /// Paths that came to rest.
     pub ends: u64,
-    /// Quiescent states that were left out.
-    pub left: u64,
     /// Choices that were made, also again.
     pub steps: u64,
-    /// The longest time for which an address passed without a lease, in milliseconds, by how many faults there were.
+    /// The longest time for which an address passed without a lease, in milliseconds, by how many faults there were;
+    /// also where time went on while a worker could have.
     pub latest_ms: BTreeMap<u32, i64>,
 }
 
@@ -77,10 +74,10 @@ pub struct Broken {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { states, quiescent, left, paths, pruned, ends, steps, latest_ms } = self;
+        let Self { states, quiescent, paths, pruned, ends, steps, latest_ms } = self;
         write!(
             f,
-            "{states} states, of which {quiescent} quiescent ({left} left out); {paths} paths, of which {pruned} pruned and {ends} "
+            "{states} states, of which {quiescent} quiescent; {paths} paths, of which {pruned} pruned and {ends} "
         )?;
         write!(f, "to the end; {steps} steps; latest close in ms by number of faults: {latest_ms:?}")
     }

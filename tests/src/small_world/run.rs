@@ -4,7 +4,7 @@ use super::{
     Extent, Fault,
     dependencies::Dependencies,
     fault::STARVED_MS,
-    world::{ACTORS, Call, Desk, LEASES, PERSON, Step, WORKERS, World, world_ms},
+    world::{ACTORS, Call, Desk, LEASES, PERSON, Step, Verdict, WORKERS, World, world_ms},
 };
 use futures_util::task::noop_waker;
 use portcullis_app::{self as app, Error};
@@ -122,7 +122,7 @@ impl Run {
             }
             Choice::Answer(actor, fault) => {
                 let desk = &mut world.desks[actor];
-                desk.verdict = Some(fault);
+                desk.verdict = Some(Verdict(fault));
                 let waker = desk.pending.take().map(|(_, waker)| waker);
                 drop(world);
                 waker.into_iter().for_each(std::task::Waker::wake);

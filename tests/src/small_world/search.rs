@@ -7,8 +7,6 @@ use super::{
 };
 use std::collections::HashSet;
 
-/// After so many paths it says how far it is.
-const PROGRESS_EVERY: u64 = 10_000;
 /// A path that makes more choices between two quiescent states goes round in circles.
 const CHOICES_MAX: usize = 500;
 
@@ -19,10 +17,6 @@ pub fn explore(extent: &Extent) -> Result<Tally, Box<Broken>> {
     search.seen.insert(world.quiescent_digest());
     search.ahead.push(world);
     while let Some(world) = search.ahead.pop() {
-        if extent.states_max <= search.seen.len() {
-            search.tally.left = search.ahead.len() as u64 + 1;
-            break;
-        }
         search.tally.quiescent += 1;
         search.from(&world)?;
     }
@@ -66,9 +60,6 @@ impl Search<'_> {
                 let latest = self.tally.latest_ms.entry(run.world().faults).or_default();
                 *latest = (*latest).max(run.world().exposed_ms());
                 let mut choices = run.choices(self.extent, digest).into_iter();
-                if PROGRESS_EVERY <= self.tally.paths % PROGRESS_EVERY + 1 {
-                    eprintln!("{}; {} seen, {} ahead", self.tally, self.seen.len(), self.ahead.len());
-                }
                 let Some(first) = choices.next() else {
                     self.tally.ends += 1;
                     run.world().conclude();
@@ -103,8 +94,7 @@ impl Search<'_> {
 
 /// The target is guarded and settled, all looks at it are over, and both leases are granted.
 fn begun() -> Result<World, Box<Broken>> {
-    let calm =
-        Extent { faults: vec![], faults_max: 0, later_fault_one_in: 1, switches_max: 0, states_max: 0 };
+    let calm = Extent { faults: vec![], faults_max: 0, later_fault_one_in: 1, switches_max: 0 };
     let mut run = Run::of(World::begin());
     while let Some(choice) = run.choices(&calm, 0).first() {
         run.take(*choice);

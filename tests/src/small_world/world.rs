@@ -59,13 +59,17 @@ pub(super) enum Call {
     Write,
 }
 
+/// What becomes of a call: the fault that befalls it, if any.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Verdict(pub(super) Option<Fault>);
+
 /// What an actor is at.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Desk {
     /// The call that waits, and how its caller is woken.
     pub(super) pending: Option<(Call, Waker)>,
     /// What becomes of it, once that was chosen.
-    pub(super) verdict: Option<Option<Fault>>,
+    pub(super) verdict: Option<Verdict>,
     /// Digest of all that the actor was told: it is a function of that. None for an actor that is not there.
     pub(super) told: Option<u64>,
     /// When its platform kills it.

@@ -412,7 +412,6 @@ impl World {
         let is_mild = match self.plot.weather {
             Weather::Calm
             | Weather::Skewed
-            | Weather::Paced
             | Weather::Limited
             | Weather::TokenRefused
             | Weather::NoSpace => true,
@@ -424,6 +423,8 @@ impl World {
             | Weather::Meddled
             | Weather::Stale
             | Weather::Stormy
+            // At such a pace a worker may go round for longer than it lives.
+            | Weather::Paced
             | Weather::Starved
             | Weather::Everything => false,
         };
