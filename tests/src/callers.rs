@@ -24,7 +24,7 @@ const REST: Duration = Duration::from_millis(20);
 /// How many requests a caller who never reads sends at once.
 const PIPELINED: usize = 100;
 
-/// What each of them does, again and again.
+/// The thing that each of them does, again and again.
 #[derive(Debug, Clone)]
 pub enum Kind {
     /// Asks for a path without a token, and reads the answer.
@@ -52,7 +52,7 @@ struct Counts {
 
 impl Flood {
     /// So many callers of one address, such as `http://127.0.0.1:7422`.
-    pub fn start(url: &str, callers: usize, kind: Kind) -> Self {
+    pub fn start(url: &str, callers: usize, kind: &Kind) -> Self {
         // Each caller is a file.
         let files = getrlimit(Resource::Nofile).maximum;
         setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files })

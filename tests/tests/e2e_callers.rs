@@ -23,7 +23,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 const OPERATOR_MAX: Duration = Duration::from_secs(1);
 /// How long something may take that is no promise.
 const WAIT_MAX: Duration = Duration::from_secs(60);
-/// Who has a lease.
+/// The address with a lease.
 const VISITOR: &str = "203.0.113.9";
 
 /// A simulated cloud that answers quickly, and a machine in it.
@@ -95,7 +95,7 @@ impl Scene {
         (0..10).map(waited).max().expect("asked")
     }
 
-    /// What becomes of a lease and of callers with a token under a flood.
+    /// A lease closes on time under a flood, and callers with a token are answered.
     fn under(&self, flood: &Flood) {
         let grant = self.lease("8s");
         flood.wait_until_it_runs();
@@ -111,7 +111,7 @@ impl Scene {
 fn strangers_in_numbers_keep_no_lease_open_and_no_known_caller_out() {
     let scene = Scene::begin(Stdio::null(), &[]);
     for path in ["/openapi.json", "/healthz", "/v1/targets", "/nowhere"] {
-        let flood = Flood::start(scene.up.url(), 250, Kind::Asks(path));
+        let flood = Flood::start(scene.up.url(), 250, &Kind::Asks(path));
         scene.under(&flood);
         assert!(0 < flood.answers(), "{path}: strangers are answered too");
     }
@@ -120,7 +120,7 @@ fn strangers_in_numbers_keep_no_lease_open_and_no_known_caller_out() {
 #[test]
 fn callers_who_never_read_keep_no_lease_open_and_no_known_caller_out() {
     let scene = Scene::begin(Stdio::null(), &[]);
-    let flood = Flood::start(scene.up.url(), 270, Kind::NeverReads("/openapi.json", None));
+    let flood = Flood::start(scene.up.url(), 270, &Kind::NeverReads("/openapi.json", None));
     scene.under(&flood);
 }
 
@@ -128,16 +128,16 @@ fn callers_who_never_read_keep_no_lease_open_and_no_known_caller_out() {
 fn a_known_caller_who_never_reads_is_cut() {
     let scene = Scene::begin(Stdio::null(), &[]);
     let flood =
-        Flood::start(scene.up.url(), 100, Kind::NeverReads("/openapi.json", Some(scene.token.clone())));
+        Flood::start(scene.up.url(), 100, &Kind::NeverReads("/openapi.json", Some(scene.token.clone())));
     scene.under(&flood);
-    // More than may be connected at once, and all of them are gone in time.
+    // Each connection is cut once nothing of it was read for a while.
     flood.wait_until_cut(100);
 }
 
 #[test]
 fn silent_connections_keep_nobody_out() {
     let scene = Scene::begin(Stdio::null(), &[]);
-    let flood = Flood::start(scene.up.url(), 1000, Kind::Silent);
+    let flood = Flood::start(scene.up.url(), 1000, &Kind::Silent);
     scene.under(&flood);
 }
 
@@ -145,9 +145,9 @@ fn silent_connections_keep_nobody_out() {
 fn the_operator_gets_in_by_the_socket_while_strangers_flood_the_network() {
     let scene = Scene::begin(Stdio::null(), &[]);
     let floods = [
-        Flood::start(scene.up.url(), 250, Kind::Asks("/openapi.json")),
-        Flood::start(scene.up.url(), 270, Kind::NeverReads("/openapi.json", None)),
-        Flood::start(scene.up.url(), 500, Kind::Silent),
+        Flood::start(scene.up.url(), 250, &Kind::Asks("/openapi.json")),
+        Flood::start(scene.up.url(), 270, &Kind::NeverReads("/openapi.json", None)),
+        Flood::start(scene.up.url(), 500, &Kind::Silent),
     ];
     floods.iter().for_each(Flood::wait_until_it_runs);
     let socket = scene.data.path().join("portcullis.sock");

@@ -137,7 +137,7 @@ fn refused_then_open_for_one_address_then_refused() {
     assert_eq!(verified.status.code(), Some(0), "{}", text(&verified.stderr));
 }
 
-/// Two would open each other's ports in turn. What a machine is, is what its packet filter is of: a network namespace.
+/// Two would open each other's ports in turn. A machine is a network namespace, as for its packet filter.
 #[test]
 fn one_portcullis_guards_a_machine_and_another_one_another_machine() {
     const TEST: &str = "one_portcullis_guards_a_machine_and_another_one_another_machine";

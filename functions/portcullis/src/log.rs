@@ -61,7 +61,7 @@ impl Drop for Log {
         let (written, all) = sync_channel(1);
         // A log that is full has nobody to read it.
         if self.0.try_send(Job::Tell(written)).is_ok() {
-            // What could not be written in time is lost.
+            // Lines that cannot be written in time are lost.
             let _ = all.recv_timeout(LAST_MAX);
         }
     }

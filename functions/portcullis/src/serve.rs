@@ -100,7 +100,7 @@ enum Door {
     Socket(UnixListener),
 }
 
-/// What all connections of one door share.
+/// Shared by all connections of one door.
 struct Callers {
     app: Router,
     site: Arc<LocalSite>,
@@ -119,7 +119,7 @@ impl Door {
                 let _ = stream.set_nodelay(true);
                 Ok((Box::new(stream), peer))
             }
-            // Whoever calls here is on this machine.
+            // A caller of the socket is on this machine.
             Self::Socket(listener) => {
                 let (stream, _) = listener.accept().await?;
                 Ok((Box::new(stream), SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))
@@ -141,7 +141,7 @@ async fn accept(door: Door, limits: Limits, callers: Arc<Callers>, mut stop: wat
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
-            // Whoever breaks off before their turn takes nothing from others.
+            // A caller who breaks off before their turn takes nothing from others.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -168,7 +168,7 @@ async fn accept(door: Door, limits: Limits, callers: Arc<Callers>, mut stop: wat
         });
         let connection = connections.watch(http.serve_connection(stream, answer));
         tokio::spawn(async move {
-            // Whoever breaks off has heard enough, and whoever has to make place gets no answer.
+            // A caller who breaks off wants no more, and one who has to make place gets no answer.
             select! {
                 ended = connection => drop(ended),
                 _ = closed => {}

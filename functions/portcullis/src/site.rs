@@ -12,7 +12,7 @@ use std::{
 };
 use tokio::sync::Mutex;
 
-/// What opens and closes: the scheduler, the backstop and the relay.
+/// The dependencies of the scheduler, the backstop and the relay.
 #[derive(Debug)]
 pub struct Settling {
     /// The table.
@@ -40,7 +40,7 @@ pub struct LocalSite {
     pub bots: Bots,
     /// How many expensive answers are made at once.
     pub turns: Turns,
-    /// Who failed to show a valid token.
+    /// Callers that failed to show a valid token.
     pub strangers: Strangers,
     /// Whether the table answers, as it was seen last.
     pub health: Health,

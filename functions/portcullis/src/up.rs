@@ -435,7 +435,7 @@ fn outside(args: &Args, guarded: &[Target], simulated: Option<&Simulated>) -> Re
     Ok(outside)
 }
 
-/// What cannot be seen at the start is said at the start.
+/// Fails at the start where nothing could be guarded later.
 async fn answers(outside: &Outside) -> Result<(), Failure> {
     if let Some(azure) = &outside.azure {
         match azure.machines(None, 1).await {

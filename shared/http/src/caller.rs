@@ -30,20 +30,34 @@ pub struct Vouched(pub Person);
 /// Whose token a request shows, where the composition root asked before the router does: an extension of the request that
 /// saves asking twice.
 #[derive(Debug, Clone, Default)]
-pub struct Shown(Option<Option<Person>>);
+pub enum Shown {
+    /// It shows none, or nobody could be asked.
+    #[default]
+    Unasked,
+    /// It shows one that is not valid.
+    Nobodys,
+    /// It shows a valid one.
+    Of(Person),
+}
 
 impl Shown {
-    /// Who that is.
+    /// The person whose token it is.
     pub fn person(&self) -> Option<&Person> {
-        self.0.as_ref()?.as_ref()
+        match self {
+            Self::Of(person) => Some(person),
+            Self::Unasked | Self::Nobodys => None,
+        }
     }
 }
 
 /// Whose token a request shows.
 pub async fn shown<S: Site>(site: &S, headers: &HeaderMap) -> Result<Shown, Error> {
     match headers.get(header::AUTHORIZATION) {
-        None => Ok(Shown::default()),
-        Some(header) => Ok(Shown(Some(authenticated(site, header.to_str().unwrap_or_default()).await?))),
+        None => Ok(Shown::Unasked),
+        Some(header) => {
+            let person = authenticated(site, header.to_str().unwrap_or_default()).await?;
+            Ok(person.map_or(Shown::Nobodys, Shown::Of))
+        }
     }
 }
 
@@ -109,8 +123,9 @@ async fn bearer<S: Site>(parts: &Parts, site: &Arc<S>) -> Result<Result<Person, 
         return Ok(Err(Problem::unauthorized("send `Authorization: Bearer <token>`")));
     };
     let person = match parts.extensions.get::<Shown>() {
-        Some(Shown(Some(person))) => person.clone(),
-        Some(Shown(None)) | None => authenticated(&**site, header).await?,
+        Some(Shown::Of(person)) => Some(person.clone()),
+        Some(Shown::Nobodys) => None,
+        Some(Shown::Unasked) | None => authenticated(&**site, header).await?,
     };
     Ok(person.ok_or_else(|| Problem::unauthorized("this token is not valid, or no longer")))
 }

@@ -18,7 +18,7 @@ const ADDRESSES_MAX: usize = 1024;
 const BURST: f64 = 30.0;
 const REFILL: SignedDuration = SignedDuration::from_secs(2);
 
-/// What a caller did that nobody should do often.
+/// A thing that no caller should do often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Happened {
     /// They showed a token that is not valid, or none where one is needed.
@@ -80,7 +80,7 @@ impl Strangers {
         say(unsaid);
     }
 
-    /// What `doctor` says of the last hour.
+    /// The finding of `doctor` about the last hour.
     pub(crate) fn finding(&self, now: Timestamp) -> Finding {
         const CHECK: &str = "callers";
         let mut lately = self.lately();
@@ -187,7 +187,7 @@ fn minute(now: Timestamp) -> i64 {
     now.as_second().div_euclid(60)
 }
 
-/// What counts as one address: whoever has one of IPv6 has the 64 bits behind it as well.
+/// The part of an address that is counted as one: a caller with one of IPv6 has the 64 bits behind it as well.
 pub fn network(address: IpAddr) -> IpAddr {
     const NETWORK: u128 = !(u64::MAX as u128);
     match address.to_canonical() {

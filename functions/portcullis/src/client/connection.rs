@@ -93,6 +93,7 @@ impl Connection {
     pub fn to(globals: &Globals) -> Result<Self, Failure> {
         let mut profile = profile::chosen(globals)?;
         if !profile.is_said
+            && profile.auth == Auth::Bearer
             && let Some(url) = socket::of(&globals.data_dir())
         {
             // On this machine, and no flood on the network is in the way.

@@ -20,8 +20,8 @@ const SCHEME: &str = "unix:";
 /// The address in front of a path of the API there: nobody resolves it, and nobody connects to it.
 pub const BASE: &str = "http://127.0.0.1";
 
-/// The URL of a data folder's socket, if somebody answers there. Whoever else could write to the folder could answer in their
-/// place, and be told the token.
+/// The URL of a data folder's socket, if a process answers there. A folder that other users may write is passed over: one of
+/// them could answer there, and be sent the token.
 pub fn of(data: &Path) -> Option<String> {
     private::check_folder(data).ok()?;
     let path = data.join(NAME);
@@ -82,16 +82,17 @@ impl Transport for SocketTransport {
         Ok(0 < count)
     }
 
-    /// Whoever cannot tell opens a new one: that costs nothing on the same machine.
+    /// Never known to be, so that each call opens a new one: that costs nothing on the same machine.
     fn is_open(&mut self) -> bool {
         false
     }
 }
 
 fn told(error: io::Error, reason: Timeout) -> Error {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Error::Timeout(reason),
-        _ => error.into(),
+    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
+        Error::Timeout(reason)
+    } else {
+        error.into()
     }
 }
 

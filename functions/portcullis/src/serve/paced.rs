@@ -58,7 +58,7 @@ impl<T> Paced<T> {
         Self { io, patience, streams, unread: None }
     }
 
-    /// What came of trying to write.
+    /// Judges the outcome of a write.
     fn wrote(
         &mut self,
         context: &mut Context<'_>,

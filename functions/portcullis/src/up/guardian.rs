@@ -17,7 +17,7 @@ const NAMES: u8 = 4;
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// How long nobody is accepted after that failed.
 const AFTER_FAILURE: Duration = Duration::from_millis(200);
-/// Who may guard any machine.
+/// The user who may guard any machine.
 const ROOT: u32 = 0;
 
 /// Says that this process guards this machine, until it ends. Refused where another one does.
@@ -27,7 +27,9 @@ pub async fn take(answering: &Handle) -> Result<(), Failure> {
         let name = format!("\0portcullis/host/{n}");
         match UnixListener::bind(&name) {
             // The first one is held; that the others are free was to be seen.
-            Ok(listener) => drop(ours.get_or_insert(listener)),
+            Ok(listener) => {
+                ours.get_or_insert(listener);
+            }
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => refuse(&name).await?,
             Err(error) => return Err(broken("say that this machine is guarded", error)),
         }
@@ -39,7 +41,7 @@ pub async fn take(answering: &Handle) -> Result<(), Failure> {
         );
     };
     let listener = listener.into_std().map_err(|error| broken("say that this machine is guarded", error))?;
-    // Whoever connects only wants to know who holds it.
+    // A second process connects only to learn which process this is.
     answering.spawn(async move {
         let Ok(listener) = UnixListener::from_std(listener) else { return };
         loop {

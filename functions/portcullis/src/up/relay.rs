@@ -1,4 +1,4 @@
-//! What is committed goes to the bus, and what an operator at this terminal wants to know to the log.
+//! The relay: commits go to the bus, and events that an operator at this terminal wants to see to the log.
 
 use crate::steady;
 use jiff::{SignedDuration, Timestamp};

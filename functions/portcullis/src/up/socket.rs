@@ -13,7 +13,7 @@ use std::{
 
 /// Its file in the data folder.
 pub const NAME: &str = "portcullis.sock";
-/// Who may connect: whoever owns the folder.
+/// The folder's owner may connect.
 const MODE: u32 = 0o600;
 
 /// A socket that callers are heard on; its file goes with it.
