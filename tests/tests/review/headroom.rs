@@ -1,7 +1,7 @@
 //! The room that firewalls have beside what they hold for others.
 
 use super::{ALLOWED, answer, ask, expect, extended, from, held, many, policy, told};
-use portcullis_domain::{Headroom, Refusal, Review, Snapshot, Target, Window};
+use portcullis_domain::{Ask, Headroom, Refusal, Review, Snapshot, Target, Window};
 use portcullis_tests::given::{HOUR, at, named};
 use std::collections::BTreeMap;
 
