@@ -178,7 +178,9 @@ fn main() -> ExitCode {
         }
     }
     println!("\nhow it is measured");
-    rows.iter().for_each(|row| println!("{:<12} {}", row.name, row.how));
+    for row in &rows {
+        println!("{:<12} {}", row.name, row.how);
+    }
     if missed.is_empty() {
         return ExitCode::SUCCESS;
     }

@@ -123,11 +123,24 @@ impl Up {
     /// Tells the Azure that it simulates what no client of Azure may: `what` such as `faults`.
     pub fn control(&self, what: &str, body: &Value) {
         let url = format!("{}/_simcloud/{what}", self.azure());
+        let done = ureq::post(url).header("authorization", self.secret()).send_json(body).expect("answered");
+        assert_eq!(done.status(), 204);
+    }
+
+    /// Does a packet of TCP pass to a machine, by the simulated Azure's own truth?
+    pub fn packet_passes(&self, machine: &str, from: &str, port: u16) -> bool {
+        let asked = format!("vm={machine}&from={from}&protocol=tcp&port={port}");
+        let url = format!("{}/_simcloud/packet?{asked}", self.azure());
+        let mut decided = ureq::get(url).header("authorization", self.secret()).call().expect("answered");
+        let passage: Value = decided.body_mut().read_json().expect("JSON");
+        passage["passes"].as_bool().expect("decided")
+    }
+
+    /// What the control endpoints want to be told.
+    fn secret(&self) -> String {
         let kept = std::fs::read_to_string(self.data.join("simcloud.json")).expect("it is kept");
         let kept: Value = serde_json::from_str(&kept).expect("JSON");
-        let secret = format!("Bearer {}", kept["control"].as_str().expect("a secret"));
-        let done = ureq::post(url).header("authorization", secret).send_json(body).expect("answered");
-        assert_eq!(done.status(), 204);
+        format!("Bearer {}", kept["control"].as_str().expect("a secret"))
     }
 
     /// Where it serves.

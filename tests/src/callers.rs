@@ -18,7 +18,7 @@ use tokio::{
 };
 
 /// How long to wait for a flood to begin, or to be cut.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_mins(1);
 /// How long a caller rests whose connection failed.
 const REST: Duration = Duration::from_millis(20);
 /// How many requests a caller who never reads sends at once.

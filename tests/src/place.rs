@@ -19,7 +19,7 @@ use portcullis_app::{
 use portcullis_domain::{
     Chain, ClaimToken, Decision, Entry, Fact, Packet, Person, Policy, Target, TargetId, Terms,
 };
-use portcullis_http::{Proxies, Site, router};
+use portcullis_http::{Proxies, Site, Turns, router};
 use portcullis_local::{RedbStore, TokenBook};
 use serde_json::Value;
 use std::{
@@ -58,6 +58,7 @@ struct OnePlace {
     proxies: Proxies,
     operator: Person,
     bots: Bots,
+    turns: Turns,
     clock: Arc<AtomicI64>,
 }
 
@@ -91,6 +92,7 @@ impl Place {
             proxies,
             operator: given::person("operator"),
             bots: named(BOTS),
+            turns: Turns::bounded(),
             clock,
         };
         let site = Arc::new(site);
@@ -261,6 +263,10 @@ impl Site for OnePlace {
 
     fn bots(&self) -> &Bots {
         &self.bots
+    }
+
+    fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     fn now(&self) -> Timestamp {

@@ -184,7 +184,9 @@ async fn a_person_whose_share_is_used_up_is_told_so_and_others_are_not_locked_ou
 }
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-const TARGETS: TableDefinition<'_, &str, ((u64, Option<i128>), &[u8])> = TableDefinition::new("targets");
+/// When it is due, and what it is.
+type Row = ((u64, Option<i128>), &'static [u8]);
+const TARGETS: TableDefinition<'_, &str, Row> = TableDefinition::new("targets");
 const GRANTS_LIVE: TableDefinition<'_, (&str, &str), ()> = TableDefinition::new("grants_live");
 
 #[tokio::test]

@@ -50,10 +50,7 @@ impl Place {
     }
 
     fn passes(&self, machine: &str) -> bool {
-        let url =
-            format!("{}/_simcloud/packet?vm={machine}&from={ANN}&protocol=tcp&port=22", self.up.azure());
-        let passage: Value = ureq::get(url).call().expect("asked").body_mut().read_json().expect("JSON");
-        passage["passes"].as_bool().expect("decided")
+        self.up.packet_passes(machine, ANN, 22)
     }
 
     /// What the journal of a machine says of a grant.

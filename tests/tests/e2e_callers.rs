@@ -22,7 +22,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// How long the operator may wait for one over the socket, the command's own start included.
 const OPERATOR_MAX: Duration = Duration::from_secs(1);
 /// How long something may take that is no promise.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_mins(1);
 /// The address with a lease.
 const VISITOR: &str = "203.0.113.9";
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// How long settling may take.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// One that guards the machines of that cloud.
 fn installation(data: &Path, cloud: &Simcloud, certificate: &Path) -> Up {

@@ -224,9 +224,10 @@ mod tests {
         let at = |second: i64| Timestamp::new(1_800_000_000 + second, 123_456_789).expect("in range");
         let by: Person = named(&"a".repeat(60));
         let target: TargetId = named(&format!("/{}", "v".repeat(200)));
-        for sources in
-            ["198.51.100.1", "2001:db8:1111:2222:3333:4444:5555:6666, 198.51.100.1, 2001:db8:1111:2222::/64"]
-        {
+        let all = ["198.51.100.1", "2001:db8:1111:2222:3333:4444:5555:6666", "2001:db8:1111:3333::/64"];
+        for count in [1, all.len()] {
+            let texts = all.iter().take(count).map(|it| (*it).to_owned()).collect::<Vec<_>>();
+            let sources = Sources::try_from(texts).expect("ranges");
             let request = Request {
                 id: RequestId::derived(&by, &named::<IdempotencyKey>("key")),
                 by: by.clone(),
@@ -235,7 +236,7 @@ mod tests {
                         target: target.clone(),
                         port: named("22"),
                         protocol: None,
-                        sources: named(sources),
+                        sources: sources.clone(),
                         window: Window::For(SignedDuration::from_hours(1)),
                     }],
                     break_glass: true,
@@ -248,7 +249,7 @@ mod tests {
             let id = GrantId::derived(&request.id, 40);
             let lease = Lease::starting(at(0), SignedDuration::from_hours(1)).expect("a lease");
             let approved =
-                Grant::approved(id, &request, (target.clone(), named("65535/tcp")), named(sources), lease);
+                Grant::approved(id, &request, (target.clone(), named("65535/tcp")), sources, lease);
             let grant = Grant {
                 broke_glass: true,
                 opened_at: Some(at(1)),

@@ -204,14 +204,15 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + second).expect("a time")
     }
 
-    fn address(text: &str) -> Option<IpAddr> {
-        Some(text.parse().expect("an address"))
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("an address")
     }
 
     #[test]
     fn failed_logins_beyond_the_limit_of_an_address_are_refused_until_time_passed() {
         let strangers = Strangers::default();
-        let fails = |from: &str, second| strangers.happened(Happened::FailedLogin, address(from), at(second));
+        let fails =
+            |from: &str, second| strangers.happened(Happened::FailedLogin, Some(address(from)), at(second));
         let within = (0..100).filter(|_| fails("2001:db8::1", 0)).count();
         assert_eq!(within, 30);
         assert!(!fails("2001:db8::ffff:2", 0), "the network of an address shares its limit");
@@ -228,9 +229,9 @@ mod tests {
             strangers.happened(Happened::FailedLogin, address, at(0));
         }
         assert_eq!(strangers.lately().addresses.len(), ADDRESSES_MAX + 1);
-        assert!(!strangers.happened(Happened::FailedLogin, address("198.51.100.1"), at(0)));
+        assert!(!strangers.happened(Happened::FailedLogin, Some(address("198.51.100.1")), at(0)));
         assert!(
-            strangers.happened(Happened::FailedLogin, address("198.51.100.1"), at(600)),
+            strangers.happened(Happened::FailedLogin, Some(address("198.51.100.1")), at(600)),
             "all are refilled"
         );
         assert!(strangers.lately().addresses.len() < ADDRESSES_MAX);
@@ -258,9 +259,9 @@ mod tests {
         let strangers = Strangers::default();
         assert_eq!(strangers.finding(at(0)).verdict, Verdict::Ok);
         for _ in 0..3 {
-            strangers.happened(Happened::FailedLogin, address("192.0.2.7"), at(0));
+            strangers.happened(Happened::FailedLogin, Some(address("192.0.2.7")), at(0));
         }
-        strangers.happened(Happened::Unreadable, address("192.0.2.8"), at(1800));
+        strangers.happened(Happened::Unreadable, Some(address("192.0.2.8")), at(1800));
         let finding = strangers.finding(at(1801));
         assert_eq!(finding.verdict, Verdict::Warning);
         assert!(
