@@ -312,9 +312,7 @@ fn a_cloud_that_never_answers_keeps_no_command_waiting_that_the_table_can_answer
 #[test]
 fn a_cloud_that_forbids_everything_keeps_no_command_from_being_answered_by_the_table() {
     let it = Cut::from(|up| {
-        let permissions = json!({ "actions": [] });
-        let url = format!("{}/_simcloud/permissions", up.azure());
-        assert_eq!(ureq::post(url).send_json(permissions).expect("permitted").status(), 204);
+        up.control("permissions", &json!({ "actions": [] }));
     });
     every_command_that_needs_no_cloud(&it);
     let unknown = it.ask(QUICK, &["enable", "win-1"]);
