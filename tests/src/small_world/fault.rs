@@ -12,13 +12,13 @@ pub enum Fault {
     Unheard,
     /// The caller dies before it.
     Dies,
-    /// The caller gets no turn for [`STARVED_MS`].
+    /// The caller gets no turn for `STARVED_MS`.
     Starved,
-    /// A write is accepted, and lands at any time within [`LANDS_WITHIN_MS`].
+    /// A write is accepted, and lands at any time within `LANDS_WITHIN_MS`.
     Late,
     /// The same, and the caller is told that it failed.
     LateUnheard,
-    /// A write lands at once, and once more at any time within [`LANDS_WITHIN_MS`].
+    /// A write lands at once, and once more at any time within `LANDS_WITHIN_MS`.
     Doubled,
 }
 
