@@ -78,7 +78,7 @@ pub async fn record_jumps(store: &impl Store) {
 
 /// How the clock of this machine is, for a checkup.
 pub fn finding() -> Finding {
-    const CHECK: &str = "clock";
+    const CHECK: &str = "machine's clock";
     const ADVICE: &str = "see what sets this machine's clock; leases end no later for it, and times that were asked for are \
         kept by the later of the two clocks";
     let (now, steady) = PROCESS.read();
