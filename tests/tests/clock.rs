@@ -101,7 +101,8 @@ impl Timed {
         let output = self.up.ask(&["doctor", "--json"]);
         let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let findings = told["findings"].as_array().or(told.as_array()).expect("a list").clone();
-        let found = findings.into_iter().find(|it| it["check"] == "machine's clock").expect("it looks at the clock");
+        let found =
+            findings.into_iter().find(|it| it["check"] == "machine's clock").expect("it looks at the clock");
         let word = |name: &str| found[name].as_str().unwrap_or_default().to_owned();
         (word("verdict"), word("found"))
     }

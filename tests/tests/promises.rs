@@ -68,8 +68,13 @@ async fn shut_by_default() {
     let seen = app::discover_one(&empty, place.fleet(), &id, place.now()).await.expect("seen");
     assert!(seen.troubles.iter().any(|it| it.contains("enable it")), "{:?}", seen.troubles);
     let guarding =
-        Guarding { target: id.clone(), by: named("owner"), confirm_within: None, take_over: false };
-    app::enable(&empty, place.fleet(), &guarding, &given::ssh(), place.now()).await.expect("enabled");
+        |take_over| Guarding { target: id.clone(), by: named("owner"), confirm_within: None, take_over };
+    let enable = async |take_over| {
+        app::enable(&empty, place.fleet(), &guarding(take_over), &given::ssh(), place.now()).await
+    };
+    let refused = enable(false).await.expect_err("it may be another installation's");
+    assert!(refused.full().contains("take it over"), "{}", refused.full());
+    enable(true).await.expect("taken over");
     app::disable(&empty, place.fleet(), &id, &named("owner"), place.now()).await.expect("disabled");
     app::reconcile(&empty, place.fleet(), &named("worker-2"), &Still(place.now())).await.expect("settled");
     assert_eq!(who(&place, &id).await, [true, true, true], "as it was before it was guarded");

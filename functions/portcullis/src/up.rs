@@ -214,7 +214,7 @@ impl Up {
         args.leave_nothing_alone(&guarded, data)?;
         let simulated = args.simulated(data, &threads).await?;
         let settling = outside(args, &guarded, simulated.as_ref())?;
-        answers(&settling).await?;
+        answers(args, &settling).await?;
         let settling = Arc::new(Settling { store: Arc::clone(&store), outside: settling });
         let outside = outside(args, &guarded, simulated.as_ref())?;
         let terms = Terms { lease_min: args.lease_min, pending_for: args.pending_for };
@@ -435,9 +435,9 @@ fn outside(args: &Args, guarded: &[Target], simulated: Option<&Simulated>) -> Re
     Ok(outside)
 }
 
-/// Fails at the start where nothing could be guarded later.
-async fn answers(outside: &Outside) -> Result<(), Failure> {
-    if let Some(azure) = &outside.azure {
+/// Fails at the start where nothing could be guarded later. A simulated cloud refuses only where that is wanted.
+async fn answers(args: &Args, outside: &Outside) -> Result<(), Failure> {
+    if let Some(azure) = outside.azure.as_ref().filter(|_| args.guard.contains(&Guard::Azure)) {
         match azure.machines(None, 1).await {
             Ok(_) => {}
             // What is due is tried until it answers.

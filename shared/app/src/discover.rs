@@ -294,7 +294,7 @@ async fn health(
             troubles.push(format!("port `{gate}` is open to {}", admitted.summary()));
         }
         if target.policy().is_none() && snapshot.holds(&RuleName { owner, gate: None }) {
-            troubles.push("it has a lock that this table does not know of: enable it".to_owned());
+            troubles.push("it has a lock that this table does not know of: disable it where it is guarded, or enable it here to take it over".to_owned());
         }
     }
     (Some(troubles.is_empty()), troubles)

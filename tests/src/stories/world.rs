@@ -249,7 +249,8 @@ impl World {
             Event::Space(space, until) => {
                 self.note(Actor::World, || format!("space on the disk until {until} ms: {space:?}"));
                 if space == Space::None {
-                    self.oracle.excuse(None, self.time.now, until + REFUSED_MS, Excuses::Work);
+                    // A worker that cannot even give its claim back leaves it standing.
+                    self.oracle.excuse(None, self.time.now, until + REFUSED_MS + ms(CLAIM), Excuses::Work);
                 }
                 self.space = space;
             }
