@@ -13,7 +13,7 @@ use std::{
 };
 
 /// How many seeds every build tells.
-const SEEDS: u64 = 5_500;
+const SEEDS: u64 = 8_000;
 /// What must have happened over so many seeds, or they prove nothing.
 const ENOUGH_SEEDS: u64 = 1_000;
 const SOMETIMES: [&str; 63] = [
