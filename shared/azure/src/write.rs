@@ -139,8 +139,14 @@ impl Azure {
                 delete.await?;
             }
             ChangeTo::Put { rule: Rule::Allow { .. }, .. } | ChangeTo::Delete => {
-                delete.await?;
-                put.await?;
+                let deleted = delete.await;
+                if self.grows(change) {
+                    deleted?;
+                    put.await?;
+                } else {
+                    // Both end access: one that fails holds up no other.
+                    deleted.and(put.await)?;
+                }
             }
         }
         placed.and(fits)
