@@ -7,12 +7,12 @@ use crate::{
 };
 use jiff::Timestamp;
 use portcullis_domain::{
-    Chain, Change, ClaimToken, CorrelationId, Entry, Fact, Next, Pass, RuleSet, Snapshot, Standing, Target,
-    TargetId, diff,
+    CLOSED_AT_ONCE_MAX, Chain, Change, ClaimToken, CorrelationId, Entry, Fact, Next, Pass, RuleSet, Snapshot,
+    Standing, Target, TargetId, diff,
 };
 use std::{collections::BTreeSet, slice};
 
-/// How often one worker goes round before the next one has to.
+/// How often one worker goes round before the next one has to; a pass that only records more of what it saw is none.
 const ROUNDS_MAX: usize = 6;
 
 /// Brings one target's firewalls to what its leases say.
@@ -29,7 +29,9 @@ pub async fn settle(
     let last = now.saturating_add(SETTLE_ON).unwrap_or(Timestamp::MAX);
     let (mut now, mut wrote, mut turn) = (now, false, None);
     let mut outcome = Err(Error::Conflict);
-    for left in (0..ROUNDS_MAX).rev() {
+    let mut left = ROUNDS_MAX;
+    while 0 < left {
+        left -= 1;
         // What was loaded and read is good for one pass: after a failure all of it is asked for anew. On the heap: a turn is
         // much to carry for everybody who waits for a settle.
         let begun = match turn.take() {
@@ -45,6 +47,7 @@ pub async fn settle(
         outcome = match passed {
             Ok(None) => return Ok(()),
             Ok(Some(next)) => {
+                left += usize::from(next.only_records);
                 (now, wrote, turn) = (next.now, false, Some(next));
                 Ok(())
             }
@@ -73,6 +76,9 @@ struct Turn {
     unshut: Vec<Change>,
     /// Is the next write recorded already?
     is_intended: bool,
+    /// Does this pass only record more of what the pass before saw: leases that are over, more than go into one commit?
+    /// There are fewer of them after each.
+    only_records: bool,
 }
 
 struct Worker<'a, S, F> {
@@ -96,7 +102,15 @@ async fn begin(
 ) -> Result<Option<Box<Turn>>, Error> {
     let Some((target, seen)) = take_turn(store, id, token, now, wrote).await? else { return Ok(None) };
     let actual = firewalls.read(id).await?;
-    Ok(Some(Box::new(Turn { target, seen, actual, now, unshut: vec![], is_intended: false })))
+    Ok(Some(Box::new(Turn {
+        target,
+        seen,
+        actual,
+        now,
+        unshut: vec![],
+        is_intended: false,
+        only_records: false,
+    })))
 }
 
 /// What a pass writes: what shuts, if that was not tried in vain just now, else what opens.
@@ -161,9 +175,11 @@ impl<S: Store, F: Firewalls> Worker<'_, S, F> {
         let (target, seen, entries) =
             commit_mine(self.store, (target, seen), self.token, pass.now, concluded).await?;
         say_confirmed(&target.id, &entries);
-        let is_intended = target.is_claimed() && !next_step(&target).is_empty();
         let goes_on = target.is_claimed();
-        Ok(goes_on.then(|| Box::new(Turn { target, seen, actual, now, unshut, is_intended })))
+        let is_intended = goes_on && !next_step(&target).is_empty();
+        let closed = entries.iter().filter(|it| matches!(it.fact, Fact::Closed { .. })).count();
+        let only_records = !is_intended && closed == CLOSED_AT_ONCE_MAX;
+        Ok(goes_on.then(|| Box::new(Turn { target, seen, actual, now, unshut, is_intended, only_records })))
     }
 
     /// Records what it is about to write, if that is not recorded yet, writes it, and reads it back.
@@ -174,7 +190,7 @@ impl<S: Store, F: Firewalls> Worker<'_, S, F> {
         kind: Kind,
         wrote: &mut bool,
     ) -> Result<(Turn, Answer), Error> {
-        let Turn { mut target, mut seen, actual, now, unshut, is_intended } = turn;
+        let Turn { mut target, mut seen, actual, now, unshut, is_intended, .. } = turn;
         let id = target.id.clone();
         if !is_intended {
             let changes = calls.concat();
@@ -195,7 +211,7 @@ impl<S: Store, F: Firewalls> Worker<'_, S, F> {
             Kind::Shuts | Kind::ShutsAlone => Snapshot { unshut: worst.refusal(), ..read },
             Kind::Opens => Snapshot { refused: worst.refusal(), unshut: actual.unshut, ..read },
         };
-        Ok((Turn { target, seen, actual, now, unshut, is_intended: false }, worst))
+        Ok((Turn { target, seen, actual, now, unshut, is_intended: false, only_records: false }, worst))
     }
 
     /// One change after the other, until one is not refused.
