@@ -205,6 +205,9 @@ async fn answer(
             Problem::busy("you have too many connections here, or everybody has").into_response(),
         ));
     }
+    if !is_known {
+        place.is_of_stranger();
+    }
     let _turn = match (is_known, callers.strangers.try_acquire()) {
         (true, _) => None,
         (false, Ok(turn)) => Some(turn),

@@ -1,7 +1,8 @@
 //! Places for connections: few for callers who have shown no token, a share for each address and each person.
 //!
-//! A new connection is always taken. Where there is no place for it, an older one of a stranger is closed: whoever has a
-//! token shows it at once and is a stranger no longer, so that connections which wait cannot keep callers out.
+//! A new connection is always taken. Where there is no place for it, an older one of a stranger is closed: one that has
+//! asked without a token, or else the one that has been silent for longest. A caller with a token shows it at once and is a
+//! stranger no longer, so that neither those who ask nor those who wait can keep callers out.
 
 use portcullis_domain::Person;
 use portcullis_http::network;
@@ -43,6 +44,8 @@ struct Taken {
 #[derive(Debug)]
 struct Stranger {
     from: IpAddr,
+    /// Was a request read, without a valid token?
+    has_asked: bool,
     /// Dropped, it closes the connection.
     open: oneshot::Sender<()>,
 }
@@ -78,14 +81,15 @@ impl Places {
         let evicted = leaves.and_then(|it| taken.strangers.remove(&it)).is_some();
         let n = taken.next;
         taken.next += 1;
-        taken.strangers.insert(n, Stranger { from, open });
+        taken.strangers.insert(n, Stranger { from, has_asked: false, open });
         let place = Place { places: Arc::clone(self), held: Mutex::new(Held::Stranger(n)) };
         (place, closed, evicted)
     }
 }
 
 impl Taken {
-    /// The oldest stranger of the address that has its share, or where all places are taken of the one that has most.
+    /// The oldest stranger of the address that has its share, or where all places are taken of the one that has most. One
+    /// whose request is not read yet may be about to show a token, so those who have asked without one leave before it.
     fn leaves_for(&self, from: IpAddr, limits: Limits) -> Option<u64> {
         let mut shares: BTreeMap<IpAddr, usize> = BTreeMap::new();
         for it in self.strangers.values() {
@@ -99,7 +103,8 @@ impl Taken {
         } else {
             return None;
         };
-        self.strangers.iter().find(|(_, it)| it.from == leaves).map(|(n, _)| *n)
+        let of_address = self.strangers.iter().filter(|(_, it)| it.from == leaves);
+        of_address.min_by_key(|(n, it)| (!it.has_asked, **n)).map(|(n, _)| *n)
     }
 
     fn has_place_for(&self, person: &Person, limits: Limits) -> bool {
@@ -118,6 +123,20 @@ impl Taken {
 }
 
 impl Place {
+    /// Its caller has asked without a valid token.
+    pub fn is_of_stranger(&self) {
+        let (mut taken, held) = (locked(&self.places.taken), locked(&self.held));
+        match &*held {
+            Held::Stranger(n) => {
+                if let Some(stranger) = taken.strangers.get_mut(n) {
+                    stranger.has_asked = true;
+                }
+            }
+            // A place that was earned once is kept.
+            Held::Known { .. } => {}
+        }
+    }
+
     /// Its caller has shown the token of a person. `false` where that person, or all who are known, have no more places.
     pub fn is_of(&self, person: &Person) -> bool {
         let limits = self.places.limits;
@@ -190,6 +209,17 @@ mod tests {
         assert!(new.2 && is_closed(&mut first.1), "its oldest one makes place");
         assert!(!is_closed(&mut other.1) && rest.iter_mut().all(|it| !is_closed(&mut it.1)));
         assert!(!first.0.is_of(&person("ann")), "a connection that is being closed gets no other place");
+    }
+
+    #[test]
+    fn a_stranger_who_asked_leaves_before_an_older_one_whose_request_is_not_read_yet() {
+        let places = Places::of(LIMITS);
+        let mut unread = places.enter(address("192.0.2.1"));
+        let (mut asked, mut last) = (places.enter(address("192.0.2.1")), places.enter(address("192.0.2.1")));
+        asked.0.is_of_stranger();
+        let _new = places.enter(address("192.0.2.1"));
+        assert!(is_closed(&mut asked.1) && !is_closed(&mut unread.1) && !is_closed(&mut last.1));
+        assert!(unread.0.is_of(&person("ann")), "its token is read after that");
     }
 
     #[test]
