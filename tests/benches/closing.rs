@@ -52,7 +52,7 @@ struct Measured {
     note: String,
 }
 
-const ROWS: [Row; 12] = [
+const ROWS: [Row; 15] = [
     Row {
         name: "growth",
         label: "growth of 3,999 ranges by the same person",
@@ -92,6 +92,30 @@ const ROWS: [Row; 12] = [
         wanted: Wanted::AtMost(2.0),
         measure: clock,
         how: "libfaketime sets the program's wall clock back; the cloud and the observer keep the right time",
+    },
+    Row {
+        name: "token",
+        label: "token refused early",
+        before: "88",
+        wanted: Wanted::AtMost(3.0),
+        measure: token_refused,
+        how: "an ordinary Azure refuses every token that it gave out, once the lease is open; a write takes 2 s of the figure",
+    },
+    Row {
+        name: "lock",
+        label: "deletion locked",
+        before: "for ever",
+        wanted: Wanted::AtMost(3.0),
+        measure: deletion_locked,
+        how: "a lock `CanNotDelete` on the resource group of an ordinary Azure; a write takes 2 s of the figure",
+    },
+    Row {
+        name: "many",
+        label: "3,000 leases of one machine that end together",
+        before: "",
+        wanted: Wanted::AtMost(2.0),
+        measure: many_end,
+        how: "until the API shows the last of them as closed, which is after its last packet",
     },
     Row {
         name: "azure",
@@ -339,6 +363,68 @@ fn clock() -> Result<Measured, String> {
     let lease = scene.open(0, 10);
     clock.shift(BACK);
     Ok(Measured::late(&scene.watch(&[lease])))
+}
+
+fn token_refused() -> Result<Measured, String> {
+    Ok(on_an_ordinary_azure(|azure| azure.cloud.refuse_tokens(None)))
+}
+
+fn deletion_locked() -> Result<Measured, String> {
+    Ok(on_an_ordinary_azure(RemoteAzure::forbid_deletion))
+}
+
+/// One lease, and something that happens once it is open.
+fn on_an_ordinary_azure(happens: impl Fn(&RemoteAzure)) -> Measured {
+    let scene = Installation::farm(1, 1);
+    scene.azure.ordinary();
+    let lease = scene.open(0, 10);
+    happens(&scene.azure);
+    Measured::late(&scene.watch(&[lease]))
+}
+
+fn many_end() -> Result<Measured, String> {
+    const LEASES: usize = 3000;
+    /// One person may hold a quarter of what a machine has room for.
+    const PEOPLE: usize = 8;
+    /// Time for all to be asked for, in seconds.
+    const ASKED_WITHIN: i64 = 90;
+    let scene = Installation::farm(1, 1);
+    let target = scene.azure.target(0);
+    let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(ASKED_WITHIN);
+    let people: Vec<Api> = (0..PEOPLE).map(|n| scene.operator.person(&format!("caller-{n}"))).collect();
+    thread::scope(|scope| {
+        let asking = people.iter().enumerate().map(|(who, api)| {
+            let target = target.as_str();
+            scope.spawn(move || {
+                let left =
+                    || u64::try_from(end.duration_since(jiff::Timestamp::now()).as_secs()).unwrap_or(1);
+                (0..LEASES / PEOPLE).try_for_each(|n| {
+                    let source = format!("203.{who}.{}.{}", n / 100, 2 * (n % 100));
+                    match api.ask(&[target], &[source], left()).map_err(|error| unanswered(&error))? {
+                        (202, _) => Ok(()),
+                        (status, answer) => Err(format!("{status}: {answer}")),
+                    }
+                })
+            })
+        });
+        let asking: Vec<_> = asking.collect();
+        asking.into_iter().try_for_each(|it| it.join().map_err(|_| "a caller failed".to_owned())?)
+    })?;
+    let spare = end.duration_since(jiff::Timestamp::now());
+    if spare < jiff::SignedDuration::from_secs(5) {
+        return Err(format!("{LEASES} leases were not all asked for within {ASKED_WITHIN} s"));
+    }
+    let opened = |from: &str| wait_for("a lease to open", || scene.azure.passes(0, from));
+    (0..PEOPLE).for_each(|who| opened(&format!("203.{who}.3.148")));
+    thread::sleep(Duration::try_from(end.duration_since(jiff::Timestamp::now())).unwrap_or_default());
+    let path = format!("/v1/grants?unclosed=true&limit=1&target={}", target.replace('/', "%2F"));
+    let is_closed = || {
+        let shown = scene.operator.get(&path);
+        shown.is_ok_and(|(status, it)| status == 200 && it["items"].as_array().is_some_and(Vec::is_empty))
+    };
+    wait_for("all to be closed", is_closed);
+    let late = jiff::Timestamp::now().duration_since(end).as_secs_f64();
+    Ok(Measured { is_open: scene.azure.passes(0, "203.0.0.0"), ..Measured::of(late) })
 }
 
 fn azure_alone() -> Result<Measured, String> {

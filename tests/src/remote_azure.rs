@@ -5,7 +5,9 @@
 
 use crate::binary::Up;
 use jiff::Timestamp;
-use portcullis_simcloud::{Faults, Packet, PacketProtocol, Simcloud, Tls, serve};
+use portcullis_simcloud::{
+    Faults, Lock, LockLevel, Packet, PacketProtocol, Restrictions, Simcloud, Tls, serve,
+};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -82,6 +84,13 @@ impl RemoteAzure {
         }
         let faults: Faults = serde_json::from_value(plan).expect("faults that the cloud knows");
         self.cloud.plan(faults);
+    }
+
+    /// A lock forbids to delete anything.
+    pub fn forbid_deletion(&self) {
+        let scope = format!("/subscriptions/{}/resourceGroups/demo", self.cloud.subscription());
+        let lock = Lock { name: "keep".to_owned(), scope, level: LockLevel::CanNotDelete };
+        self.cloud.restrict(Restrictions { locks: vec![lock], ..Restrictions::default() });
     }
 
     /// The real program guards this cloud; `within` is put before the command.
