@@ -10,6 +10,7 @@ use portcullis_app::{
 use portcullis_domain::{Ask, Chain, Entry, Fact, Head, Sources, TargetId, Terms, What, Window};
 use portcullis_local::RedbStore;
 use portcullis_tests::{
+    facts::every_what,
     given::{HOUR, at, guarded, named},
     schemas::Schemas,
 };
@@ -269,12 +270,4 @@ fn changes(value: &Value) -> Vec<Value> {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
     all
-}
-
-/// Every word that a fact may begin with, as the parser itself tells them.
-fn every_what() -> BTreeSet<String> {
-    let error = serde_json::from_value::<Fact>(json!({ "what": "?" })).expect_err("there is no such fact");
-    let words = error.to_string();
-    let words = words.split_once("expected one of").expect("what is expected").1;
-    words.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect()
 }
