@@ -54,10 +54,10 @@ impl LongJournal {
 
     fn entry(&self, chain: &Chain, n: usize) -> Option<Entry> {
         let hashes = self.hashes.get(chain)?;
-        let hash = *hashes.get(n)?;
-        let prev = n.checked_sub(1).map(|before| hashes[before]).unwrap_or_default();
-        let (chain, n, fact) = (chain.clone(), n as u64, self.refused.clone());
-        Some(Entry { chain, n, at: Self::at(n), fact, prev, hash })
+        hashes.get(n)?;
+        let hash = n.checked_sub(1).map(|before| hashes[before]).unwrap_or_default();
+        let head = Head { n: n as u64, hash };
+        head.append(chain, Self::at(head.n), [self.refused.clone()]).1.pop()
     }
 }
 

@@ -4,7 +4,7 @@ use crate::{
     csv::csv_cells,
     export::{COLUMNS, Format, MANIFEST, Manifest, ManifestFile, Segment, VERSION, cells},
 };
-use portcullis_domain::{BadRecord, Chain, Entry, Hash, Head};
+use portcullis_domain::{BadRecord, Chain, Content, Entry, Hash, Head};
 
 /// What is wrong with an export: the first thing, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -131,14 +131,8 @@ impl Evidence {
                 let written = csv_cells(line)?;
                 let [chain, n, at, _, _, _, _, fact, prev, hash] =
                     <&[String; 10]>::try_from(&*written).ok()?;
-                let entry = Entry {
-                    chain: chain.parse().ok()?,
-                    n: n.parse().ok()?,
-                    at: at.parse().ok()?,
-                    fact: serde_json::from_str(fact).ok()?,
-                    prev: Hash::try_from(prev.clone()).ok()?,
-                    hash: Hash::try_from(hash.clone()).ok()?,
-                };
+                let content = Content::of(chain, n.parse().ok()?, at, fact, prev).ok()?;
+                let entry = Entry::of(content, Hash::try_from(hash.clone()).ok()?).ok()?;
                 // The columns that only repeat what the fact says are not in its hash.
                 (cells(&entry).ok()?.as_slice() == written).then_some(entry)
             }

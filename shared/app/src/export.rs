@@ -266,17 +266,17 @@ fn line(format: Format, entry: &Entry) -> Result<String, Error> {
 
 /// An entry in [`COLUMNS`].
 pub(crate) fn cells(entry: &Entry) -> Result<[String; 10], Error> {
-    let fact = serde_json::to_value(&entry.fact).map_err(unwritable)?;
+    let fact: serde_json::Value = serde_json::from_str(entry.stored_fact()).map_err(unwritable)?;
     let what = fact.get("what").and_then(|it| it.as_str()).unwrap_or_default().to_owned();
     Ok([
         entry.chain.to_string(),
         entry.n.to_string(),
-        entry.at.to_string(),
+        entry.stored_at(),
         what,
         entry.fact.request().map(String::from).unwrap_or_default(),
         entry.fact.grant().cloned().map(String::from).unwrap_or_default(),
         entry.fact.correlation().cloned().map(String::from).unwrap_or_default(),
-        serde_json::to_string(&entry.fact).map_err(unwritable)?,
+        entry.stored_fact().to_owned(),
         entry.prev.to_string(),
         entry.hash.to_string(),
     ])

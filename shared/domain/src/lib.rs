@@ -11,6 +11,7 @@
 //! says who really gets in; [`Head::append`] and [`Told`] keep the journal honest.
 
 mod diff;
+mod digest;
 mod glass;
 mod grant;
 mod grants;
@@ -38,8 +39,7 @@ pub use diff::{Change, ChangeTo, Diff, diff};
 pub use glass::Pane;
 pub use grant::{Grant, GrantState};
 pub use grants::Grants;
-pub(crate) use journal::Digest;
-pub use journal::{BadRecord, EndReason, Entry, Fact, Hash, Head, Told, Waiting};
+pub use journal::{BadRecord, Content, EndReason, Entry, Fact, Hash, Head, Told, Waiting};
 pub use lease::{LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, Lease, START_WITHIN, Window};
 pub use machine::{MachineFacts, Os};
 pub use name::{

@@ -1,6 +1,6 @@
 //! How the rules of ours were last seen, to tell a foreign hand by.
 
-use crate::{Digest, Firewall, Owner, Rule, Snapshot};
+use crate::{Firewall, Owner, Rule, Snapshot, digest::Digest};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

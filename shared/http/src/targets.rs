@@ -238,7 +238,7 @@ pub(crate) async fn activity<S: Site>(
     let view = |it: portcullis_domain::Entry| EntryView {
         n: it.n,
         at: it.at,
-        fact: serde_json::to_value(&it.fact).unwrap_or_default(),
+        fact: serde_json::from_str(it.stored_fact()).unwrap_or_default(),
         hash: it.hash.to_string(),
     };
     Ok(Json(Listed { items: entries.into_iter().map(view).collect(), next, unseen: vec![] }))

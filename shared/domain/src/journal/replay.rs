@@ -1,0 +1,152 @@
+//! What the entries of a chain tell, to be compared with what is stored.
+
+use super::{BadRecord, Entry, Fact};
+use crate::{
+    Chain, Grant, GrantId, Grants, Person, Policy, Request, RequestId, Target, TargetId, Trial, What,
+    digest::Digest,
+};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+/// What a chain tells of its target: the policy, the grants that are not closed, the requests that wait.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    policy: Option<Policy>,
+    policy_version: u64,
+    trial: Option<Trial>,
+    grants: Grants,
+    granted: usize,
+    pending: BTreeMap<RequestId, Digest>,
+}
+
+/// As much of a request that waits as it takes to compare it with what an entry tells: requests may be long, and many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Which.
+    pub request: RequestId,
+    /// The targets that it names.
+    pub targets: Vec<TargetId>,
+    digest: Digest,
+}
+
+impl Waiting {
+    fn digest(by: &Person, asked: &What, why: Option<&str>, until: Timestamp) -> Digest {
+        Digest::of(&(by, asked, why, until))
+    }
+}
+
+impl From<&Request> for Waiting {
+    fn from(it: &Request) -> Self {
+        let why = it.justification.as_ref().map(ToString::to_string);
+        let digest = Self::digest(&it.by, &it.what, why.as_deref(), it.due_at().unwrap_or_default());
+        Self { request: it.id.clone(), targets: it.targets(), digest }
+    }
+}
+
+impl Told {
+    /// What is told after one more entry; gives the grant that it closes, as it must be stored for ever.
+    pub fn hear(&mut self, entry: &Entry) -> Option<Grant> {
+        match &entry.fact {
+            Fact::PolicySet { version, policy, confirm_by, .. } => {
+                self.trial = confirm_by.map(|until| Trial { until, before: self.policy.clone() });
+                self.policy.clone_from(policy);
+                self.policy_version = *version;
+            }
+            Fact::PolicyReverted { version, policy } => {
+                self.trial = None;
+                self.policy.clone_from(policy);
+                self.policy_version = *version;
+            }
+            Fact::PolicyConfirmed { .. } => self.trial = None,
+            Fact::ApprovalNeeded { request, by, asked, why, until, .. } => {
+                let digest = Waiting::digest(by, asked, why.as_deref(), *until);
+                self.pending.insert(request.clone(), digest);
+            }
+            Fact::RequestRejected { request, .. } | Fact::RequestLapsed { request, .. } => {
+                self.pending.remove(request);
+            }
+            Fact::Approved { grant, .. } => {
+                self.pending.remove(&grant.request);
+                self.granted += 1;
+                self.grants.insert(grant.id.clone(), (**grant).clone());
+            }
+            Fact::Extended { grant, request, lease, .. } => {
+                self.pending.remove(request);
+                self.change(grant, |it| it.lease = *lease);
+            }
+            Fact::Ended { grant, lease, reason, .. } => self.change(grant, |it| {
+                it.lease = *lease;
+                it.end_reason = Some(*reason);
+            }),
+            Fact::ClosingSoon { grant, end, .. } => self.change(grant, |it| it.told_end = Some(*end)),
+            Fact::Opened { grant, door, .. } => self.change(grant, |it| it.open(entry.at, *door)),
+            Fact::OpenFailed { grant, decided_by, .. } => {
+                self.change(grant, |it| it.open_failed = Some(decided_by.clone()));
+            }
+            Fact::Closed { grant, .. } => {
+                let closed = self.grants.remove(grant);
+                return closed.map(|it| Grant { closed_at: Some(entry.at), ..it });
+            }
+            Fact::PolicyRefused { .. }
+            | Fact::RequestRefused { .. }
+            | Fact::DecisionRefused { .. }
+            | Fact::GlassBroken { .. }
+            | Fact::TakenOver { .. }
+            | Fact::Writing { .. }
+            | Fact::ReadBack { .. }
+            | Fact::DriftFound { .. }
+            | Fact::DriftHealed
+            | Fact::LockDefeated { .. }
+            | Fact::SettleFailed { .. }
+            | Fact::OrphanDeleted { .. }
+            | Fact::Adopted { .. }
+            | Fact::ForeignDeleted { .. }
+            | Fact::TokenMade { .. }
+            | Fact::TokenRevoked { .. }
+            | Fact::EventRefused { .. }
+            | Fact::ExportAsked { .. }
+            | Fact::ExportReady { .. }
+            | Fact::TokenRefused { .. }
+            | Fact::ClockJumped { .. } => {}
+        }
+        None
+    }
+
+    /// How many grants there ever were.
+    pub fn granted(&self) -> usize {
+        self.granted
+    }
+
+    fn change(&mut self, grant: &GrantId, change: impl FnOnce(&mut Grant)) {
+        if let Some(it) = self.grants.get_mut(grant) {
+            change(it);
+        }
+    }
+
+    /// INVARIANT (journal-equals-state): a target is what its entries tell, and nothing else.
+    pub fn agrees_with(&self, target: &Target) -> Result<(), BadRecord> {
+        let differs = |field| Err(BadRecord::OtherState { chain: Chain::from(&target.id), field });
+        if self.policy.as_ref() != target.policy() {
+            differs("the policy")
+        } else if self.policy_version != target.policy_version() {
+            differs("the policy's version")
+        } else if self.trial.as_ref() != target.trial() {
+            differs("the policy that waits for a confirmation")
+        } else if self.grants != *target.grants() {
+            differs("a grant")
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The same for the requests that wait and name the target: what is not told may not be approved.
+    pub fn agrees_with_pending(&self, chain: &Chain, stored: &[Waiting]) -> Result<(), BadRecord> {
+        let stored: BTreeMap<RequestId, Digest> =
+            stored.iter().map(|it| (it.request.clone(), it.digest.clone())).collect();
+        if stored == self.pending {
+            Ok(())
+        } else {
+            Err(BadRecord::OtherState { chain: chain.clone(), field: "a request that waits" })
+        }
+    }
+}
