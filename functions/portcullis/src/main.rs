@@ -16,7 +16,6 @@ mod private;
 mod profile;
 mod role;
 mod serve;
-mod signer;
 mod simcloud;
 mod site;
 mod steady;

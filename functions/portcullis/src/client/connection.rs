@@ -2,12 +2,11 @@
 
 use super::{socket, words};
 use crate::{
-    account::Account,
+    account::{Account, Signer},
     cli::Globals,
     failure::Failure,
     output, private,
     profile::{self, Auth, Profile},
-    signer::Signer,
 };
 use jiff::{Timestamp, ZonedDateTime};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};

@@ -7,7 +7,6 @@ pub mod deployment;
 mod doctor;
 pub mod events;
 pub mod export;
-mod first;
 pub mod grants;
 pub mod guard;
 pub mod journal;

@@ -1,8 +1,8 @@
 //! Tokens: who may call.
 
-use super::{Client, connection, first, moments};
+use super::{Client, connection, moments};
 use crate::{
-    account::Account,
+    account::{self, Account},
     cli::Globals,
     failure::{Exit, Failure},
     output::{self, Output},
@@ -50,7 +50,7 @@ impl Token {
                 let made = match table {
                     Some(table) => {
                         let account = Account::of(&profile::chosen(globals)?.named())?;
-                        let token = first::token(&account, person, table)?;
+                        let token = account::token(&account, person, table)?;
                         TokenMade { person: person.to_string(), token }
                     }
                     None => client()?.http.post("/v1/tokens", Some(&TokenBody { person: person.clone() }))?,

@@ -1,9 +1,8 @@
 //! The few calls of AWS that only look, each signed by hand: the SDKs of six more services would cost minutes of building.
 
 use crate::{
-    account::{Account, no_region},
+    account::{Account, Signer, no_region},
     failure::Failure,
-    signer::Signer,
 };
 use jiff::Timestamp;
 use roxmltree::Document;

@@ -8,9 +8,9 @@ use self::{
     aws::{Aws, Looked, Unseen},
     seen::Seen,
 };
-use super::{doctor, first};
+use super::doctor;
 use crate::{
-    account::{Account, Named},
+    account::{self, Account, Named},
     cli::Globals,
     failure::{Exit, Failure},
     output::Output,
@@ -63,7 +63,7 @@ impl DeployCheck {
         let name = self.stack.as_deref().or(profile.stack.as_deref()).unwrap_or(STACK);
         let stack = aws.stack(name).map_err(|unseen| no_stack(&aws, name, &unseen))?;
         let tokens = match stack.outputs.get("TableName") {
-            Some(table) => first::people(&account, table).map_err(|failure| Unseen::of(failure.message())),
+            Some(table) => account::people(&account, table).map_err(|failure| Unseen::of(failure.message())),
             None => Err(Unseen::of("the stack has no output `TableName`")),
         };
         // Whoever says which deployment means that one, wherever a profile is.

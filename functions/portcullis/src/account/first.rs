@@ -1,6 +1,7 @@
 //! The tokens of a table in AWS itself: whoever may write the table may make the first one, since nobody else can yet.
 
-use crate::{account::Account, failure::Failure, site::secret, up::broken};
+use super::Account;
+use crate::{failure::Failure, site::secret, up::broken};
 use jiff::Timestamp;
 use portcullis_aws::{DynamoStore, TokenBook};
 use portcullis_domain::Person;

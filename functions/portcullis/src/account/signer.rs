@@ -1,11 +1,8 @@
 //! Requests signed with AWS keys: Signature Version 4.
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>
 
-use crate::{
-    account::{Account, no_region},
-    failure::Failure,
-    up::broken,
-};
+use super::{Account, no_region};
+use crate::{failure::Failure, up::broken};
 use aws_credential_types::Credentials;
 use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign},
