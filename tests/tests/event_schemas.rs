@@ -7,7 +7,9 @@ use portcullis_app::{
     ports::{Batch, Seen, Store},
     submit,
 };
-use portcullis_domain::{Ask, Chain, Entry, Fact, Head, Sources, TargetId, Terms, What, Window};
+use portcullis_domain::{
+    Ask, Cause, Chain, Entry, Fact, Head, Party, Sources, TargetId, Terms, What, Window,
+};
 use portcullis_local::RedbStore;
 use portcullis_tests::{
     facts::every_what,
@@ -15,7 +17,7 @@ use portcullis_tests::{
     schemas::Schemas,
 };
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, path::Path};
 
 /// What bots tell us.
 const IN: [&str; 5] = ["access.approve", "access.close", "access.reject", "access.request", "export.request"];
@@ -184,6 +186,32 @@ fn what_the_schemas_accept_is_a_fact() {
             }
         }
     }
+}
+
+/// Whoever is told of a late closing looks its cause up, and finds it under whose it is.
+#[test]
+fn every_cause_of_a_late_closing_is_in_the_schema_and_on_its_page() {
+    let words = Cause::ALL.map(|it| json!(it.word()));
+    assert_eq!(Schemas::ours().all()["types"]["$defs"]["delay"]["properties"]["cause"]["enum"], json!(words));
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/closing.md");
+    let page = fs::read_to_string(page).expect("reads");
+    let mut of_others = BTreeSet::from(Cause::ALL.map(Cause::word));
+    for party in Party::ALL {
+        let title = match party {
+            Party::Cloud => "\n## The cloud's\n",
+            Party::Machine => "\n## The machine's\n",
+            Party::Portcullis => "\n## Portcullis's own\n",
+        };
+        let part = page.split_once(title).unwrap_or_else(|| panic!("no `{title}`")).1;
+        let part = part.split_once("\n## ").map_or(part, |(part, _)| part);
+        let named = Cause::ALL.into_iter().filter(|it| part.contains(&format!("\n| `{}` |", it.word())));
+        for cause in named {
+            assert_eq!(cause.party(), party, "{} stands under another owner", cause.word());
+            of_others.remove(cause.word());
+        }
+        assert!(page.contains(&format!("`…-close-late-{}`", party.word())), "its alarm");
+    }
+    assert_eq!(of_others, BTreeSet::new(), "each is explained");
 }
 
 /// A fact as the entry that an example tells.

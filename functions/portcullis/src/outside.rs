@@ -1,12 +1,14 @@
 //! What this process guards: Azure, this machine, or both.
 
+use crate::steady;
 use portcullis_app::{
     Error,
     ports::{Firewalls, Inventory, Machine, Machines, OurRule},
 };
 use portcullis_azure::Azure;
 use portcullis_domain::{Change, FirewallId, Snapshot, TargetId};
-use portcullis_local::Host;
+use portcullis_local::{Host, RedbStore};
+use std::sync::Arc;
 
 /// Everything that holds rules here, told apart by the names of targets.
 #[derive(Debug)]
@@ -15,6 +17,8 @@ pub struct Outside {
     pub azure: Option<Azure>,
     /// This machine.
     pub host: Option<Host>,
+    /// The table, whose disk may be in the way.
+    pub table: Arc<RedbStore>,
 }
 
 enum Place<'a> {
@@ -38,10 +42,13 @@ impl Outside {
 
 impl Firewalls for Outside {
     async fn read(&self, target: &TargetId) -> Result<Snapshot, Error> {
-        match self.of(target)? {
+        let mut read = match self.of(target)? {
             Place::Azure(it) => it.read(target).await,
             Place::Host(it) => it.read(target).await,
-        }
+        }?;
+        read.hindered.extend(steady::hindrances());
+        read.hindered.extend(self.table.hindrance(steady::now()));
+        Ok(read)
     }
 
     async fn ours(&self) -> Result<Vec<OurRule>, Error> {

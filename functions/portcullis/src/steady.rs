@@ -3,6 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{Error, Finding, Jump, Reading, Steady, clock_jumped, ports::Store};
+use portcullis_domain::{Cause, Delay, Hindrance};
 use std::{
     sync::{LazyLock, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -24,6 +25,7 @@ static PROCESS: LazyLock<Process> = LazyLock::new(|| Process {
         steady: Steady::begin(reading(), Timestamp::MIN).0,
         last: None,
         waiting: vec![],
+        began: Timestamp::now(),
     }),
     jumped: Notify::new(),
 });
@@ -37,6 +39,8 @@ struct Clock {
     steady: Steady,
     last: Option<Jump>,
     waiting: Vec<Jump>,
+    /// When this process began.
+    began: Timestamp,
 }
 
 /// The time, and when a later one comes by the clock that runs since the machine started.
@@ -54,6 +58,7 @@ pub fn not_before(floor: Timestamp) {
     let mut clock = PROCESS.lock();
     let (steady, jump) = Steady::begin(reading(), floor);
     clock.steady = steady;
+    clock.began = clock.began.max(floor);
     PROCESS.tell(&mut clock, jump);
 }
 
@@ -74,6 +79,19 @@ pub async fn record_jumps(store: &impl Store) {
             }
         }
     }
+}
+
+/// What kept closings waiting, as far as this process knows by its clocks: it was not running yet, or time was skipped
+/// when the clock was set forward.
+pub fn hindrances() -> Vec<Hindrance> {
+    let clock = PROCESS.lock();
+    let before = Hindrance { from: Timestamp::MIN, to: clock.began, delay: Cause::NotRunning.into() };
+    let skipped = clock.last.filter(|it| it.by.is_positive()).map(|Jump { at, by }| Hindrance {
+        from: at.saturating_sub(by).unwrap_or(Timestamp::MIN),
+        to: at,
+        delay: Delay::of(Cause::ClockJumped, &format!("it was set {}", way(by))),
+    });
+    std::iter::once(before).chain(skipped).collect()
 }
 
 /// How the clock of this machine is, for a checkup.

@@ -213,10 +213,10 @@ impl Up {
         let guarded = guarded(&store).await?;
         args.leave_nothing_alone(&guarded, data)?;
         let simulated = args.simulated(data, &threads).await?;
-        let settling = outside(args, &guarded, simulated.as_ref())?;
+        let settling = outside(args, &store, &guarded, simulated.as_ref())?;
         answers(args, &settling).await?;
         let settling = Arc::new(Settling { store: Arc::clone(&store), outside: settling });
-        let outside = outside(args, &guarded, simulated.as_ref())?;
+        let outside = outside(args, &store, &guarded, simulated.as_ref())?;
         let terms = Terms { lease_min: args.lease_min, pending_for: args.pending_for };
         let reconcile_every = Duration::try_from(args.reconcile_every).unwrap_or(Duration::MAX);
         let proxies = Proxies::of(args.trusted_proxy.clone());
@@ -416,9 +416,14 @@ async fn guarded(store: &RedbStore) -> Result<Vec<Target>, Failure> {
 }
 
 /// Ways to everything that holds rules here. Each call makes connections of its own.
-fn outside(args: &Args, guarded: &[Target], simulated: Option<&Simulated>) -> Result<Outside, Failure> {
+fn outside(
+    args: &Args,
+    store: &Arc<RedbStore>,
+    guarded: &[Target],
+    simulated: Option<&Simulated>,
+) -> Result<Outside, Failure> {
     let clock = || -> portcullis_local::Clock { Arc::new(steady::now) };
-    let mut outside = Outside { azure: None, host: None };
+    let mut outside = Outside { azure: None, host: None, table: Arc::clone(store) };
     if let Some(simulated) = simulated {
         outside.azure = Some(simulated.azure(&args.azure)?);
     } else if args.guard.contains(&Guard::Azure) {

@@ -2,11 +2,8 @@
 
 use crate::{Error, ports::Bus};
 use jiff::Timestamp;
-use portcullis_domain::{CorrelationId, EndReason, Entry, Fact, GrantId, RequestId, TargetId};
+use portcullis_domain::{CorrelationId, EndReason, Entry, Fact, GrantId, RequestId, TargetId, is_late};
 use serde::Serialize;
-
-/// A lease that closed later than this after its end is published as late: without what the cloud's own write took.
-const LATE_MS: i64 = 2_000;
 
 /// The version of [`Detail`].
 const VERSION: u32 = 1;
@@ -73,7 +70,7 @@ pub fn events(entry: &Entry) -> Vec<Event> {
         Fact::Opened { .. } => &["grant.opened"],
         Fact::OpenFailed { .. } => &["grant.open_failed"],
         Fact::ClosingSoon { .. } => &["grant.closing_soon"],
-        Fact::Closed { late_ms, cloud_ms, .. } if LATE_MS < late_ms - cloud_ms.unwrap_or(0) => {
+        Fact::Closed { late_ms, cloud_ms, .. } if is_late(*late_ms, *cloud_ms) => {
             &["grant.closed", "grant.close_late"]
         }
         Fact::Closed { .. } => &["grant.closed"],

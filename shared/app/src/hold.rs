@@ -12,7 +12,9 @@ use futures_util::{
     stream::FuturesUnordered,
 };
 use jiff::{SignedDuration, Timestamp};
-use portcullis_domain::{CLAIM, ClaimToken, Grant, RETRY_OVERDUE_MAX, TargetId, WORKER_LIFE};
+use portcullis_domain::{
+    CLAIM, CLOUD_WRITE_MAX, ClaimToken, Grant, LATE, RETRY_OVERDUE_MAX, TargetId, WORKER_LIFE,
+};
 use std::{collections::BTreeMap, future::poll_fn, panic::AssertUnwindSafe, pin::pin, task::Poll};
 
 /// How many workers may be at it: one that hangs on a firewall must not hold up the others.
@@ -28,10 +30,6 @@ const LOOK: SignedDuration = SignedDuration::from_secs(2);
 /// dies at it leaves a claim standing, and nobody closes anything there before that is over.
 pub(crate) const SETTLE_ON: SignedDuration = SignedDuration::from_secs(10);
 const _: () = assert!(2 * SETTLE_ON.as_secs() <= WORKER_LIFE.as_secs());
-/// How long after its end a lease may be seen to be shut.
-const LATE: SignedDuration = SignedDuration::from_secs(2);
-/// How much longer while a worker is at it: the cloud takes its own time for a write.
-const CLOUD_WRITE_MAX: SignedDuration = SignedDuration::from_secs(5);
 /// How long the clock rests when it cannot see what is due.
 const AFTER_FAILURE: SignedDuration = SignedDuration::from_secs(1);
 
@@ -186,6 +184,7 @@ pub async fn overdue(store: &impl Store, now: Timestamp) -> Result<(), Error> {
     for (_, due) in store.due(after(now, CLAIM), DUE_MAX).await? {
         let Due::Target(id) = due else { continue };
         let Some((target, _)) = store.target(&id).await? else { continue };
+        // The cloud takes its own time for the write that a worker is at.
         let may_take = if target.is_claimed() { LATE + CLOUD_WRITE_MAX } else { LATE };
         let is_late = |it: &&Grant| after(it.lease.end(), may_take) < now;
         let found = target.grants().values().filter(is_late).count();

@@ -24,6 +24,7 @@ mod steady;
 mod submit;
 mod sweep;
 mod tokens;
+mod troubles;
 mod turn;
 mod watch;
 
@@ -49,6 +50,7 @@ pub use settle::settle;
 pub use steady::{JUMP_MIN, Jump, Reading, Steady, clock_jumped};
 pub use submit::{Bots, EVENT_MAX, Incoming, Submitted, refuse_unread, submit};
 pub use tokens::may_change_token;
+pub use troubles::Troubles;
 pub use watch::{bury, expire, reconcile};
 
 /// How often one commit may lose to other writers.

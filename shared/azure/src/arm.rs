@@ -25,6 +25,7 @@ use azure_core::{
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{BoxError, Error};
+use portcullis_domain::{Cause, Delay, Hindrance};
 use serde_json::{Value, json};
 use std::{
     fmt,
@@ -44,6 +45,10 @@ const PAGES_MAX: usize = 500;
 const RENEWALS_MAX: usize = 3;
 /// After how many reads a write that is still under way is asked about by its operation too.
 const EXPLAINED_AFTER: u32 = 4;
+/// An answer that takes longer than that is slow: what a closing may take, with all of its calls.
+const LONG: Duration = Duration::from_secs(2);
+/// Calls that meet the same within that time are one time in which they did.
+const SAME: Duration = Duration::from_secs(30);
 const READ: &str = "read from Azure";
 const LIST: &str = "list in Azure";
 const QUERY: &str = "query Azure Resource Graph";
@@ -281,6 +286,17 @@ impl Arm {
         Vitals { date, reads_left: heard.reads_left, writes_left: heard.writes_left }
     }
 
+    /// When calls last went unanswered, were put off or took long, with whom that was: as far back from `now` as it was.
+    pub fn hindrance(&self, now: Timestamp) -> Option<Hindrance> {
+        let heard = self.0.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let Slow { from, to, delay } = heard.slow.clone()?;
+        let before = |at: Instant| {
+            now.saturating_sub(SignedDuration::try_from(at.elapsed()).unwrap_or(SignedDuration::MAX))
+                .unwrap_or(Timestamp::MIN)
+        };
+        Some(Hindrance { from: before(from), to: before(to), delay })
+    }
+
     /// Sends a write until its condition holds or is seen not to; no answer where it was done before.
     async fn send(
         &self,
@@ -358,7 +374,7 @@ impl Arm {
 
     /// Asks until there is an answer that another try would not change.
     async fn ask(&self, request: &Request, until: Instant) -> Result<Answer, Failure> {
-        let mut failed = 0;
+        let (mut failed, began) = (0, Instant::now());
         let mut last = Failure::Passing { source: OutOfTime.into(), after: None };
         loop {
             let Ok(tried) = timeout_at(until, self.once(request)).await else { return Err(last) };
@@ -367,6 +383,11 @@ impl Arm {
                 Err(failure) => failure,
             };
             failed += 1;
+            if let Failure::Passing { source, .. } = &last
+                && !last.is_another_operation()
+            {
+                self.remember(began, Delay::of(Cause::CloudUnavailable, &source.to_string()));
+            }
             let wait = match &last {
                 // Another process is at it: it is done long before `Retry-After` is over.
                 Failure::Passing { .. } if last.is_another_operation() => next_turn(left(until)),
@@ -389,8 +410,22 @@ impl Arm {
         let (method, path, millis) = (request.method(), request.url().path(), at.elapsed().as_millis());
         tracing::debug!(%method, path, status, millis, "asked Azure Resource Manager");
         let answer = answer.map_err(|it| Failure::unanswered(&it))?;
+        if LONG <= at.elapsed() {
+            let why = format!("Azure took {millis} ms to answer");
+            self.remember(at, Delay::of(Cause::CloudSlow, &why));
+        }
         self.hear(&answer);
         Failure::answered(&answer).map_or(Ok(answer), Err)
+    }
+
+    /// Remembers what a call that began then has met by now.
+    fn remember(&self, began: Instant, delay: Delay) {
+        let to = Instant::now();
+        let mut heard = self.0.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = heard.slow.take();
+        let is_same = |it: &Slow| it.delay.cause == delay.cause && began.duration_since(it.to) < SAME;
+        let from = last.filter(is_same).map_or(began, |it| it.from.min(began));
+        heard.slow = Some(Slow { from, to, delay });
     }
 
     fn hear(&self, answer: &Answer) {
@@ -423,6 +458,15 @@ struct Heard {
     date: Option<(Timestamp, Instant)>,
     reads_left: Option<u64>,
     writes_left: Option<u64>,
+    slow: Option<Slow>,
+}
+
+/// A time in which Azure did not answer, or took long.
+#[derive(Debug, Clone)]
+struct Slow {
+    from: Instant,
+    to: Instant,
+    delay: Delay,
 }
 
 /// What the last answers said about Azure and us.

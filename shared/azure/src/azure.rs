@@ -6,6 +6,7 @@ use crate::{
     nat,
     parts::{Part, Subject, held, lock, locked, until},
     reads::{Read, Reads, Writing},
+    refused::cause,
     retired::{Kept, silent},
     rule::Shown,
     topology::{Front, TYPES, Topology, Vm},
@@ -15,12 +16,12 @@ use crate::{
 use futures_util::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
-    Error,
+    Error, Troubles,
     ports::{Firewalls, Inventory, Machine, Machines, OurRule, Unsupported},
 };
 use portcullis_domain::{
-    Action, AddressSet, Bands, Change, Existing, Families, Firewall, FirewallId, FirewallKind, Foreign, Held,
-    Owner, RuleName, Snapshot, Sources, TargetId, Way,
+    Action, AddressSet, Bands, Cause, Change, Existing, Families, Firewall, FirewallId, FirewallKind,
+    Foreign, Held, Owner, RuleName, Snapshot, Sources, TargetId, Way,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -85,6 +86,8 @@ pub struct Azure {
     pub(crate) kept: Kept,
     /// How long the cloud took for what was written.
     pub(crate) writes: Writes,
+    /// What was in the way of its calls.
+    pub(crate) troubles: Troubles,
 }
 
 /// What was last heard of where machines are, and when.
@@ -124,6 +127,7 @@ impl Azure {
             fronts: Reads::new(Arc::clone(&clock)),
             kept: Kept::default(),
             writes: Writes::default(),
+            troubles: Troubles::default(),
             clock,
         }
     }
@@ -476,8 +480,8 @@ impl Vm {
     }
 }
 
-impl Firewalls for Azure {
-    async fn read(&self, target: &TargetId) -> Result<Snapshot, Error> {
+impl Azure {
+    async fn read_ways(&self, target: &TargetId) -> Result<Snapshot, Error> {
         let topology = self.topology().await?;
         let Some(vm) = topology.machines.get(target) else { return self.remains(target).await };
         if vm.missing.is_some() {
@@ -501,6 +505,16 @@ impl Firewalls for Azure {
                 Ok(left)
             }
         }
+    }
+}
+
+impl Firewalls for Azure {
+    async fn read(&self, target: &TargetId) -> Result<Snapshot, Error> {
+        let (clock, ways) = (&*self.clock, self.read_ways(target));
+        let read = self.troubles.watch(target, clock, Cause::CloudUnavailable, cause, ways).await?;
+        let mut hindered = self.troubles.of(target);
+        hindered.extend(self.arm.hindrance(self.time()));
+        Ok(Snapshot { hindered, ..read })
     }
 
     async fn ours(&self) -> Result<Vec<OurRule>, Error> {
@@ -530,7 +544,14 @@ impl Firewalls for Azure {
     }
 
     async fn write(&self, target: Option<&TargetId>, changes: &[Change]) -> Result<(), Error> {
-        self.make(target, changes).await
+        let made = self.make(target, changes);
+        match target {
+            Some(target) => {
+                let met = |error: &Error| self.met(changes, error);
+                self.troubles.watch(target, &*self.clock, Cause::CloudUnavailable, met, made).await
+            }
+            None => made.await,
+        }
     }
 }
 

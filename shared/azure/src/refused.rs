@@ -3,6 +3,7 @@
 use crate::{answer::Answer, retry::BUDGET};
 use azure_core::error::ErrorKind;
 use portcullis_app::{BoxError, Error};
+use portcullis_domain::Cause;
 use serde_json::Value;
 use std::{
     error::Error as _,
@@ -228,6 +229,22 @@ pub fn forbids_deletion(error: &Error) -> bool {
     is_kept || source.downcast_ref::<Forbidden>().is_some_and(lacks)
 }
 
+/// What a failure means for a closing that waits for it; nothing where that is only to be tried again.
+pub fn cause(error: &Error) -> Option<Cause> {
+    match error {
+        Error::Conflict | Error::NotFound { .. } => None,
+        Error::Unavailable { source, .. } if source.is::<UnderWay>() => Some(Cause::CloudSlow),
+        Error::Unavailable { .. } => Some(Cause::CloudUnavailable),
+        error if forbids_deletion(error) => Some(Cause::DeletionLocked),
+        Error::Broken { source, .. } => {
+            let is_unauthorised = source.downcast_ref::<Refused>().is_some_and(|it| it.status == 401);
+            let is_credential = is_unauthorised || source.is::<NoToken>();
+            Some(if is_credential { Cause::CredentialRefused } else { Cause::CloudRefused })
+        }
+        Error::Refused(_) => Some(Cause::CloudRefused),
+    }
+}
+
 /// Codes of what is only in the way of another write, whatever the status: Azure's network says
 /// `AnotherOperationInProgress` with 409, and `RetryableError` with 429 or in an operation that failed, its
 /// details `RetryableErrorDueToAnotherOperation`
@@ -354,6 +371,28 @@ mod tests {
             assert!(matches!(kind(code), Error::Conflict), "{code}");
         }
         assert!(matches!(kind("QuotaExceeded"), Error::Broken { .. }));
+    }
+
+    #[test]
+    fn a_failure_names_what_it_means_for_a_closing() {
+        let refused = |status, code| Some(Said::of(&answer(status, code, "")).into_error("write"));
+        let token = Error::Broken { doing: "write", source: NoToken("no".to_owned()).into() };
+        let accepted = Error::Unavailable { doing: "write", source: UnderWay.into() };
+        let silent = Error::Unavailable { doing: "write", source: OutOfTime.into() };
+        for (error, wanted) in [
+            (refused(403, "RequestDisallowedByPolicy"), Some(Cause::DeletionLocked)),
+            (refused(409, "ScopeLocked"), Some(Cause::DeletionLocked)),
+            (refused(403, "AuthorizationFailed"), Some(Cause::CloudRefused)),
+            (refused(401, "ExpiredAuthenticationToken"), Some(Cause::CredentialRefused)),
+            (refused(429, "TooManyRequests"), Some(Cause::CloudUnavailable)),
+            (refused(412, "PreconditionFailed"), None),
+            (Some(token), Some(Cause::CredentialRefused)),
+            (Some(accepted), Some(Cause::CloudSlow)),
+            (Some(silent), Some(Cause::CloudUnavailable)),
+        ] {
+            let error = error.expect("an error");
+            assert_eq!(cause(&error), wanted, "{error:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::{
     batches::Joined,
     nat,
     parts::{Part, Subject, Version, digest, parts, same_rule, versions},
+    refused::cause,
     room::Fit,
     rule::{Properties, Shown},
     topology::{Front, Vm},
@@ -14,7 +15,7 @@ use crate::{
 };
 use futures_util::future::join_all;
 use portcullis_app::Error;
-use portcullis_domain::{AddressSet, Change, ChangeTo, FirewallId, Rule, RuleName, Sources, TargetId};
+use portcullis_domain::{AddressSet, Cause, Change, ChangeTo, FirewallId, Rule, RuleName, Sources, TargetId};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -75,6 +76,13 @@ impl Azure {
             groups.into_iter().chain(fronts).collect::<Result<(), Error>>()?;
         }
         Ok(())
+    }
+
+    /// What a failure of a write means for a closing. A growth that is refused keeps nothing from being shut.
+    pub(crate) fn met(&self, changes: &[Change], error: &Error) -> Option<Cause> {
+        let is_refused = matches!(error, Error::Broken { .. } | Error::Refused(_));
+        let is_growth = || changes.iter().any(|it| self.grows(it));
+        cause(error).filter(|_| !(is_refused && is_growth()))
     }
 
     /// Does a change let somebody in whom the rule that was last read there does not?

@@ -7,7 +7,7 @@ pub use chain::{BadRecord, Content, Entry, Hash, Head};
 pub use replay::{Told, Waiting};
 
 use crate::{
-    ClaimToken, CorrelationId, Gate, Grant, GrantId, Lease, Pane, People, Person, Policy, RequestId,
+    ClaimToken, CorrelationId, Delay, Gate, Grant, GrantId, Lease, Pane, People, Person, Policy, RequestId,
     TargetId, What,
 };
 use jiff::Timestamp;
@@ -138,6 +138,9 @@ pub enum Fact {
         /// How much of that the cloud's own write took, as far as that is known: the rest is ours.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cloud_ms: Option<i64>,
+        /// What was in the way, where that is late.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delay: Option<Delay>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
     },

@@ -10,6 +10,7 @@
 //! [`review`] decides what may become a [`Grant`]; [`diff`] says what to write; [`Snapshot::admitted`]
 //! says who really gets in; [`Head::append`] and [`Told`] keep the journal honest.
 
+mod delay;
 mod diff;
 mod digest;
 mod glass;
@@ -35,6 +36,7 @@ mod space;
 mod target;
 mod view;
 
+pub use delay::{CLOUD_WRITE_MAX, Cause, Delay, Hindrance, LATE, Party, is_late};
 pub use diff::{Change, ChangeTo, Diff, diff};
 pub use glass::Pane;
 pub use grant::{Grant, GrantState};

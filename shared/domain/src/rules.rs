@@ -1,6 +1,6 @@
 //! What a firewall must hold, and what it does hold.
 
-use crate::{AddressSet, FirewallId, Gate, Owner, Protocol, RuleName, Sources};
+use crate::{AddressSet, FirewallId, Gate, Hindrance, Owner, Protocol, RuleName, Sources};
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,8 @@ pub struct Snapshot {
     pub headroom: Vec<Headroom>,
     /// The last write of each rule of ours, as far as the adapter made it and knows its times.
     pub written: BTreeMap<RuleName, Written>,
+    /// What was lately in the way of reading and writing them, as far as the reader knows.
+    pub hindered: Vec<Hindrance>,
 }
 
 /// How much of one target's allows a firewall takes, all together.
@@ -282,6 +284,7 @@ impl Snapshot {
             unshut: None,
             headroom: vec![],
             written: BTreeMap::new(),
+            hindered: vec![],
         }
     }
 

@@ -4,6 +4,7 @@ use crate::{
     Admitted, Chain, Change, ClaimToken, CorrelationId, EndReason, Entry, Fact, Gate, Grant, GrantId, Grants,
     Head, Headroom, Lease, MachineFacts, Owner, Person, Policy, Refusal, Request, Rule, RuleName, RuleSet,
     Snapshot, Sources, TargetId,
+    delay::{Closing, Obstacles},
     marks::{Mark, marks, strays},
     view::View,
 };
@@ -85,6 +86,9 @@ pub struct Claim {
     pub token: ClaimToken,
     /// Until when.
     pub until: Timestamp,
+    /// When it was taken over from a worker that died at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_over_at: Option<Timestamp>,
 }
 
 /// One pass of a worker over the firewalls: what it did before it read them back.
@@ -332,7 +336,8 @@ impl Target {
     pub fn claim(mut self, token: &ClaimToken, now: Timestamp) -> Next {
         let until = after(now, CLAIM);
         let mut facts = vec![];
-        if let Some(dead) = self.claim.replace(Claim { token: token.clone(), until }) {
+        let taken_over_at = self.is_claimed().then_some(now);
+        if let Some(dead) = self.claim.replace(Claim { token: token.clone(), until, taken_over_at }) {
             self.agreed = None;
             facts.push(Fact::TakenOver { from: dead.token });
         }
@@ -513,6 +518,16 @@ impl Target {
         Owner::from(&self.id)
     }
 
+    /// What was in the way of the passes before.
+    pub(crate) fn obstacles(&self) -> Obstacles {
+        Obstacles {
+            missed_at: self.missed_at,
+            refused: self.refused.clone(),
+            defeated: self.defeated.clone(),
+            taken_over_at: self.claim.as_ref().and_then(|it| it.taken_over_at),
+        }
+    }
+
     /// Every gate that is guarded or that a grant still speaks of.
     pub(crate) fn gates(&self) -> std::collections::BTreeSet<Gate> {
         let guarded = self.policy.iter().flat_map(Policy::gates);
@@ -585,7 +600,9 @@ impl Target {
                     let took = view.seen.written.get(&view.name(it.gate)).map(|it| it.within(end, read_at));
                     let cloud_ms = took.map(|it| whole_millis(&it)).filter(|it| 0 < *it);
                     let late_ms = millis(end, read_at);
-                    facts.push(Fact::Closed { grant, reason, late_ms, cloud_ms, correlation });
+                    let closing = Closing { gate: it.gate, end, seen_at: read_at, late_ms, cloud_ms };
+                    let delay = view.delay(&closing);
+                    facts.push(Fact::Closed { grant, reason, late_ms, cloud_ms, delay, correlation });
                 }
             } else if it.is_wanted(now) {
                 if view.lets_in(&it.sources, admitted) {

@@ -2,7 +2,10 @@
 
 use crate::{
     Admitted, Decision, Fact, FirewallId, Gate, Owner, Packet, Rule, RuleName, RuleSet, Snapshot, Sources,
-    Target, diff, space::AddressSet,
+    Target,
+    delay::{Closing, Delay, Obstacles},
+    diff,
+    space::AddressSet,
 };
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -20,6 +23,7 @@ pub struct View<'a> {
     unplaced: Vec<(FirewallId, RuleName)>,
     /// Do the firewalls hold what is wanted?
     pub agrees: bool,
+    obstacles: Obstacles,
 }
 
 impl<'a> View<'a> {
@@ -36,7 +40,8 @@ impl<'a> View<'a> {
         } else {
             BTreeMap::new()
         };
-        Self { seen, owner, desired, admitted, spared, unplaced, agrees }
+        let obstacles = target.obstacles();
+        Self { seen, owner, desired, admitted, spared, unplaced, agrees, obstacles }
     }
 
     pub fn name(&self, gate: Gate) -> RuleName {
@@ -110,6 +115,11 @@ impl<'a> View<'a> {
         let mut decisions = gate.protocol.transports().iter().map(|protocol| decide(*protocol));
         let Decision { firewall, rule, .. } = decisions.find(|it| it.passes == passes)?;
         Some(firewall.map_or_else(|| rule.clone(), |firewall| format!("{rule} in {firewall}")))
+    }
+
+    /// What delayed a closing, if it was late.
+    pub fn delay(&self, closing: &Closing) -> Option<Delay> {
+        self.obstacles.delay(closing, &self.seen.hindered)
     }
 
     pub fn read_back(&self) -> Fact {

@@ -10,7 +10,7 @@ use crate::{
 use clap::Args;
 use jiff::{SignedDuration, ZonedDateTime};
 use portcullis_app::csv_line;
-use portcullis_domain::{EndReason, Fact, Person, Policy, PortRule};
+use portcullis_domain::{Cause, Delay, EndReason, Fact, Party, Person, Policy, PortRule};
 use portcullis_http::wire::{EntryView, PageQuery, PortRuleView, VerifyView};
 use std::{num::NonZeroUsize, path::Path};
 
@@ -182,10 +182,11 @@ pub(super) fn told(fact: &Fact) -> String {
         Fact::Opened { grant, door: Some(door), .. } => format!("grant {grant} is open at {door}"),
         Fact::OpenFailed { grant, decided_by, .. } => format!("grant {grant} is kept shut by {decided_by}"),
         Fact::ClosingSoon { grant, end, .. } => format!("grant {grant} ends soon, at {end}"),
-        Fact::Closed { grant, reason, late_ms, cloud_ms, .. } => {
+        Fact::Closed { grant, reason, late_ms, cloud_ms, delay, .. } => {
             let cloud = cloud_ms.map(|it| format!(", {it} ms of it the cloud's own write"));
             let (reason, cloud) = (reason_words(*reason), cloud.unwrap_or_default());
-            format!("grant {grant} is shut: {reason}, {late_ms} ms after its end{cloud}")
+            let delay = delay.as_ref().map(delayed).unwrap_or_default();
+            format!("grant {grant} is shut: {reason}, {late_ms} ms after its end{cloud}{delay}")
         }
         Fact::TakenOver { from } => format!("the worker {from} died at it; another one took over"),
         Fact::Writing { changes } if changes.is_empty() => "writes nothing".to_owned(),
@@ -241,6 +242,21 @@ pub(super) fn told(fact: &Fact) -> String {
     }
 }
 
+/// Before the words of a refusal, which may be long: the cause and whose it is.
+fn delayed(delay: &Delay) -> String {
+    let Delay { cause, why } = delay;
+    let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("; delayed by `{}`, {}{why}", cause.word(), whose(*cause))
+}
+
+fn whose(cause: Cause) -> &'static str {
+    match cause.party() {
+        Party::Portcullis => "which is ours",
+        Party::Cloud => "which is the cloud's",
+        Party::Machine => "which is the machine's",
+    }
+}
+
 fn jumped(by_ms: i64) -> String {
     const HALF_A_SECOND_MS: i64 = 500;
     let way = if by_ms.is_negative() { "back" } else { "forward" };
@@ -291,7 +307,7 @@ pub(super) fn by(fact: &Fact) -> Option<String> {
 fn mark(fact: &Fact) -> Mark {
     match fact {
         Fact::Opened { .. }
-        | Fact::Closed { .. }
+        | Fact::Closed { delay: None, .. }
         | Fact::Approved { .. }
         | Fact::Extended { .. }
         | Fact::DriftHealed
@@ -308,6 +324,7 @@ fn mark(fact: &Fact) -> Mark {
         | Fact::PolicyReverted { .. }
         | Fact::OrphanDeleted { .. }
         | Fact::ClockJumped { .. }
+        | Fact::Closed { delay: Some(_), .. }
         | Fact::ReadBack { agrees: false, .. } => Mark::Look,
         Fact::OpenFailed { .. }
         | Fact::GlassBroken { .. }
@@ -381,6 +398,19 @@ mod tests {
             text.contains("a\u{FFFD}2J\u{FFFD}b\u{FFFD}") && text.contains("a\\u009b2J\\u202eb\\u001b"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_closing_that_came_late_names_its_cause_and_whose_it_is_in_words_and_in_a_spreadsheet() {
+        let delay = json!({ "cause": "cloud-refused", "why": "403 `Nope`: no" });
+        let closed =
+            json!({"what": "closed", "grant": "r-1", "reason": "expired", "late_ms": 9000, "delay": delay});
+        let words = "delayed by `cloud-refused`, which is the cloud's: 403 `Nope`: no";
+        let fact: Fact = serde_json::from_value(closed.clone()).expect("a fact");
+        assert!(told(&fact).ends_with(words), "{}", told(&fact));
+        assert_eq!(mark(&fact), Mark::Look);
+        let text = csv(&[entry(closed)]);
+        assert!(text.contains(words) && text.contains(r#"cause"":""cloud-refused"#), "{text}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::steady;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app as app;
-use portcullis_domain::Chain;
+use portcullis_domain::{Chain, Fact};
 use portcullis_local::{LocalBus, RedbStore};
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::broadcast::error::RecvError;
@@ -35,7 +35,11 @@ pub async fn run(store: Arc<RedbStore>) {
             let chain = detail.target.map_or_else(Chain::rest, |it| Chain::from(&it));
             let grant = detail.grant.map(|it| it.to_string());
             match kind {
-                "grant.close_late" | "grant.open_failed" | "drift.found" => {
+                "grant.close_late" => {
+                    let (cause, owner) = cause(&detail.fact);
+                    tracing::warn!(target = %chain, grant, cause, owner, "{kind}");
+                }
+                "grant.open_failed" | "drift.found" => {
                     tracing::warn!(target = %chain, grant, "{kind}");
                 }
                 _ => tracing::info!(target = %chain, grant, "{kind}"),
@@ -49,6 +53,12 @@ pub async fn run(store: Arc<RedbStore>) {
             }
         }
     }
+}
+
+/// What delayed a closing, and whose that is.
+fn cause(fact: &Fact) -> (Option<&'static str>, Option<&'static str>) {
+    let Fact::Closed { delay: Some(delay), .. } = fact else { return (None, None) };
+    (Some(delay.cause.word()), Some(delay.cause.party().word()))
 }
 
 /// When rules were changed behind our back, for each machine.

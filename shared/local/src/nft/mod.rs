@@ -9,12 +9,12 @@ mod table;
 
 use crate::Clock;
 use portcullis_app::{
-    BoxError, Error,
+    BoxError, Error, Troubles,
     ports::{Adoption, Checkup, Firewalls, Inventory, Machine, Machines, Os, OurRule},
 };
 use portcullis_domain::{
-    Action, AddressSet, Bands, Change, ChangeTo, Existing, Families, Firewall, FirewallId, FirewallKind,
-    Foreign, Held, Owner, Protocol, Rule, RuleName, Snapshot, Sources, TargetId,
+    Action, AddressSet, Bands, Cause, Change, ChangeTo, Existing, Families, Firewall, FirewallId,
+    FirewallKind, Foreign, Held, Owner, Protocol, Rule, RuleName, Snapshot, Sources, TargetId,
 };
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt, fs, ops::Range, process::Stdio, time::Duration};
@@ -37,6 +37,8 @@ pub struct Host {
     established: Established,
     clock: Clock,
     writing: Mutex<()>,
+    /// What was in the way of reading and writing the packet filter.
+    troubles: Troubles,
 }
 
 /// What becomes of established connections when a lease ends.
@@ -71,6 +73,7 @@ impl Host {
             established,
             clock,
             writing: Mutex::new(()),
+            troubles: Troubles::default(),
         })
     }
 
@@ -151,7 +154,7 @@ impl Host {
 impl Firewalls for Host {
     async fn read(&self, target: &TargetId) -> Result<Snapshot, Error> {
         self.known(target)?;
-        let table = self.load().await?;
+        let table = self.watched(self.load()).await?;
         let held = |(name, it): (RuleName, Placed)| {
             let rule = table.is_as_written.then_some(it.rule);
             (name, Held { rule, priority: it.priority, beside: vec![], etag: None })
@@ -168,7 +171,8 @@ impl Firewalls for Host {
         let files =
             ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
         let connected = files.iter().flat_map(|text| connected::parse(text)).collect();
-        Ok(Snapshot { connected, ..Snapshot::of(table.read_at, vec![firewall]) })
+        let hindered = self.troubles.of(target);
+        Ok(Snapshot { connected, hindered, ..Snapshot::of(table.read_at, vec![firewall]) })
     }
 
     async fn ours(&self) -> Result<Vec<OurRule>, Error> {
@@ -189,6 +193,18 @@ impl Firewalls for Host {
     }
 
     async fn write(&self, _: Option<&TargetId>, changes: &[Change]) -> Result<(), Error> {
+        self.watched(self.change(changes)).await
+    }
+}
+
+impl Host {
+    /// Remembers what is in the way of a call.
+    async fn watched<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let failed = Cause::FirewallFailed;
+        self.troubles.watch(&self.id, &*self.clock, failed, |_| Some(failed), call).await
+    }
+
+    async fn change(&self, changes: &[Change]) -> Result<(), Error> {
         let _one_at_a_time = self.writing.lock().await;
         let Table { rules: before, is_as_written, .. } = self.load().await?;
         // What an allow does that was changed by hand is not known: it is written anew or not at all. What

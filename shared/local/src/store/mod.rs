@@ -19,7 +19,7 @@ pub(crate) use commit::{append, rest_head};
 use commit::{of_person, of_request, of_target};
 use disk::Room;
 use file::{File, mib};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
     BoxError, Error, Finding,
     ports::{
@@ -27,7 +27,9 @@ use portcullis_app::{
         Turn,
     },
 };
-use portcullis_domain::{Chain, Entry, Fact, Grant, GrantId, Head, Request, RequestId, Target, TargetId};
+use portcullis_domain::{
+    Cause, Chain, Delay, Entry, Fact, Grant, GrantId, Head, Hindrance, Request, RequestId, Target, TargetId,
+};
 use redb::{ReadTransaction, ReadableDatabase};
 use std::{collections::BTreeMap, fmt, ops::Bound, path::Path, sync::Arc, time::Duration};
 pub(crate) use tables::Open;
@@ -116,6 +118,16 @@ impl RedbStore {
                 Finding::failed(CHECK, format!("the table cannot be written: {found}"), advice)
             }
         }
+    }
+
+    /// What of its disk kept it from being written lately, by what time it is now.
+    pub fn hindrance(&self, now: Timestamp) -> Option<Hindrance> {
+        let (from, to, why) = self.writer.outage()?;
+        let before = |ago: Duration| {
+            let ago = SignedDuration::try_from(ago).unwrap_or(SignedDuration::MAX);
+            now.saturating_sub(ago).unwrap_or(Timestamp::MIN)
+        };
+        Some(Hindrance { from: before(from), to: before(to), delay: Delay::of(Cause::DiskFull, &why) })
     }
 
     /// Everything that is committed from now on, a commit at a time.

@@ -82,6 +82,17 @@ struct Seen {
     standing: AtomicU8,
     /// When a write was last made durable.
     written: Mutex<Option<Instant>>,
+    /// What was last wrong with the disk.
+    outage: Mutex<Option<Outage>>,
+}
+
+/// A time in which the table was not written as ever.
+#[derive(Debug, Clone)]
+struct Outage {
+    from: Instant,
+    /// None while it lasts.
+    to: Option<Instant>,
+    why: String,
 }
 
 impl std::fmt::Debug for Job {
@@ -102,7 +113,8 @@ impl Writer {
     pub fn start(file: Arc<File>) -> Result<Self, Error> {
         let (jobs, waiting) = mpsc::channel::<Job>(WAITING_MAX);
         let (committed, _) = broadcast::channel(HEARD_MAX);
-        let seen = Arc::new(Seen { standing: AtomicU8::new(0), written: Mutex::new(None) });
+        let (standing, written) = (AtomicU8::new(0), Mutex::new(None));
+        let seen = Arc::new(Seen { standing, written, outage: Mutex::new(None) });
         let desk = Desk {
             file,
             standing: Standing::Sound,
@@ -121,6 +133,13 @@ impl Writer {
     /// How the table stands with its disk.
     pub fn standing(&self) -> Standing {
         Standing::of(self.seen.standing.load(Ordering::SeqCst))
+    }
+
+    /// Since how long ago, and until how long ago, the disk was last not as it should be, and why.
+    pub fn outage(&self) -> Option<(Duration, Duration, String)> {
+        let outage = self.seen.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = |it: &Outage| it.to.map_or(Duration::ZERO, |to| to.elapsed());
+        outage.as_ref().map(|it| (it.from.elapsed(), until(it), it.why.clone()))
     }
 
     /// Was a write made durable so short a time ago, and is all well since?
@@ -447,6 +466,18 @@ impl Desk {
                 Standing::Down => tracing::error!(why, "The table can be neither written nor read"),
             }
         }
+        let mut outage = self.seen.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        match (standing, outage.as_mut().filter(|it| it.to.is_none())) {
+            (Standing::Sound, Some(lasting)) => lasting.to = Some(now()),
+            (Standing::Sound, None) => {}
+            (Standing::Low | Standing::Unwritten | Standing::Down, Some(lasting)) => {
+                lasting.why.clone_from(&why);
+            }
+            (Standing::Low | Standing::Unwritten | Standing::Down, None) => {
+                *outage = Some(Outage { from: now(), to: None, why: why.clone() });
+            }
+        }
+        drop(outage);
         (self.standing, self.why) = (standing, why);
         self.seen.standing.store(standing as u8, Ordering::SeqCst);
     }
