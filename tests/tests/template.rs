@@ -1,7 +1,7 @@
 //! What is deployed to AWS, as `template.yaml` says it: each function may do what its row here says and no more,
 //! lives as long as its work takes, and nothing that fails is lost.
 
-use portcullis_domain::WORKER_LIFE;
+use portcullis_domain::{Party, WORKER_LIFE};
 use portcullis_tests::{
     binary::text,
     network::skipped,
@@ -96,8 +96,6 @@ const AZURE: May = (
 const LOG: &[&str] = &["logs:CreateLogStream", "logs:PutLogEvents"];
 /// What a run of `expire` has beyond the minute that it looks ahead and its last settle.
 const START_SECS: i64 = 5;
-/// From when on a closing is late.
-const LATE_MS: i64 = 2000;
 /// How long after a run has ended its metrics may be told, in seconds.
 const TOLD_SECS: i64 = 3 * 60;
 /// The longest time for which a clock may stand still unnoticed, in seconds.
@@ -328,12 +326,26 @@ fn closing_hangs_on_the_clock_alone() {
     );
     assert!(window_secs(alarm) <= SILENT_MAX_SECS, "{alarm}");
     assert!(is_alarmed(&template, "AWS/Lambda", "IteratorAge", "Relay"));
-    let alarms = template.of("AWS::CloudWatch::Alarm").into_iter();
-    let late = alarms.filter(|it| it.1["MetricName"] == "close_late_own_ms").collect::<Vec<_>>();
-    let late = late.first().expect("an alarm").1;
-    assert_eq!(late["Threshold"], LATE_MS);
-    assert_eq!(short(&late["Namespace"]), metrics(&template));
-    assert!(TOLD_SECS <= window_secs(late) && late["DatapointsToAlarm"] == 1, "it is told by a log: {late}");
+}
+
+/// Whoever has to act is told, and what to do: a closing that comes late is ours, the cloud's or the machine's.
+#[test]
+fn a_late_closing_is_alarmed_by_whose_its_delay_is() {
+    let template = Template::read();
+    let alarms = template.of("AWS::CloudWatch::Alarm");
+    let late: Vec<_> = alarms.into_iter().filter(|it| it.1["MetricName"] == "late_closes").collect();
+    let mut owners = BTreeSet::new();
+    for (name, alarm) in late {
+        assert_eq!(short(&alarm["Namespace"]), metrics(&template));
+        goes_off_for_one(name, alarm);
+        let [dimension] = &array(&alarm["Dimensions"])[..] else { panic!("{name}: counted by one thing") };
+        assert_eq!(dimension["Name"], "owner", "{name}");
+        let owner = short(&dimension["Value"]);
+        assert_eq!(short(&alarm["AlarmName"]), format!("${{AWS::StackName}}-close-late-{owner}"));
+        assert!(short(&alarm["AlarmDescription"]).contains("Action: "), "{name} says what to do");
+        owners.insert(owner);
+    }
+    assert_eq!(owners, Party::ALL.map(|it| it.word().to_owned()).into());
 }
 
 /// A schedule fires anywhere within its minute: of the runs that live at once the first may have begun at the end of its

@@ -6,7 +6,7 @@ use crate::BadSetting;
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use metrics_cloudwatch_embedded::{Builder, Collector};
 use portcullis_app::events;
-use portcullis_domain::{Entry, Fact, Refusal, TargetId, What};
+use portcullis_domain::{Entry, Fact, Party, Refusal, TargetId, What, is_late};
 use std::{fmt, io};
 
 /// Counts requests and what became of them.
@@ -18,9 +18,17 @@ impl Meter {
         let collector = Builder::new().cloudwatch_namespace(namespace).init();
         let unusable = |source| BadSetting::Unusable { name: "PORTCULLIS_METRICS", source };
         let meter = Self(collector.map_err(unusable)?);
-        for name in
-            ["requests", "refusals", "refused", "opens", "open_failures", "closes", "drift", "break_glass"]
-        {
+        for name in [
+            "requests",
+            "refusals",
+            "refused",
+            "opens",
+            "open_failures",
+            "closes",
+            "late_closes",
+            "drift",
+            "break_glass",
+        ] {
             describe_counter!(name, Unit::Count, "");
         }
         for name in ["open_latency_ms", "close_late_ms", "close_late_own_ms"] {
@@ -32,9 +40,9 @@ impl Meter {
     /// Counts what these entries tell.
     pub fn measure(&self, entries: &[Entry]) {
         for entry in entries {
-            for (name, reason) in counted(entry) {
-                match reason {
-                    Some(reason) => counter!(name, "reason" => reason).increment(1),
+            for (name, part) in counted(entry) {
+                match part {
+                    Some((label, part)) => counter!(name, label => part).increment(1),
                     None => counter!(name).increment(1),
                 }
             }
@@ -51,8 +59,11 @@ impl fmt::Debug for Meter {
     }
 }
 
-/// What an entry counts; a refusal also by each of its reasons.
-fn counted(entry: &Entry) -> Vec<(&'static str, Option<String>)> {
+/// A part of what is counted, by the name of its dimension.
+type Part = Option<(&'static str, String)>;
+
+/// What an entry counts; a refusal also by each of its reasons, and a closing that came late by whose its delay is.
+fn counted(entry: &Entry) -> Vec<(&'static str, Part)> {
     if !is_told_first(entry) {
         return vec![];
     }
@@ -62,7 +73,16 @@ fn counted(entry: &Entry) -> Vec<(&'static str, Option<String>)> {
         &[]
     };
     let names = events(entry).into_iter().filter_map(|it| Some((name(it.kind)?, None)));
-    names.chain(codes.iter().map(|code| ("refused", Some(code.clone())))).collect()
+    let refused = codes.iter().map(|code| ("refused", Some(("reason", code.clone()))));
+    let late = late_of(&entry.fact).map(|party| ("late_closes", Some(("owner", party.word().to_owned()))));
+    names.chain(refused).chain(late).collect()
+}
+
+/// Whose the delay of a closing is, where it came late: what an entry of an earlier version does not say is ours.
+fn late_of(fact: &Fact) -> Option<Party> {
+    let Fact::Closed { late_ms, cloud_ms, delay, .. } = fact else { return None };
+    let party = delay.as_ref().map_or(Party::Portcullis, |it| it.cause.party());
+    is_late(*late_ms, *cloud_ms).then_some(party)
 }
 
 /// A request is told by every target that it names and that is known, and is one request: it is counted where the first of
@@ -105,7 +125,7 @@ fn timed(fact: &Fact) {
     }
     if let Fact::Closed { late_ms, cloud_ms, .. } = fact {
         histogram!("close_late_ms").record(*late_ms as f64);
-        // What the cloud's own write took is none of our lateness, which is what is alarmed.
+        // What the cloud's own write took is none of our lateness.
         histogram!("close_late_own_ms").record((late_ms - cloud_ms.unwrap_or(0)) as f64);
     }
 }
@@ -132,8 +152,8 @@ mod tests {
     /// How often something is counted when all of these chains tell it.
     fn count(name: &str, chains: &[Chain], fact: &Value) -> usize {
         let all = chains.iter().flat_map(|it| counted(&entry(it, fact)));
-        all.filter(|(it, reason)| format!("{it} {}", reason.as_deref().unwrap_or_default()).trim() == name)
-            .count()
+        let word = |part: &Part| part.as_ref().map(|(_, part)| part.clone()).unwrap_or_default();
+        all.filter(|(it, part)| format!("{it} {}", word(part)).trim() == name).count()
     }
 
     fn asking(names: &[&str], more: &Value) -> Value {
@@ -178,6 +198,24 @@ mod tests {
         assert_eq!(count("requests", &chains, &refused), 1);
         let refused = of(&["gone-1", "web-1", "web-2"].map(unknown));
         assert_eq!(count("refusals", &[Chain::rest()], &refused), 1);
+    }
+
+    #[test]
+    fn a_closing_that_came_late_is_counted_by_whose_its_delay_is() {
+        let chain = [Chain::from(&machine("web-1"))];
+        let closed = |late_ms: i64, more: Value| {
+            let mut fact =
+                json!({ "what": "closed", "grant": "r-1", "reason": "expired", "late_ms": late_ms });
+            fact.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            Party::ALL.map(|it| count(&format!("late_closes {}", it.word()), &chain, &fact))
+        };
+        let delay = |cause: &str| json!({ "delay": { "cause": cause } });
+        assert_eq!(closed(2_000, json!({})), [0, 0, 0], "in time");
+        assert_eq!(closed(6_900, json!({ "cloud_ms": 4_900 })), [0, 0, 0], "without the cloud's own write");
+        assert_eq!(closed(2_001, delay("behind")), [1, 0, 0]);
+        assert_eq!(closed(9_000, delay("cloud-refused")), [0, 1, 0]);
+        assert_eq!(closed(9_000, delay("disk-full")), [0, 0, 1]);
+        assert_eq!(closed(9_000, json!({})), [1, 0, 0], "an entry of before says nothing");
     }
 
     #[test]

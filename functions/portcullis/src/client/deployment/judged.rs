@@ -324,12 +324,14 @@ mod tests {
             (|it| it.dead[1].1 = Ok(3), "dead letters", Verdict::Failed, "3 of `settle`"),
             (
                 |it| {
-                    it.alarms =
-                        Ok(Alarms { alarmed: vec!["portcullis-close-late".to_owned()], ..Alarms::default() });
+                    it.alarms = Ok(Alarms {
+                        alarmed: vec!["portcullis-close-late-cloud".to_owned()],
+                        ..Alarms::default()
+                    });
                 },
                 "alarms",
                 Verdict::Failed,
-                "portcullis-close-late",
+                "portcullis-close-late-cloud",
             ),
             (
                 |it| it.alarms = Ok(Alarms { count: 21, ..Alarms::default() }),

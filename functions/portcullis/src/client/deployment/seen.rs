@@ -168,9 +168,11 @@ fn alarms(aws: &Aws, stack: &str) -> Looked<Alarms> {
 }
 
 fn alarm_names() -> impl Iterator<Item = String> {
-    const ALONE: [&str; 7] = [
+    const ALONE: [&str; 9] = [
         "break-glass-used",
-        "close-late",
+        "close-late-cloud",
+        "close-late-machine",
+        "close-late-portcullis",
         "errors-logged",
         "expire-silent",
         "http-5xx",
