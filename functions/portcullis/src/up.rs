@@ -1,5 +1,6 @@
 //! `portcullis up`: everything in one process.
 
+mod disk;
 mod guardian;
 mod relay;
 pub mod socket;
@@ -252,6 +253,7 @@ impl Up {
         let mut scheduler = tokio::spawn(clock::run(Arc::clone(&self.settling)));
         let backstop = tokio::spawn(clock::backstop(Arc::clone(&self.settling), self.reconcile_every));
         let told = tokio::spawn(relay::run(Arc::clone(&self.settling.store)));
+        let disk = tokio::spawn(disk::watch(Arc::clone(&self.settling.store)));
         self.threads.callers.spawn(say_strangers(Arc::clone(&self.site)));
         let (stop, stopped) = oneshot::channel::<()>();
         // The socket's file is there until nobody is answered any more.
@@ -273,6 +275,7 @@ impl Up {
         scheduler.abort();
         backstop.abort();
         told.abort();
+        disk.abort();
         if let Some(simulated) = self.simulated {
             simulated.stop().await;
         }

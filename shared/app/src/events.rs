@@ -78,6 +78,10 @@ pub fn events(entry: &Entry) -> Vec<Event> {
             &["drift.found"]
         }
         Fact::ClockJumped { .. } => &["clock.jumped"],
+        Fact::DriftRepeated { .. } => &["drift.repeated"],
+        Fact::DiskLow { .. } => &["disk.low"],
+        Fact::DiskFailed { .. } => &["disk.failed"],
+        Fact::DiskRecovered => &["disk.recovered"],
         Fact::DriftHealed | Fact::LockDefeated { by: None, .. } => &["drift.healed"],
         Fact::PolicyRefused { .. }
         | Fact::DecisionRefused { .. }

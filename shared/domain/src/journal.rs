@@ -212,6 +212,14 @@ pub enum Fact {
     TokenRefused { person: Person, by: Person, reasons: Vec<String> },
     /// The clock of the machine was set by so much, back if it is negative. Leases end no later for it.
     ClockJumped { by_ms: i64 },
+    /// Rules were changed behind our back so often within a quarter of an hour: another installation may guard the machine.
+    DriftRepeated { times: usize },
+    /// The disk of the table has less left than the table wants when it next grows.
+    DiskLow { left_mib: u64, wanted_mib: u64 },
+    /// The disk of the table has no room, or refused a write. Callers are refused, and leases still end.
+    DiskFailed { why: String },
+    /// The disk of the table has room and is written as ever again.
+    DiskRecovered,
 }
 
 /// Why a lease ended.
@@ -263,7 +271,11 @@ impl Fact {
             | Self::ExportAsked { .. }
             | Self::ExportReady { .. }
             | Self::TokenRefused { .. }
-            | Self::ClockJumped { .. } => None,
+            | Self::ClockJumped { .. }
+            | Self::DriftRepeated { .. }
+            | Self::DiskLow { .. }
+            | Self::DiskFailed { .. }
+            | Self::DiskRecovered => None,
         }
     }
 
@@ -303,7 +315,11 @@ impl Fact {
             | Self::TokenMade { .. }
             | Self::TokenRevoked { .. }
             | Self::TokenRefused { .. }
-            | Self::ClockJumped { .. } => None,
+            | Self::ClockJumped { .. }
+            | Self::DriftRepeated { .. }
+            | Self::DiskLow { .. }
+            | Self::DiskFailed { .. }
+            | Self::DiskRecovered => None,
         }
     }
 
@@ -343,7 +359,11 @@ impl Fact {
             | Self::TokenMade { .. }
             | Self::TokenRevoked { .. }
             | Self::TokenRefused { .. }
-            | Self::ClockJumped { .. } => None,
+            | Self::ClockJumped { .. }
+            | Self::DriftRepeated { .. }
+            | Self::DiskLow { .. }
+            | Self::DiskFailed { .. }
+            | Self::DiskRecovered => None,
         }
     }
 }

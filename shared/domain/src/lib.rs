@@ -13,6 +13,7 @@
 mod delay;
 mod diff;
 mod digest;
+mod drifts;
 mod glass;
 mod grant;
 mod grants;
@@ -22,6 +23,7 @@ mod machine;
 mod marks;
 mod name;
 mod net;
+mod next;
 mod outlook;
 mod path;
 mod policy;
@@ -49,6 +51,7 @@ pub use name::{
     Person, RequestId, RuleName, TargetId,
 };
 pub use net::{BadAddress, Gate, Port, Protocol, Sources};
+pub use next::{Next, Pass, Standing};
 pub use outlook::{Outlook, outlook};
 pub use path::{Admitted, Decision, Packet, azure_default_rules};
 pub use policy::{PORTS_MAX, People, Policy, PortRule, Terms};
@@ -63,6 +66,6 @@ pub use rules::{
 pub use secret::{TOKEN_IN_TEXT, TOKEN_PREFIX, holds_token, redacted};
 pub use space::AddressSet;
 pub use target::{
-    CLAIM, CLOSED_AT_ONCE_MAX, Claim, LAST_SECONDS, LOOK_AGAIN, Next, Pass, RETRY_MAX, RETRY_MIN,
-    RETRY_OVERDUE_MAX, SKEW_MAX, Standing, Target, Trial, WORKER_LIFE,
+    CLAIM, CLOSED_AT_ONCE_MAX, Claim, LAST_SECONDS, LOOK_AGAIN, RETRY_MAX, RETRY_MIN, RETRY_OVERDUE_MAX,
+    SKEW_MAX, Target, Trial, WORKER_LIFE,
 };

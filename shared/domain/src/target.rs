@@ -1,10 +1,11 @@
 //! The one aggregate: a machine, who may reach it until when, and who is at work on its firewalls.
 
 use crate::{
-    Admitted, Chain, Change, ClaimToken, CorrelationId, EndReason, Entry, Fact, Gate, Grant, GrantId, Grants,
-    Head, Headroom, Lease, MachineFacts, Owner, Person, Policy, Refusal, Request, Rule, RuleName, RuleSet,
-    Snapshot, Sources, TargetId,
+    Admitted, Chain, Change, ClaimToken, CorrelationId, EndReason, Fact, Gate, Grant, GrantId, Grants, Head,
+    Headroom, Lease, MachineFacts, Next, Owner, Pass, Person, Policy, Refusal, Request, Rule, RuleName,
+    RuleSet, Snapshot, Sources, Standing, TargetId,
     delay::{Closing, Obstacles},
+    drifts::Drifts,
     marks::{Mark, marks, strays},
     view::View,
 };
@@ -55,6 +56,8 @@ pub struct Target {
     /// What the last read-back that agreed held; none while somebody may be writing.
     agreed: Option<BTreeMap<String, Mark>>,
     drifted: bool,
+    #[serde(default, skip_serializing_if = "Drifts::is_empty")]
+    drifts: Drifts,
     defeated: BTreeMap<Gate, String>,
     /// Why its rules could not be written when that was last tried: a limit, a permission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,61 +94,6 @@ pub struct Claim {
     pub taken_over_at: Option<Timestamp>,
 }
 
-/// One pass of a worker over the firewalls: what it did before it read them back.
-#[derive(Debug, Clone, Copy)]
-pub struct Pass<'a> {
-    /// It wrote, or a dead worker may have.
-    pub wrote: bool,
-    /// What it was after, by this time.
-    pub decided: &'a RuleSet,
-    /// When it decided that.
-    pub now: Timestamp,
-    /// What opens was left for the next pass: this one only shut.
-    pub opens_later: bool,
-    /// It goes on by itself if something is due by its read-back.
-    pub may_go_on: bool,
-}
-
-/// Whose turn it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// The asker's.
-    Mine,
-    /// Nobody's, or a dead worker's.
-    Free,
-    /// Somebody else's.
-    Taken,
-}
-
-/// A target as it should be stored, with what says why: all of it or nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Next {
-    /// The target.
-    pub target: Target,
-    /// What its journal gains.
-    pub entries: Vec<Entry>,
-    /// Every grant that changed, as it is now, also those that are closed.
-    pub grants: Vec<Grant>,
-}
-
-impl Next {
-    /// The same with this told as well.
-    #[must_use]
-    pub fn telling(self, fact: Fact, now: Timestamp) -> Self {
-        self.and(|target| target.note(vec![fact], now))
-    }
-
-    /// The same with what comes next, in one commit.
-    #[must_use]
-    pub fn and(self, next: impl FnOnce(Target) -> Self) -> Self {
-        let Self { target, mut entries, mut grants } = self;
-        let next = next(target);
-        entries.extend(next.entries);
-        grants.extend(next.grants);
-        Self { target: next.target, entries, grants }
-    }
-}
-
 impl Target {
     /// A machine that is not guarded.
     pub fn unguarded(id: TargetId) -> Self {
@@ -161,6 +109,7 @@ impl Target {
             missed_at: None,
             agreed: None,
             drifted: false,
+            drifts: Drifts::default(),
             defeated: BTreeMap::new(),
             refused: None,
             headroom: vec![],
@@ -369,6 +318,7 @@ impl Target {
         if let Some(rules) = rules.filter(|it| !it.is_empty()) {
             self.drifted = true;
             facts.push(Fact::DriftFound { rules });
+            facts.extend(self.drifts.found(seen.read_at));
         }
         facts.push(Fact::Writing { changes: changes.iter().map(ToString::to_string).collect() });
         self.record(seen.read_at, facts, vec![])

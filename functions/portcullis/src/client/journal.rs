@@ -239,6 +239,18 @@ pub(super) fn told(fact: &Fact) -> String {
             format!("a change of the token of {person} was refused: {}", reasons.join("; "))
         }
         Fact::ClockJumped { by_ms } => jumped(*by_ms),
+        Fact::DriftRepeated { times } => {
+            format!(
+                "its rules were changed behind our back {times} times in 15m: does another installation guard it?"
+            )
+        }
+        Fact::DiskLow { left_mib, wanted_mib } => {
+            format!(
+                "the disk has {left_mib} MiB left, and the table wants {wanted_mib} MiB when it next grows"
+            )
+        }
+        Fact::DiskFailed { why } => format!("the table cannot be written as ever; leases still end: {why}"),
+        Fact::DiskRecovered => "the table is written as ever again".to_owned(),
     }
 }
 
@@ -300,6 +312,10 @@ pub(super) fn by(fact: &Fact) -> Option<String> {
         | Fact::SettleFailed { .. }
         | Fact::ExportReady { .. }
         | Fact::ClockJumped { .. }
+        | Fact::DriftRepeated { .. }
+        | Fact::DiskLow { .. }
+        | Fact::DiskFailed { .. }
+        | Fact::DiskRecovered
         | Fact::OrphanDeleted { .. } => None,
     }
 }
@@ -311,6 +327,7 @@ fn mark(fact: &Fact) -> Mark {
         | Fact::Approved { .. }
         | Fact::Extended { .. }
         | Fact::DriftHealed
+        | Fact::DiskRecovered
         | Fact::ReadBack { agrees: true, .. }
         | Fact::LockDefeated { by: None, .. } => Mark::Good,
         Fact::PolicyRefused { .. }
@@ -325,10 +342,13 @@ fn mark(fact: &Fact) -> Mark {
         | Fact::OrphanDeleted { .. }
         | Fact::ClockJumped { .. }
         | Fact::Closed { delay: Some(_), .. }
+        | Fact::DiskLow { .. }
         | Fact::ReadBack { agrees: false, .. } => Mark::Look,
         Fact::OpenFailed { .. }
         | Fact::GlassBroken { .. }
         | Fact::DriftFound { .. }
+        | Fact::DriftRepeated { .. }
+        | Fact::DiskFailed { .. }
         | Fact::LockDefeated { by: Some(_), .. }
         | Fact::SettleFailed { .. } => Mark::Bad,
         Fact::PolicySet { .. }

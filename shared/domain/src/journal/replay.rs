@@ -107,7 +107,11 @@ impl Told {
             | Fact::ExportAsked { .. }
             | Fact::ExportReady { .. }
             | Fact::TokenRefused { .. }
-            | Fact::ClockJumped { .. } => {}
+            | Fact::ClockJumped { .. }
+            | Fact::DriftRepeated { .. }
+            | Fact::DiskLow { .. }
+            | Fact::DiskFailed { .. }
+            | Fact::DiskRecovered => {}
         }
         None
     }

@@ -48,6 +48,10 @@ impl Class {
             | Fact::DriftHealed
             | Fact::LockDefeated { .. }
             | Fact::ClockJumped { .. }
+            | Fact::DriftRepeated { .. }
+            | Fact::DiskLow { .. }
+            | Fact::DiskFailed { .. }
+            | Fact::DiskRecovered
             | Fact::SettleFailed { .. }
             | Fact::OrphanDeleted { .. } => Self::Settles,
             Fact::PolicySet { .. }

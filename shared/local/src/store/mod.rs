@@ -21,7 +21,7 @@ use disk::Room;
 use file::{File, mib};
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
-    BoxError, Error, Finding,
+    BoxError, Disk, Error, Finding,
     ports::{
         Batch, Cursor, Due, GrantFilter, PART_BYTES_MAX, Page, PageAsked, Rank, RequestFilter, Seen, Store,
         Turn,
@@ -94,6 +94,21 @@ impl RedbStore {
         };
         let hangs = |_| unavailable("write the table")(format!("its disk hangs for {PROBE_MAX:?}").into());
         timeout(PROBE_MAX, self.write(Class::Asks, again)).await.map_err(hangs)?
+    }
+
+    /// How the table stands with its disk, in short.
+    pub fn disk(&self) -> Disk {
+        if self.writer.standing() != Standing::Sound {
+            let why = self.writer.outage().map_or_else(String::new, |(_, _, why)| why);
+            return Disk::Failed { why };
+        }
+        match self.file.room() {
+            Ok(Room { left, wanted }) if left < wanted => {
+                Disk::Low { left_mib: left >> 20, wanted_mib: wanted >> 20 }
+            }
+            Ok(_) => Disk::Sound,
+            Err(error) => Disk::Failed { why: error.full() },
+        }
     }
 
     /// How the table stands with its disk, for a checkup.

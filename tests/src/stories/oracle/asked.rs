@@ -134,7 +134,11 @@ impl Oracle {
             | Fact::ExportAsked { .. }
             | Fact::ExportReady { .. }
             | Fact::TokenRefused { .. }
-            | Fact::ClockJumped { .. } => return,
+            | Fact::ClockJumped { .. }
+            | Fact::DriftRepeated { .. }
+            | Fact::DiskLow { .. }
+            | Fact::DiskFailed { .. }
+            | Fact::DiskRecovered => return,
         };
         if !self.asked.requests.contains_key(request) {
             self.break_rule("twice-is-once", now, format!("nobody asked for {request}: {fact:?}"));

@@ -134,6 +134,7 @@ impl Oracle {
             Fact::LockDefeated { by: Some(_), .. } => self.count("lock defeated"),
             Fact::LockDefeated { by: None, .. } => self.count("lock holds again"),
             Fact::DriftFound { .. } => self.count("drift found"),
+            Fact::DriftRepeated { .. } => self.count("drift repeated"),
             Fact::DriftHealed => self.count("drift healed"),
             Fact::SettleFailed { .. } => self.count("settle failed"),
             Fact::PolicySet { policy: Some(_), version: 1, .. } => self.count("enabled"),
@@ -158,6 +159,9 @@ impl Oracle {
             | Fact::ExportReady { .. }
             | Fact::TokenRefused { .. }
             | Fact::ClockJumped { .. }
+            | Fact::DiskLow { .. }
+            | Fact::DiskFailed { .. }
+            | Fact::DiskRecovered
             | Fact::PolicyRefused { .. }
             // An intent is no write: each is told of as it is made. Whoever did not hear that theirs was recorded makes none.
             | Fact::Writing { .. } => {}
