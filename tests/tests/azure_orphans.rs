@@ -47,6 +47,11 @@ impl Other {
         reconciled.unwrap_or_else(|error| panic!("{}", error.full()));
     }
 
+    async fn expire(&self, place: &AzurePlace) {
+        let expired = app::expire(&self.store, &place.outside, &place.worker(), place.now()).await;
+        expired.unwrap_or_else(|error| panic!("{}", error.full()));
+    }
+
     /// The names of the rules that it deleted.
     async fn deleted(&self) -> Vec<String> {
         let rest = self.store.entries(&Chain::rest(), 0, 100).await.expect("listed");
@@ -116,6 +121,37 @@ async fn another_installation_keeps_its_leases_and_its_locks() {
         assert!(!left.is_empty() && left.iter().all(|it| it.name.gate.is_none()), "{name}: {left:?}");
         assert!(!place.passes(name, ANN, 22), "{name} is locked");
     }
+}
+
+/// What it guarded once it guards no longer: whoever guards it now keeps their rules, and is not joined.
+#[tokio::test]
+async fn a_machine_that_was_disabled_here_and_is_guarded_by_another_installation_is_left_alone_and_refused() {
+    let place = AzurePlace::new(1);
+    let (id, other) = (place.id("web-1"), Other::new());
+    other.enable(&place, &id, false).await.expect("nobody guards it");
+    other.reconcile(&place).await;
+    other.disable(&place, &id).await;
+    // What was written may land for minutes, and is looked for.
+    for wait in [0, 1, 5] {
+        place.pass(SignedDuration::from_mins(wait));
+        other.expire(&place).await;
+    }
+    assert_eq!(place.ours(), Vec::<Value>::new());
+    place.guard(&id, &given::ssh()).await;
+    place.open("ann", &id, "22", ANN).await;
+    let before = place.holdings();
+    other.reconcile(&place).await;
+    assert!(place.holdings() == before, "its lock and its lease are another installation's");
+    let said = other.owners(&place).await;
+    assert!(said.iter().any(|it| it.found.contains("does not guard")), "{said:?}");
+    let refused = other.enable(&place, &id, false).await.expect_err("it is guarded");
+    let Error::Refused(reasons) = &refused else { panic!("{}", refused.full()) };
+    assert_eq!(reasons.iter().map(Refusal::code).collect::<Vec<_>>(), ["guarded-elsewhere"]);
+    other.enable(&place, &id, true).await.expect("taken over");
+    // What is disabled and not yet seen to be so is ours still.
+    other.reconcile(&place).await;
+    other.disable(&place, &id).await;
+    other.enable(&place, &id, false).await.expect("its own rules are in nobody's way");
 }
 
 /// Two installations on one machine would delete each other's leases, or open what the other one shut.

@@ -134,7 +134,7 @@ async fn undone(store: &impl Store, known: &[Target], now: Timestamp) -> Vec<Fin
     found.into_iter().flatten().collect()
 }
 
-/// Rules of ours whose machine the table does not know, and what becomes of each.
+/// Rules of ours whose machine the table does not guard, and what becomes of each.
 async fn owners(outside: &(impl Firewalls + Inventory), known: &[Target], now: Timestamp) -> Vec<Finding> {
     const CHECK: &str = "owners";
     let found = match outside.ours().await {
@@ -144,7 +144,7 @@ async fn owners(outside: &(impl Firewalls + Inventory), known: &[Target], now: T
             return vec![Finding::failed(CHECK, error.full(), advice)];
         }
     };
-    let owners: BTreeSet<Owner> = known.iter().map(Target::owner).collect();
+    let owners: BTreeSet<Owner> = known.iter().filter(|it| !it.is_at_rest()).map(Target::owner).collect();
     let count = found.len();
     let orphans: Vec<OurRule> =
         found.into_iter().filter(|it| !it.is_over && !owners.contains(&it.name.owner)).collect();
@@ -163,7 +163,7 @@ async fn orphan(
     now: Timestamp,
 ) -> Finding {
     let OurRule { firewall, name, .. } = orphan;
-    let found = format!("`{name}` in `{firewall}` is of a machine that this table does not know");
+    let found = format!("`{name}` in `{firewall}` is of a machine that this table does not guard");
     match fate(inventory, orphan, now).await {
         Ok(Fate::Deleted) => {
             let advice = "it is deleted when everything is next compared with the table";

@@ -257,14 +257,14 @@ impl Guarding {
     }
 }
 
-/// A machine that this table never guarded and that has rules of ours is guarded by another installation, or was by a table
-/// that is lost. Which of the two, only a person can tell.
+/// A machine that this table never guarded, or guards no longer, and that has rules of ours is guarded by another
+/// installation, or was by a table that is lost. Which of the two, only a person can tell.
 fn elsewhere(target: &Target, snapshot: &Snapshot) -> Option<Refusal> {
     let owner = target.owner();
     let ours = snapshot.firewalls.iter().flat_map(|it| it.ours.keys()).filter(|it| it.owner == owner);
     let rules: Vec<_> = ours.cloned().collect::<BTreeSet<_>>().into_iter().collect();
-    let is_known = 0 < target.policy_version();
-    (!is_known && !rules.is_empty()).then(|| Refusal::GuardedElsewhere { target: target.id.clone(), rules })
+    (target.is_at_rest() && !rules.is_empty())
+        .then(|| Refusal::GuardedElsewhere { target: target.id.clone(), rules })
 }
 
 /// A machine that can be guarded, and its firewalls.

@@ -317,6 +317,10 @@ async fn take_turn(
     for lost in 0..CONFLICTS_MAX {
         let _turn = store.turn(&Chain::from(id), Rank::Worker, lost).await;
         let (target, seen) = load(store, id).await?;
+        // INVARIANT (unknown-is-asked-last): what stands in its name now is another installation's.
+        if target.is_at_rest() {
+            return Ok(None);
+        }
         match target.standing(token, now) {
             Standing::Taken => return Ok(None),
             Standing::Mine => return Ok(Some((target, seen))),

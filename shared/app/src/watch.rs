@@ -141,7 +141,7 @@ fn in_turn(held: &BTreeSet<TargetId>, now: Timestamp) -> Vec<TargetId> {
     ids
 }
 
-/// Every target, and those of the rules that were found whose target is none of them.
+/// Every target that has something to hold or to await, and those of the rules that were found whose target is none of them.
 ///
 /// INVARIANT (unknown-is-asked-last): the firewalls are read before the targets are listed. A target is stored
 /// before its first rule is written, so one that is still unknown afterwards has no rules.
@@ -150,15 +150,18 @@ async fn told_apart(
     known: &[Target],
     mut found: Vec<OurRule>,
 ) -> Result<(Vec<Target>, Vec<OurRule>), Error> {
-    let owners: BTreeSet<Owner> = known.iter().map(Target::owner).collect();
-    found.retain(|it| !owners.contains(&it.name.owner));
+    let owners = |known: &[Target]| -> BTreeSet<Owner> {
+        known.iter().filter(|it| !it.is_at_rest()).map(Target::owner).collect()
+    };
+    let before = owners(known);
+    found.retain(|it| !before.contains(&it.name.owner));
     // Who was known before they were read is known.
     if found.is_empty() {
         return Ok((known.to_vec(), found));
     }
     let known = all(store).await?;
-    let owners: BTreeSet<Owner> = known.iter().map(Target::owner).collect();
-    found.retain(|it| !owners.contains(&it.name.owner));
+    let after = owners(&known);
+    found.retain(|it| !after.contains(&it.name.owner));
     Ok((known, found))
 }
 

@@ -422,6 +422,11 @@ impl Target {
         self.grants.get(id)
     }
 
+    /// Is it guarded no longer, and is nothing of it left or awaited? Rules with its name are somebody else's then.
+    pub fn is_at_rest(&self) -> bool {
+        self.policy.is_none() && self.due_at().is_none()
+    }
+
     /// Was everything that is wanted by `now` seen to be so?
     pub fn is_settled(&self, now: Timestamp) -> bool {
         self.claim.is_none() && self.misses == 0 && self.due_at().is_none_or(|due_at| now < due_at)
