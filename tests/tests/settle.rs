@@ -8,8 +8,8 @@ use portcullis_app::{
     ports::{Firewalls, OurRule},
 };
 use portcullis_domain::{
-    Ask, Change, ChangeTo, Fact, GrantId, GrantState, Policy, PortRule, Rule, Snapshot, Sources, TargetId,
-    Terms, What, Window,
+    Ask, Change, ChangeTo, Fact, GrantId, GrantState, Owner, Policy, PortRule, Rule, RuleName, Snapshot,
+    Sources, TargetId, Terms, What, Window,
 };
 use portcullis_tests::{
     fleet::Fleet,
@@ -201,6 +201,29 @@ async fn a_growth_that_is_never_answered_keeps_no_ended_lease_from_being_told_cl
     let lease = picky.open(&id, "22", &named(ANN), SHORT).await;
     picky.ask(&id, "22", &scattered(40), HOUR).await;
     place.pass(SHORT);
+    let mut expiring = std::pin::pin!(picky.expire());
+    while !is_told(&place, &id, &lease).await {
+        assert!(expiring.as_mut().now_or_never().is_none(), "it waits for the growth");
+        tokio::task::yield_now().await;
+    }
+    assert!(!place.passes(&id, ANN).await);
+}
+
+/// As where the commit was lost that should have told of it.
+#[tokio::test]
+async fn a_lease_that_is_shut_already_is_told_closed_before_anything_opens() {
+    let place = Place::new();
+    let picky = Picky { answers_most: 20, ..Picky::of(&place) };
+    let id = picky.guard(&["22"]).await;
+    let lease = picky.open(&id, "22", &named(ANN), SHORT).await;
+    picky.ask(&id, "22", &scattered(40), HOUR).await;
+    place.pass(SHORT);
+    let name = RuleName { owner: Owner::from(&id), gate: Some(named("22/tcp")) };
+    for firewall in picky.fleet().read(&id).await.expect("an answer").firewalls {
+        let if_match = firewall.ours[&name].etag.clone();
+        let deletion = Change { firewall: firewall.id, name: name.clone(), if_match, to: ChangeTo::Delete };
+        picky.fleet().write(Some(&id), &[deletion]).await.expect("done");
+    }
     let mut expiring = std::pin::pin!(picky.expire());
     while !is_told(&place, &id, &lease).await {
         assert!(expiring.as_mut().now_or_never().is_none(), "it waits for the growth");

@@ -113,7 +113,8 @@ async fn begin(
     })))
 }
 
-/// What a pass writes: what shuts, if that was not tried in vain just now, else what opens.
+/// What a pass writes: what shuts, if that was not tried in vain just now, else what opens. Where something opens and a
+/// closing can be told, as where the commit was lost that should have done so, it writes nothing and tells that.
 ///
 /// INVARIANT (closing-waits-for-no-opening): a pass that has anything to shut only shuts, and its read-back is confirmed
 /// before anything opens. So nothing that becomes of an opening, a refusal, no answer or the end of its worker, keeps
@@ -131,8 +132,14 @@ impl Step {
         let decided = target.rules(now);
         let wanted = diff(actual, &target.owner(), &decided);
         let is_new = !wanted.shuts().is_empty() && !are_same(wanted.shuts(), unshut);
-        let (kind, changes) =
-            if is_new { (Kind::Shuts, wanted.shuts()) } else { (Kind::Opens, wanted.opens()) };
+        let is_untold = || !wanted.opens().is_empty() && target.would_close(actual, now);
+        let (kind, changes) = if is_new {
+            (Kind::Shuts, wanted.shuts())
+        } else if is_untold() {
+            (Kind::Shuts, &[][..])
+        } else {
+            (Kind::Opens, wanted.opens())
+        };
         Self { decided, kind, changes: changes.to_vec() }
     }
 }

@@ -437,6 +437,12 @@ impl Target {
         View::of(self, seen, now).defeats(self)
     }
 
+    /// Does what was read at `now` prove a lease to be shut that is over, and that nobody has closed yet?
+    pub fn would_close(&self, seen: &Snapshot, now: Timestamp) -> bool {
+        let over = || self.grants.values().filter(|it| it.lease.is_over(now));
+        over().next().is_some() && View::of(self, seen, now).shuts_one_of(over(), self)
+    }
+
     /// How often in a row its firewalls could not be brought to what they must hold.
     pub fn misses(&self) -> u32 {
         self.misses
@@ -530,17 +536,11 @@ impl Target {
     /// INVARIANT (open-means-read-back): also of what was open before, at every look.
     fn live(&mut self, view: &View<'_>, pass: &Pass<'_>, facts: &mut Vec<Fact>) -> Vec<Grant> {
         let now = pass.now;
-        let guarded = self.policy.as_ref().map(Policy::gates).unwrap_or_default();
         let read_at = view.seen.read_at;
         let mut closed = vec![];
         // Once for each gate: of thousands of leases each would compare the sources of all.
         let shut = |(gate, admitted): (&Gate, &Admitted)| {
-            let is_shut = if guarded.contains(gate) {
-                admitted.any.is_within(&view.tolerated(*gate))
-            } else {
-                !view.seen.holds(&view.name(*gate))
-            };
-            (*gate, is_shut)
+            (*gate, view.is_shut(*gate, admitted, self.is_guarded(*gate)))
         };
         let shut: BTreeMap<Gate, bool> = view.admitted.iter().map(shut).collect();
         for it in self.grants.values_mut() {

@@ -1,7 +1,7 @@
 //! What a read-back shows, judged by what is wanted.
 
 use crate::{
-    Admitted, Decision, Fact, FirewallId, Gate, Owner, Packet, Rule, RuleName, RuleSet, Snapshot, Sources,
+    Admitted, Decision, Fact, FirewallId, Gate, Grant, Owner, Packet, Rule, RuleName, RuleSet, Snapshot, Sources,
     Target,
     delay::{Closing, Delay, Obstacles},
     diff,
@@ -59,6 +59,23 @@ impl<'a> View<'a> {
     /// Who may pass a gate: those who should, and those whom a rule admits that we were told to respect.
     pub fn tolerated(&self, gate: Gate) -> AddressSet {
         self.spared.get(&gate).map_or_else(|| self.wanted(gate), |it| it.union(&self.wanted(gate)))
+    }
+
+    /// Is nobody let in through a gate but who may be?
+    pub fn is_shut(&self, gate: Gate, admitted: &Admitted, is_guarded: bool) -> bool {
+        if is_guarded {
+            admitted.any.is_within(&self.tolerated(gate))
+        } else {
+            !self.seen.holds(&self.name(gate))
+        }
+    }
+
+    /// Is the gate of one of them shut?
+    pub fn shuts_one_of<'g>(&self, mut grants: impl Iterator<Item = &'g Grant>, target: &Target) -> bool {
+        grants.any(|it| {
+            let admitted = self.admitted.get(&it.gate);
+            admitted.is_some_and(|admitted| self.is_shut(it.gate, admitted, target.is_guarded(it.gate)))
+        })
     }
 
     /// Do all these sources get through that have a way to the target at all?
