@@ -255,6 +255,36 @@ fn crowd(time: &mut Timeline, dice: &mut Dice) {
     }
 }
 
+/// Somebody is let in, and others ask for more of the same gate before that lease is over; says from when on a firewall has
+/// to be full, and for how long, so that what they ask for is refused just when it ends.
+pub(super) fn squeeze(time: &mut Timeline, dice: &mut Dice, n: u64, asked_at: i64) -> (i64, i64) {
+    const OPENS_MS: i64 = 4_000;
+    const MORE: [&str; 2] = [ADDRESSES[1], ADDRESSES[3]];
+    let length = 12_000 + dice.below(30_000);
+    let full_at = asked_at + OPENS_MS;
+    let more_at = full_at + dice.below(length - OPENS_MS);
+    let asks = [("one", asked_at, length, &ADDRESSES[..1]), ("more", more_at, 2 * length, &MORE[..])];
+    for (which, at, length, sources) in asks {
+        let ask = Ask {
+            target: target(TARGETS[0]),
+            port: GATES[0].parse::<Gate>().expect("a gate").port,
+            protocol: None,
+            sources: Sources::try_from(sources.iter().map(ToString::to_string).collect::<Vec<_>>())
+                .expect("sources"),
+            window: Window::For(SignedDuration::from_millis(length)),
+        };
+        let asked = Asked {
+            by: person("ann"),
+            key: format!("squeeze {n} {which}").parse().expect("a key"),
+            what: What::Initiate { asks: vec![ask], break_glass: false },
+            justification: None,
+            correlation: None,
+        };
+        time.wish(at, Wish::Open { asked });
+    }
+    (full_at, 3 * length)
+}
+
 /// A machine is guarded; perhaps on trial, perhaps differently later, perhaps no longer.
 fn guard(time: &mut Timeline, dice: &mut Dice, id: &TargetId, at: i64) {
     let guarding = |dice: &mut Dice| {

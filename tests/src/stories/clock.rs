@@ -1,8 +1,8 @@
 //! The world's time: milliseconds since the story began, and all that will happen at one of them.
 
-use super::{actors::Wish, queue::Queue, world::Job};
+use super::{actors::Wish, cloud::Deed, machine::Setting, queue::Queue, world::Job};
 use jiff::{SignedDuration, Timestamp};
-use portcullis_domain::{Change, FirewallId, Foreign};
+use portcullis_domain::{FirewallId, Foreign};
 use std::{collections::BTreeMap, task::Waker};
 
 /// When the story begins, by its own calendar.
@@ -20,7 +20,7 @@ pub(super) enum Event {
     /// Somebody is given what is visible in a queue.
     Deliver(Queue),
     /// A write lands long after it was made.
-    Land(Change),
+    Land(Deed),
     /// Somebody else edits or deletes a rule of ours.
     Meddle,
     /// Somebody else puts a rule above ours, until then.
@@ -37,6 +37,12 @@ pub(super) enum Event {
     Fill(FirewallId, i64),
     /// And may hold more again.
     Enlarge(FirewallId),
+    /// A firewall refuses to delete any rule.
+    Keep(FirewallId),
+    /// And deletes them again.
+    LetGo(FirewallId),
+    /// Somebody sets the clock of the machine.
+    Set(Setting),
     /// The credential is refused, and no other one is to be had until then.
     Revoke(i64),
     /// There is so much space on the disk, until then.
@@ -106,6 +112,13 @@ impl Timeline {
         self.events.pop_first().map(|(_, event)| event)
     }
 
+    /// Whoever waits for a time is asked whether that has come: the clock was set.
+    pub(super) fn rouse(&mut self) {
+        let all: Vec<Waker> = self.timers.values().cloned().collect();
+        let now = self.now;
+        all.into_iter().for_each(|waker| self.wake(now, waker));
+    }
+
     /// Nothing on this host goes on before `until`; the rest of the world does.
     pub(super) fn sleep(&mut self, until: i64) {
         let late = |at: i64| at.max(until);
@@ -123,16 +136,14 @@ impl Timeline {
             | Event::Sleep { .. }
             | Event::Fill(..)
             | Event::Enlarge(_)
+            | Event::Keep(_)
+            | Event::LetGo(_)
+            | Event::Set(_)
             | Event::Revoke(_)
             | Event::Space(..)
             | Event::Look => ((at, order), event),
         };
         self.events = events.into_iter().map(delayed).collect();
-    }
-
-    /// What a clock shows that is `skew` milliseconds ahead.
-    pub(super) fn clock(&self, skew: i64) -> Timestamp {
-        stamp(self.now + skew)
     }
 }
 

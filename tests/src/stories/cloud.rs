@@ -6,7 +6,7 @@ use portcullis_domain::{
     Action, AddressSet, Bands, Change, ChangeTo, Etag, Existing, Families, Firewall, FirewallId,
     FirewallKind, Foreign, Gate, Held, Owner, Protocol, Rule, RuleName, Sources, TargetId,
 };
-use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::IpAddr, ops::RangeInclusive, sync::Arc};
 
 /// The machines that there are. The first two share the firewall of their subnet.
 pub(super) const TARGETS: [&str; 3] = ["vm0", "vm1", "vm2"];
@@ -42,6 +42,8 @@ struct Wall {
     outage: Option<Outage>,
     /// How many ranges its rules may have together.
     ranges_max: Option<usize>,
+    /// It refuses to delete any rule.
+    keeps: bool,
     /// Until then a write is under way.
     busy_until: i64,
 }
@@ -50,6 +52,8 @@ struct Wall {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Face {
     ours: BTreeMap<RuleName, Held>,
+    /// Rules of ours that are over and could not be deleted: they were written over, and speak of nobody.
+    over: BTreeMap<RuleName, Held>,
     /// What rules of ours were changed into that we would not write.
     twins: BTreeMap<RuleName, Foreign>,
     foreign: BTreeMap<String, Foreign>,
@@ -71,6 +75,44 @@ pub(super) enum Refused {
     Clash,
     /// It would hold more ranges than it may.
     Full,
+    /// Nothing may be deleted there.
+    Kept,
+}
+
+/// What stands where a deletion was refused.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// A rule.
+    Stands(Held),
+    /// One that is over already.
+    Over,
+}
+
+/// What is done to a firewall at one time.
+#[derive(Debug, Clone)]
+pub(super) enum Deed {
+    /// A change as it was sent.
+    Change(Change),
+    /// A rule that could not be deleted is written over: it is the one that was found there.
+    Retire(Change, Held),
+}
+
+impl Deed {
+    /// The change that it is for.
+    pub(super) fn change(&self) -> &Change {
+        match self {
+            Self::Change(change) | Self::Retire(change, _) => change,
+        }
+    }
+}
+
+impl fmt::Display for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Change(change) => change.fmt(f),
+            Self::Retire(change, _) => write!(f, "write over, to {change}"),
+        }
+    }
 }
 
 impl Cloud {
@@ -118,7 +160,7 @@ impl Cloud {
             let priority = if gate.is_none() { BANDS.denies.start } else { BANDS.allows.start };
             let to = ChangeTo::Put { rule, priority };
             let change = Change { firewall: firewall(wall), name, if_match: None, to };
-            self.land(&change, 0).expect("nobody else is there");
+            self.land(&Deed::Change(change), 0).expect("nobody else is there");
         }
     }
 
@@ -140,6 +182,24 @@ impl Cloud {
 
     pub(super) fn any(&self, dice: &mut Dice) -> FirewallId {
         dice.pick(&self.ids()).clone()
+    }
+
+    /// One of those before a machine.
+    pub(super) fn any_before(&self, target: &TargetId, dice: &mut Dice) -> FirewallId {
+        dice.pick(&self.paths[target]).clone()
+    }
+
+    /// Does a rule lose sources that is to gain more than the firewall may hold?
+    pub(super) fn is_squeezed(&self, id: &FirewallId, name: &RuleName, wanted: &Rule) -> bool {
+        let wall = &self.walls[id];
+        let (Some(held), Some(max)) = (wall.face.ours.get(name), wall.ranges_max) else { return false };
+        let (Some(Rule::Allow { sources: standing, .. }), Rule::Allow { sources, .. }) = (&held.rule, wanted)
+        else {
+            return false;
+        };
+        let all = wall.face.ours.values().map(ranges).sum::<usize>();
+        let (before, more) = (ranges(held), of(wanted));
+        !sources.cover(standing) && before < more && max < all - before + more
     }
 
     /// Who is behind a firewall.
@@ -168,6 +228,20 @@ impl Cloud {
         wall.ranges_max = is_full.then(|| wall.face.ours.values().map(ranges).sum());
     }
 
+    /// One that may refuse to delete rules. It has denies, by which a rule is written over.
+    pub(super) fn any_keeper(&self, dice: &mut Dice) -> Option<FirewallId> {
+        let id = self.any(dice);
+        match self.walls[&id].kind {
+            FirewallKind::Ordered { .. } => Some(id),
+            FirewallKind::Union | FirewallKind::Translating => None,
+        }
+    }
+
+    /// It refuses to delete any rule, or no longer.
+    pub(super) fn set_keeping(&mut self, id: &FirewallId, keeps: bool) {
+        self.wall(id).keeps = keeps;
+    }
+
     /// Takes the firewall for one write, until then; says until when somebody else has it.
     pub(super) fn take(&mut self, id: &FirewallId, now: i64, until: i64) -> Result<(), i64> {
         let wall = self.wall(id);
@@ -185,7 +259,9 @@ impl Cloud {
     /// What a firewall answers: what it holds, or held `age` milliseconds ago.
     pub(super) fn show(&self, id: &FirewallId, at: i64) -> Firewall {
         let wall = &self.walls[id];
-        let Face { ours, twins, foreign } = wall.at(at).as_ref();
+        let Face { ours, over, twins, foreign } = wall.at(at).as_ref();
+        // As good as their absence, but for the place that they take.
+        let silent = over.iter().map(|(name, held)| rule(name.to_string(), held.priority, Action::Deny, &[]));
         let bare = |held: &Held| Held { etag: held.etag.clone().filter(|_| self.has_etags), ..held.clone() };
         Firewall {
             id: id.clone(),
@@ -194,7 +270,7 @@ impl Cloud {
             inside: AddressSet::default(),
             families: Families::BOTH,
             ours: ours.iter().map(|(name, held)| (name.clone(), bare(held))).collect(),
-            foreign: foreign.values().chain(twins.values()).cloned().collect(),
+            foreign: foreign.values().chain(twins.values()).cloned().chain(silent).collect(),
         }
     }
 
@@ -205,26 +281,34 @@ impl Cloud {
     }
 
     /// A write takes effect, now; says whether that changed anything.
-    pub(super) fn land(&mut self, change: &Change, now: i64) -> Result<bool, Refused> {
+    pub(super) fn land(&mut self, deed: &Deed, now: i64) -> Result<bool, Refused> {
         self.writes += 1;
         let (etag, shared) = (Some(Etag(self.writes.to_string())), self.etags_are_shared);
-        let checks = self.has_etags;
+        let change = match deed {
+            Deed::Change(change) => change,
+            Deed::Retire(change, found) => return self.retire(change, found, etag, now),
+        };
+        let is_meant = self.is_meant(change);
         let wall = self.wall(&change.firewall);
         let held = wall.face.ours.get(&change.name);
-        let is_meant =
-            !checks || change.if_match.is_none() || held.is_some_and(|it| it.etag == change.if_match);
+        let over = wall.face.over.get(&change.name);
         let before = held.cloned();
         match &change.to {
-            ChangeTo::Delete if held.is_none() => return Ok(false),
+            ChangeTo::Delete if held.is_none() && over.is_none() => return Ok(false),
             ChangeTo::Delete | ChangeTo::Put { .. } if !is_meant => return Err(Refused::Stale),
+            ChangeTo::Delete if wall.keeps => return Err(Refused::Kept),
             ChangeTo::Delete => wall.change(now, |face| {
                 face.twins.remove(&change.name);
+                face.over.remove(&change.name);
                 face.ours.remove(&change.name);
             }),
             ChangeTo::Put { rule, priority } => {
-                let mut others = wall.face.ours.iter().filter(|(name, _)| **name != change.name);
-                if others.any(|(_, held)| held.priority == *priority)
-                    || wall.face.foreign.values().any(|it| it.priority == *priority)
+                // Who turns a rule that is over into another one leaves it in its place.
+                let priority = over.map_or(*priority, |it| it.priority);
+                let all = wall.face.ours.iter().chain(&wall.face.over);
+                let mut others = all.filter(|(name, _)| **name != change.name);
+                if others.any(|(_, held)| held.priority == priority)
+                    || wall.face.foreign.values().any(|it| it.priority == priority)
                 {
                     return Err(Refused::Clash);
                 }
@@ -234,14 +318,10 @@ impl Cloud {
                 if before < more && wall.ranges_max.is_some_and(|max| max < all - before + more) {
                     return Err(Refused::Full);
                 }
-                let held = Held {
-                    rule: Some(rule.clone()),
-                    priority: *priority,
-                    beside: vec![],
-                    etag: etag.clone(),
-                };
+                let held = Held { rule: Some(rule.clone()), priority, beside: vec![], etag: etag.clone() };
                 wall.change(now, |face| {
                     face.twins.remove(&change.name);
+                    face.over.remove(&change.name);
                     face.ours.insert(change.name.clone(), held);
                 });
             }
@@ -252,6 +332,70 @@ impl Cloud {
         let after = wall.face.ours.get(&change.name);
         let says = |it: &Held| (it.rule.clone(), it.priority);
         Ok(before.as_ref().map(says) != after.map(says))
+    }
+
+    /// A rule that could not be deleted is written over, unless it is not the one any more that was found.
+    fn retire(
+        &mut self,
+        change: &Change,
+        found: &Held,
+        etag: Option<Etag>,
+        now: i64,
+    ) -> Result<bool, Refused> {
+        let wall = self.wall(&change.firewall);
+        match wall.face.ours.get(&change.name) {
+            None => return Ok(false),
+            Some(held) if held.rule != found.rule || held.priority != found.priority => {
+                return Err(Refused::Stale);
+            }
+            Some(_) => {}
+        }
+        let held = Held { rule: None, etag, ..found.clone() };
+        wall.change(now, |face| {
+            face.ours.remove(&change.name);
+            face.twins.remove(&change.name);
+            face.over.insert(change.name.clone(), held);
+        });
+        Ok(true)
+    }
+
+    /// What stands where a deletion is refused, if that is why.
+    pub(super) fn keeps(&self, change: &Change) -> Option<Kept> {
+        let wall = &self.walls[&change.firewall];
+        if !wall.keeps || change.to != ChangeTo::Delete {
+            return None;
+        }
+        let stands = wall.face.ours.get(&change.name).cloned().map(Kept::Stands);
+        stands.or_else(|| wall.face.over.contains_key(&change.name).then_some(Kept::Over))
+    }
+
+    /// Is the rule there the one that a change means?
+    fn is_meant(&self, change: &Change) -> bool {
+        let face = &self.walls[&change.firewall].face;
+        let held = face.ours.get(&change.name).or_else(|| face.over.get(&change.name));
+        change.if_match.is_none() || held.is_some_and(|it| it.etag == change.if_match)
+    }
+
+    /// Does it mean a rule that is over, or one that is not there any more?
+    pub(super) fn is_over_or_kept(&self, change: &Change) -> bool {
+        self.is_reused(change) || !self.is_meant(change)
+    }
+
+    /// Is a rule that is over changed?
+    pub(super) fn is_reused(&self, change: &Change) -> bool {
+        self.walls[&change.firewall].face.over.contains_key(&change.name)
+    }
+
+    /// Does a firewall hold what is over, that would delete it?
+    pub(super) fn leaves_what_is_over(&self, id: &FirewallId) -> bool {
+        let wall = &self.walls[id];
+        !wall.keeps && !wall.face.over.is_empty()
+    }
+
+    /// Rules of ours that are over, with their versions.
+    pub(super) fn over(&self, id: &FirewallId, at: i64) -> Vec<(RuleName, Option<Etag>)> {
+        let over = &self.walls[id].at(at).over;
+        over.iter().map(|(name, held)| (name.clone(), held.etag.clone())).collect()
     }
 
     /// A foreign hand deletes a rule of ours, opens it to everybody, or makes something else of it.
@@ -266,12 +410,14 @@ impl Cloud {
         let (id, name) = dice.pick(&all).clone();
         self.writes += 1;
         let etag = Some(Etag(self.writes.to_string()));
-        let how = dice.roll(3);
+        // Nor does it delete anything where that is refused.
+        let how = if self.walls[&id].keeps { 1 + dice.roll(2) } else { dice.roll(3) };
         self.wall(&id).change(now, |face| {
             let Some(held) = face.ours.get_mut(&name) else { return };
             held.etag = etag;
             match (&mut held.rule, how) {
-                (_, 0) | (None, _) => drop(face.ours.remove(&name)),
+                (_, 0) => drop(face.ours.remove(&name)),
+                (None, _) => {}
                 (Some(Rule::Allow { sources, .. }), 1) => *sources = Sources::anywhere(),
                 (Some(Rule::Allow { .. } | Rule::Deny { .. }), _) => {
                     held.rule = None;
@@ -338,8 +484,16 @@ impl Wall {
             FirewallKind::Union | FirewallKind::Translating => vec![https],
         };
         let foreign = foreign.into_iter().map(|it| (it.name.clone(), it)).collect();
-        let face = Face { ours: BTreeMap::new(), twins: BTreeMap::new(), foreign };
-        Self { kind, face: Arc::new(face), past: vec![], outage: None, ranges_max: None, busy_until: 0 }
+        let face = Face { ours: BTreeMap::new(), over: BTreeMap::new(), twins: BTreeMap::new(), foreign };
+        Self {
+            kind,
+            face: Arc::new(face),
+            past: vec![],
+            outage: None,
+            ranges_max: None,
+            keeps: false,
+            busy_until: 0,
+        }
     }
 
     /// What it held at some time that is not too long ago.

@@ -154,6 +154,7 @@ async fn run(outside: Outside, job: Job) -> Result<(), Error> {
             let held = app::hold(o, o, o, token, stream::pending(), Some(until)).await?;
             held.failure.map_or(Ok(()), Err)
         }
+        Job::Record(jump) => app::clock_jumped(o, jump).await,
         Job::Reconcile => app::reconcile(o, o, &token, o).await,
         Job::Wish(wish) => wish.utter(o, now).await,
         Job::Verify => {
@@ -188,6 +189,7 @@ impl fmt::Display for Job {
             Self::Expire { until } => write!(f, "expire until {until} ms"),
             Self::Reconcile => f.write_str("reconcile"),
             Self::Verify => f.write_str("verify"),
+            Self::Record(jump) => write!(f, "record {jump:?}"),
             Self::Wish(wish) => write!(f, "{wish}"),
         }
     }

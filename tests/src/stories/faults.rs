@@ -19,6 +19,8 @@ pub(super) const RENEWS_MS: i64 = 3_000;
 pub(super) const FULL_MS: i64 = 20_000;
 /// What an ordinary cloud takes for one write, during which it takes no other to the same firewall.
 pub(super) const PACE_MS: i64 = 2_000;
+/// How far somebody sets a clock, and for how long one stands still.
+pub(super) const SET_MS: i64 = 600_000;
 /// For how long a worker that is starved gets no turn.
 pub(super) const STARVED_MS: i64 = 8_000;
 
@@ -49,6 +51,10 @@ pub enum Weather {
     Paced,
     /// Firewalls that are full refuse writes for what those add, for a time or for good.
     Limited,
+    /// Firewalls refuse to delete any rule, for a time or for good; everything else is written as ever.
+    DeletionRefused,
+    /// Somebody sets the clock of the machine on which all workers are, back and forth, or it stands still.
+    ClockSet,
     /// Workers get no turn for seconds, whatever they wait for.
     Starved,
     /// The cloud refuses a credential before its time: nobody gets an answer until another one was made.
@@ -77,6 +83,9 @@ pub(super) struct Faults {
     /// What a write takes, in milliseconds; 0 where it lands at once.
     pub(super) pace_ms: i64,
     pub(super) limits_max: u64,
+    pub(super) squeezes_max: u64,
+    pub(super) keeps_max: u64,
+    pub(super) clock_sets_max: u64,
     pub(super) starved_once_in: u64,
     pub(super) revocations_max: u64,
     pub(super) fills_max: u64,
@@ -115,7 +124,7 @@ impl Faults {
 
 impl Weather {
     /// Every kind.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Calm,
         Self::Skewed,
         Self::OneLost,
@@ -128,6 +137,8 @@ impl Weather {
         Self::Stormy,
         Self::Paced,
         Self::Limited,
+        Self::DeletionRefused,
+        Self::ClockSet,
         Self::Starved,
         Self::TokenRefused,
         Self::NoSpace,
@@ -146,11 +157,13 @@ impl Weather {
             Self::Asleep => Faults { sleeps_max: 3, ..skewed },
             Self::Outage => Faults { outages_max: 3, meddles_max: 3, ..skewed },
             Self::Late => Faults { late_once_in: 4, twice_once_in: 8, ..skewed },
-            Self::Meddled => Faults { meddles_max: 4, intrusions_max: 2, ..skewed },
+            Self::Meddled => Faults { meddles_max: 4, intrusions_max: 4, ..skewed },
             Self::Stale => Faults { stale_once_in: 3, ..skewed },
             Self::Stormy => stormy,
             Self::Paced => Faults { pace_ms: PACE_MS, ..skewed },
-            Self::Limited => Faults { limits_max: 16, ..skewed },
+            Self::Limited => Faults { limits_max: 12, squeezes_max: 3, ..skewed },
+            Self::DeletionRefused => Faults { keeps_max: 8, ..skewed },
+            Self::ClockSet => Faults { clock_sets_max: 16, ..calm },
             Self::Starved => Faults { starved_once_in: 40, ..skewed },
             Self::TokenRefused => Faults { revocations_max: 20, ..skewed },
             Self::NoSpace => Faults { fills_max: 8, ..skewed },
@@ -163,6 +176,7 @@ impl Weather {
                 outages_max: 2,
                 sleeps_max: 1,
                 limits_max: 1,
+                keeps_max: 1,
                 starved_once_in: 200,
                 revocations_max: 2,
                 fills_max: 1,

@@ -1,8 +1,8 @@
 //! What workers see of the cloud: every read and every write is a call of its own, firewall by firewall.
 
 use super::{
-    clock::{Event, Outage, ms},
-    cloud::{GHOST, Glimpse, Refused, TARGETS, locked, target},
+    clock::{Event, Outage, ms, stamp},
+    cloud::{Deed, GHOST, Glimpse, Kept, Refused, TARGETS, locked, target},
     faults::{LANDS_LATE_MS, STALE_MS},
     oracle::Excuses,
     outside::{Outside, unavailable},
@@ -12,7 +12,9 @@ use portcullis_app::{
     Error,
     ports::{Clock as _, Firewalls, Inventory, Machine, Machines, Os, OurRule},
 };
-use portcullis_domain::{Change, Firewall, FirewallId, Held, LOOK_AGAIN, Rule, RuleName, Snapshot, TargetId};
+use portcullis_domain::{
+    Change, ChangeTo, Firewall, FirewallId, Held, LOOK_AGAIN, Rule, RuleName, Snapshot, TargetId,
+};
 
 impl World {
     /// An adapter whose credential is refused makes another one, as soon as there is one to be had.
@@ -54,37 +56,68 @@ impl World {
         &mut self,
         worker: &Outside,
         target: Option<&TargetId>,
-        change: &Change,
-    ) -> Result<(), Error> {
-        let now = self.time.now;
+        deed: &Deed,
+    ) -> Result<Option<Held>, Error> {
+        let (now, change) = (self.time.now, deed.change());
         let is_zombie = self.lives.get(&worker.worker).is_none_or(|it| it.is_zombie);
         self.oracle.wrote((&self.table, &self.cloud), (worker.worker, is_zombie), target, change, now);
         self.answers(&change.firewall)?;
+        if let Deed::Change(change) = deed
+            && let Some(kept) = self.cloud.keeps(change)
+        {
+            self.note(worker.actor(), || format!("may not {change}"));
+            self.oracle.count("deletion refused");
+            return match kept {
+                Kept::Stands(held) => Ok(Some(held)),
+                Kept::Over => Err(kept_for_good()),
+            };
+        }
         if self.storms() && self.dice.once_in(self.faults.late_once_in) {
             let lands_at = now + 1 + self.dice.below(LANDS_LATE_MS);
-            self.note(worker.actor(), || format!("writes, to land at {lands_at} ms: {change}"));
-            self.time.at(lands_at, Event::Land(change.clone()));
+            self.note(worker.actor(), || format!("writes, to land at {lands_at} ms: {deed}"));
+            self.time.at(lands_at, Event::Land(deed.clone()));
             return match self.dice.roll(3) {
-                0 => Ok(()),
+                0 => Ok(None),
                 1 => Err(unavailable("hear back", "lost on the way there, for now")),
                 _ => {
                     // Waiting for it outlasts the worker.
                     self.die(worker.worker);
                     self.doomed.insert(worker.worker);
-                    Ok(())
+                    Ok(None)
                 }
             };
         }
         if self.storms() && self.dice.once_in(self.faults.twice_once_in) {
             let again_at = now + 1 + self.dice.below(LANDS_LATE_MS);
             self.note(worker.actor(), || format!("its next write lands again at {again_at} ms"));
-            self.time.at(again_at, Event::Land(change.clone()));
+            self.time.at(again_at, Event::Land(deed.clone()));
         }
-        let landed = self.cloud.land(change, now);
-        self.note(worker.actor(), || format!("writes: {change}: {landed:?}"));
+        let wanted = target.and_then(|it| self.table.targets.get(it)).map(|it| it.target.rules(stamp(now)));
+        if let Some(wanted) = wanted.as_ref().and_then(|it| it.get(&change.name))
+            && self.cloud.is_squeezed(&change.firewall, &change.name, wanted)
+        {
+            self.oracle.count("lease over beside a refused growth");
+        }
+        let is_reused = self.cloud.is_reused(change);
+        let landed = self.cloud.land(deed, now);
+        self.note(worker.actor(), || format!("writes: {deed}: {landed:?}"));
         self.oracle.stir();
         match landed {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                match (deed, &change.to) {
+                    (Deed::Retire(..), _) => self.oracle.count("rule written over"),
+                    (Deed::Change(_), ChangeTo::Put { .. }) if is_reused => {
+                        self.oracle.count("rule that was over lets in again");
+                    }
+                    (Deed::Change(_), ChangeTo::Delete) if is_reused => {
+                        self.oracle.count("rule that was over deleted");
+                    }
+                    (Deed::Change(_), ChangeTo::Put { .. } | ChangeTo::Delete) => {}
+                }
+                Ok(None)
+            }
+            // It was accepted, and then nothing came of it.
+            Err(Refused::Kept) => Err(kept_for_good()),
             Err(Refused::Full) => {
                 self.oracle.count("growth refused");
                 let source = "it holds as many ranges as it may".into();
@@ -139,6 +172,16 @@ impl Firewalls for Outside {
                 }
             };
             found.extend(firewall.ours.into_iter().map(of));
+            let now = self.world().time.now;
+            let over = self.world().cloud.over(&id, now);
+            found.extend(over.into_iter().map(|(name, etag)| OurRule {
+                firewall: id.clone(),
+                name,
+                etag,
+                until: None,
+                machine: None,
+                is_over: true,
+            }));
         }
         Ok(found)
     }
@@ -146,7 +189,14 @@ impl Firewalls for Outside {
     async fn write(&self, target: Option<&TargetId>, changes: &[Change]) -> Result<(), Error> {
         for change in changes {
             self.take(&change.firewall).await;
-            self.call(|world| world.write_one(self, target, change)).await?;
+            let deed = Deed::Change(change.clone());
+            let kept = self.call(|world| world.write_one(self, target, &deed)).await?;
+            // What an adapter does of itself where it may not delete: it writes over what it finds.
+            if let Some(found) = kept {
+                let deed = Deed::Retire(change.clone(), found);
+                self.take(&change.firewall).await;
+                self.call(|world| world.write_one(self, target, &deed)).await?;
+            }
         }
         Ok(())
     }
@@ -185,6 +235,10 @@ impl Outside {
             }
         }
     }
+}
+
+fn kept_for_good() -> Error {
+    Error::Broken { doing: "delete the rule", source: "a lock on the firewall forbids it".into() }
 }
 
 impl Inventory for Outside {

@@ -6,7 +6,8 @@
 //! - `faults` is the weather: what goes wrong, one kind a story, or everything at once. `outside` lets
 //!   calls be *unreached* (lost before they took effect), *unheard* (lost after), slow or fatal.
 //! - `store` is the table, with a due index that is kept at every commit; `cloud` is the ground truth of
-//!   the firewalls, and `firewalls` what workers see of it: late, stale, throttled, broken.
+//!   the firewalls, and `firewalls` what workers see of it: late, stale, throttled, broken, keeping what they should delete.
+//! - `machine` has the two clocks by which workers go, through the product's own steady time.
 //! - `calm` lets others than workers use both, and the bus, so that they pass the suites of every table, firewall and bus.
 //! - `relay` is the way of what was committed: the table's stream in parts, the relay, and a bus that leaves out,
 //!   doubles and never takes. `queue` are the queues before `settle` and `submit`: what fails comes again, also while
@@ -21,6 +22,7 @@
 //! ```text
 //! cargo test -p portcullis-tests --test stories                       the seeds of every build
 //! STORIES_SEEDS=100000 cargo test -p portcullis-tests --test stories  many more
+//! STORIES_WEATHER=Paced cargo test -p portcullis-tests --test stories         those of one weather
 //! STORIES_SEED=7 cargo test -p portcullis-tests --test stories -- --nocapture   one, told line by line
 //! tests/mutants/run [NAME]...                                         what the oracle must catch
 //! ```
@@ -35,6 +37,7 @@ mod executor;
 mod faults;
 mod firewalls;
 mod log;
+mod machine;
 mod oracle;
 mod outside;
 mod queue;

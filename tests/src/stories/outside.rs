@@ -1,9 +1,10 @@
 //! One worker's way to the world: calls take time, and get lost on the way there or back.
 
-use super::{clock::world_ms, executor::lock, faults::Lost, log::Actor, world::World};
+use super::{executor::lock, faults::Lost, log::Actor, world::World};
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{Error, ports::Clock};
 use std::{
+    future::poll_fn,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll, Waker},
@@ -58,13 +59,20 @@ impl Outside {
 
 impl Clock for Outside {
     fn now(&self) -> Timestamp {
-        self.world().time.clock(self.skew)
+        self.world().clock(self.skew)
     }
 
     async fn sleep_until(&self, at: Timestamp) -> Result<(), Error> {
-        // Never early: a story's time goes on by whole milliseconds.
-        let at = at.saturating_add(SignedDuration::from_nanos(999_999)).unwrap_or(at);
-        Pause { outside: self, until: world_ms(at).saturating_sub(self.skew), waker: None }.await;
+        let at = at.checked_sub(SignedDuration::from_millis(self.skew)).unwrap_or(at);
+        let (until, settings) = self.world().wakes_at(at);
+        let mut pause = Pause { outside: self, until, waker: None };
+        // Early where the clock was set: whoever needs to know looks at it.
+        poll_fn(|context| {
+            let is_set = self.world().settings != settings;
+            let is_over = Pin::new(&mut pause).poll(context).is_ready();
+            if is_over || is_set { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
         Ok(())
     }
 }

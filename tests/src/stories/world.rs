@@ -4,17 +4,19 @@ use super::{
     Plot, Weather,
     actors::{self, Wish},
     clock::{Event, NEVER, Outage, Space, Timeline, ms, stamp},
-    cloud::Cloud,
+    cloud::{Cloud, Deed, TARGETS, target},
     dice::Dice,
-    faults::{FULL_MS, Faults, LONG_MS, Lost, Once, RENEWS_MS, SLOW_MS, STARVED_MS, STORM_ENDS_MS},
+    faults::{FULL_MS, Faults, LONG_MS, Lost, Once, RENEWS_MS, SET_MS, SLOW_MS, STARVED_MS, STORM_ENDS_MS},
     log::{Actor, Log},
+    machine::{Machine, Setting},
     oracle::{Excuses, Oracle, Scene},
     queue::{Delivery, Queue, Queues},
     relay::{Batch, RELAY_LIFE_MS, Stream},
     store::Table,
 };
-use portcullis_app::Error;
-use portcullis_domain::{CLAIM, Change, LOOK_AGAIN, RETRY_MAX, WORKER_LIFE};
+use jiff::{SignedDuration, Timestamp};
+use portcullis_app::{Error, Jump};
+use portcullis_domain::{CLAIM, LOOK_AGAIN, RETRY_MAX, WORKER_LIFE};
 use std::{
     collections::{BTreeMap, BTreeSet},
     task::Waker,
@@ -49,6 +51,8 @@ pub(super) enum Job {
     Wish(Box<Wish>),
     /// Somebody recomputes the journal.
     Verify,
+    /// It is recorded that the clock was set.
+    Record(Jump),
 }
 
 impl Job {
@@ -58,11 +62,13 @@ impl Job {
             Self::Relay(_) => (RELAY_LIFE_MS, true),
             Self::Handle(delivery) => (delivery.life_ms(), false),
             Self::Expire { .. } | Self::Reconcile | Self::Wish(_) | Self::Verify => (ms(WORKER_LIFE), false),
+            // It is a part of the program that is not replaced.
+            Self::Record(_) => (NEVER - now, true),
         };
         let asks = match self {
             Self::Wish(_) => true,
             Self::Handle(delivery) => delivery.queue() == Queue::Submit,
-            Self::Relay(_) | Self::Expire { .. } | Self::Reconcile | Self::Verify => false,
+            Self::Relay(_) | Self::Expire { .. } | Self::Reconcile | Self::Verify | Self::Record(_) => false,
         };
         Life { dies_at: now + life, starved_until: 0, is_zombie: false, is_dispensable, asks }
     }
@@ -92,6 +98,9 @@ pub(super) struct World {
     pub(super) lives: BTreeMap<u64, Life>,
     pub(super) table: Table,
     pub(super) cloud: Cloud,
+    machine: Machine,
+    /// How often somebody set the clock.
+    pub(super) settings: u64,
     pub(super) oracle: Oracle,
     pub(super) log: Log,
     pub(super) stream: Stream,
@@ -124,6 +133,8 @@ impl World {
             lives: BTreeMap::new(),
             table: Table::default(),
             cloud,
+            machine: Machine::begin(),
+            settings: 0,
             oracle: Oracle::of(&faults),
             log: Log::of(is_told),
             stream,
@@ -179,6 +190,31 @@ impl World {
             self.time.at(from, Event::Fill(firewall.clone(), until));
             self.time.at(until, Event::Enlarge(firewall));
         }
+        for n in 0..self.dice.roll(self.faults.squeezes_max + 1) {
+            self.squeeze(n);
+        }
+        for _ in 0..self.dice.roll(self.faults.keeps_max + 1) {
+            let Some(firewall) = self.cloud.any_keeper(&mut self.dice) else { continue };
+            let (from, until) = self.trouble();
+            self.time.at(from, Event::Keep(firewall.clone()));
+            // As often as not for good.
+            if self.dice.once_in(2) {
+                self.time.at(until, Event::LetGo(firewall));
+            }
+        }
+        for _ in 0..self.dice.roll(self.faults.clock_sets_max + 1) {
+            let (from, until) = self.trouble();
+            let far =
+                |dice: &mut Dice, most| if dice.once_in(2) { dice.below(5_000) } else { dice.below(most) };
+            let setting = match self.dice.roll(4) {
+                0 | 1 => Setting::By(-far(&mut self.dice, SET_MS)),
+                2 => Setting::By(far(&mut self.dice, LONG_MS)),
+                _ => Setting::Stand,
+            };
+            self.time.at(from, Event::Set(setting));
+            let after = if self.dice.once_in(2) { Setting::Right } else { Setting::GoOn };
+            self.time.at(until, Event::Set(after));
+        }
         for _ in 0..self.dice.roll(self.faults.revocations_max + 1) {
             let (at, renews) = (self.dice.below(STORM_ENDS_MS / 2), self.dice.below(RENEWS_MS));
             self.time.at(at, Event::Revoke(at + renews));
@@ -200,6 +236,15 @@ impl World {
         }
     }
 
+    /// A firewall is full from soon after somebody was let in, until long after that lease is over.
+    fn squeeze(&mut self, n: u64) {
+        let asked_at = 20_000 + self.dice.below(STORM_ENDS_MS / 2);
+        let (full_at, long) = actors::squeeze(&mut self.time, &mut self.dice, n, asked_at);
+        let firewall = self.cloud.any_before(&target(TARGETS[0]), &mut self.dice);
+        self.time.at(full_at, Event::Fill(firewall.clone(), full_at + long));
+        self.time.at(full_at + long, Event::Enlarge(firewall));
+    }
+
     /// From some time on, for some time: where most of the story happens.
     fn trouble(&mut self) -> (i64, i64) {
         let from = self.dice.below(STORM_ENDS_MS / 2);
@@ -213,7 +258,7 @@ impl World {
             Event::Spawn(job) => return Some(job),
             Event::Read(part) => return self.read(part),
             Event::Deliver(queue) => return self.deliver(queue),
-            Event::Land(change) => self.land_late(&change),
+            Event::Land(deed) => self.land_late(&deed),
             Event::Meddle => self.meddle(),
             Event::Intrude(firewall, rule, until) => {
                 self.note(Actor::World, || {
@@ -249,8 +294,9 @@ impl World {
             Event::Space(space, until) => {
                 self.note(Actor::World, || format!("space on the disk until {until} ms: {space:?}"));
                 if space == Space::None {
-                    // A worker that cannot even give its claim back leaves it standing.
-                    self.oracle.excuse(None, self.time.now, until + REFUSED_MS + ms(CLAIM), Excuses::Work);
+                    // A worker that cannot even give its claim back leaves it standing; nobody claims anything meanwhile.
+                    let until = until.max(self.time.now + ms(CLAIM));
+                    self.oracle.excuse(None, self.time.now, until + REFUSED_MS, Excuses::Work);
                 }
                 self.space = space;
             }
@@ -264,15 +310,25 @@ impl World {
                 self.note(Actor::World, || format!("{firewall} is full no longer"));
                 self.cloud.set_full(&firewall, false);
             }
+            Event::Keep(firewall) => {
+                self.note(Actor::World, || format!("{firewall} refuses to delete any rule"));
+                self.cloud.set_keeping(&firewall, true);
+            }
+            Event::LetGo(firewall) => {
+                self.note(Actor::World, || format!("{firewall} deletes rules again"));
+                self.cloud.set_keeping(&firewall, false);
+            }
+            Event::Set(setting) => self.set(setting),
             Event::Look => {}
         }
         self.oracle.stir();
         None
     }
 
-    fn land_late(&mut self, change: &Change) {
-        let landed = self.cloud.land(change, self.time.now);
-        self.note(Actor::World, || format!("late write lands: {change}: {landed:?}"));
+    fn land_late(&mut self, deed: &Deed) {
+        let change = deed.change();
+        let landed = self.cloud.land(deed, self.time.now);
+        self.note(Actor::World, || format!("late write lands: {deed}: {landed:?}"));
         if landed == Ok(true) {
             self.oracle.count("write landed late");
             // Between the first look and the second.
@@ -315,6 +371,47 @@ impl World {
             let rested = until + ms(WORKER_LIFE) + ms(CLAIM) + ms(LOOK_AGAIN[0]);
             self.oracle.excuse(None, self.time.now, rested, Excuses::WorkAndCuts);
         }
+    }
+
+    /// Somebody sets the clock of the machine. No end may come late for it by the clock that runs, nor by the one on the
+    /// wall: so nothing excuses that, but where the wall leaps nothing can have been done meanwhile.
+    fn set(&mut self, setting: Setting) {
+        let now = self.time.now;
+        let until = self.machine.set(setting, now);
+        self.settings += 1;
+        self.note(Actor::World, || format!("the clock is set: {setting:?}"));
+        self.oracle.count(match setting {
+            Setting::By(by) if by < 0 => "clock set back",
+            Setting::By(_) | Setting::Right | Setting::GoOn => "clock set",
+            Setting::Stand => "clock stands still",
+        });
+        if now < until {
+            self.note(Actor::World, || format!("it is {until} ms at once"));
+            self.oracle.count("clock set forward");
+            self.oracle.sleeps_until(until);
+            self.time.sleep(until);
+            self.asleep_until = self.asleep_until.max(until);
+            self.oracle.excuse(None, now, until, Excuses::WorkAndHealing);
+            self.time.now = until;
+        }
+        self.clock(0);
+        self.time.rouse();
+    }
+
+    /// What a worker takes for the time whose clock is `skew` milliseconds ahead. That somebody set it is recorded.
+    pub(super) fn clock(&mut self, skew: i64) -> Timestamp {
+        let (shown, jump) = self.machine.shows(self.time.now);
+        if let Some(jump) = jump {
+            self.oracle.jumped(jump);
+            self.time.at(self.time.now, Event::Spawn(Job::Record(jump)));
+        }
+        shown.saturating_add(SignedDuration::from_millis(skew)).unwrap_or(shown)
+    }
+
+    /// When a time comes that is waited for from now on, unless the clock is set: and how often it was.
+    pub(super) fn wakes_at(&mut self, at: Timestamp) -> (i64, u64) {
+        self.clock(0);
+        (self.machine.wakes_at(at, self.time.now), self.settings)
     }
 
     /// When the worker that calls now will go on, if ever.
@@ -414,6 +511,8 @@ impl World {
             Weather::Calm
             | Weather::Skewed
             | Weather::Limited
+            | Weather::DeletionRefused
+            | Weather::Paced
             | Weather::TokenRefused
             | Weather::NoSpace => true,
             Weather::OneLost
@@ -424,8 +523,8 @@ impl World {
             | Weather::Meddled
             | Weather::Stale
             | Weather::Stormy
-            // At such a pace a worker may go round for longer than it lives.
-            | Weather::Paced
+            // Who slept while the clock was set forward may have been at work for longer than a worker lives.
+            | Weather::ClockSet
             | Weather::Starved
             | Weather::Everything => false,
         };

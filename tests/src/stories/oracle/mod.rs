@@ -14,12 +14,14 @@ pub(super) use asked::Heard;
 
 use super::{
     Broken, Ending, Plot,
+    clock::ms,
     cloud::{Cloud, Glimpse},
     faults::Faults,
     log::{Actor, Log},
     store::Table,
     world::RECONCILE_EVERY_MS,
 };
+use portcullis_app::Jump;
 use portcullis_domain::{GrantId, Person, RequestId, TargetId};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -53,6 +55,8 @@ pub(in crate::stories) struct Oracle {
     glimpses: BTreeMap<(u64, TargetId), Vec<Glimpse>>,
     missed_at: BTreeMap<TargetId, i64>,
     awake_at: i64,
+    /// How far the clock was set, where that was not recorded yet.
+    jumps: Vec<i64>,
     asked: asked::Asked,
     bus: bus::Bus,
 }
@@ -123,6 +127,11 @@ impl Oracle {
     /// The host, with every worker on it, sleeps until then.
     pub(in crate::stories) fn sleeps_until(&mut self, until: i64) {
         self.awake_at = self.awake_at.max(until);
+    }
+
+    /// INVARIANT (nothing-unrecorded): somebody set the clock, and a worker saw that.
+    pub(in crate::stories) fn jumped(&mut self, jump: Jump) {
+        self.jumps.push(ms(jump.by));
     }
 
     /// What goes wrong lets things be late until then, for one target or for all.

@@ -372,6 +372,14 @@ impl Oracle {
         if let Fact::OrphanDeleted { rule, .. } = &entry.fact {
             self.count("orphan deleted");
             self.orphans.insert(rule.clone());
+        } else if let Fact::ClockJumped { by_ms } = &entry.fact {
+            self.count("clock was seen to be set");
+            match self.jumps.iter().position(|it| it == by_ms) {
+                Some(at) => drop(self.jumps.swap_remove(at)),
+                None => {
+                    self.break_rule("nothing-unrecorded", now, format!("the clock was not set by {by_ms} ms"))
+                }
+            }
         } else {
             self.count("recorded beside the targets");
         }
@@ -441,6 +449,10 @@ impl Oracle {
     /// INVARIANT (unknown-is-asked-last): a sweep deletes what nobody knows, and records it first. It leaves another
     /// installation's lock, and its lease until that is over.
     fn swept(&mut self, (table, cloud): (&Table, &Cloud), change: &Change, now: i64) {
+        if cloud.is_over_or_kept(change) {
+            // A rule that is over goes whosever it was, once it may be deleted; that is recorded afterwards.
+            return;
+        }
         if let Some(id) = table.owner(&change.name.owner) {
             self.break_rule("unknown-is-asked-last", now, format!("{change} is a rule of {id}, no orphan"));
         }

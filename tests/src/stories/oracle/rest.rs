@@ -29,12 +29,17 @@ impl Oracle {
                 self.break_rule("nothing-is-forgotten", now, format!("{} still waits", request.id));
             }
         }
+        if !self.jumps.is_empty() {
+            let how = format!("nobody recorded that the clock was set by {:?} ms", self.jumps);
+            self.break_rule("nothing-unrecorded", now, how);
+        }
         self.firewalls(scene, &wanted);
         self.all_is_told(now);
         self.all_are_answered(now);
     }
 
     fn firewalls(&mut self, scene: &Scene<'_>, wanted: &BTreeMap<RuleName, Rule>) {
+        let now = scene.now;
         for id in scene.cloud.ids() {
             let seen = scene.cloud.show(&id, scene.now);
             let behind = scene.cloud.behind(&id);
@@ -61,6 +66,10 @@ impl Oracle {
                     scene.now,
                     format!("{id} holds {held:?}, and should {wanted:?}"),
                 );
+            }
+            if scene.cloud.leaves_what_is_over(&id) {
+                let how = format!("{id} holds rules that are over, and would delete them");
+                self.break_rule("nothing-is-forgotten", now, how);
             }
             if !scene.cloud.is_foreign_untouched(&id) {
                 self.break_rule(
