@@ -10,7 +10,7 @@ use portcullis_app::{
     ports::{Batch, Due, Firewalls, GrantFilter, OurRule, Page, PageAsked, RequestFilter, Seen, Store},
 };
 use portcullis_domain::{
-    Chain, Change, Entry, Grant, GrantId, Head, Request, RequestId, Snapshot, Target, TargetId,
+    Chain, Change, ChangeTo, Entry, Grant, GrantId, Head, Request, RequestId, Snapshot, Target, TargetId,
 };
 use std::{
     pin::Pin,
@@ -46,7 +46,18 @@ impl Dependencies {
         let outcome = match fault {
             Some(Fault::Unreached) => Err(unavailable("reach it")),
             Some(Fault::Unheard) => effect(&mut world).and(Err(unavailable("hear back"))),
-            _ => effect(&mut world),
+            Some(
+                Fault::Dies
+                | Fault::Starved
+                | Fault::Late
+                | Fault::LateUnheard
+                | Fault::Doubled
+                | Fault::GrowthRefused
+                | Fault::DeletionRefused
+                | Fault::NoSpace
+                | Fault::ClockBack,
+            )
+            | None => effect(&mut world),
         };
         let told = match &outcome {
             Ok(_) => (0, world.digest_of_call(call)),
@@ -57,9 +68,21 @@ impl Dependencies {
         outcome
     }
 
+    /// As an adapter does it: a rule that may not be deleted is written over, so that it speaks of nobody.
     async fn write_one(&self, change: &Change) -> Result<(), Error> {
+        let outcome = self.send(change).await;
+        if !matches!(outcome, Err(Error::Broken { .. })) || change.to != ChangeTo::Delete {
+            return outcome;
+        }
+        let Some(retiring) = self.world().retiring(change) else { return outcome };
+        self.send(&retiring).await
+    }
+
+    async fn send(&self, change: &Change) -> Result<(), Error> {
+        self.world().desks[self.actor].writes = Some(change.clone());
         let fault = Turn { dependencies: self, call: Call::Write }.await;
         let mut world = self.world();
+        world.desks[self.actor].writes = None;
         if fault != Some(Fault::Unreached) {
             world.wrote(self.actor, change);
         }
@@ -78,12 +101,22 @@ impl Dependencies {
                 world.delay(change);
                 world.land(change).map(|_| ())
             }
-            Some(Fault::Dies | Fault::Starved) | None => world.land(change).map(|_| ()),
+            Some(
+                Fault::Dies
+                | Fault::Starved
+                | Fault::GrowthRefused
+                | Fault::DeletionRefused
+                | Fault::NoSpace
+                | Fault::ClockBack,
+            )
+            | None => world.land(change).map(|_| ()),
         };
+        // What stands decides what a rule is written over with.
         let told = match &outcome {
-            Ok(()) => 0,
-            Err(Error::Conflict) => 1,
-            Err(_) => 2,
+            Ok(()) => (0, 0),
+            Err(Error::Conflict) => (1, 0),
+            Err(Error::Broken { .. }) => (2, world.digest_of_call(Call::Read)),
+            Err(_) => (3, 0),
         };
         world.tell(self.actor, told);
         outcome
@@ -172,6 +205,6 @@ impl Future for Turn<'_> {
     }
 }
 
-fn unavailable(doing: &'static str) -> Error {
+pub(super) fn unavailable(doing: &'static str) -> Error {
     Error::Unavailable { doing, source: "lost".into() }
 }

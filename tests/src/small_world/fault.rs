@@ -1,6 +1,6 @@
 //! What may go wrong with a call, and for how long that lets things be late.
 
-use super::world::Call;
+use super::world::{Call, Effect};
 use portcullis_domain::{CLAIM, RETRY_MIN};
 
 /// What becomes of a call.
@@ -20,16 +20,30 @@ pub enum Fault {
     LateUnheard,
     /// A write lands at once, and once more at any time within `LANDS_WITHIN_MS`.
     Doubled,
+    /// A write is refused for what it adds, and so is each one for `GROWTH_REFUSED_MS`. Those that only shut are not.
+    GrowthRefused,
+    /// A deletion is refused, and so is each one from then on. A rule may be written over so that it speaks of nobody.
+    DeletionRefused,
+    /// A commit finds no space, and so does each one for `NO_SPACE_MS`.
+    NoSpace,
+    /// The clock on the wall is set back by `CLOCK_BACK_MS` just before the answer.
+    ClockBack,
 }
 
 /// For how long a caller gets no turn.
 pub(super) const STARVED_MS: i64 = 15_000;
 /// How late a write lands.
 pub(super) const LANDS_WITHIN_MS: i64 = 150_000;
+/// For how long a firewall takes no growth: longer than the leases have in common.
+pub(super) const GROWTH_REFUSED_MS: i64 = 3_000;
+/// For how long nothing is stored.
+pub(super) const NO_SPACE_MS: i64 = 5_000;
+/// How far the clock on the wall is set back: further than any lease is long.
+pub(super) const CLOCK_BACK_MS: i64 = 600_000;
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::Unreached,
         Self::Unheard,
         Self::Dies,
@@ -37,20 +51,29 @@ impl Fault {
         Self::Late,
         Self::LateUnheard,
         Self::Doubled,
+        Self::GrowthRefused,
+        Self::DeletionRefused,
+        Self::NoSpace,
+        Self::ClockBack,
     ];
 
-    /// May it befall such a call? A read that is not heard is as good as one that never arrived.
-    pub(super) fn befalls(self, call: Call) -> bool {
+    /// May it befall such a call, with this effect if it is a write? A read that is not heard is as good as one that
+    /// never arrived.
+    pub(super) fn befalls(self, call: Call, effect: Option<Effect>) -> bool {
         match self {
-            Self::Unreached | Self::Dies | Self::Starved => true,
+            Self::Unreached | Self::Dies | Self::Starved | Self::ClockBack => true,
             Self::Unheard => matches!(call, Call::Commit | Call::Write),
             Self::Late | Self::LateUnheard | Self::Doubled => call == Call::Write,
+            Self::GrowthRefused => effect == Some(Effect::Opens),
+            Self::DeletionRefused => effect == Some(Effect::Deletes),
+            Self::NoSpace => call == Call::Commit,
         }
     }
 
     /// For how long it lets workers be late.
+    ///
+    /// What grows, what may not be deleted and a clock that is set excuse no closing at all.
     pub(super) fn excuses_ms(self) -> i64 {
-        let millis = |span: jiff::SignedDuration| i64::try_from(span.as_millis()).expect("short");
         match self {
             // Tried again at once; or after a miss, whose wait the promise covers, unless it is the second.
             Self::Unreached | Self::Unheard | Self::Late | Self::LateUnheard | Self::Doubled => {
@@ -59,6 +82,13 @@ impl Fault {
             // Its claim stands until its end.
             Self::Dies => millis(CLAIM),
             Self::Starved => STARVED_MS,
+            // A worker that cannot even give its claim back leaves it standing.
+            Self::NoSpace => NO_SPACE_MS + millis(CLAIM),
+            Self::GrowthRefused | Self::DeletionRefused | Self::ClockBack => 0,
         }
     }
+}
+
+pub(super) fn millis(span: jiff::SignedDuration) -> i64 {
+    i64::try_from(span.as_millis()).expect("short")
 }

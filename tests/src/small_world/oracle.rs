@@ -1,12 +1,16 @@
 //! What must hold in every state of the small world. Its checks have the names of the rules in the design.
 
-use super::world::{LEASES, STRANGER, WORKERS, World, gate, parsed, world_ms};
+use super::{
+    fault::millis,
+    world::{Effect, LEASES, STRANGER, WORKERS, World, gate, parsed, stamp, world_ms},
+};
 use portcullis_domain::{
-    CLAIM, Chain, Change, ChangeTo, Entry, Fact, GrantId, LOOK_AGAIN, RETRY_MAX, Standing, Target,
+    CLAIM, Chain, Change, ChangeTo, Entry, Fact, GrantId, LOOK_AGAIN, RETRY_MAX, Rule, Standing, Target,
+    WORKER_LIFE,
 };
 use std::{net::IpAddr, sync::OnceLock};
 
-/// Shut on time, and open as fast: what is late by more than this needs an excuse.
+/// Shut on time, seen to be so as soon after that, and open as fast: what is late by more than this needs an excuse.
 const PROMISED_MS: i64 = 2_000;
 
 /// The addresses that knock: those of the leases, and one without a lease.
@@ -20,10 +24,16 @@ fn knocking() -> &'static [IpAddr; 3] {
 pub(super) struct Oracle {
     /// Until then a fault lets workers be late.
     late_until: i64,
+    /// Until then a fault keeps from opening alone.
+    waits_until: i64,
     /// Until then the firewall may differ from what workers made of it.
     differs_until: i64,
     passes_since: [Option<i64>; 3],
     waits_since: [Option<i64>; 2],
+    /// The end of a lease was not seen.
+    unseen_since: [Option<i64>; 2],
+    /// Who shut something of a lease that is over, and has not committed what came of it.
+    shut_by: Option<usize>,
     /// Whom a rule of ours has let in.
     let_in: [bool; 2],
     /// The changes that the journal says will be written.
@@ -35,6 +45,11 @@ impl Oracle {
     /// What goes wrong lets workers be late until then.
     pub(super) fn excuse(&mut self, until: i64) {
         self.late_until = self.late_until.max(until);
+    }
+
+    /// The same, for what opens alone: whatever shuts is as late as ever.
+    pub(super) fn excuse_opening(&mut self, until: i64) {
+        self.waits_until = self.waits_until.max(until);
     }
 
     pub(super) fn break_rule(&mut self, rule: &'static str, how: String) {
@@ -54,8 +69,7 @@ impl World {
 
     /// A write landed late, and changed something: nobody looks before the last look that was set.
     pub(super) fn landed_late(&mut self) {
-        let millis = |n: usize| i64::try_from(LOOK_AGAIN[n].as_millis()).expect("short");
-        let until = self.now + millis(1) - millis(0);
+        let until = self.now + millis(LOOK_AGAIN[1]) - millis(LOOK_AGAIN[0]);
         self.oracle.excuse(until);
         self.oracle.differs_until = self.oracle.differs_until.max(until);
     }
@@ -75,6 +89,9 @@ impl World {
             if let Fact::Writing { changes } = &entry.fact {
                 self.oracle.intended.clone_from(changes);
             }
+            if let Fact::ReadBack { .. } = &entry.fact {
+                self.oracle.shut_by = None;
+            }
         }
         if let Err(bad) = self.told.agrees_with(&self.target) {
             self.oracle.break_rule("journal-equals-state", bad.to_string());
@@ -84,8 +101,7 @@ impl World {
         }
         let is_free = actor < WORKERS && !self.target.is_claimed();
         if is_free && !self.target.grants().is_empty() {
-            let millis = CLAIM.max(RETRY_MAX).as_millis();
-            let latest = self.now + i64::try_from(millis).expect("short");
+            let latest = self.now + millis(CLAIM.max(RETRY_MAX));
             let edges = self.target.grants().values().map(|it| world_ms(it.lease.end()));
             let latest = edges.min().unwrap_or(latest).max(latest);
             if self.target.due_at().is_none_or(|at| latest < world_ms(at)) {
@@ -115,10 +131,29 @@ impl World {
             let how = format!("worker {actor} writes without a claim: {change}");
             self.oracle.break_rule("a-claim-outlives-its-worker", how);
         }
-        if !self.oracle.intended.contains(&change.to_string()) {
+        let effect = self.effect(change);
+        // A worker decides by a time that is no earlier than that at which it began.
+        let begun_at = stamp(self.desks[actor].dies_at - millis(WORKER_LIFE));
+        let is_over = |n: usize| self.lease(LEASES[n]).is_some_and(|it| it.lease.is_over(begun_at));
+        if let (Effect::Opens, ChangeTo::Put { rule: Rule::Allow { sources, .. }, .. }) = (effect, &change.to)
+        {
+            let is_shutting =
+                self.is_meant(change) && self.let_in(&change.name).is_some_and(|it| !sources.cover(it));
+            let is_early = self.oracle.shut_by == Some(actor);
+            if is_shutting || is_early {
+                let how = format!("worker {actor} opens before it has shut, and told of it: {change}");
+                self.oracle.break_rule("closing-waits-for-no-opening", how);
+            }
+        } else if (0..LEASES.len()).any(is_over) {
+            self.oracle.shut_by = Some(actor);
+        }
+        // What an adapter makes of a deletion that is refused is within its intent.
+        let is_retiring =
+            matches!(&change.to, ChangeTo::Put { rule: Rule::Deny { gates }, .. } if gates.is_empty());
+        if !is_retiring && !self.oracle.intended.contains(&change.to_string()) {
             self.oracle.break_rule("journal-equals-state", format!("nobody recorded the intent to {change}"));
         }
-        if let ChangeTo::Put { rule: portcullis_domain::Rule::Allow { sources, .. }, .. } = &change.to
+        if let ChangeTo::Put { rule: Rule::Allow { sources, .. }, .. } = &change.to
             && sources.is_empty()
         {
             self.oracle.break_rule("empty-is-nothing", format!("{change} admits nobody"));
@@ -143,6 +178,16 @@ impl World {
             } else {
                 oracle.passes_since[n] = None;
             }
+            let is_unseen = lease.is_some_and(|it| it.lease.is_over(now));
+            if let Some(it) = oracle.unseen_since.get_mut(n) {
+                let since = it.filter(|_| is_unseen).or(is_unseen.then_some(self.now));
+                *it = since;
+                let late_until = oracle.late_until.max(oracle.differs_until);
+                if since.is_some_and(|since| late(since + PROMISED_MS, late_until)) {
+                    let how = format!("{address} is over since {since:?} ms, and nobody has seen it shut");
+                    oracle.break_rule("the-clock-closes", how);
+                }
+            }
             let Some(lease) = lease.filter(|_| is_live) else {
                 if let Some(since) = oracle.waits_since.get_mut(n) {
                     *since = None;
@@ -157,13 +202,13 @@ impl World {
                 oracle.break_rule("no-neighbour-harmed", format!("{address} was let in, and is kept out"));
             } else {
                 let since = *oracle.waits_since[n].get_or_insert(self.now);
-                if late(since, oracle.late_until) {
+                if late(since, oracle.late_until.max(oracle.waits_until)) {
                     oracle.break_rule("opens-on-time", format!("{address} waits since {since} ms"));
                 }
             }
         }
         // What is excused no longer keeps no states apart.
-        for until in [&mut oracle.late_until, &mut oracle.differs_until] {
+        for until in [&mut oracle.late_until, &mut oracle.waits_until, &mut oracle.differs_until] {
             if *until + PROMISED_MS < self.now {
                 *until = 0;
             }

@@ -3,7 +3,7 @@
 use super::{
     Extent, Fault,
     dependencies::Dependencies,
-    fault::STARVED_MS,
+    fault::{STARVED_MS, millis},
     world::{ACTORS, Call, Desk, LEASES, PERSON, Step, Verdict, WORKERS, World, world_ms},
 };
 use futures_util::task::noop_waker;
@@ -17,6 +17,8 @@ use std::{
     task::{Context, Poll},
 };
 
+/// How soon a worker that failed is followed by another: `hold` leaves a target to its worker for so long.
+const HEAD_START_MS: i64 = 1_000;
 /// How often the person presses the button.
 const PRESSES: usize = 3;
 
@@ -108,6 +110,7 @@ impl Run {
             world.faults += 1;
             let until = world.now + fault.excuses_ms();
             world.oracle.excuse(until);
+            world.befall(fault);
         }
         world.switch(choice);
         match choice {
@@ -178,7 +181,8 @@ impl Run {
     /// What is due is taken on at once, by everybody who is free.
     fn spawn_due(&mut self) {
         for worker in 0..WORKERS {
-            if self.work[worker].is_none() && self.world().is_due() {
+            let may_begin = |world: &World| world.rests_until[worker] <= world.now && world.is_due();
+            if self.work[worker].is_none() && may_begin(&self.world()) {
                 self.spawn(worker);
             }
         }
@@ -186,11 +190,11 @@ impl Run {
 
     fn spawn(&mut self, actor: usize) {
         let mut world = self.world();
-        let (id, now, token) = (world.target.id.clone(), world.stamp(), world.fresh_token());
+        let (id, now, token) = (world.target.id.clone(), world.time(), world.fresh_token());
         let at = world.now;
         let closes = world.grant(LEASES[0]);
         let desk = &mut world.desks[actor];
-        desk.dies_at = at + i64::try_from(WORKER_LIFE.as_millis()).expect("short");
+        desk.dies_at = at + millis(WORKER_LIFE);
         desk.token = (actor != PERSON).then(|| token.clone());
         world.tell(actor, at);
         drop(world);
@@ -218,9 +222,14 @@ impl Run {
         let waker = noop_waker();
         match work.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Pending => {}
-            Poll::Ready(_) => {
+            Poll::Ready(outcome) => {
                 self.work[actor] = None;
-                self.world().desks[actor] = Desk::default();
+                let mut world = self.world();
+                world.desks[actor] = Desk::default();
+                let rests_until = world.now + HEAD_START_MS;
+                if let Some(it) = world.rests_until.get_mut(actor).filter(|_| outcome.is_err()) {
+                    *it = rests_until;
+                }
             }
         }
     }
@@ -234,11 +243,13 @@ impl World {
         }
         let of = |(actor, call): &(usize, Call)| {
             let (actor, call) = (*actor, *call);
-            let faults = extent.faults.iter().filter(move |it| it.befalls(call));
+            let effect = self.desks[actor].writes.as_ref().map(|it| self.effect(it));
+            let faults = extent.faults.iter();
+            let faults = faults.filter(move |it| it.befalls(call, effect) && !self.is_befallen(**it));
             faults.map(move |fault| Choice::Answer(actor, Some(*fault)))
         };
         let all = calls.iter().flat_map(of);
-        all.filter(|it| self.faults == 0 || extent.has_later(digest, *it)).collect()
+        all.filter(|it| extent.has(self.faults, digest, *it)).collect()
     }
 
     /// Counts it if somebody is left who could go on.
@@ -257,18 +268,20 @@ impl World {
         self.last = next.or(self.last);
     }
 
-    /// When something happens next: where somebody could go on, only the end of a lease comes in between.
+    /// When something happens next: where somebody could go on, only the start or the end of a lease comes in between.
     fn next_time(&self, is_slow: bool) -> Option<i64> {
-        let ends = self.target.grants().values().map(|it| world_ms(it.lease.end()));
-        let ends = ends.filter(|at| self.now < *at).min();
+        let edges = self.target.grants().values().flat_map(|it| [it.lease.start(), it.lease.end()]);
+        let edges = edges.map(world_ms).filter(|at| self.now < *at).min();
         if is_slow {
-            return ends;
+            return edges;
         }
         let due = self.target.due_at().map(world_ms);
         let late = self.late.iter().map(|(_, lands_by)| *lands_by);
         let alive = || self.desks.iter().filter(|it| it.pending.is_some());
         let turns = alive().map(|it| it.starved_until).chain(alive().map(|it| it.dies_at));
-        ends.into_iter().chain(due).chain(late).chain(turns).filter(|at| self.now < *at).min()
+        let rests = self.rests_until.into_iter().filter(|_| self.is_due());
+        let all = edges.into_iter().chain(due).chain(late).chain(turns).chain(rests);
+        all.filter(|at| self.now < *at).min()
     }
 
     fn land_late(&mut self, n: usize) {
@@ -286,11 +299,17 @@ impl Desk {
 }
 
 impl Extent {
-    /// Is this place for a fault after the first among those that are tried?
-    fn has_later(&self, digest: u64, choice: Choice) -> bool {
+    /// Is this place for a fault after so many among those that are tried?
+    fn has(&self, faults: u32, digest: u64, choice: Choice) -> bool {
         let mut hasher = DefaultHasher::new();
         (digest, choice).hash(&mut hasher);
-        hasher.finish().is_multiple_of(self.later_fault_one_in.max(1))
+        let place = hasher.finish();
+        let (part, parts) = self.part;
+        if faults == 0 {
+            place % parts.max(1) == part
+        } else {
+            place.is_multiple_of(self.later_fault_one_in.max(1))
+        }
     }
 }
 

@@ -16,7 +16,7 @@ pub fn explore(extent: &Extent) -> Result<Tally, Box<Broken>> {
     let world = begun()?;
     search.seen.insert(world.quiescent_digest());
     search.ahead.push(world);
-    while let Some(world) = search.ahead.pop() {
+    while let Some(world) = search.ahead.pop().filter(|_| !search.tally.is_cut) {
         search.tally.quiescent += 1;
         search.from(&world)?;
     }
@@ -38,6 +38,10 @@ impl Search<'_> {
     fn from(&mut self, world: &World) -> Result<(), Box<Broken>> {
         let mut branches: Vec<Vec<Choice>> = vec![vec![]];
         while let Some(mut path) = branches.pop() {
+            if self.extent.steps_max <= self.tally.steps {
+                self.tally.is_cut = true;
+                return Ok(());
+            }
             self.tally.paths += 1;
             let mut run = Run::of(world.clone());
             for choice in &path {
@@ -94,7 +98,14 @@ impl Search<'_> {
 
 /// The target is guarded and settled, all looks at it are over, and both leases are granted.
 fn begun() -> Result<World, Box<Broken>> {
-    let calm = Extent { faults: vec![], faults_max: 0, later_fault_one_in: 1, switches_max: 0 };
+    let calm = Extent {
+        faults: vec![],
+        faults_max: 0,
+        part: (0, 1),
+        later_fault_one_in: 1,
+        switches_max: 0,
+        steps_max: 0,
+    };
     let mut run = Run::of(World::begin());
     while let Some(choice) = run.choices(&calm, 0).first() {
         run.take(*choice);

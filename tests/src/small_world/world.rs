@@ -1,23 +1,24 @@
 //! The state of the small world without its workers. It can be copied, and two of them can be compared.
 
 use super::{
-    fault::{Fault, LANDS_WITHIN_MS},
+    dependencies::unavailable,
+    fault::{CLOCK_BACK_MS, Fault, GROWTH_REFUSED_MS, LANDS_WITHIN_MS, NO_SPACE_MS, millis},
     oracle::Oracle,
     run::Choice,
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
-    Error,
+    Error, Reading, Steady,
     ports::{Batch, Seen},
 };
 use portcullis_domain::{
     Action, AddressSet, Bands, Change, ChangeTo, ClaimToken, Etag, Existing, Families, Firewall, FirewallId,
-    FirewallKind, Foreign, Gate, Grant, GrantId, Head, Held, Lease, Owner, Person, Protocol, Request,
-    RequestId, RequestState, Rule, RuleName, Snapshot, Sources, Target, TargetId, Told, What,
+    FirewallKind, Foreign, Gate, Grant, GrantId, Head, Held, Lease, Owner, Person, Protocol, RETRY_MAX,
+    Request, RequestId, RequestState, Rule, RuleName, Snapshot, Sources, Target, TargetId, Told, What,
 };
 use serde::Serialize;
 use std::{
-    collections::{BTreeMap, hash_map::DefaultHasher},
+    collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher},
     hash::{Hash as _, Hasher as _},
     net::IpAddr,
     sync::{Arc, OnceLock},
@@ -32,21 +33,22 @@ pub(super) const PERSON: usize = 2;
 const GATE: &str = "22/tcp";
 /// The first may be closed early.
 pub(super) const LEASES: [Asked; 2] = [
-    Asked { by: "ann", address: "203.0.113.1", ends_ms: 8_000 },
-    Asked { by: "bob", address: "203.0.113.9", ends_ms: 4_000 },
+    Asked { by: "ann", address: "203.0.113.1", starts_ms: 2_000, ends_ms: 50_000 },
+    Asked { by: "bob", address: "203.0.113.9", starts_ms: 0, ends_ms: 4_000 },
 ];
 /// An address that has no lease.
 pub(super) const STRANGER: &str = "198.51.100.1";
-/// The target is guarded then, and the leases begin at 0.
+/// The target is guarded then, and the leases are granted at 0.
 const BEGINNING_MS: i64 = -1_000_000;
 const EPOCH_MS: i64 = 1_767_225_600_000;
 const BANDS: Bands = Bands { allows: 100..108, denies: 108..111, existing: Existing::Override };
 
-/// A lease of this world, from its beginning on.
+/// A lease of this world.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked {
     pub(super) by: &'static str,
     pub(super) address: &'static str,
+    pub(super) starts_ms: i64,
     pub(super) ends_ms: i64,
 }
 
@@ -57,6 +59,17 @@ pub(super) enum Call {
     Commit,
     Read,
     Write,
+}
+
+/// What a write would do to what stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It lets somebody in who is not let in now, whatever else it does.
+    Opens,
+    /// It only shuts.
+    Shuts,
+    /// It shuts by deleting.
+    Deletes,
 }
 
 /// What becomes of a call: the fault that befalls it, if any.
@@ -70,6 +83,8 @@ pub(super) struct Desk {
     pub(super) pending: Option<(Call, Waker)>,
     /// What becomes of it, once that was chosen.
     pub(super) verdict: Option<Verdict>,
+    /// What it would write.
+    pub(super) writes: Option<Change>,
     /// Digest of all that the actor was told: it is a function of that. None for an actor that is not there.
     pub(super) told: Option<u64>,
     /// When its platform kills it.
@@ -94,6 +109,17 @@ pub(super) struct World {
     ours: BTreeMap<RuleName, (Held, u64)>,
     written: u64,
     pub(super) late: Vec<(Change, i64)>,
+    /// Until then the firewall takes no growth.
+    no_growth_until: i64,
+    /// It takes no deletion.
+    keeps_rules: bool,
+    /// Until then nothing is stored.
+    full_until: i64,
+    /// How far the clock on the wall was set back, and the time that everybody in this process goes by.
+    set_back_ms: i64,
+    steady: Steady,
+    /// Who failed is not set to work again before.
+    pub(super) rests_until: [i64; WORKERS],
     pub(super) desks: [Desk; ACTORS],
     /// The person has asked for the early close.
     pub(super) has_closed: bool,
@@ -134,6 +160,12 @@ impl World {
             ours: BTreeMap::new(),
             written: 0,
             late: vec![],
+            no_growth_until: BEGINNING_MS,
+            keeps_rules: false,
+            full_until: BEGINNING_MS,
+            set_back_ms: 0,
+            steady: Steady::begin(reading(BEGINNING_MS, 0), Timestamp::MIN).0,
+            rests_until: [BEGINNING_MS; WORKERS],
             desks: Default::default(),
             has_closed: false,
             faults: 0,
@@ -149,14 +181,16 @@ impl World {
         world
     }
 
-    /// Both leases are granted, and their time begins.
+    /// Both leases are granted, and the first of them begins.
     pub(super) fn grant_both(&mut self) {
-        self.now = 0;
+        (self.now, self.path) = (0, None);
+        self.steady = Steady::begin(reading(0, 0), Timestamp::MIN).0;
         let now = self.stamp();
         let grants = LEASES.iter().enumerate().map(|(n, it)| {
             let by: Person = parsed(it.by);
             let id = RequestId::derived(&by, &parsed(&format!("key {n}")));
-            let lease = Lease::starting(now, SignedDuration::from_millis(it.ends_ms)).expect("a lease");
+            let length = SignedDuration::from_millis(it.ends_ms - it.starts_ms);
+            let lease = Lease::starting(stamp(it.starts_ms), length).expect("a lease");
             let request = Request {
                 id: id.clone(),
                 by,
@@ -173,8 +207,46 @@ impl World {
         self.commit(PERSON, Batch::of(next, Seen(self.version))).expect("nobody else writes");
     }
 
+    /// The true time, which nobody in it can know.
     pub(super) fn stamp(&self) -> Timestamp {
         stamp(self.now)
+    }
+
+    /// The time as everybody in this process reads it.
+    pub(super) fn time(&mut self) -> Timestamp {
+        self.steady.next(reading(self.now, self.set_back_ms)).0
+    }
+
+    /// The same for who only wants to know what it would be.
+    fn time_there(&self) -> Timestamp {
+        let mut steady = self.steady;
+        steady.next(reading(self.now, self.set_back_ms)).0
+    }
+
+    /// What lasts of a fault that befell a call.
+    pub(super) fn befall(&mut self, fault: Fault) {
+        match fault {
+            Fault::GrowthRefused => {
+                self.no_growth_until = self.now + GROWTH_REFUSED_MS;
+                // What is refused for good is tried again ever more seldom.
+                self.oracle.excuse_opening(self.no_growth_until + millis(RETRY_MAX));
+            }
+            Fault::DeletionRefused => self.keeps_rules = true,
+            Fault::NoSpace => self.full_until = self.now + NO_SPACE_MS,
+            Fault::ClockBack => self.set_back_ms += CLOCK_BACK_MS,
+            Fault::Unreached
+            | Fault::Unheard
+            | Fault::Dies
+            | Fault::Starved
+            | Fault::Late
+            | Fault::LateUnheard
+            | Fault::Doubled => {}
+        }
+    }
+
+    /// Would it change nothing?
+    pub(super) fn is_befallen(&self, fault: Fault) -> bool {
+        fault == Fault::DeletionRefused && self.keeps_rules
     }
 
     pub(super) fn lease(&self, of: Asked) -> Option<&Grant> {
@@ -196,6 +268,9 @@ impl World {
 
     /// All or nothing, on the version that was seen.
     pub(super) fn commit(&mut self, actor: usize, batch: Batch) -> Result<(), Error> {
+        if self.now < self.full_until {
+            return Err(unavailable("store it"));
+        }
         let [(next, seen)] = <[_; 1]>::try_from(batch.targets).expect("there is one target");
         if seen != Seen(self.version) || next.entries.first().is_some_and(|it| it.n != self.head.n) {
             return Err(Error::Conflict);
@@ -207,17 +282,19 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn read(&self) -> Snapshot {
+    pub(super) fn read(&mut self) -> Snapshot {
+        let (retired, ours): (Vec<_>, Vec<_>) = self.ours.iter().partition(|(_, (held, _))| is_retired(held));
+        let retired = retired.into_iter().map(|(name, (held, _))| silent(name, held.priority));
         let firewall = Firewall {
             id: firewall(),
             kind: FirewallKind::Ordered { otherwise: Action::Deny },
             bands: BANDS,
             inside: AddressSet::default(),
             families: Families::BOTH,
-            ours: self.ours.iter().map(|(name, (held, _))| (name.clone(), held.clone())).collect(),
-            foreign: vec![everybody()],
+            foreign: retired.chain([everybody()]).collect(),
+            ours: ours.into_iter().map(|(name, (held, _))| (name.clone(), held.clone())).collect(),
         };
-        Snapshot::of(self.stamp(), vec![firewall])
+        Snapshot::of(self.time(), vec![firewall])
     }
 
     /// A write takes effect, unless the rule is not the one that was meant; says whether that changed anything.
@@ -229,6 +306,12 @@ impl World {
         match &change.to {
             ChangeTo::Delete if held.is_none() => {}
             ChangeTo::Delete | ChangeTo::Put { .. } if !is_meant => return Err(Error::Conflict),
+            ChangeTo::Delete if self.keeps_rules => return Err(refused("deletion")),
+            ChangeTo::Put { .. }
+                if self.now < self.no_growth_until && self.effect(change) == Effect::Opens =>
+            {
+                return Err(refused("growth"));
+            }
             ChangeTo::Delete => drop(self.ours.remove(&change.name)),
             ChangeTo::Put { rule, priority } => {
                 if self.ours.iter().any(|(name, (it, _))| *name != change.name && it.priority == *priority) {
@@ -242,6 +325,39 @@ impl World {
             }
         }
         Ok(before != says(self.ours.get(&change.name)))
+    }
+
+    /// What a write would do to the rule that stands.
+    pub(super) fn effect(&self, change: &Change) -> Effect {
+        match &change.to {
+            ChangeTo::Delete => Effect::Deletes,
+            ChangeTo::Put { rule: Rule::Deny { .. }, .. } => Effect::Shuts,
+            ChangeTo::Put { rule: Rule::Allow { sources, .. }, .. } => {
+                let is_covered = self.let_in(&change.name).is_some_and(|it| it.cover(sources));
+                if is_covered { Effect::Shuts } else { Effect::Opens }
+            }
+        }
+    }
+
+    /// Whom a rule lets in.
+    pub(super) fn let_in(&self, name: &RuleName) -> Option<&Sources> {
+        let (held, _) = self.ours.get(name)?;
+        match held.rule.as_ref()? {
+            Rule::Allow { sources, .. } => Some(sources),
+            Rule::Deny { .. } => None,
+        }
+    }
+
+    /// Is it the rule that a write means?
+    pub(super) fn is_meant(&self, change: &Change) -> bool {
+        self.ours.get(&change.name).is_some_and(|(held, _)| held.etag == change.if_match)
+    }
+
+    /// What a rule that may not be deleted is written over with; nothing where that is done.
+    pub(super) fn retiring(&self, deletion: &Change) -> Option<Change> {
+        let (held, _) = self.ours.get(&deletion.name).filter(|(held, _)| !is_retired(held))?;
+        let to = ChangeTo::Put { rule: Rule::Deny { gates: BTreeSet::new() }, priority: held.priority };
+        Some(Change { to, ..deletion.clone() })
     }
 
     /// A write will land, at any time from now on.
@@ -262,9 +378,9 @@ impl World {
         speaking.min().is_none_or(|(_, passes)| passes)
     }
 
-    /// The names of all rules of ours.
+    /// The names of all rules of ours that say anything.
     pub(super) fn held(&self) -> impl Iterator<Item = &RuleName> {
-        self.ours.keys()
+        self.ours.iter().filter(|(_, (held, _))| !is_retired(held)).map(|(name, _)| name)
     }
 
     pub(super) fn lock(&self) -> RuleName {
@@ -282,7 +398,7 @@ impl World {
     }
 
     pub(super) fn is_due(&self) -> bool {
-        self.target.due_at().is_some_and(|at| at <= self.stamp())
+        self.target.due_at().is_some_and(|at| at <= self.time_there())
     }
 
     /// Nobody is alive who knows of versions: they begin anew, so that they do not keep equal states apart.
@@ -313,7 +429,7 @@ impl World {
         match call {
             Call::Load => self.hash_target(&mut hasher),
             Call::Read => {
-                self.now.hash(&mut hasher);
+                self.time_there().hash(&mut hasher);
                 self.hash_rules(&mut hasher);
             }
             Call::Commit | Call::Write => {}
@@ -344,6 +460,12 @@ impl World {
 
     fn hash_world(&self, hasher: &mut DefaultHasher) {
         (self.now, self.has_closed, self.faults).hash(hasher);
+        // What is over is no longer a difference.
+        let lasting = [self.no_growth_until, self.full_until].map(|until| until.max(self.now));
+        (lasting, self.keeps_rules, self.rests_until.map(|until| until.max(self.now))).hash(hasher);
+        // A steady time depends on nothing else of the past.
+        let (steady, epoch) = (&self.steady, stamp(0));
+        (self.set_back_ms, steady.lead(), steady.running_at(epoch)).hash(hasher);
         self.hash_rules(hasher);
         for (change, lands_by) in &self.late {
             (change.to_string(), change.if_match.as_ref().map(|it| &it.0), lands_by).hash(hasher);
@@ -393,6 +515,24 @@ fn everybody() -> Foreign {
         ports: vec![0..=u16::MAX],
         to: Sources::anywhere(),
     }
+}
+
+/// A rule of ours that is over, and may not be deleted, as an adapter shows it: it says nothing.
+fn silent(name: &RuleName, priority: u16) -> Foreign {
+    Foreign { name: name.to_string(), priority, action: Action::Deny, ports: vec![], ..everybody() }
+}
+
+fn is_retired(held: &Held) -> bool {
+    matches!(&held.rule, Some(Rule::Deny { gates }) if gates.is_empty())
+}
+
+fn refused(what: &'static str) -> Error {
+    Error::Broken { doing: "write the rule", source: what.into() }
+}
+
+/// What both clocks show.
+fn reading(now: i64, set_back_ms: i64) -> Reading {
+    Reading { wall: stamp(now - set_back_ms), running: SignedDuration::from_millis(now) }
 }
 
 /// The gate of all leases.
