@@ -9,12 +9,15 @@ use portcullis_aws::{DynamoStore, EventBus};
 use portcullis_domain::{Chain, Entry, Fact, Head};
 use portcullis_tests::{
     aws::{Fault, Proxy, StandIn, Table, cloud, dynamodb},
+    binary::{program, text},
     contracts::bus::{entries, found, healed, told},
     given::{at, guarded, named, request},
 };
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
+    fs,
+    process::{Command, Output},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -382,4 +385,62 @@ async fn is_there_once(store: &DynamoStore, name: &str) {
 /// What concerns no target.
 fn rest() -> Vec<Entry> {
     Head::default().append(&Chain::rest(), at(0), [Fact::DriftHealed]).1
+}
+
+/// The program with keys that a command gives, which says by a file how often it was run; asks whether there is a stack.
+fn looks_for_a_stack(aws: &StandIn, id: &str) -> (Output, usize) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let runs = at("runs");
+    let keys = format!(
+        "#!/bin/sh\necho run >>{0}\nn=$(wc -l <{0})\necho '{{\"Version\":1,\"AccessKeyId\":\"'\"{id}\"'\",\"SecretAccessKey\":\"s\"}}'\n",
+        runs.display()
+    );
+    fs::write(at("keys.sh"), keys).expect("written");
+    let config =
+        format!("[profile p]\nregion = eu-central-1\ncredential_process = sh {}\n", at("keys.sh").display());
+    fs::write(at("config"), config).expect("written");
+    let output = Command::new(program())
+        .args(["deploy-check", "--aws-profile", "p"])
+        .env("HOME", folder.path())
+        .env("AWS_CONFIG_FILE", at("config"))
+        .env("AWS_SHARED_CREDENTIALS_FILE", at("none"))
+        .env("AWS_ENDPOINT_URL", aws.url())
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_PROFILE")
+        .output()
+        .expect("runs");
+    (output, fs::read_to_string(runs).unwrap_or_default().lines().count())
+}
+
+/// Answers every look: the first time that the keys have expired, and then that there is no such stack.
+fn expired_once() -> (StandIn, Arc<AtomicUsize>) {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let aws = StandIn::who(move |_, _| match counted.fetch_add(1, Ordering::Relaxed) {
+        0 => (403, json!({ "__type": "ExpiredTokenException", "message": "the token is expired" })),
+        _ => (400, json!({ "__type": "ValidationError", "message": "Stack does not exist" })),
+    });
+    (aws, calls)
+}
+
+#[test]
+fn keys_that_are_refused_before_their_end_are_replaced_and_the_call_made_once_more() {
+    let (aws, calls) = expired_once();
+    let (output, runs) = looks_for_a_stack(&aws, "key-$n");
+    let told = text(&output.stderr);
+    assert!(
+        !told.contains("Expired") && told.contains("does not exist") || told.contains("no stack"),
+        "{told}"
+    );
+    assert!(2 <= calls.load(Ordering::Relaxed) && 2 <= runs, "{runs} runs: {told}");
+}
+
+#[test]
+fn keys_that_are_refused_and_have_no_others_in_their_place_are_told_so() {
+    let (aws, calls) = expired_once();
+    let (output, _) = looks_for_a_stack(&aws, "key");
+    let told = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(told.contains("ExpiredToken"), "{told}");
+    assert_eq!(calls.load(Ordering::Relaxed), 1, "nothing else would have come of it");
 }

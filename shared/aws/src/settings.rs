@@ -131,7 +131,8 @@ impl Cloud {
 
     fn credentials(&self) -> Credentials {
         let Keys { id, secret, session } = self.keys.clone();
-        // A function's keys outlive its process: Lambda makes a new one before they end.
+        // A function's keys outlive its process: Lambda makes a new one before they end, and what refuses them meanwhile
+        // would refuse whatever else this process could read. So they are never asked for anew.
         Credentials::new(id, secret, session, None, "environment")
     }
 }

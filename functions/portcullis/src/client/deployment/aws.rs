@@ -42,6 +42,13 @@ impl Unseen {
         Self { code: String::new(), message: why.to_owned() }
     }
 
+    /// Were the keys refused?
+    fn is_of_keys(&self) -> bool {
+        const REFUSED: [&str; 4] =
+            ["ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException", "InvalidClientTokenId"];
+        REFUSED.contains(&self.code.as_str())
+    }
+
     /// Is there no such thing?
     pub fn is_missing(&self) -> bool {
         const QUEUES: [&str; 2] = ["QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"];
@@ -129,9 +136,19 @@ impl Aws {
     fn answer(&self, service: &str, request: Builder, body: &str) -> Looked<String> {
         let signer = Signer::with(&self.account, service, &self.region);
         let request = request.body(body.to_owned()).map_err(|error| unseen("no request", &error))?;
+        match self.tried(&signer, &request) {
+            // Keys may be refused before their end; the tools of AWS may have others by now.
+            Err(refused) if refused.is_of_keys() && signer.renew(Timestamp::now()).is_ok_and(|it| it) => {
+                self.tried(&signer, &request)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn tried(&self, signer: &Signer, request: &Request<String>) -> Looked<String> {
         let mut pause = PAUSE;
         for _ in 1..TRIES {
-            match self.send(&signer, request.clone()) {
+            match self.send(signer, request.clone()) {
                 Ok((status, _, _)) if is_passing(status) => {}
                 Ok((status, kind, body)) => return judged(status, kind, body),
                 Err(_) => {}
@@ -139,7 +156,7 @@ impl Aws {
             thread::sleep(pause);
             pause *= 2;
         }
-        let (status, kind, body) = self.send(&signer, request)?;
+        let (status, kind, body) = self.send(signer, request.clone())?;
         judged(status, kind, body)
     }
 
