@@ -25,7 +25,7 @@ static PROCESS: LazyLock<Process> = LazyLock::new(|| Process {
         steady: Steady::begin(reading(), Timestamp::MIN).0,
         last: None,
         waiting: vec![],
-        began: Timestamp::now(),
+        away: None,
     }),
     jumped: Notify::new(),
 });
@@ -39,8 +39,8 @@ struct Clock {
     steady: Steady,
     last: Option<Jump>,
     waiting: Vec<Jump>,
-    /// When this process began.
-    began: Timestamp,
+    /// Since when nothing was written down before this process began, and when that was.
+    away: Option<(Timestamp, Timestamp)>,
 }
 
 /// The time, and when a later one comes by the clock that runs since the machine started.
@@ -58,7 +58,7 @@ pub fn not_before(floor: Timestamp) {
     let mut clock = PROCESS.lock();
     let (steady, jump) = Steady::begin(reading(), floor);
     clock.steady = steady;
-    clock.began = clock.began.max(floor);
+    clock.away = Some((floor, steady.now()));
     PROCESS.tell(&mut clock, jump);
 }
 
@@ -85,13 +85,13 @@ pub async fn record_jumps(store: &impl Store) {
 /// when the clock was set forward.
 pub fn hindrances() -> Vec<Hindrance> {
     let clock = PROCESS.lock();
-    let before = Hindrance { from: Timestamp::MIN, to: clock.began, delay: Cause::NotRunning.into() };
+    let before = clock.away.map(|(from, to)| Hindrance { from, to, delay: Cause::NotRunning.into() });
     let skipped = clock.last.filter(|it| it.by.is_positive()).map(|Jump { at, by }| Hindrance {
         from: at.saturating_sub(by).unwrap_or(Timestamp::MIN),
         to: at,
         delay: Delay::of(Cause::ClockJumped, &format!("it was set {}", way(by))),
     });
-    std::iter::once(before).chain(skipped).collect()
+    before.into_iter().chain(skipped).collect()
 }
 
 /// How the clock of this machine is, for a checkup.

@@ -56,6 +56,11 @@ impl Steady {
         (self.now, jump(walked.saturating_sub(ran), self.now))
     }
 
+    /// The time at the last reading.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// How far it is ahead of the clock on the wall, as both were last read.
     pub fn lead(&self) -> SignedDuration {
         self.now.duration_since(self.last.wall)

@@ -13,8 +13,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use portcullis_domain::{
     CLAIM, Chain, Change, ChangeTo, ClaimToken, Entry, Fact, Grant, GrantId, LEASE_MAX, LOOK_AGAIN, Lease,
-    Owner, People, Person, RETRY_MAX, RETRY_MIN, Request, RequestId, RequestState, Rule, Standing, Target,
-    TargetId, WORKER_LIFE,
+    Owner, Party, People, Person, RETRY_MAX, RETRY_MIN, Request, RequestId, RequestState, Rule, Standing,
+    Target, TargetId, WORKER_LIFE, is_late,
 };
 
 impl Oracle {
@@ -115,8 +115,19 @@ impl Oracle {
                 }
                 None => self.count("opened"),
             },
-            Fact::Closed { grant, .. } => {
+            Fact::Closed { grant, late_ms, cloud_ms, delay, .. } => {
                 self.count("closed");
+                if let Some(delay) = delay {
+                    self.count(match delay.cause.party() {
+                        Party::Portcullis => "closed late, and that was ours",
+                        Party::Cloud => "closed late, and that was the cloud's",
+                        Party::Machine => "closed late, and that was the machine's",
+                    });
+                }
+                if delay.is_some() != is_late(*late_ms, *cloud_ms) {
+                    let how = format!("{grant} was closed {late_ms} ms late with the delay {delay:?}");
+                    self.break_rule("nothing-unrecorded", now, how);
+                }
                 if let Some(it) = was(grant) {
                     self.closed(it, target, cloud, now);
                 }
