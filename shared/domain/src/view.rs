@@ -1,8 +1,8 @@
 //! What a read-back shows, judged by what is wanted.
 
 use crate::{
-    Admitted, Decision, Fact, FirewallId, Gate, Grant, Owner, Packet, Rule, RuleName, RuleSet, Snapshot, Sources,
-    Target,
+    Admitted, Decision, Fact, FirewallId, Gate, Grant, Owner, Packet, Rule, RuleName, RuleSet, Snapshot,
+    Sources, Target,
     delay::{Closing, Delay, Obstacles},
     diff,
     space::AddressSet,
