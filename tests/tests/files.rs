@@ -170,6 +170,15 @@ fn settings_that_others_may_change_are_not_obeyed() {
     set_mode(&bots, 0o666);
     let options = ["--bots", &bots.display().to_string()];
     assert_refused(&refused_up(&place.path().join("data"), &options), &bots, "0666", "chmod go-w");
+    let federated =
+        ["--guard", "azure", "--azure-login", "federated", "--azure-tenant", "t", "--azure-client", "c"];
+    for option in ["--azure-ca", "--azure-token-file"] {
+        let file = place.path().join(option);
+        fs::write(&file, "-----BEGIN CERTIFICATE-----").expect("written");
+        set_mode(&file, 0o606);
+        let options = [&federated, &[option, &file.display().to_string()][..]].concat();
+        assert_refused(&refused_up(&place.path().join("data"), &options), &file, "0606", "chmod go-w");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Which Azure is guarded, and as whom: the real one by its settings, or a simulated one in this process.
 
-use crate::{failure::Failure, simcloud::guard_control, steady, up::broken};
+use crate::{failure::Failure, private, simcloud::guard_control, steady, up::broken};
 use clap::ValueEnum;
 use portcullis_azure::{
     Arm, Azure, Bounds, CloudName, Credentials, Endpoints, FileAssertion, Secret, Settings, root_in,
@@ -149,6 +149,9 @@ impl Args {
     }
 
     fn credentials(&self) -> Result<Credentials, Failure> {
+        if let Some(file) = &self.azure_token_file {
+            private::check_token(file)?;
+        }
         let needed = |value: &Option<String>, option: &str| {
             let missing =
                 || Failure::usage(format!("`--azure-login {}` needs {option}", self.azure_login.word()));
@@ -300,6 +303,8 @@ impl Simulated {
 fn certificate(path: &Path) -> Result<Vec<u8>, Failure> {
     let unusable =
         |why: String| Failure::usage(format!("`--azure-ca {}` cannot be used: {why}", path.display()));
+    // Who writes it decides who is taken for Azure, and is sent our tokens.
+    private::check_file(path)?;
     let text = fs::read(path).map_err(|error| unusable(error.to_string()))?;
     root_in(&text).ok_or_else(|| unusable("it has no certificate in PEM".to_owned()))
 }
