@@ -53,6 +53,7 @@ impl Dependencies {
                 | Fault::LateUnheard
                 | Fault::Doubled
                 | Fault::GrowthRefused
+                | Fault::RewriteRefused
                 | Fault::DeletionRefused
                 | Fault::NoSpace
                 | Fault::ClockBack,
@@ -105,6 +106,7 @@ impl Dependencies {
                 Fault::Dies
                 | Fault::Starved
                 | Fault::GrowthRefused
+                | Fault::RewriteRefused
                 | Fault::DeletionRefused
                 | Fault::NoSpace
                 | Fault::ClockBack,

@@ -22,6 +22,8 @@ pub enum Fault {
     Doubled,
     /// A write is refused for what it adds, and so is each one for `GROWTH_REFUSED_MS`. Those that only shut are not.
     GrowthRefused,
+    /// An allow that stands may not be written anew, and so may none for `GROWTH_REFUSED_MS`. It may be deleted.
+    RewriteRefused,
     /// A deletion is refused, and so is each one from then on. A rule may be written over so that it speaks of nobody.
     DeletionRefused,
     /// A commit finds no space, and so does each one for `NO_SPACE_MS`.
@@ -43,7 +45,7 @@ pub(super) const CLOCK_BACK_MS: i64 = 600_000;
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Unreached,
         Self::Unheard,
         Self::Dies,
@@ -52,6 +54,7 @@ impl Fault {
         Self::LateUnheard,
         Self::Doubled,
         Self::GrowthRefused,
+        Self::RewriteRefused,
         Self::DeletionRefused,
         Self::NoSpace,
         Self::ClockBack,
@@ -65,6 +68,7 @@ impl Fault {
             Self::Unheard => matches!(call, Call::Commit | Call::Write),
             Self::Late | Self::LateUnheard | Self::Doubled => call == Call::Write,
             Self::GrowthRefused => effect == Some(Effect::Opens),
+            Self::RewriteRefused => effect == Some(Effect::Shuts),
             Self::DeletionRefused => effect == Some(Effect::Deletes),
             Self::NoSpace => call == Call::Commit,
         }
@@ -72,7 +76,7 @@ impl Fault {
 
     /// For how long it lets workers be late.
     ///
-    /// What grows, what may not be deleted and a clock that is set excuse no closing at all.
+    /// What grows, what may not be written anew or deleted, and a clock that is set excuse no closing at all.
     pub(super) fn excuses_ms(self) -> i64 {
         match self {
             // Tried again at once; or after a miss, whose wait the promise covers, unless it is the second.
@@ -84,7 +88,7 @@ impl Fault {
             Self::Starved => STARVED_MS,
             // A worker that cannot even give its claim back leaves it standing.
             Self::NoSpace => NO_SPACE_MS + millis(CLAIM),
-            Self::GrowthRefused | Self::DeletionRefused | Self::ClockBack => 0,
+            Self::GrowthRefused | Self::RewriteRefused | Self::DeletionRefused | Self::ClockBack => 0,
         }
     }
 }

@@ -8,9 +8,9 @@
 //!   cannot be copied, so that a branch is reached again by replaying its choices since the last quiescent state.
 //!
 //! Calls take no time. Time goes on only by a choice: to the next thing that is due, or under the feet of workers to
-//! the next start or end of a lease. Some faults last: a firewall that takes no growth or no deletion, a table without
-//! space, a clock that was set back, from which `portcullis_app::Steady` makes the time that everybody reads. Growth
-//! that is refused, a deletion that is refused and a clock that is set back excuse no closing. Two states with the same digest have the same future, and the second is pruned: a worker
+//! the next start or end of a lease. Some faults last: a firewall that takes no growth, no rewrite or no deletion, a table
+//! without space, a clock that was set back, from which `portcullis_app::Steady` makes the time that everybody reads. No
+//! refusal and no clock excuses a closing. Two states with the same digest have the same future, and the second is pruned: a worker
 //! is a function of the answers that it was given, so that the digest of those stands for it.
 //!
 //! ```text

@@ -26,6 +26,8 @@ pub(super) struct Oracle {
     late_until: i64,
     /// Until then a fault keeps from opening alone.
     waits_until: i64,
+    /// Until then a rule that cannot be narrowed may be deleted, with those whom it lets in.
+    cuts_until: i64,
     /// Until then the firewall may differ from what workers made of it.
     differs_until: i64,
     passes_since: [Option<i64>; 3],
@@ -50,6 +52,12 @@ impl Oracle {
     /// The same, for what opens alone: whatever shuts is as late as ever.
     pub(super) fn excuse_opening(&mut self, until: i64) {
         self.waits_until = self.waits_until.max(until);
+    }
+
+    /// The same, and for who was let in by a rule that had to be deleted.
+    pub(super) fn excuse_cuts(&mut self, until: i64) {
+        self.excuse_opening(until);
+        self.cuts_until = self.cuts_until.max(until);
     }
 
     pub(super) fn break_rule(&mut self, rule: &'static str, how: String) {
@@ -198,7 +206,7 @@ impl World {
             oracle.let_in[n] |= passes;
             if passes {
                 oracle.waits_since[n] = None;
-            } else if was_open && oracle.differs_until < self.now {
+            } else if was_open && oracle.differs_until.max(oracle.cuts_until) < self.now {
                 oracle.break_rule("no-neighbour-harmed", format!("{address} was let in, and is kept out"));
             } else {
                 let since = *oracle.waits_since[n].get_or_insert(self.now);
@@ -208,7 +216,8 @@ impl World {
             }
         }
         // What is excused no longer keeps no states apart.
-        for until in [&mut oracle.late_until, &mut oracle.waits_until, &mut oracle.differs_until] {
+        let Oracle { late_until, waits_until, cuts_until, differs_until, .. } = &mut oracle;
+        for until in [late_until, waits_until, cuts_until, differs_until] {
             if *until + PROMISED_MS < self.now {
                 *until = 0;
             }

@@ -111,6 +111,8 @@ pub(super) struct World {
     pub(super) late: Vec<(Change, i64)>,
     /// Until then the firewall takes no growth.
     no_growth_until: i64,
+    /// Until then it takes no allow in the place of one that stands.
+    no_rewrite_until: i64,
     /// It takes no deletion.
     keeps_rules: bool,
     /// Until then nothing is stored.
@@ -161,6 +163,7 @@ impl World {
             written: 0,
             late: vec![],
             no_growth_until: BEGINNING_MS,
+            no_rewrite_until: BEGINNING_MS,
             keeps_rules: false,
             full_until: BEGINNING_MS,
             set_back_ms: 0,
@@ -231,6 +234,11 @@ impl World {
                 // What is refused for good is tried again ever more seldom.
                 self.oracle.excuse_opening(self.no_growth_until + millis(RETRY_MAX));
             }
+            Fault::RewriteRefused => {
+                self.no_rewrite_until = self.now + GROWTH_REFUSED_MS;
+                // What cannot be narrowed is deleted, and then opened anew.
+                self.oracle.excuse_cuts(self.no_rewrite_until + millis(RETRY_MAX));
+            }
             Fault::DeletionRefused => self.keeps_rules = true,
             Fault::NoSpace => self.full_until = self.now + NO_SPACE_MS,
             Fault::ClockBack => self.set_back_ms += CLOCK_BACK_MS,
@@ -300,6 +308,7 @@ impl World {
     /// A write takes effect, unless the rule is not the one that was meant; says whether that changed anything.
     pub(super) fn land(&mut self, change: &Change) -> Result<bool, Error> {
         let held = self.ours.get(&change.name).map(|(held, _)| held);
+        let is_rewritten = self.now < self.no_rewrite_until && self.let_in(&change.name).is_some();
         let is_meant = change.if_match.is_none() || held.is_some_and(|it| it.etag == change.if_match);
         let says = |it: Option<&(Held, u64)>| it.map(|(held, says)| (*says, held.priority));
         let before = says(self.ours.get(&change.name));
@@ -307,6 +316,9 @@ impl World {
             ChangeTo::Delete if held.is_none() => {}
             ChangeTo::Delete | ChangeTo::Put { .. } if !is_meant => return Err(Error::Conflict),
             ChangeTo::Delete if self.keeps_rules => return Err(refused("deletion")),
+            ChangeTo::Put { rule: Rule::Allow { .. }, .. } if is_rewritten => {
+                return Err(refused("any other text"));
+            }
             ChangeTo::Put { .. }
                 if self.now < self.no_growth_until && self.effect(change) == Effect::Opens =>
             {
@@ -461,7 +473,8 @@ impl World {
     fn hash_world(&self, hasher: &mut DefaultHasher) {
         (self.now, self.has_closed, self.faults).hash(hasher);
         // What is over is no longer a difference.
-        let lasting = [self.no_growth_until, self.full_until].map(|until| until.max(self.now));
+        let lasting =
+            [self.no_growth_until, self.no_rewrite_until, self.full_until].map(|until| until.max(self.now));
         (lasting, self.keeps_rules, self.rests_until.map(|until| until.max(self.now))).hash(hasher);
         // A steady time depends on nothing else of the past.
         let (steady, epoch) = (&self.steady, stamp(0));
