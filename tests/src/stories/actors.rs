@@ -255,15 +255,19 @@ fn crowd(time: &mut Timeline, dice: &mut Dice) {
     }
 }
 
-/// Somebody is let in, and others ask for more of the same gate before that lease is over; says from when on a firewall has
-/// to be full, and for how long, so that what they ask for is refused just when it ends.
+/// Two are let in, and others ask for more of the same gate before the first of these leases is over; says from when on a
+/// firewall has to be full, and for how long, so that what they ask for is refused just when it ends. The second one stays.
 pub(super) fn squeeze(time: &mut Timeline, dice: &mut Dice, n: u64, asked_at: i64) -> (i64, i64) {
     const OPENS_MS: i64 = 4_000;
-    const MORE: [&str; 2] = [ADDRESSES[1], ADDRESSES[3]];
+    const MORE: [&str; 2] = [ADDRESSES[1], ADDRESSES[2]];
     let length = 12_000 + dice.below(30_000);
     let full_at = asked_at + OPENS_MS;
     let more_at = full_at + dice.below(length - OPENS_MS);
-    let asks = [("one", asked_at, length, &ADDRESSES[..1]), ("more", more_at, 2 * length, &MORE[..])];
+    let asks = [
+        ("first", asked_at, length, &ADDRESSES[..1]),
+        ("second", asked_at, 3 * length, &ADDRESSES[3..]),
+        ("more", more_at, 2 * length, &MORE[..]),
+    ];
     for (which, at, length, sources) in asks {
         let ask = Ask {
             target: target(TARGETS[0]),

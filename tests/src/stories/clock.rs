@@ -115,8 +115,9 @@ impl Timeline {
     /// Whoever waits for a time is asked whether that has come: the clock was set.
     pub(super) fn rouse(&mut self) {
         let all: Vec<Waker> = self.timers.values().cloned().collect();
-        let now = self.now;
-        all.into_iter().for_each(|waker| self.wake(now, waker));
+        for waker in all {
+            self.wake(self.now, waker);
+        }
     }
 
     /// Nothing on this host goes on before `until`; the rest of the world does.

@@ -1,7 +1,7 @@
 //! What workers see of the cloud: every read and every write is a call of its own, firewall by firewall.
 
 use super::{
-    clock::{Event, Outage, ms, stamp},
+    clock::{Event, Outage, ms},
     cloud::{Deed, GHOST, Glimpse, Kept, Refused, TARGETS, locked, target},
     faults::{LANDS_LATE_MS, STALE_MS},
     oracle::Excuses,
@@ -92,7 +92,8 @@ impl World {
             self.note(worker.actor(), || format!("its next write lands again at {again_at} ms"));
             self.time.at(again_at, Event::Land(deed.clone()));
         }
-        let wanted = target.and_then(|it| self.table.targets.get(it)).map(|it| it.target.rules(stamp(now)));
+        let by_now = self.clock(worker.skew);
+        let wanted = target.and_then(|it| self.table.targets.get(it)).map(|it| it.target.rules(by_now));
         if let Some(wanted) = wanted.as_ref().and_then(|it| it.get(&change.name))
             && self.cloud.is_squeezed(&change.firewall, &change.name, wanted)
         {

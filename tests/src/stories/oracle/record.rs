@@ -385,12 +385,11 @@ impl Oracle {
             self.orphans.insert(rule.clone());
         } else if let Fact::ClockJumped { by_ms } = &entry.fact {
             self.count("clock was seen to be set");
-            match self.jumps.iter().position(|it| it == by_ms) {
-                Some(at) => drop(self.jumps.swap_remove(at)),
-                None => {
-                    self.break_rule("nothing-unrecorded", now, format!("the clock was not set by {by_ms} ms"))
-                }
-            }
+            let Some(at) = self.jumps.iter().position(|it| it == by_ms) else {
+                let how = format!("the clock was not set by {by_ms} ms");
+                return self.break_rule("nothing-unrecorded", now, how);
+            };
+            self.jumps.swap_remove(at);
         } else {
             self.count("recorded beside the targets");
         }
