@@ -176,7 +176,8 @@ fn settings_that_others_may_change_are_not_obeyed() {
         let file = place.path().join(option);
         fs::write(&file, "-----BEGIN CERTIFICATE-----").expect("written");
         set_mode(&file, 0o606);
-        let options = [&federated, &[option, &file.display().to_string()][..]].concat();
+        let path = file.display().to_string();
+        let options = [&federated, &[option, &path][..]].concat();
         assert_refused(&refused_up(&place.path().join("data"), &options), &file, "0606", "chmod go-w");
     }
 }

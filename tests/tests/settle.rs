@@ -209,6 +209,54 @@ async fn a_growth_that_is_never_answered_keeps_no_ended_lease_from_being_told_cl
     assert!(!place.passes(&id, ANN).await);
 }
 
+/// Loses its first write, of which it says so after a lease's time, and the read after it.
+struct Lossy<'a> {
+    place: &'a Place,
+    lost: AtomicUsize,
+    writes: AtomicUsize,
+}
+
+impl Firewalls for Lossy<'_> {
+    async fn read(&self, target: &TargetId) -> Result<Snapshot, Error> {
+        if self.lost.load(Ordering::Relaxed) == 1 {
+            self.lost.store(2, Ordering::Relaxed);
+            return Err(Error::Unavailable { doing: "read rules", source: "there was no answer".into() });
+        }
+        self.place.fleet().read(target).await
+    }
+
+    async fn ours(&self) -> Result<Vec<OurRule>, Error> {
+        self.place.fleet().ours().await
+    }
+
+    async fn write(&self, target: Option<&TargetId>, changes: &[Change]) -> Result<(), Error> {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        if self.lost.load(Ordering::Relaxed) == 0 {
+            self.lost.store(1, Ordering::Relaxed);
+            self.place.pass(SHORT);
+            return Err(Error::Unavailable { doing: "write rules", source: "there was no answer".into() });
+        }
+        self.place.fleet().write(target, changes).await
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_waited_for_a_lost_write_opens_nothing_that_was_over_meanwhile() {
+    let place = Place::new();
+    let picky = Picky::of(&place);
+    let id = picky.guard(&["22"]).await;
+    let lease = picky.ask(&id, "22", &named(ANN), SHORT).await;
+    let lossy = Lossy { place: &place, lost: AtomicUsize::new(0), writes: AtomicUsize::new(0) };
+    drop(app::expire(place.store(), &lossy, &named("lossy"), place.now()).await);
+    assert_eq!(
+        lossy.writes.load(Ordering::Relaxed),
+        1,
+        "the write that was lost, and none after the lease's end"
+    );
+    assert!(!place.passes(&id, ANN).await);
+    assert!(is_told(&place, &id, &lease).await);
+}
+
 /// As where the commit was lost that should have told of it.
 #[tokio::test]
 async fn a_lease_that_is_shut_already_is_told_closed_before_anything_opens() {

@@ -29,13 +29,14 @@ pub async fn settle(
     let last = now.saturating_add(SETTLE_ON).unwrap_or(Timestamp::MAX);
     let (mut now, mut wrote, mut turn) = (now, false, None);
     let mut outcome = Err(Error::Conflict);
-    let mut left = ROUNDS_MAX;
+    let (mut left, mut has_failed) = (ROUNDS_MAX, false);
     while 0 < left {
         left -= 1;
         // What was loaded and read is good for one pass: after a failure all of it is asked for anew. On the heap: a turn is
         // much to carry for everybody who waits for a settle.
         let begun = match turn.take() {
             Some(turn) => Ok(Some(turn)),
+            None if has_failed => Box::pin(begin_again(store, firewalls, id, token, now, &mut wrote)).await,
             None => Box::pin(begin(store, firewalls, id, token, now, &mut wrote)).await,
         };
         let worker = Worker { store, firewalls, token, last: (0 < left).then_some(last) };
@@ -51,7 +52,10 @@ pub async fn settle(
                 (now, wrote, turn) = (next.now, false, Some(next));
                 Ok(())
             }
-            Err(error @ (Error::Conflict | Error::Unavailable { .. })) => Err(error),
+            Err(error @ (Error::Conflict | Error::Unavailable { .. })) => {
+                has_failed = true;
+                Err(error)
+            }
             Err(error @ (Error::Refused(_) | Error::NotFound { .. } | Error::Broken { .. })) => {
                 Box::pin(give_up(store, id, token, now, &error)).await;
                 return Err(error);
@@ -111,6 +115,27 @@ async fn begin(
         is_intended: false,
         only_records: false,
     })))
+}
+
+/// The same after a round that failed, which may have waited for long: it decides by the time of its read, and loads once
+/// more after that, so that it opens nothing that was over by then.
+///
+/// INVARIANT (decide-no-later-than-you-loaded): cited here, because the load comes after the read whose time counts.
+async fn begin_again(
+    store: &impl Store,
+    firewalls: &impl Firewalls,
+    id: &TargetId,
+    token: &ClaimToken,
+    now: Timestamp,
+    wrote: &mut bool,
+) -> Result<Option<Box<Turn>>, Error> {
+    let Some(begun) = begin(store, firewalls, id, token, now, wrote).await? else { return Ok(None) };
+    let now = now.max(begun.actual.read_at);
+    let (target, seen) = load(store, id).await?;
+    match target.standing(token, now) {
+        Standing::Mine => Ok(Some(Box::new(Turn { target, seen, now, ..*begun }))),
+        Standing::Free | Standing::Taken => Ok(None),
+    }
 }
 
 /// What a pass writes: what shuts, if that was not tried in vain just now, else what opens. Where something opens and a
