@@ -429,6 +429,12 @@ fn leases_end_on_time_while_the_disk_of_the_real_program_is_full() {
     let worst = late.max().expect("some are closed");
     assert!(worst <= LATE_MAX, "recorded {worst:#} late");
     assert_eq!(it.ask(&["verify"]).status.code(), Some(0));
+    let told = || text(&it.ask(&["events", "--since", "10m"]).stdout);
+    while !told().contains("disk.recovered") {
+        assert!(start.elapsed() < RECOVERY_MAX, "it is told: {}", told());
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(told().matches("disk.failed").count(), 1, "{}", told());
     let log = fs::read_to_string(&it.log).expect("reads");
     assert_eq!(log.matches("The disk is full").count(), 1, "{log}");
     assert!(!log.contains("panicked") && !log.contains("in use by another process"), "{log}");

@@ -10,9 +10,11 @@ use crate::{
 use clap::Args;
 use jiff::{SignedDuration, ZonedDateTime};
 use portcullis_app::csv_line;
-use portcullis_domain::{Cause, Delay, EndReason, Fact, Party, Person, Policy, PortRule};
+use portcullis_domain::{
+    Cause, Delay, EndReason, Fact, Gate, Pane, Party, People, Person, Policy, PortRule, RequestId,
+};
 use portcullis_http::wire::{EntryView, PageQuery, PortRuleView, VerifyView};
-use std::{num::NonZeroUsize, path::Path};
+use std::{collections::BTreeMap, num::NonZeroUsize, path::Path};
 
 /// Whose activity.
 #[derive(Debug, Args)]
@@ -169,12 +171,7 @@ pub(super) fn told(fact: &Fact) -> String {
             format!("grant {id}: {gate} from {sources} until {end}{glass}{}", because(why.as_deref()))
         }
         Fact::GlassBroken { request, why, opened, skipped, .. } => {
-            let opened = opened.iter().map(|it| format!("{}:{}", names::short(it.target.as_str()), it.gate));
-            let opened = opened.collect::<Vec<_>>().join(", ");
-            let skipped: Vec<String> = skipped.people().iter().map(ToString::to_string).collect();
-            let yes = if skipped.is_empty() { "anybody".to_owned() } else { people(&skipped) };
-            let why = because(Some(why.as_str()));
-            format!("BROKE THE GLASS with request {request}: {opened} without a yes of {yes}{why}")
+            glass_broken(request, why, opened, skipped)
         }
         Fact::Extended { grant, lease, .. } => format!("grant {grant} runs until {}", lease.end()),
         Fact::Ended { grant, reason, .. } => format!("grant {grant} was ended: {}", reason_words(*reason)),
@@ -191,16 +188,7 @@ pub(super) fn told(fact: &Fact) -> String {
         Fact::TakenOver { from } => format!("the worker {from} died at it; another one took over"),
         Fact::Writing { changes } if changes.is_empty() => "writes nothing".to_owned(),
         Fact::Writing { changes } => format!("writes {}", changes.join("; ")),
-        Fact::ReadBack { agrees, admitted } => {
-            let gates = admitted.iter().map(|(gate, who)| format!("{gate} admits {who}"));
-            let gates = gates.collect::<Vec<_>>().join("; ");
-            let verdict = if *agrees { "as wanted" } else { "not as wanted" };
-            if gates.is_empty() {
-                format!("read back {verdict}: nothing is guarded")
-            } else {
-                format!("read back {verdict}: {gates}")
-            }
-        }
+        Fact::ReadBack { agrees, admitted } => read_back(*agrees, admitted),
         Fact::DriftFound { rules } => format!("somebody else changed {}", rules.join(", ")),
         Fact::DriftHealed => "all is as wanted again".to_owned(),
         Fact::LockDefeated { gate, by: Some(by) } => format!("the lock of {gate} is defeated by {by}"),
@@ -249,8 +237,28 @@ pub(super) fn told(fact: &Fact) -> String {
                 "the disk has {left_mib} MiB left, and the table wants {wanted_mib} MiB when it next grows"
             )
         }
-        Fact::DiskFailed { why } => format!("the table cannot be written as ever; leases still end: {why}"),
+        Fact::DiskFailed { why } => format!("the table is not written as ever: {why}"),
         Fact::DiskRecovered => "the table is written as ever again".to_owned(),
+    }
+}
+
+fn glass_broken(request: &RequestId, why: &str, opened: &[Pane], skipped: &People) -> String {
+    let opened = opened.iter().map(|it| format!("{}:{}", names::short(it.target.as_str()), it.gate));
+    let opened = opened.collect::<Vec<_>>().join(", ");
+    let skipped: Vec<String> = skipped.people().iter().map(ToString::to_string).collect();
+    let yes = if skipped.is_empty() { "anybody".to_owned() } else { people(&skipped) };
+    let why = because(Some(why));
+    format!("BROKE THE GLASS with request {request}: {opened} without a yes of {yes}{why}")
+}
+
+fn read_back(agrees: bool, admitted: &BTreeMap<Gate, String>) -> String {
+    let gates = admitted.iter().map(|(gate, who)| format!("{gate} admits {who}"));
+    let gates = gates.collect::<Vec<_>>().join("; ");
+    let verdict = if agrees { "as wanted" } else { "not as wanted" };
+    if gates.is_empty() {
+        format!("read back {verdict}: nothing is guarded")
+    } else {
+        format!("read back {verdict}: {gates}")
     }
 }
 
