@@ -66,14 +66,13 @@ impl Troubles {
         let troubles = all.entry(target.clone()).or_default();
         let is_same =
             |it: &&mut Hindrance| it.delay.cause == met.delay.cause && met.from.duration_since(it.to) < SAME;
-        match troubles.iter_mut().find(is_same) {
-            Some(same) => (same.to, same.delay) = (met.to, met.delay),
-            None => {
-                if TROUBLES_MAX <= troubles.len() {
-                    troubles.remove(0);
-                }
-                troubles.push(met);
+        if let Some(same) = troubles.iter_mut().find(is_same) {
+            (same.to, same.delay) = (met.to, met.delay);
+        } else {
+            if TROUBLES_MAX <= troubles.len() {
+                troubles.remove(0);
             }
+            troubles.push(met);
         }
     }
 }

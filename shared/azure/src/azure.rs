@@ -510,7 +510,7 @@ impl Azure {
 
 impl Firewalls for Azure {
     async fn read(&self, target: &TargetId) -> Result<Snapshot, Error> {
-        let (clock, ways) = (&*self.clock, self.read_ways(target));
+        let (clock, ways) = (&*self.clock, Box::pin(self.read_ways(target)));
         let read = self.troubles.watch(target, clock, Cause::CloudUnavailable, cause, ways).await?;
         let mut hindered = self.troubles.of(target);
         hindered.extend(self.arm.hindrance(self.time()));
@@ -544,7 +544,7 @@ impl Firewalls for Azure {
     }
 
     async fn write(&self, target: Option<&TargetId>, changes: &[Change]) -> Result<(), Error> {
-        let made = self.make(target, changes);
+        let made = Box::pin(self.make(target, changes));
         match target {
             Some(target) => {
                 let met = |error: &Error| self.met(changes, error);

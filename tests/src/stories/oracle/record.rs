@@ -12,9 +12,9 @@ use crate::stories::{
 use ipnet::IpNet;
 use jiff::Timestamp;
 use portcullis_domain::{
-    CLAIM, Chain, Change, ChangeTo, ClaimToken, Entry, Fact, Grant, GrantId, LEASE_MAX, LOOK_AGAIN, Lease,
-    Owner, Party, People, Person, RETRY_MAX, RETRY_MIN, Request, RequestId, RequestState, Rule, Standing,
-    Target, TargetId, WORKER_LIFE, is_late,
+    CLAIM, Chain, Change, ChangeTo, ClaimToken, Delay, Entry, Fact, Grant, GrantId, LEASE_MAX, LOOK_AGAIN,
+    Lease, Owner, Party, People, Person, RETRY_MAX, RETRY_MIN, Request, RequestId, RequestState, Rule,
+    Standing, Target, TargetId, WORKER_LIFE, is_late,
 };
 
 impl Oracle {
@@ -116,18 +116,7 @@ impl Oracle {
                 None => self.count("opened"),
             },
             Fact::Closed { grant, late_ms, cloud_ms, delay, .. } => {
-                self.count("closed");
-                if let Some(delay) = delay {
-                    self.count(match delay.cause.party() {
-                        Party::Portcullis => "closed late, and that was ours",
-                        Party::Cloud => "closed late, and that was the cloud's",
-                        Party::Machine => "closed late, and that was the machine's",
-                    });
-                }
-                if delay.is_some() != is_late(*late_ms, *cloud_ms) {
-                    let how = format!("{grant} was closed {late_ms} ms late with the delay {delay:?}");
-                    self.break_rule("nothing-unrecorded", now, how);
-                }
+                self.delayed(is_late(*late_ms, *cloud_ms), delay.as_ref(), now);
                 if let Some(it) = was(grant) {
                     self.closed(it, target, cloud, now);
                 }
@@ -176,6 +165,20 @@ impl Oracle {
             | Fact::PolicyRefused { .. }
             // An intent is no write: each is told of as it is made. Whoever did not hear that theirs was recorded makes none.
             | Fact::Writing { .. } => {}
+        }
+    }
+
+    /// INVARIANT (nothing-unrecorded): each closing that came late says why, and no other.
+    fn delayed(&mut self, is_late: bool, delay: Option<&Delay>, now: i64) {
+        self.count(match delay.map(|it| it.cause.party()) {
+            None => "closed",
+            Some(Party::Portcullis) => "closed late, and that was ours",
+            Some(Party::Cloud) => "closed late, and that was the cloud's",
+            Some(Party::Machine) => "closed late, and that was the machine's",
+        });
+        if delay.is_some() != is_late {
+            let how = format!("a closing that is late, {is_late}, has the delay {delay:?}");
+            self.break_rule("nothing-unrecorded", now, how);
         }
     }
 
