@@ -223,6 +223,13 @@ fn every_mutant_says_its_mechanism_and_fits_the_tree() {
         let text = fs::read_to_string(&path).expect("reads");
         let first = text.lines().next().unwrap_or_default();
         assert!(first.ends_with('.') && first.len() <= 120, "{}: `{first}` is no sentence", path.display());
+        if let Some(suite) = text.lines().find_map(|it| it.strip_prefix("suite: ")) {
+            let (suite, name) = suite.split_once(' ').unwrap_or((suite, ""));
+            let tests =
+                fs::read_to_string(root().join(format!("tests/tests/{suite}.rs"))).unwrap_or_default();
+            let is_there = tests.contains(&format!("fn {name}"));
+            assert!(is_there, "{}: no test `{name}` in `{suite}`", path.display());
+        }
         let git = Command::new("git").args(["apply", "--check"]).arg(&path).current_dir(root()).output();
         let git = git.expect("git runs");
         let why = String::from_utf8_lossy(&git.stderr);

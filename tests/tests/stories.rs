@@ -96,7 +96,7 @@ const OFTEN: [(Weather, &str, u64); 5] = [
     (Weather::ClockSet, "clock set back", 1),
     (Weather::ClockSet, "clock stands still", 1),
     (Weather::DeletionRefused, "rule written over", 2),
-    (Weather::Limited, "lease over beside a refused growth", 10),
+    (Weather::Limited, "lease over beside a refused growth", 4),
     (Weather::Paced, "told to come back", 10),
 ];
 
