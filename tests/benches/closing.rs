@@ -98,7 +98,7 @@ const ROWS: [Row; 15] = [
         label: "token refused early",
         before: "88",
         wanted: Wanted::AtMost(3.0),
-        measure: token_refused,
+        measure: || Ok(on_an_ordinary_azure(|azure| azure.cloud.refuse_tokens(None))),
         how: "an ordinary Azure refuses every token that it gave out, once the lease is open; a write takes 2 s of the figure",
     },
     Row {
@@ -106,7 +106,7 @@ const ROWS: [Row; 15] = [
         label: "deletion locked",
         before: "for ever",
         wanted: Wanted::AtMost(3.0),
-        measure: deletion_locked,
+        measure: || Ok(on_an_ordinary_azure(RemoteAzure::forbid_deletion)),
         how: "a lock `CanNotDelete` on the resource group of an ordinary Azure; a write takes 2 s of the figure",
     },
     Row {
@@ -363,14 +363,6 @@ fn clock() -> Result<Measured, String> {
     let lease = scene.open(0, 10);
     clock.shift(BACK);
     Ok(Measured::late(&scene.watch(&[lease])))
-}
-
-fn token_refused() -> Result<Measured, String> {
-    Ok(on_an_ordinary_azure(|azure| azure.cloud.refuse_tokens(None)))
-}
-
-fn deletion_locked() -> Result<Measured, String> {
-    Ok(on_an_ordinary_azure(RemoteAzure::forbid_deletion))
 }
 
 /// One lease, and something that happens once it is open.
