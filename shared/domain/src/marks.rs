@@ -32,14 +32,58 @@ pub fn marks(owner: &Owner, seen: &Snapshot) -> BTreeMap<String, Mark> {
     seen.firewalls.iter().flat_map(of).collect()
 }
 
-/// Rules that are not as they were, although their time is not over.
+/// Rules that are not as they were. One that is over may be gone by itself; it does not come, nor change, by itself.
 pub fn strays(
     before: &BTreeMap<String, Mark>,
     after: &BTreeMap<String, Mark>,
     now: Timestamp,
 ) -> Vec<String> {
     let lasts = |it: &Mark| it.until.is_none_or(|until| now < until);
-    let changed = before.iter().filter(|(name, mark)| lasts(mark) && after.get(*name) != Some(*mark));
-    let added = after.iter().filter(|(name, mark)| lasts(mark) && !before.contains_key(*name));
+    let changed = before.iter().filter(|(name, mark)| after.get(*name).map_or(lasts(mark), |it| it != *mark));
+    let added = after.iter().filter(|(name, _)| !before.contains_key(*name));
     changed.chain(added).map(|(name, _)| name.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("in range")
+    }
+
+    /// A rule that says something, until a second or for ever.
+    fn mark(says: &str, until: Option<i64>) -> Mark {
+        Mark { rule: Digest::of(&says), until: until.map(at) }
+    }
+
+    fn strayed(before: &[(&str, Mark)], after: &[(&str, Mark)]) -> Vec<String> {
+        let named = |marks: &[(&str, Mark)]| {
+            marks.iter().map(|(name, it)| ((*name).to_owned(), it.clone())).collect()
+        };
+        strays(&named(before), &named(after), at(10))
+    }
+
+    #[test]
+    fn a_rule_that_is_over_may_go_by_itself_and_comes_or_changes_by_a_foreign_hand_alone() {
+        let (over, other) = (("ssh", mark("a", Some(9))), ("ssh", mark("b", Some(9))));
+        assert_eq!(strayed(std::slice::from_ref(&over), &[]), [""; 0]);
+        assert_eq!(strayed(std::slice::from_ref(&over), std::slice::from_ref(&over)), [""; 0]);
+        assert_eq!(
+            strayed(&[], std::slice::from_ref(&over)),
+            ["ssh"],
+            "a write that landed late, as it may be"
+        );
+        assert_eq!(strayed(&[over], &[other]), ["ssh"]);
+    }
+
+    #[test]
+    fn a_rule_that_is_not_over_neither_goes_comes_nor_changes_by_itself() {
+        for until in [Some(11), None] {
+            let (rule, other) = (("ssh", mark("a", until)), ("ssh", mark("b", until)));
+            assert_eq!(strayed(std::slice::from_ref(&rule), &[]), ["ssh"]);
+            assert_eq!(strayed(&[], std::slice::from_ref(&rule)), ["ssh"]);
+            assert_eq!(strayed(&[rule], &[other]), ["ssh"]);
+        }
+    }
 }
