@@ -117,6 +117,17 @@ fn a_cloud_that_does_not_answer_is_named() {
 }
 
 #[test]
+fn tries_that_the_cloud_failed_are_no_part_of_its_own_write() {
+    let place = Place::open();
+    let failing = json!({ "on": "write", "times": 4, "fault": "broken" });
+    place.up.plan(&json!({ "planned": [failing], "operation_millis": 500, "retry_after_secs": 0 }));
+    let closed = place.closed();
+    assert_eq!(cause(&closed).0, "cloud-unavailable", "{closed}");
+    let cloud_ms = closed["cloud_ms"].as_i64().unwrap_or_default();
+    assert!(cloud_ms < 1_500, "the cloud takes 500 ms for a write that it takes: {closed}");
+}
+
+#[test]
 fn a_lock_that_lets_a_rule_neither_be_deleted_nor_narrowed_is_named() {
     let place = Place::open();
     place.restrict(Some("ReadOnly"));

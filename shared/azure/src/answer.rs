@@ -7,6 +7,7 @@ use azure_core::http::{
 use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
 use serde_json::Value;
 use std::time::Duration;
+use tokio::time::Instant;
 
 const DATE: HeaderName = HeaderName::from_static_standard("date");
 const LOCATION: HeaderName = HeaderName::from_static_standard("location");
@@ -26,6 +27,8 @@ pub struct Answer {
     pub after: Option<Duration>,
     /// What time it was there.
     pub date: Option<Timestamp>,
+    /// When it was asked for: of several tries the one that it answers.
+    pub asked: Option<Instant>,
     /// Where to see how a write gets on.
     pub operation: Option<String>,
     /// Where to see what became of it.
@@ -44,6 +47,7 @@ impl Answer {
             body: serde_json::from_slice(response.body().as_ref()).unwrap_or_default(),
             after: text(&RETRY_AFTER).and_then(|it| wait(it, date)),
             date,
+            asked: None,
             operation: text(&OPERATION).map(str::to_owned),
             location: text(&LOCATION).map(str::to_owned),
             reads_left: text(&READS_LEFT).and_then(|it| it.parse().ok()),

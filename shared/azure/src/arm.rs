@@ -263,9 +263,11 @@ impl Arm {
         if until <= Instant::now() {
             return Err(too_late());
         }
-        sent.get_or_init(Instant::now);
-        let until = until.max(Instant::now() + VERIFY_MIN);
+        let began = Instant::now();
+        let until = until.max(began + VERIFY_MIN);
         let accepted = self.send(request.clone(), write.judge, until).await;
+        // The cloud's own write begins with the try that it took: those that it refused before are told as that.
+        sent.get_or_init(|| accepted.as_ref().ok().and_then(|it| it.as_ref()?.asked).unwrap_or(began));
         let Some(accepted) = accepted.map_err(|it| it.into_error(doing))? else { return Ok(()) };
         if accepted.status == 404 {
             return match goal {
@@ -405,7 +407,7 @@ impl Arm {
         let at = Instant::now();
         let options = PipelineSendOptions { skip_checks: true, ..PipelineSendOptions::default() };
         let sent = self.0.pipeline.send(&Context::new(), &mut request.clone(), Some(options)).await;
-        let answer = sent.map(|it| Answer::of(&it));
+        let answer = sent.map(|it| Answer { asked: Some(at), ..Answer::of(&it) });
         let status = answer.as_ref().map_or(0, |it| it.status);
         let (method, path, millis) = (request.method(), request.url().path(), at.elapsed().as_millis());
         tracing::debug!(%method, path, status, millis, "asked Azure Resource Manager");
