@@ -171,6 +171,19 @@ fn the_operator_gets_in_by_the_socket_while_strangers_flood_the_network() {
 }
 
 #[test]
+fn a_command_without_a_body_always_gets_its_answer_over_the_socket() {
+    let scene = Scene::begin(Stdio::null(), &[]);
+    let grant = scene.lease("5s");
+    scene.lateness(&grant);
+    let url = format!("unix:{}", scene.data.path().join("portcullis.sock").display());
+    let id = grant["id"].as_str().expect("an id");
+    for _ in 0..30 {
+        let output = scene.up.client().args(["close", id, "--url", &url]).output().expect("runs");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
 fn a_socket_that_is_left_by_a_killed_program_is_replaced() {
     let data = tempfile::tempdir().expect("a folder");
     Up::start(data.path(), &[], &[]).kill();
