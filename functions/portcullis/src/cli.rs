@@ -69,7 +69,7 @@ const DATA: &str =
 pub enum Command {
     /// Serve everything on this machine, and open and close on the clock
     Up(up::Args),
-    /// Play the whole story on a simulated Azure, in a quarter of a minute
+    /// Play the whole story on a simulated Azure, in a few seconds
     Demo,
     /// Serve a simulated Azure alone, for clients of Azure
     Simcloud(simcloud::Args),

@@ -1,4 +1,4 @@
-//! `portcullis demo`: the whole story in a quarter of a minute, on a simulated Azure of its own.
+//! `portcullis demo`: the whole story in a few seconds, on a simulated Azure of its own.
 //!
 //! What is shown is what happens: everything goes over the API of a real `portcullis up`, and every
 //! line about who gets through is asked of the firewalls.
