@@ -206,7 +206,7 @@ async fn answer(
         ));
     }
     if !is_known {
-        place.is_of_stranger();
+        place.asked_without_token();
     }
     let _turn = match (is_known, callers.strangers.try_acquire()) {
         (true, _) => None,

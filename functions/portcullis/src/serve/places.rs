@@ -123,8 +123,8 @@ impl Taken {
 }
 
 impl Place {
-    /// Its caller has asked without a valid token.
-    pub fn is_of_stranger(&self) {
+    /// Remembers that its caller has asked without a valid token.
+    pub fn asked_without_token(&self) {
         let (mut taken, held) = (locked(&self.places.taken), locked(&self.held));
         match &*held {
             Held::Stranger(n) => {
@@ -216,7 +216,7 @@ mod tests {
         let places = Places::of(LIMITS);
         let mut unread = places.enter(address("192.0.2.1"));
         let (mut asked, mut last) = (places.enter(address("192.0.2.1")), places.enter(address("192.0.2.1")));
-        asked.0.is_of_stranger();
+        asked.0.asked_without_token();
         let _new = places.enter(address("192.0.2.1"));
         assert!(is_closed(&mut asked.1) && !is_closed(&mut unread.1) && !is_closed(&mut last.1));
         assert!(unread.0.is_of(&person("ann")), "its token is read after that");
