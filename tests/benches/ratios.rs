@@ -1,4 +1,4 @@
-//! What the README says about speed, measured: `cargo bench -p portcullis-tests`.
+//! The first tables of docs/performance.md, measured: `cargo bench -p portcullis-tests`.
 //!
 //! Machines differ and are noisy, so wherever it can be, a figure is a ratio of two things of one run.
 

@@ -21,7 +21,7 @@ const HEARD_WITHIN: Duration = Duration::from_mins(1);
 /// How often what nobody can do now is tried again, and how long after.
 const AGAIN_MAX: usize = 40;
 const AGAIN: Duration = Duration::from_millis(500);
-/// Exit codes, as the README has them.
+/// Exit codes, as docs/cli.md has them.
 const DONE: i32 = 0;
 const BROKEN: i32 = 1;
 const REFUSED: i32 = 3;

@@ -31,7 +31,7 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 const DEMO_MAX: Duration = Duration::from_secs(15);
 /// How late after its end a lease may be closed.
 const LATE_MAX_MS: i64 = 2_000;
-/// Exit codes, as the README has them.
+/// Exit codes, as docs/cli.md has them.
 const DONE: i32 = 0;
 const BROKEN: i32 = 1;
 const USAGE: i32 = 2;

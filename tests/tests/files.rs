@@ -14,7 +14,7 @@ use std::{
 };
 use tempfile::{TempDir, tempdir};
 
-/// Exit codes, as the README has them.
+/// Exit codes, as docs/cli.md has them.
 const DONE: i32 = 0;
 const BROKEN: i32 = 1;
 const USAGE: i32 = 2;

@@ -19,7 +19,7 @@ use std::{
 const QUICK: Duration = Duration::from_secs(5);
 /// How long a command may take that waits for firewalls: for 1.5 s, and then 3 s for the cloud to answer at all.
 const SETTLING: Duration = Duration::from_secs(9);
-/// Exit codes, as the README has them.
+/// Exit codes, as docs/cli.md has them.
 const DONE: i32 = 0;
 const UNAVAILABLE: i32 = 5;
 /// An address of nobody in particular (RFC 5737).

@@ -431,8 +431,10 @@ fn broken_glass_is_alarmed() {
 #[test]
 fn every_alarm_is_explained() {
     let template = Template::read();
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/aws/README.md");
-    let readme = fs::read_to_string(readme).expect("reads");
+    let page = |path: &str| {
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).expect("reads")
+    };
+    let (readme, costs) = (page("infra/aws/README.md"), page("docs/aws.md"));
     let is_there = |name: &str| readme.contains(&format!("\n| `…-{name}` |"));
     let alarms = template.of("AWS::CloudWatch::Alarm");
     for (_, alarm) in &alarms {
@@ -441,7 +443,9 @@ fn every_alarm_is_explained() {
         let of_each = name.split_once('-').map(|(_, what)| format!("FUNCTION-{what}"));
         assert!(is_there(name) || of_each.is_some_and(|it| is_there(&it)), "`{name}` is not explained");
     }
-    assert!(readme.contains(&format!("{} alarms", alarms.len())), "what {} alarms cost", alarms.len());
+    for page in [readme, costs] {
+        assert!(page.contains(&format!("{} alarms", alarms.len())), "what {} alarms cost", alarms.len());
+    }
 }
 
 #[test]

@@ -124,7 +124,7 @@ pub fn list(globals: &Globals) -> Result<Exit, Failure> {
     });
     let list: Vec<Listed> = list.collect();
     let path = config_file();
-    let empty = format!("`{}` has no profiles. The README shows what one looks like.", path.display());
+    let empty = format!("`{}` has no profiles. docs/cli.md shows what one looks like.", path.display());
     Output::here(globals.json).list(&list, &empty, || {
         let mut table = Table::of(&["PROFILE", "URL", "AUTH"]);
         for it in &list {
@@ -231,7 +231,7 @@ fn parsed(text: &str, path: &str) -> Result<File, Failure> {
         let before = error.span().and_then(|it| text.get(..it.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         Failure::usage(format!("`{path}` cannot be read: line {line}: {}", error.message()))
-            .next("the README shows what a profile looks like")
+            .next("docs/cli.md shows what a profile looks like")
     })?;
     if let Some(name) = file.default.as_ref().filter(|it| !file.profiles.contains_key(*it)) {
         let names = file.profiles.keys().map(|it| format!("there is `{it}`"));
