@@ -1,46 +1,13 @@
 //! What others are told, past tense: the journal's entries as events.
 
-use crate::{Error, ports::Bus};
-use jiff::Timestamp;
-use portcullis_domain::{CorrelationId, EndReason, Entry, Fact, GrantId, RequestId, TargetId, is_late};
-use serde::Serialize;
+use crate::{
+    Error,
+    ports::{Bus, Detail, Event},
+};
+use portcullis_domain::{CorrelationId, EndReason, Entry, Fact, GrantId, is_late};
 
 /// The version of [`Detail`].
 const VERSION: u32 = 1;
-
-/// Something that happened, for whoever wants to know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Event {
-    /// What happened, such as `grant.opened`.
-    pub kind: &'static str,
-    /// All of it.
-    pub detail: Detail,
-}
-
-/// What an event says, as it is on the bus. What is absent is not known or concerns nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Detail {
-    /// The version of this shape.
-    pub version: u32,
-    /// The same event has the same id, however often it is told.
-    pub id: String,
-    /// When it happened.
-    pub at: Timestamp,
-    /// The target whose journal tells it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub target: Option<TargetId>,
-    /// The request that it is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub request: Option<RequestId>,
-    /// The grant that it is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub grant: Option<GrantId>,
-    /// What whoever asked calls the matter that it answers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub correlation_id: Option<CorrelationId>,
-    /// What the journal says.
-    pub fact: Fact,
-}
 
 /// The events that an entry is told as.
 pub fn events(entry: &Entry) -> Vec<Event> {

@@ -5,17 +5,12 @@ use crate::{
     ports::{Clock, Due, Firewalls, Store},
     settle,
     watch::take_on,
+    worker::{SETTLE_ON, after, live, wait},
 };
-use futures_util::{
-    FutureExt as _, Stream, StreamExt as _,
-    future::{self, Either},
-    stream::FuturesUnordered,
-};
+use futures_util::{Stream, StreamExt as _, stream::FuturesUnordered};
 use jiff::{SignedDuration, Timestamp};
-use portcullis_domain::{
-    CLAIM, CLOUD_WRITE_MAX, ClaimToken, Grant, LATE, RETRY_OVERDUE_MAX, TargetId, WORKER_LIFE,
-};
-use std::{collections::BTreeMap, future::poll_fn, panic::AssertUnwindSafe, pin::pin, task::Poll};
+use portcullis_domain::{CLAIM, CLOUD_WRITE_MAX, ClaimToken, Grant, LATE, RETRY_OVERDUE_MAX, TargetId};
+use std::{collections::BTreeMap, future::poll_fn, pin::pin, task::Poll};
 
 /// How many workers may be at it: one that hangs on a firewall must not hold up the others.
 const WORKERS_MAX: usize = 8;
@@ -26,10 +21,6 @@ const DUE_MAX: usize = 100;
 const HEAD_START: SignedDuration = SignedDuration::from_secs(1);
 /// No two looks at the index are further apart: it may be a moment behind, and nobody may tell of a commit.
 const LOOK: SignedDuration = SignedDuration::from_secs(2);
-/// For how long a worker starts on further targets, or on one again. What it begins by then it has time to end: one that
-/// dies at it leaves a claim standing, and nobody closes anything there before that is over.
-pub(crate) const SETTLE_ON: SignedDuration = SignedDuration::from_secs(10);
-const _: () = assert!(2 * SETTLE_ON.as_secs() <= WORKER_LIFE.as_secs());
 /// How long the clock rests when it cannot see what is due.
 const AFTER_FAILURE: SignedDuration = SignedDuration::from_secs(1);
 
@@ -112,48 +103,6 @@ pub async fn hold(
         held.finish(outcome);
     }
     Ok(held)
-}
-
-/// Lets a worker that began at `now` work for as long as one lives: it dies at whatever it waits for. One that
-/// panics harms nobody else. What it could not do is due again, and said in the log.
-///
-/// INVARIANT (a-claim-outlives-its-worker): its life is measured by the clock that its claims are written by.
-pub async fn live(
-    what: &'static str,
-    clock: &impl Clock,
-    now: Timestamp,
-    work: impl Future<Output = Result<(), Error>>,
-) -> Result<(), Error> {
-    let work = pin!(caught(work));
-    let death = pin!(wait(clock, after(now, WORKER_LIFE)));
-    let outcome = match future::select(work, death).await {
-        Either::Left((outcome, _)) => outcome,
-        Either::Right((Ok(()), _)) => {
-            Err(Error::Unavailable { doing: "finish in time", source: "a worker outlived its time".into() })
-        }
-        Either::Right((Err(error), _)) => Err(error),
-    };
-    match &outcome {
-        Ok(()) => {}
-        Err(error @ Error::Broken { .. }) => {
-            let error = error.full();
-            tracing::error!(what, error, "Some targets cannot be settled until somebody looks");
-        }
-        Err(
-            error
-            @ (Error::Refused(_) | Error::NotFound { .. } | Error::Conflict | Error::Unavailable { .. }),
-        ) => {
-            let error = error.full();
-            tracing::warn!(what, error, "Some targets could not be settled, and are tried again");
-        }
-    }
-    outcome
-}
-
-/// With a panic as a failure: what else is done beside it goes on.
-pub(crate) async fn caught(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-    let outcome = AssertUnwindSafe(work).catch_unwind().await;
-    outcome.unwrap_or_else(|_| Err(Error::Broken { doing: "go on", source: "a worker panicked".into() }))
 }
 
 /// Settles a target, and again while it is due within seconds: what was not seen to land, and nobody else would look at
@@ -272,16 +221,4 @@ async fn beside<T>(
         it.as_mut().poll(context)
     })
     .await
-}
-
-/// Waits also where the clock wakes early.
-async fn wait(clock: &impl Clock, until: Timestamp) -> Result<(), Error> {
-    while clock.now() < until {
-        clock.sleep_until(until).await?;
-    }
-    Ok(())
-}
-
-fn after(now: Timestamp, time: SignedDuration) -> Timestamp {
-    now.saturating_add(time).unwrap_or(Timestamp::MAX)
 }

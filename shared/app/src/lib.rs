@@ -28,11 +28,9 @@ mod tokens;
 mod troubles;
 mod turn;
 mod watch;
+mod worker;
 
-pub use adopt::{
-    Adoptable, AdoptableMachine, AdoptablePort, AdoptableRule, Adoptables, Adopted, AdoptedMachine, Adopting,
-    adopt,
-};
+pub use adopt::{Adopted, AdoptedMachine, Adopting, adopt};
 pub use ask::{Answer, Asked, Extending, close, explain, extend, initiate};
 pub use csv::csv_line;
 pub use decide::{approve, lapse, reject};
@@ -40,20 +38,22 @@ pub use discover::{Discovered, Name, Names, TargetState, discover, discover_one,
 pub use disk::{Disk, DiskTold};
 pub use doctor::{Finding, Verdict, doctor};
 pub use error::{BoxError, Error};
-pub use events::{Detail, Event, events, relay};
+pub use events::{events, relay};
 pub use evidence::{BadExport, Evidence};
 pub use export::{Exporting, Format, MANIFEST, Manifest, ManifestFile, Segment, export};
 pub use guard::{Guarded, Guarding, Plan, PlannedGate, confirm, disable, edit, enable, plan};
 pub use happened::{Happened, happened};
-pub use hold::{Held, hold, live, overdue, settle_on};
+pub use hold::{Held, hold, overdue, settle_on};
 pub use kept::Kept;
 pub use look::{Verified, activity, check, verify};
+pub use ports::{Adoptable, AdoptableMachine, AdoptablePort, AdoptableRule, Adoptables, Detail, Event};
 pub use settle::settle;
 pub use steady::{JUMP_MIN, Jump, Reading, Steady, clock_jumped};
 pub use submit::{Bots, EVENT_MAX, Incoming, Submitted, refuse_unread, submit};
 pub use tokens::may_change_token;
 pub use troubles::Troubles;
 pub use watch::{bury, expire, reconcile};
+pub use worker::live;
 
 /// How often one commit may lose to other writers.
 const CONFLICTS_MAX: usize = 100;

@@ -1,13 +1,20 @@
 //! What the use cases need from outside. The doc comments are the contract; one suite of tests runs on
 //! every implementation.
 
-pub use crate::turn::{Rank, Turn};
-use crate::{Adoptable, Adoptables, Error, Event, Finding};
+mod adoptable;
+mod event;
+mod turn;
+
+pub use adoptable::{Adoptable, AdoptableMachine, AdoptablePort, AdoptableRule, Adoptables};
+pub use event::{Detail, Event};
+pub use turn::{Rank, Turn};
+
+use crate::Error;
 use jiff::Timestamp;
 pub use portcullis_domain::Os;
 use portcullis_domain::{
-    Chain, Change, Entry, Etag, FirewallId, Grant, GrantId, Head, MachineFacts, Next, Person, Request,
-    RequestId, RuleName, Snapshot, Target, TargetId,
+    Chain, Change, Entry, Etag, Finding, FirewallId, Grant, GrantId, Head, MachineFacts, Next, Person,
+    Request, RequestId, RuleName, Snapshot, Target, TargetId,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, future::Future, net::IpAddr, str::FromStr};

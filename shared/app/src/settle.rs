@@ -2,8 +2,8 @@
 
 use crate::{
     CONFLICTS_MAX, Error,
-    hold::SETTLE_ON,
     ports::{Batch, Firewalls, Rank, Seen, Store},
+    worker::SETTLE_ON,
 };
 use jiff::Timestamp;
 use portcullis_domain::{

@@ -1,12 +1,11 @@
 //! The clock's side: what is due, and everything, whatever anybody asked.
 
 use crate::{
-    CONFLICTS_MAX, Error,
-    hold::{SETTLE_ON, caught},
-    lapse,
+    CONFLICTS_MAX, Error, lapse,
     ports::{Batch, Clock, Due, Firewalls, Inventory, OurRule, Rank, Store},
     settle,
     sweep::{clear, sweep},
+    worker::{SETTLE_ON, caught},
 };
 use futures_util::{StreamExt, future::join, stream};
 use jiff::{SignedDuration, Timestamp};
