@@ -7,13 +7,13 @@ use portcullis_app::{
     ports::{Archive, Batch, Store},
 };
 use portcullis_domain::Chain;
-use portcullis_http::wire::ExportLine;
 use portcullis_local::RedbStore;
 use portcullis_tests::{
     binary::{Up, program, text},
     long_journal::LongJournal,
     spent::{cpu_at_rest, peak},
 };
+use portcullis_wire::ExportLine;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::{Value, json};
 use std::{

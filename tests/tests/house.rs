@@ -4,10 +4,12 @@ use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 
 /// Which packages of ours each package may see.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("portcullis-domain", &[]),
     ("portcullis-app", &["portcullis-domain"]),
-    ("portcullis-http", &["portcullis-app", "portcullis-domain"]),
+    // Clients are built of it, so it sees no use case.
+    ("portcullis-wire", &["portcullis-domain"]),
+    ("portcullis-http", &["portcullis-app", "portcullis-domain", "portcullis-wire"]),
     ("portcullis-local", &["portcullis-app", "portcullis-domain"]),
     ("portcullis-aws", &["portcullis-app", "portcullis-domain"]),
     // The simulator is what its own tests ask; its product never sees it.
@@ -34,6 +36,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
             "portcullis-http",
             "portcullis-local",
             "portcullis-simcloud",
+            "portcullis-wire",
         ],
     ),
     // Its truth is its own: what it shares with nobody, it cannot get wrong together with them.
@@ -52,6 +55,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
             "portcullis-lambda",
             "portcullis-local",
             "portcullis-simcloud",
+            "portcullis-wire",
         ],
     ),
 ];

@@ -6,12 +6,12 @@ use portcullis_app::{
     ports::{Firewalls, Inventory, Machine, Machines, OurRule, Store},
 };
 use portcullis_domain::{BadRecord, Chain, Change, Fact, Snapshot, TargetId, Window};
-use portcullis_http::wire::{AskBody, InitiateBody};
 use portcullis_local::RedbStore;
 use portcullis_tests::{
     given::{self, HOUR, Still, asked, named},
     place::Place,
 };
+use portcullis_wire::{AskBody, InitiateBody};
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 use serde_json::{Value, json};
 use tokio::sync::Notify;

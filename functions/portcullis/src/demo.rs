@@ -11,7 +11,7 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::GrantState;
-use portcullis_http::wire::{
+use portcullis_wire::{
     AnswerView, ApproveBody, CheckView, EditBody, EnableBody, EntryView, GrantView, GuardedView, Listed,
     PageQuery, PlanView, TargetView, TokenBody, TokenMade, VerifyView,
 };

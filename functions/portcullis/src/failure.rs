@@ -2,7 +2,7 @@
 
 use crate::output::{self, Paint};
 use portcullis_app::Error;
-use portcullis_http::{Problem, Reason};
+use portcullis_wire::{Problem, Reason};
 use std::{
     io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
@@ -124,7 +124,7 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match &error {
-            Error::Refused(_) => Problem::from(error).into(),
+            Error::Refused(_) => portcullis_http::Problem::from(error).0.into(),
             Error::NotFound { .. } => Self::not_found(error.to_string()),
             Error::Conflict => Self::unavailable(error.to_string()).next(AGAIN),
             Error::Unavailable { .. } => Self::unavailable(error.full()).next(AGAIN),

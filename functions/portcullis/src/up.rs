@@ -31,6 +31,7 @@ use portcullis_domain::{Head, LEASE_DEFAULT, LEASE_MIN, Person, Policy, PortRule
 use portcullis_http::{Proxies, Strangers, Turns};
 use portcullis_local::{Established, Host, RedbStore, TokenBook};
 use portcullis_simcloud::Simcloud;
+use portcullis_wire::VerifyView;
 use socket::Socket;
 use std::{
     fs,
@@ -146,7 +147,7 @@ pub fn run(data: &Path, args: &Args) -> Result<(), Failure> {
 }
 
 /// Recomputes the journal of a data folder that nobody serves.
-pub fn verify_offline(data: &Path) -> Result<app::Verified, Failure> {
+pub fn verify_offline(data: &Path) -> Result<VerifyView, Failure> {
     let file = store_file(data);
     match fs::metadata(&file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -161,7 +162,7 @@ pub fn verify_offline(data: &Path) -> Result<app::Verified, Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().build().map_err(|error| broken("start", error))?;
     let store = open(data)?;
-    Ok(runtime.block_on(app::verify(&store))?)
+    Ok(portcullis_http::verified(&runtime.block_on(app::verify(&store))?))
 }
 
 /// Everything that runs, and where it is heard.

@@ -8,8 +8,7 @@ use crate::{
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
-use portcullis_domain::{Grant, MachineFacts, Os, Owner, Policy, RuleName, Target, TargetId};
-use serde::{Deserialize, Serialize};
+use portcullis_domain::{Grant, MachineFacts, Os, Owner, Policy, RuleName, Target, TargetId, TargetState};
 use std::collections::BTreeMap;
 
 /// How many machines are read at once.
@@ -46,18 +45,6 @@ pub struct Discovered {
     pub recent: Vec<Grant>,
     /// Why this is from the table alone; nothing where the catalogue told of the machine.
     pub unseen: Option<String>,
-}
-
-/// The three lists of discovery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TargetState {
-    /// It is guarded.
-    Configured,
-    /// It could be.
-    NotConfigured,
-    /// It cannot be.
-    Unsupported,
 }
 
 /// A machine by its names, with what may be asked of it: as much as a command line needs.
@@ -170,7 +157,7 @@ pub async fn names(
             Ok(page) => {
                 for machine in page.items {
                     let facts = machine.facts();
-                    let state = TargetState::of(&machine, None);
+                    let state = state_of(&machine, None);
                     let name = Name { id: machine.id.clone(), facts: facts.clone(), state, policy: None };
                     all.entry(machine.id).and_modify(|it| it.facts = facts).or_insert(name);
                 }
@@ -225,7 +212,7 @@ async fn joined(
     now: Timestamp,
 ) -> Result<Discovered, Error> {
     Ok(Discovered {
-        state: TargetState::of(&machine, target.policy()),
+        state: state_of(&machine, target.policy()),
         policy: target.policy().cloned(),
         policy_version: target.policy_version(),
         confirm_by: target.trial().map(|it| it.until),
@@ -308,12 +295,10 @@ fn troubles(target: &Target) -> Vec<String> {
     refused.into_iter().chain(missed).collect()
 }
 
-impl TargetState {
-    fn of(machine: &Machine, policy: Option<&Policy>) -> Self {
-        match (&machine.unsupported, policy) {
-            (_, Some(_)) => Self::Configured,
-            (Some(_), None) => Self::Unsupported,
-            (None, None) => Self::NotConfigured,
-        }
+fn state_of(machine: &Machine, policy: Option<&Policy>) -> TargetState {
+    match (&machine.unsupported, policy) {
+        (_, Some(_)) => TargetState::Configured,
+        (Some(_), None) => TargetState::Unsupported,
+        (None, None) => TargetState::NotConfigured,
     }
 }

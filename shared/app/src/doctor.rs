@@ -8,54 +8,11 @@ use crate::{
 };
 use futures_util::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
-use portcullis_domain::{Chain, Entry, Fact, Owner, Target, diff};
-use serde::{Deserialize, Serialize};
+use portcullis_domain::{Chain, Entry, Fact, Finding, Owner, Target, Verdict, diff};
 use std::collections::BTreeSet;
 
 /// How many machines are looked at at once.
 const AT_ONCE_MAX: usize = 16;
-
-/// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// What was looked at, in a word or two: programs go by it.
-    pub check: &'static str,
-    /// How it is.
-    pub verdict: Verdict,
-    /// What was found.
-    pub found: String,
-    /// What to do about it.
-    pub advice: Option<String>,
-}
-
-/// How something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// As it should be.
-    Ok,
-    /// It does its work, and somebody should look at it.
-    Warning,
-    /// Something does not do its work.
-    Failed,
-}
-
-impl Finding {
-    /// It is as it should be.
-    pub fn ok(check: &'static str, found: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Ok, found: found.into(), advice: None }
-    }
-
-    /// It does its work, and somebody should look at it.
-    pub fn warning(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Warning, found: found.into(), advice: Some(advice.into()) }
-    }
-
-    /// Something does not do its work.
-    pub fn failed(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Failed, found: found.into(), advice: Some(advice.into()) }
-    }
-}
 
 /// Looks at everything, and changes nothing. What cannot be looked at is a finding too. `table` is what came of
 /// trying to read and write the table.

@@ -2,9 +2,9 @@
 
 use crate::{
     csv::csv_cells,
-    export::{COLUMNS, Format, MANIFEST, Manifest, ManifestFile, Segment, VERSION, cells},
+    export::{COLUMNS, MANIFEST, Manifest, ManifestFile, Segment, VERSION, cells},
 };
-use portcullis_domain::{BadRecord, Chain, Content, Entry, Hash, Head};
+use portcullis_domain::{BadRecord, Chain, Content, Entry, Format, Hash, Head};
 
 /// What is wrong with an export: the first thing, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -6,7 +6,7 @@ use crate::{
     ports::{Archive, Store},
 };
 use jiff::Timestamp;
-use portcullis_domain::{CLAIM, Chain, Entry, Hash, Head};
+use portcullis_domain::{CLAIM, Chain, Entry, Format, Hash, Head};
 use serde::{Deserialize, Serialize};
 
 /// The version of what is exported.
@@ -33,16 +33,6 @@ pub struct Exporting {
     pub to: Timestamp,
     /// How.
     pub format: Format,
-}
-
-/// How records are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// A JSON object a line.
-    Jsonl,
-    /// Comma-separated values for spreadsheets.
-    Csv,
 }
 
 /// What an export says of itself.
@@ -244,16 +234,6 @@ impl Manifest {
     fn of(asked: &Exporting) -> Self {
         let Exporting { from, to, format } = *asked;
         Self { version: VERSION, from, to, format, records: 0, files: vec![], chains: vec![] }
-    }
-}
-
-impl Format {
-    /// How names of files in it end.
-    pub fn ending(self) -> &'static str {
-        match self {
-            Self::Jsonl => "jsonl",
-            Self::Csv => "csv",
-        }
     }
 }
 

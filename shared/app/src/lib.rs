@@ -34,13 +34,13 @@ pub use adopt::{Adopted, AdoptedMachine, Adopting, adopt};
 pub use ask::{Answer, Asked, Extending, close, explain, extend, initiate};
 pub use csv::csv_line;
 pub use decide::{approve, lapse, reject};
-pub use discover::{Discovered, Name, Names, TargetState, discover, discover_one, names};
+pub use discover::{Discovered, Name, Names, discover, discover_one, names};
 pub use disk::{Disk, DiskTold};
-pub use doctor::{Finding, Verdict, doctor};
+pub use doctor::doctor;
 pub use error::{BoxError, Error};
 pub use events::{events, relay};
 pub use evidence::{BadExport, Evidence};
-pub use export::{Exporting, Format, MANIFEST, Manifest, ManifestFile, Segment, export};
+pub use export::{Exporting, MANIFEST, Manifest, ManifestFile, Segment, export};
 pub use guard::{Guarded, Guarding, Plan, PlannedGate, confirm, disable, edit, enable, plan};
 pub use happened::{Happened, happened};
 pub use hold::{Held, hold, overdue, settle_on};
@@ -54,6 +54,8 @@ pub use tokens::may_change_token;
 pub use troubles::Troubles;
 pub use watch::{bury, expire, reconcile};
 pub use worker::live;
+
+pub use portcullis_domain::{Finding, Format, TargetState, Verdict};
 
 /// How often one commit may lose to other writers.
 const CONFLICTS_MAX: usize = 100;

@@ -14,6 +14,8 @@ mod delay;
 mod diff;
 mod digest;
 mod drifts;
+mod evidence;
+mod finding;
 mod glass;
 mod grant;
 mod grants;
@@ -40,12 +42,14 @@ mod view;
 
 pub use delay::{CLOUD_WRITE_MAX, Cause, Delay, Hindrance, LATE, Party, is_late};
 pub use diff::{Change, ChangeTo, Diff, diff};
+pub use evidence::Format;
+pub use finding::{Finding, Verdict};
 pub use glass::Pane;
 pub use grant::{Grant, GrantState};
 pub use grants::Grants;
 pub use journal::{BadRecord, Content, EndReason, Entry, Fact, Hash, Head, Told, Waiting};
 pub use lease::{LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, Lease, START_WITHIN, Window};
-pub use machine::{MachineFacts, Os};
+pub use machine::{MachineFacts, Os, TargetState};
 pub use name::{
     BadName, Chain, ClaimToken, CorrelationId, FirewallId, GrantId, IdempotencyKey, Justification, Owner,
     Person, RequestId, RuleName, TargetId,

@@ -29,6 +29,18 @@ pub struct MachineFacts {
     pub addresses: Vec<IpAddr>,
 }
 
+/// The three lists of discovery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetState {
+    /// It is guarded.
+    Configured,
+    /// It could be.
+    NotConfigured,
+    /// It cannot be.
+    Unsupported,
+}
+
 impl Os {
     /// The gate that its owners manage it through, offered where nobody says otherwise.
     pub fn default_gate(self) -> Gate {

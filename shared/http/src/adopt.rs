@@ -3,6 +3,7 @@
 use crate::{
     Caller, Problem, Site,
     problem::Body,
+    views,
     wire::{AdoptBody, AdoptableView, AdoptedView, Listed},
 };
 use axum::{Json, extract::State};
@@ -16,7 +17,7 @@ pub(crate) async fn list<S: Site>(
     _: Caller,
 ) -> Result<Json<Listed<AdoptableView>>, Problem> {
     let found = site.outside().found().await?;
-    let items = found.items.into_iter().map(AdoptableView::from).collect();
+    let items = found.items.into_iter().map(views::adoptable).collect();
     Ok(Json(Listed { items, next: None, unseen: found.unseen }))
 }
 
@@ -31,5 +32,5 @@ pub(crate) async fn adopt<S: Site>(
 ) -> Result<Json<AdoptedView>, Problem> {
     let adopting = Adopting { what: body.what, by: caller.person, delete: body.delete };
     let adopted = app::adopt(site.store(), site.outside(), site.terms(), &adopting, site.now()).await?;
-    Ok(Json(adopted.into()))
+    Ok(Json(views::adopted(adopted)))
 }

@@ -4,7 +4,8 @@ use crate::{
     Caller, Problem, Site,
     problem::Query,
     requests::parsed,
-    wire::{AnswerView, EventsQuery, GrantView, HappenedView, SubmittedView},
+    views,
+    wire::{EventsQuery, GrantView, HappenedView, SubmittedView},
 };
 use axum::{
     Json,
@@ -26,7 +27,7 @@ pub(crate) async fn list<S: Site>(
     let of: Option<CorrelationId> = query.correlation.as_deref().map(parsed).transpose()?;
     let now = site.now();
     let happened = app::happened(site.store(), query.since.unwrap_or(now), of.as_ref(), now).await?;
-    Ok(Json(happened.into()))
+    Ok(Json(views::happened(happened)))
 }
 
 /// An event of a bot: `detail-type`, `id` and `detail`. Its source is whoever calls, and the policy of bots says
@@ -49,7 +50,7 @@ pub(crate) async fn submit<S: Site>(
     let now = site.now();
     let view = match app::submit(site.store(), site.terms(), site.bots(), incoming, now).await? {
         Submitted::Answered(answer) => {
-            SubmittedView { answer: Some(AnswerView::of(&answer, now)), ..SubmittedView::accepted() }
+            SubmittedView { answer: Some(views::answer(&answer, now)), ..SubmittedView::accepted() }
         }
         Submitted::Closed(grant) => {
             SubmittedView { closed: Some(GrantView::of(&grant, now)), ..SubmittedView::accepted() }

@@ -46,12 +46,12 @@ pub(crate) async fn download<S: Site>(
         let asked = Exporting { from, to, format };
         let failed = match timeout(bounds.time, export(site.store(), &reader, &asked)).await {
             Ok(Ok(_)) => return,
-            Ok(Err(error)) if !reader.is_full.load(Ordering::Relaxed) => error.into(),
+            Ok(Err(error)) if !reader.is_full.load(Ordering::Relaxed) => Problem::from(error),
             Ok(Err(_)) => Problem::too_much(bounds, TAKE_LESS),
             Err(_) => Problem::too_much(bounds, TAKE_TIME),
         };
         // Who breaks off has heard enough.
-        drop(reader.lines.send(ExportLine::Failed(failed)).await);
+        drop(reader.lines.send(ExportLine::Failed(failed.0)).await);
     });
     let lines = stream::unfold(made, async |mut made| {
         let line = made.recv().await?;

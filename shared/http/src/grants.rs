@@ -5,6 +5,7 @@ use crate::{
     meta::{belongs_to, correlation, key, limit},
     problem::{Body, Named, Query},
     requests::{parsed, unread},
+    views,
     wire::{AnswerView, ExtendBody, GrantView, GrantsQuery, Listed},
 };
 use axum::{
@@ -102,5 +103,5 @@ pub(crate) async fn extend<S: Site>(
     };
     belongs_to(asked.correlation.as_ref(), &RequestId::derived(&asked.by, &asked.key));
     let answer = app::extend(site.store(), site.terms(), asked, now).await?;
-    Ok((StatusCode::ACCEPTED, Json(AnswerView::of(&answer, now))))
+    Ok((StatusCode::ACCEPTED, Json(views::answer(&answer, now))))
 }

@@ -1,7 +1,7 @@
-//! How Portcullis is asked: one axum router for Lambda and for localhost, and the shapes on its wire.
+//! How Portcullis is asked: one axum router for Lambda and for localhost, which answers in the shapes of the wire.
 //!
 //! INVARIANT (one-door-in): whoever asks, over whatever channel, passes here into the same use cases.
-//! A [`Site`] is what the router stands on; [`wire`] is what clients share with it.
+//! A [`Site`] is what the router stands on; `portcullis_wire` is what clients share with it.
 
 mod adopt;
 mod caller;
@@ -15,14 +15,16 @@ mod requests;
 mod strangers;
 mod targets;
 mod turns;
-pub mod wire;
+mod views;
 
 pub use caller::{Caller, Proxies, Shown, Vouched, shown};
-pub use problem::{Problem, Reason};
+pub use problem::Problem;
 pub use strangers::{Counts, Happened, Strangers, network};
 pub use turns::Turns;
+pub use views::verified;
 
 use meta::Bearer;
+use portcullis_wire as wire;
 
 use axum::{
     Router,

@@ -3,6 +3,7 @@
 use crate::{
     Caller, Problem, Site,
     problem::{Body, Named},
+    views,
     wire::{DoctorView, HealthView, TokenBody, TokenMade, TokenView, VerifyView, WhoamiView},
 };
 use axum::{
@@ -50,7 +51,7 @@ pub(crate) async fn verify<S: Site>(
     let bounds = site.bounds();
     let verified = timeout(bounds.time, app::verify(site.store())).await;
     let verified = verified.map_err(|_| Problem::too_much(bounds, EXPORT_INSTEAD))?;
-    Ok(Json(verified?.into()))
+    Ok(Json(views::verified(&verified?)))
 }
 
 /// Looks at all that the installation stands on, and says what to do where something is not as it should be.

@@ -1,6 +1,6 @@
 //! What is answered when it is not what was asked for: RFC 9457 problems.
 
-use crate::{BODY_MAX, Bounds};
+use crate::{BODY_MAX, Bounds, wire::Reason};
 use axum::{
     Json,
     body::Bytes,
@@ -10,34 +10,17 @@ use axum::{
 };
 use portcullis_app::Error;
 use portcullis_domain::{Refusal, RefusalKind, Refusals, TOKEN_IN_TEXT, holds_token, redacted};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use utoipa::ToSchema;
+use serde::{Serialize, de::DeserializeOwned};
+use std::borrow::Cow;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema},
+};
 
-/// An RFC 9457 problem, with every reason.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Problem {
-    /// A word for programs: `urn:portcullis:refused`, `…:not-found`, `…:bad-input` and so on.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The same for people.
-    pub title: String,
-    /// The HTTP status.
-    pub status: u16,
-    /// What happened this time.
-    pub detail: String,
-    /// Every reason for a refusal.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub reasons: Vec<Reason>,
-}
-
-/// One reason for a refusal.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Reason {
-    /// A word for programs, such as `too-long`.
-    pub code: String,
-    /// What was asked, and what would be allowed.
-    pub message: String,
-}
+/// A problem as an answer: the shape that a client gets, with its status and its headers.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub struct Problem(pub crate::wire::Problem);
 
 /// How long a client waits before it tries again, in seconds.
 const RETRY_AFTER_SECS: &str = "1";
@@ -46,13 +29,13 @@ const TOO_OFTEN_SECS: &str = "60";
 
 impl Problem {
     fn of(status: StatusCode, kind: &str, title: &str, detail: impl Into<String>) -> Self {
-        Self {
+        Self(crate::wire::Problem {
             kind: format!("urn:portcullis:{kind}"),
             title: title.to_owned(),
             status: status.as_u16(),
             detail: detail.into(),
             reasons: vec![],
-        }
+        })
     }
 
     /// What came in cannot be read.
@@ -105,7 +88,8 @@ impl Problem {
         };
         let reason = |it: &Refusal| Reason { code: it.code().to_owned(), message: it.to_string() };
         let reasons = refusals.iter().map(reason).collect();
-        Self { reasons, ..Self::of(status, "refused", "Refused", refusals.to_string()) }
+        let Self(refused) = Self::of(status, "refused", "Refused", refusals.to_string());
+        Self(crate::wire::Problem { reasons, ..refused })
     }
 }
 
@@ -144,14 +128,31 @@ impl From<Refusals> for Problem {
     }
 }
 
+impl PartialSchema for Problem {
+    fn schema() -> RefOr<Schema> {
+        crate::wire::Problem::schema()
+    }
+}
+
+impl ToSchema for Problem {
+    fn name() -> Cow<'static, str> {
+        crate::wire::Problem::name()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        crate::wire::Problem::schemas(schemas);
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(mut self) -> Response {
         // What a caller sent is often sent back: a token in it is not.
-        self.detail = redacted(&self.detail).into_owned();
-        for reason in &mut self.reasons {
+        let problem = &mut self.0;
+        problem.detail = redacted(&problem.detail).into_owned();
+        for reason in &mut problem.reasons {
             reason.message = redacted(&reason.message).into_owned();
         }
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -3,9 +3,10 @@
 use crate::{
     Caller, Happened, Problem, Site,
     meta::{belongs_to, correlation, key, limit},
-    problem::{Body, Named, Query, Reason},
+    problem::{Body, Named, Query},
+    views,
     wire::{
-        AnswerView, ApproveBody, AskBody, GrantView, InitiateBody, Listed, RejectBody, RequestView,
+        AnswerView, ApproveBody, AskBody, GrantView, InitiateBody, Listed, Reason, RejectBody, RequestView,
         RequestsQuery, ReviewView,
     },
 };
@@ -40,7 +41,7 @@ pub(crate) async fn initiate<S: Site>(
         Err(problem) => return Err(unread(&*site, &caller, &headers, problem, now).await),
     };
     let answer = app::initiate(site.store(), site.terms(), &asked, now).await?;
-    Ok((StatusCode::ACCEPTED, Json(AnswerView::of(&answer, now))))
+    Ok((StatusCode::ACCEPTED, Json(views::answer(&answer, now))))
 }
 
 /// Records that a request cannot be read, and why; what comes of it is why, or that it could not be recorded.
@@ -56,7 +57,8 @@ pub(crate) async fn unread<S: Site>(
         return Problem::too_often("too many asks from your address that cannot be read");
     }
     let correlation = correlation(headers).ok().flatten();
-    let recorded = app::refuse_unread(site.store(), &caller.person, correlation, &problem.detail, now).await;
+    let recorded =
+        app::refuse_unread(site.store(), &caller.person, correlation, &problem.0.detail, now).await;
     recorded.err().map_or(problem, Problem::from)
 }
 
@@ -151,7 +153,7 @@ pub(crate) async fn approve<S: Site>(
     belongs_to(None, &id);
     let answer = app::approve(site.store(), site.terms(), &id, &caller.person, &body.shown, now).await?;
     belongs_to(answer.request.correlation.as_ref(), &id);
-    Ok(Json(AnswerView::of(&answer, now)))
+    Ok(Json(views::answer(&answer, now)))
 }
 
 /// Says no to what was shown.
@@ -170,7 +172,7 @@ pub(crate) async fn reject<S: Site>(
     belongs_to(None, &id);
     let answer = app::reject(site.store(), &id, &caller.person, &body.shown, why.as_ref(), now).await?;
     belongs_to(answer.request.correlation.as_ref(), &id);
-    Ok(Json(AnswerView::of(&answer, now)))
+    Ok(Json(views::answer(&answer, now)))
 }
 
 /// Parses, and answers what cannot be parsed in its own words.

@@ -5,19 +5,19 @@ use crate::{
     meta::{limit, patience},
     patience::Patient,
     problem::{Body, Named, Query},
+    views,
     wire::{
         Catalogue, CheckQuery, CheckView, EditBody, EnableBody, EntryView, GuardedView, Listed, NameView,
-        NamesView, PageQuery, PatienceQuery, PlanView, PlannedGateView, PortRuleBody, PortRuleView,
-        TargetView, WaitQuery,
+        NamesView, PageQuery, PatienceQuery, PlanView, PlannedGateView, PortRuleBody, TargetView, WaitQuery,
     },
 };
 use axum::{Json, extract::State};
 use jiff::SignedDuration;
 use portcullis_app::{
-    self as app, Error, Guarded, Guarding,
+    self as app, Error, Guarding,
     ports::{Inventory, Store},
 };
-use portcullis_domain::{Chain, Gate, People, Policy, PortRule, Protocol, Refusal, Target, TargetId, Terms};
+use portcullis_domain::{Chain, Gate, People, Policy, PortRule, Protocol, Refusal, TargetId, Terms};
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 /// How long a caller waits for names of the catalogue who does not say how long.
@@ -39,7 +39,7 @@ pub(crate) async fn list<S: Site>(
     let now = site.now();
     let cloud = Patient::new(&site, patience(page.wait)?);
     let (found, unseen) = app::discover(site.store(), &cloud, after.as_ref(), at_most, now).await?;
-    let items: Vec<_> = found.iter().map(|it| TargetView::of(it, now)).collect();
+    let items: Vec<_> = found.iter().map(|it| views::target(it, now)).collect();
     let next = items.last().filter(|_| items.len() == at_most).map(|it| it.id.clone());
     Ok(Json(Listed { items, next, unseen }))
 }
@@ -62,7 +62,7 @@ pub(crate) async fn names<S: Site>(
         (Some(_), None) => Catalogue::Answered,
         (Some(_), Some(_)) => Catalogue::Silent,
     };
-    let items: Vec<NameView> = found.items.into_iter().map(NameView::from).collect();
+    let items: Vec<NameView> = found.items.into_iter().map(views::name).collect();
     let next = items.last().filter(|_| items.len() == at_most).map(|it| it.id.clone());
     Ok(Json(NamesView {
         items,
@@ -84,7 +84,7 @@ pub(crate) async fn show<S: Site>(
     let now = site.now();
     let cloud = Patient::new(&site, patience(query.wait)?);
     let found = app::discover_one(site.store(), &cloud, &target, now).await?;
-    let view = TargetView::of(&found, now);
+    let view = views::target(&found, now);
     let unseen = view.unseen.clone().or_else(|| cloud.silence().map(|it| it.full()));
     Ok(Json(TargetView { unseen, ..view }))
 }
@@ -107,7 +107,7 @@ pub(crate) async fn enable<S: Site>(
         take_over: body.take_over,
     };
     let guarded = app::enable(site.store(), site.outside(), &guarding, &policy, site.now()).await?;
-    Ok(Json(guarded.into()))
+    Ok(Json(views::guarded(guarded)))
 }
 
 /// Changes what is guarded: adds ports, changes settings, removes ports. Other machines are not touched.
@@ -126,12 +126,12 @@ pub(crate) async fn edit<S: Site>(
         confirm_within: body.confirm_within,
         take_over: false,
     };
-    body.ports.iter().try_for_each(PortRuleBody::check)?;
+    body.ports.iter().try_for_each(check_rule)?;
     let terms = *site.terms();
     let edited = |before: &Policy| edited(before, &target, &body, &terms);
     let cloud = Patient::new(&site, WARNING_WAIT);
     let guarded = app::edit(site.store(), &cloud, &guarding, edited, site.now()).await?;
-    Ok(Json(guarded.into()))
+    Ok(Json(views::guarded(guarded)))
 }
 
 /// Guards a machine no longer. Its grants end, and its firewalls become what they were before.
@@ -143,7 +143,7 @@ pub(crate) async fn disable<S: Site>(
     Named(target): Named<TargetId>,
 ) -> Result<Json<GuardedView>, Problem> {
     let guarded = app::disable(site.store(), site.outside(), &target, &caller.person, site.now()).await?;
-    Ok(Json(guarded.into()))
+    Ok(Json(views::guarded(guarded)))
 }
 
 /// Keeps a policy change that would lapse.
@@ -155,7 +155,7 @@ pub(crate) async fn confirm<S: Site>(
     Named(target): Named<TargetId>,
 ) -> Result<Json<GuardedView>, Problem> {
     let guarded = app::confirm(site.store(), site.outside(), &target, &caller.person, site.now()).await?;
-    Ok(Json(guarded.into()))
+    Ok(Json(views::guarded(guarded)))
 }
 
 /// What would be written to a machine's firewalls, as it is guarded or would be with these ports.
@@ -244,22 +244,6 @@ pub(crate) async fn activity<S: Site>(
     Ok(Json(Listed { items: entries.into_iter().map(view).collect(), next, unseen: vec![] }))
 }
 
-impl From<Guarded> for GuardedView {
-    fn from(Guarded { target, changed, warnings }: Guarded) -> Self {
-        let ports = |it: &Target| {
-            it.policy().iter().flat_map(|it| it.ports().iter().map(PortRuleView::from)).collect()
-        };
-        Self {
-            target: target.id.to_string(),
-            ports: ports(&target),
-            policy_version: target.policy_version(),
-            confirm_by: target.trial().map(|it| it.until),
-            changed,
-            warnings,
-        }
-    }
-}
-
 fn target_after(after: Option<String>) -> Result<Option<TargetId>, Problem> {
     let after = after.map(|it| it.parse::<TargetId>()).transpose();
     after.map_err(|it| Problem::bad_input(it.to_string()))
@@ -279,8 +263,8 @@ async fn wanted<S: Site>(site: &S, target: &TargetId, ports: &[PortRuleBody]) ->
         let Gate { port, protocol } = os.default_gate();
         vec![PortRule::offered(port, protocol)]
     } else {
-        ports.iter().try_for_each(PortRuleBody::check)?;
-        ports.iter().map(|it| it.over(None)).collect()
+        ports.iter().try_for_each(check_rule)?;
+        ports.iter().map(|it| over(it, None)).collect()
     };
     Ok(Policy::of(rules, site.terms())?)
 }
@@ -300,41 +284,39 @@ fn edited(before: &Policy, target: &TargetId, body: &EditBody, terms: &Terms) ->
         };
         if rules.iter().any(is_meant) {
             // As when asking: without a protocol every rule of the port is meant.
-            rules.iter_mut().filter(|it| is_meant(it)).for_each(|it| *it = port.over(Some(it)));
+            rules.iter_mut().filter(|it| is_meant(it)).for_each(|it| *it = over(port, Some(it)));
         } else {
-            rules.push(port.over(None));
+            rules.push(over(port, None));
         }
     }
     Ok(Policy::of(rules, terms)?)
 }
 
-impl PortRuleBody {
-    fn check(&self) -> Result<(), Problem> {
-        if self.no_approval && self.approvers.is_some() {
-            let detail = format!("port `{}` has either `approvers` or `no_approval`", self.port);
-            return Err(Problem::bad_input(detail));
-        }
-        Ok(())
+fn check_rule(port: &PortRuleBody) -> Result<(), Problem> {
+    if port.no_approval && port.approvers.is_some() {
+        let detail = format!("port `{}` has either `approvers` or `no_approval`", port.port);
+        return Err(Problem::bad_input(detail));
     }
+    Ok(())
+}
 
-    /// The rule that it makes of another one, or of what is offered.
-    fn over(&self, before: Option<&PortRule>) -> PortRule {
-        let offered = PortRule::offered(self.port, self.protocol.unwrap_or(Protocol::Tcp));
-        let before = before.cloned().unwrap_or(offered);
-        let approvers = match (&self.approvers, self.no_approval) {
-            (Some(people), _) => Some(People::from(people.clone())),
-            (None, true) => None,
-            (None, false) => before.approvers,
-        };
-        let break_glass = match &self.break_glass {
-            // INVARIANT (empty-is-nothing): nobody is nobody, named or not.
-            Some(people) => Some(People::from(people.clone())).filter(|_| !people.is_empty()),
-            // Whoever asks for approvals again later says anew who may do without them.
-            None if self.no_approval => None,
-            None => before.break_glass,
-        };
-        let max: SignedDuration = self.max.unwrap_or(before.max);
-        let sources = self.sources.clone().unwrap_or(before.sources);
-        PortRule { sources, max, approvers, break_glass, ..before }
-    }
+/// The rule that it makes of another one, or of what is offered.
+fn over(port: &PortRuleBody, before: Option<&PortRule>) -> PortRule {
+    let offered = PortRule::offered(port.port, port.protocol.unwrap_or(Protocol::Tcp));
+    let before = before.cloned().unwrap_or(offered);
+    let approvers = match (&port.approvers, port.no_approval) {
+        (Some(people), _) => Some(People::from(people.clone())),
+        (None, true) => None,
+        (None, false) => before.approvers,
+    };
+    let break_glass = match &port.break_glass {
+        // INVARIANT (empty-is-nothing): nobody is nobody, named or not.
+        Some(people) => Some(People::from(people.clone())).filter(|_| !people.is_empty()),
+        // Whoever asks for approvals again later says anew who may do without them.
+        None if port.no_approval => None,
+        None => before.break_glass,
+    };
+    let max: SignedDuration = port.max.unwrap_or(before.max);
+    let sources = port.sources.clone().unwrap_or(before.sources);
+    PortRule { sources, max, approvers, break_glass, ..before }
 }

@@ -75,8 +75,8 @@ mod tests {
         let turns = Turns { wait: Duration::from_millis(10), ..Turns::bounded() };
         let first = turns.verify().await.expect("nobody is before it");
         let problem = turns.verify().await.expect_err("one at a time");
-        assert_eq!((problem.status, problem.kind.as_str()), (503, "urn:portcullis:busy"));
-        assert!(problem.detail.contains("one caller at a time"), "{}", problem.detail);
+        assert_eq!((problem.0.status, problem.0.kind.as_str()), (503, "urn:portcullis:busy"));
+        assert!(problem.0.detail.contains("one caller at a time"), "{}", problem.0.detail);
         turns.doctor().await.expect("another kind of answer has turns of its own");
         drop(first);
         turns.verify().await.expect("the turn was given back");

@@ -9,7 +9,7 @@ use crate::{
 use clap::Args;
 use jiff::ZonedDateTime;
 use portcullis_domain::Action;
-use portcullis_http::wire::{
+use portcullis_wire::{
     AdoptBody, AdoptableMachineView, AdoptablePortView, AdoptableRuleView, AdoptableView, AdoptedView,
     PageQuery,
 };

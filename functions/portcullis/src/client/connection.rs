@@ -11,7 +11,7 @@ use crate::{
 use jiff::{Timestamp, ZonedDateTime};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use portcullis_domain::CorrelationId;
-use portcullis_http::{Problem, Reason, wire::Listed};
+use portcullis_wire::{Listed, Problem, Reason};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{cell::RefCell, fmt, fs, io, net::IpAddr, path::PathBuf, rc::Rc, thread, time::Duration};

@@ -8,9 +8,7 @@ use crate::{
 };
 use clap::{Args, ValueEnum};
 use jiff::ZonedDateTime;
-use portcullis_http::wire::{
-    AnswerView, ApproveBody, AskView, RejectBody, RequestView, RequestsQuery, WhoamiView,
-};
+use portcullis_wire::{AnswerView, ApproveBody, AskView, RejectBody, RequestView, RequestsQuery, WhoamiView};
 use std::num::NonZeroUsize;
 
 /// Which requests.

@@ -7,7 +7,7 @@ use crate::{
     table::{Mark, Table},
 };
 use portcullis_app::Verdict;
-use portcullis_http::wire::DoctorView;
+use portcullis_wire::DoctorView;
 
 /// Is all as it should be, and what is to be done where it is not?
 pub fn run(client: &Client) -> Result<Exit, Failure> {

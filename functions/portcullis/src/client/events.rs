@@ -8,7 +8,7 @@ use crate::{
 use clap::Args;
 use jiff::{SignedDuration, Timestamp, ZonedDateTime};
 use portcullis_domain::{CorrelationId, Fact};
-use portcullis_http::wire::{EventView, EventsQuery, HappenedView, SubmittedView};
+use portcullis_wire::{EventView, EventsQuery, HappenedView, SubmittedView};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,

@@ -9,8 +9,8 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use portcullis_app::{BadExport, Error, Evidence, Format, MANIFEST, Manifest};
 use portcullis_domain::Hash;
-use portcullis_http::wire::{ExportLine, ExportQuery};
 use portcullis_local::Folder;
+use portcullis_wire::{ExportLine, ExportQuery};
 use serde_json::json;
 use std::{
     fs,

@@ -10,7 +10,7 @@ use crate::{
 use clap::Args;
 use jiff::{SignedDuration, Timestamp, ZonedDateTime};
 use portcullis_domain::{CorrelationId, GrantState};
-use portcullis_http::wire::{AnswerView, ExtendBody, GrantView, GrantsQuery};
+use portcullis_wire::{AnswerView, ExtendBody, GrantView, GrantsQuery};
 use std::num::NonZeroUsize;
 
 /// Which grants.

@@ -9,7 +9,7 @@ use crate::{
 use clap::Args;
 use jiff::{SignedDuration, ZonedDateTime};
 use portcullis_domain::Gate;
-use portcullis_http::wire::{EditBody, EnableBody, GuardedView, NameView, PlanView, PortRuleBody};
+use portcullis_wire::{EditBody, EnableBody, GuardedView, NameView, PlanView, PortRuleBody};
 
 /// What would be written.
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use portcullis_app::csv_line;
 use portcullis_domain::{
     Cause, Delay, EndReason, Fact, Gate, Pane, Party, People, Person, Policy, PortRule, RequestId,
 };
-use portcullis_http::wire::{EntryView, PageQuery, PortRuleView, VerifyView};
+use portcullis_wire::{EntryView, PageQuery, PortRuleView, VerifyView};
 use std::{collections::BTreeMap, num::NonZeroUsize, path::Path};
 
 /// Whose activity.
@@ -71,7 +71,7 @@ pub fn verify(client: &Client) -> Result<Exit, Failure> {
 
 /// Recomputes the journal of a folder that nobody serves.
 pub fn verify_offline(data: &Path, is_json: bool) -> Result<Exit, Failure> {
-    let seen = VerifyView::from(up::verify_offline(data).map_err(served)?);
+    let seen = up::verify_offline(data).map_err(served)?;
     Output::here(is_json).show(&seen, || verdict(&seen))?;
     Ok(exit(&seen))
 }

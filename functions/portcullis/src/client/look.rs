@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use jiff::{SignedDuration, ZonedDateTime};
 use portcullis_app::TargetState;
 use portcullis_domain::GrantState;
-use portcullis_http::wire::{CheckQuery, CheckView, Listed, TargetView, WaitQuery, WhoamiView};
+use portcullis_wire::{CheckQuery, CheckView, Listed, TargetView, WaitQuery, WhoamiView};
 use std::num::NonZeroUsize;
 
 /// Which machines.

@@ -12,7 +12,7 @@ use crate::{
 };
 use jiff::SignedDuration;
 use portcullis_app::TargetState;
-use portcullis_http::wire::{Catalogue, NameView, NamesView, WaitQuery};
+use portcullis_wire::{Catalogue, NameView, NamesView, WaitQuery};
 
 /// How long the cloud may take to say whether a name that the table knows is another machine's too.
 const BRIEF: SignedDuration = SignedDuration::from_secs(1);

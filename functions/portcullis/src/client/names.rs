@@ -1,7 +1,7 @@
 //! Which one is meant: things are named by their id, their name, or any part that only one has.
 
 use crate::failure::Failure;
-use portcullis_http::wire::{GrantView, NameView, RequestView};
+use portcullis_wire::{GrantView, NameView, RequestView};
 
 /// How many names a failure lists.
 const CANDIDATES_MAX: usize = 10;

@@ -4,7 +4,7 @@ use super::{moments, names};
 use crate::failure::{Exit, Failure};
 use ipnet::IpNet;
 use portcullis_domain::{Person, Port, Protocol, Sources};
-use portcullis_http::wire::{NameView, PortRuleBody, PortRuleView};
+use portcullis_wire::{NameView, PortRuleBody, PortRuleView};
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
 /// A port to ask for; without a protocol every one that is guarded.

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{TargetState, ports::Os};
 use portcullis_domain::{CorrelationId, Gate, LEASE_DEFAULT, Sources, TargetId};
-use portcullis_http::wire::{AnswerView, AskBody, InitiateBody, NameView, RequestView, ReviewView};
+use portcullis_wire::{AnswerView, AskBody, InitiateBody, NameView, RequestView, ReviewView};
 use ports::AskedPort;
 use std::collections::BTreeSet;
 
@@ -202,7 +202,7 @@ impl Asking {
 
     fn ask(&self, target: &NameView, asked: AskedPort) -> Result<AskBody, Failure> {
         let id: TargetId = target.id.parse().map_err(|error| Failure::broken(format!("{error}")))?;
-        let fits = |it: &&portcullis_http::wire::PortRuleView| {
+        let fits = |it: &&portcullis_wire::PortRuleView| {
             it.port == asked.port.number()
                 && asked.protocol.is_none_or(|protocol| protocol.meets(it.protocol))
         };

@@ -11,7 +11,7 @@ use crate::{
 };
 use clap::Subcommand;
 use portcullis_domain::{Person, TOKEN_IN_TEXT, holds_token};
-use portcullis_http::wire::{TokenBody, TokenMade, TokenView};
+use portcullis_wire::{TokenBody, TokenMade, TokenView};
 
 /// What to do about tokens.
 #[derive(Debug, Subcommand)]

@@ -5,7 +5,7 @@ use crate::{failure::Failure, output::printable};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
 use portcullis_domain::GrantState;
-use portcullis_http::wire::{AnswerView, GrantView, GrantsQuery, PatienceQuery, TargetView};
+use portcullis_wire::{AnswerView, GrantView, GrantsQuery, PatienceQuery, TargetView};
 use std::{
     thread,
     time::{Duration, Instant},

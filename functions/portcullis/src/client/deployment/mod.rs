@@ -18,7 +18,7 @@ use crate::{
 };
 use clap::Args;
 use jiff::Timestamp;
-use portcullis_http::wire::DoctorView;
+use portcullis_wire::DoctorView;
 use std::{rc::Rc, time::Duration};
 use ureq::Agent;
 

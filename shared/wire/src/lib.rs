@@ -1,4 +1,5 @@
-//! The shapes on the wire: what a client sends, and what it gets. Shared with the command line.
+//! The shapes on the wire: what a client sends, and what it gets. Nothing here asks or decides: a client is built of these and of the
+//! domain's words alone.
 
 mod adopt;
 mod doctor;
@@ -6,6 +7,7 @@ mod events;
 mod guard;
 mod interface;
 mod names;
+mod problem;
 
 pub use adopt::{
     AdoptBody, AdoptableMachineView, AdoptablePortView, AdoptableRuleView, AdoptableView, AdoptedMachineView,
@@ -16,12 +18,14 @@ pub use events::{EventView, EventsQuery, ExportLine, ExportQuery, HappenedView, 
 pub use guard::{EditBody, EnableBody, GuardedView, PlanView, PlannedGateView, PortRuleBody, PortRuleView};
 pub use interface::InterfaceView;
 pub use names::{Catalogue, NameView, NamesView, PatienceQuery, WaitQuery};
+pub use problem::{Problem, Reason};
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_app::{Answer, Discovered, TargetState, Verified};
-use portcullis_domain::{Grant, GrantState, Person, Protocol, Request, RequestState, What, Window, said};
+use portcullis_domain::{
+    Grant, GrantState, Person, Protocol, Request, RequestState, TargetState, What, Window, said,
+};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
 
 /// A machine, guarded or not.
@@ -201,7 +205,7 @@ pub struct ReviewView {
     /// `allowed`, `needs_approval` or `refused`.
     pub answer: String,
     /// Every reason for a no.
-    pub reasons: Vec<crate::problem::Reason>,
+    pub reasons: Vec<Reason>,
     /// Who may approve it.
     pub approvers: Vec<String>,
     /// Would it break the glass?
@@ -440,48 +444,6 @@ pub struct HealthView {
     pub version: String,
 }
 
-impl From<Verified> for VerifyView {
-    fn from(verified: Verified) -> Self {
-        Self {
-            whole: verified.bad.is_empty(),
-            chains: verified.chains,
-            entries: verified.entries,
-            bad: verified.bad.iter().map(ToString::to_string).collect(),
-        }
-    }
-}
-
-impl TargetView {
-    /// A discovered machine as it is at `now`.
-    pub fn of(found: &Discovered, now: Timestamp) -> Self {
-        let last = found.recent.iter().filter(|it| it.opened_at.is_some()).max_by_key(|it| it.opened_at);
-        let requests: BTreeSet<_> = found.recent.iter().map(|it| &it.request).collect();
-        Self {
-            id: found.machine.id.to_string(),
-            name: found.machine.name.clone(),
-            state: found.state,
-            location: found.machine.location.clone(),
-            reason: found.machine.unsupported.map(|it| it.word().to_owned()),
-            os: found.machine.os.word().to_owned(),
-            addresses: found.machine.addresses.iter().map(ToString::to_string).collect(),
-            guarded_by: found.machine.guarded_by.clone(),
-            interfaces: found.machine.interfaces.iter().map(InterfaceView::from).collect(),
-            tags: found.machine.tags.clone(),
-            healthy: found.healthy,
-            troubles: found.troubles.clone(),
-            ports: found.policy.iter().flat_map(|it| it.ports().iter().map(PortRuleView::from)).collect(),
-            policy_version: found.policy_version,
-            confirm_by: found.confirm_by,
-            settled: found.settled,
-            grants: found.grants.iter().map(|it| GrantView::of(it, now)).collect(),
-            requests_7_days: requests.len(),
-            last_access: last.and_then(|it| it.opened_at),
-            last_user: last.map(|it| it.by.to_string()),
-            unseen: found.unseen.clone(),
-        }
-    }
-}
-
 impl GrantView {
     /// A grant as it is at `now`.
     pub fn of(grant: &Grant, now: Timestamp) -> Self {
@@ -554,10 +516,9 @@ impl From<&Request> for RequestView {
 }
 
 impl AnswerView {
-    /// An answer as it is at `now`.
-    pub fn of(answer: &Answer, now: Timestamp) -> Self {
-        let grants = answer.grants.iter().map(|it| GrantView::of(it, now)).collect();
-        Self { request: (&answer.request).into(), grants }
+    /// A request with its grants as they are at `now`.
+    pub fn of(request: &Request, grants: &[Grant], now: Timestamp) -> Self {
+        Self { request: request.into(), grants: grants.iter().map(|it| GrantView::of(it, now)).collect() }
     }
 }
 

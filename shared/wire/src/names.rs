@@ -1,9 +1,8 @@
 //! Machines by name on the wire, and how long a caller waits for the cloud.
 
-use super::PortRuleView;
+use crate::PortRuleView;
 use jiff::SignedDuration;
-use portcullis_app::{Name, TargetState};
-use portcullis_domain::said;
+use portcullis_domain::{TargetState, said};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -78,17 +77,4 @@ pub struct PatienceQuery {
     #[param(value_type = Option<String>)]
     #[serde(default, deserialize_with = "said::length")]
     pub wait: Option<SignedDuration>,
-}
-
-impl From<Name> for NameView {
-    fn from(Name { id, facts, state, policy }: Name) -> Self {
-        Self {
-            id: id.to_string(),
-            name: facts.name,
-            state,
-            os: facts.os.word().to_owned(),
-            addresses: facts.addresses.iter().map(ToString::to_string).collect(),
-            ports: policy.iter().flat_map(|it| it.ports().iter().map(PortRuleView::from)).collect(),
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! What a checkup found, on the wire.
 
-use portcullis_app::{Finding, Verdict};
+use portcullis_domain::{Finding, Verdict};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

@@ -1,10 +1,8 @@
 //! Events and evidence on the wire.
 
-use super::{AnswerView, GrantView};
-use crate::Problem;
+use crate::{AnswerView, GrantView, Problem};
 use jiff::Timestamp;
-use portcullis_app::{Event, Format, Happened};
-use portcullis_domain::said;
+use portcullis_domain::{Format, said};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -96,17 +94,5 @@ impl SubmittedView {
     /// A yes.
     pub fn accepted() -> Self {
         Self { accepted: true, reasons: vec![], answer: None, closed: None }
-    }
-}
-
-impl From<Happened> for HappenedView {
-    fn from(happened: Happened) -> Self {
-        let Happened { events, next, more } = happened;
-        // Serialising cannot fail: every map has text for keys, and there are no floats.
-        let view = |it: Event| EventView {
-            kind: it.kind.to_owned(),
-            detail: serde_json::to_value(it.detail).unwrap_or_default(),
-        };
-        Self { events: events.into_iter().map(view).collect(), next, more }
     }
 }

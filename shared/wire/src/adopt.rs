@@ -1,7 +1,6 @@
 //! What somebody else's just-in-time access guards, on the wire.
 
 use jiff::Timestamp;
-use portcullis_app::{Adoptable, AdoptableMachine, AdoptablePort, AdoptableRule, Adopted, AdoptedMachine};
 use portcullis_domain::Action;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -97,54 +96,4 @@ pub struct AdoptedMachineView {
     pub left: Vec<String>,
     /// What to know before it is too late.
     pub warnings: Vec<String>,
-}
-
-impl From<Adoptable> for AdoptableView {
-    fn from(it: Adoptable) -> Self {
-        Self {
-            policy: it.policy,
-            name: it.name,
-            machines: it.machines.into_iter().map(AdoptableMachineView::from).collect(),
-            rules: it.rules.into_iter().map(AdoptableRuleView::from).collect(),
-        }
-    }
-}
-
-impl From<AdoptableMachine> for AdoptableMachineView {
-    fn from(it: AdoptableMachine) -> Self {
-        let port = |it: AdoptablePort| AdoptablePortView {
-            port: it.number,
-            protocol: it.protocol,
-            sources: it.sources,
-            max: it.longest,
-        };
-        Self { target: it.target.to_string(), ports: it.ports.into_iter().map(port).collect() }
-    }
-}
-
-impl From<AdoptableRule> for AdoptableRuleView {
-    fn from(it: AdoptableRule) -> Self {
-        Self {
-            firewall: it.firewall.to_string(),
-            name: it.name,
-            action: it.action,
-            protocol: it.protocol,
-            sources: it.sources,
-            ports: it.ports,
-            target: it.target.map(|it| it.to_string()),
-            until: it.until,
-        }
-    }
-}
-
-impl From<Adopted> for AdoptedView {
-    fn from(Adopted { machines, deleted, kept }: Adopted) -> Self {
-        let machine = |it: AdoptedMachine| AdoptedMachineView {
-            target: it.target.to_string(),
-            guarded: it.guarded,
-            left: it.left,
-            warnings: it.warnings,
-        };
-        Self { machines: machines.into_iter().map(machine).collect(), deleted, kept }
-    }
 }

@@ -1,6 +1,5 @@
 //! Where a machine is connected.
 
-use portcullis_app::ports::Interface;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -15,15 +14,4 @@ pub struct InterfaceView {
     pub public: Vec<String>,
     /// Every firewall on the way to it, in their order.
     pub firewalls: Vec<String>,
-}
-
-impl From<&Interface> for InterfaceView {
-    fn from(it: &Interface) -> Self {
-        Self {
-            name: it.name.clone(),
-            private: it.private.iter().map(ToString::to_string).collect(),
-            public: it.public.iter().map(ToString::to_string).collect(),
-            firewalls: it.firewalls.iter().map(ToString::to_string).collect(),
-        }
-    }
 }

@@ -1,0 +1,153 @@
+//! Results of the use cases in the shapes of the wire, which knows none of them.
+
+use crate::wire::{
+    AdoptableMachineView, AdoptablePortView, AdoptableRuleView, AdoptableView, AdoptedMachineView,
+    AdoptedView, AnswerView, EventView, GrantView, GuardedView, HappenedView, InterfaceView, NameView,
+    PortRuleView, TargetView, VerifyView,
+};
+use jiff::Timestamp;
+use portcullis_app::{
+    Adoptable, AdoptableMachine, AdoptablePort, AdoptableRule, Adopted, AdoptedMachine, Answer, Discovered,
+    Event, Guarded, Happened, Name, Verified, ports::Interface,
+};
+use portcullis_domain::Policy;
+use std::collections::BTreeSet;
+
+/// A discovered machine as it is at `now`.
+pub(crate) fn target(found: &Discovered, now: Timestamp) -> TargetView {
+    let last = found.recent.iter().filter(|it| it.opened_at.is_some()).max_by_key(|it| it.opened_at);
+    let requests: BTreeSet<_> = found.recent.iter().map(|it| &it.request).collect();
+    TargetView {
+        id: found.machine.id.to_string(),
+        name: found.machine.name.clone(),
+        state: found.state,
+        location: found.machine.location.clone(),
+        reason: found.machine.unsupported.map(|it| it.word().to_owned()),
+        os: found.machine.os.word().to_owned(),
+        addresses: texts(&found.machine.addresses),
+        guarded_by: found.machine.guarded_by.clone(),
+        interfaces: found.machine.interfaces.iter().map(interface).collect(),
+        tags: found.machine.tags.clone(),
+        healthy: found.healthy,
+        troubles: found.troubles.clone(),
+        ports: ports(found.policy.as_ref()),
+        policy_version: found.policy_version,
+        confirm_by: found.confirm_by,
+        settled: found.settled,
+        grants: found.grants.iter().map(|it| GrantView::of(it, now)).collect(),
+        requests_7_days: requests.len(),
+        last_access: last.and_then(|it| it.opened_at),
+        last_user: last.map(|it| it.by.to_string()),
+        unseen: found.unseen.clone(),
+    }
+}
+
+/// A machine by its names.
+pub(crate) fn name(Name { id, facts, state, policy }: Name) -> NameView {
+    NameView {
+        id: id.to_string(),
+        name: facts.name,
+        state,
+        os: facts.os.word().to_owned(),
+        addresses: texts(&facts.addresses),
+        ports: ports(policy.as_ref()),
+    }
+}
+
+/// A target as it is now guarded.
+pub(crate) fn guarded(Guarded { target, changed, warnings }: Guarded) -> GuardedView {
+    GuardedView {
+        target: target.id.to_string(),
+        ports: ports(target.policy()),
+        policy_version: target.policy_version(),
+        confirm_by: target.trial().map(|it| it.until),
+        changed,
+        warnings,
+    }
+}
+
+/// A request with its grants as they are at `now`.
+pub(crate) fn answer(answer: &Answer, now: Timestamp) -> AnswerView {
+    AnswerView::of(&answer.request, &answer.grants, now)
+}
+
+/// A part of what happened.
+pub(crate) fn happened(Happened { events, next, more }: Happened) -> HappenedView {
+    // Serialising cannot fail: every map has text for keys, and there are no floats.
+    let view = |it: Event| EventView {
+        kind: it.kind.to_owned(),
+        detail: serde_json::to_value(it.detail).unwrap_or_default(),
+    };
+    HappenedView { events: events.into_iter().map(view).collect(), next, more }
+}
+
+/// Whether the journal is whole.
+pub fn verified(verified: &Verified) -> VerifyView {
+    VerifyView {
+        whole: verified.bad.is_empty(),
+        chains: verified.chains,
+        entries: verified.entries,
+        bad: texts(&verified.bad),
+    }
+}
+
+/// A policy of somebody else's just-in-time access.
+pub(crate) fn adoptable(it: Adoptable) -> AdoptableView {
+    AdoptableView {
+        policy: it.policy,
+        name: it.name,
+        machines: it.machines.into_iter().map(adoptable_machine).collect(),
+        rules: it.rules.into_iter().map(adoptable_rule).collect(),
+    }
+}
+
+fn adoptable_machine(it: AdoptableMachine) -> AdoptableMachineView {
+    let port = |it: AdoptablePort| AdoptablePortView {
+        port: it.number,
+        protocol: it.protocol,
+        sources: it.sources,
+        max: it.longest,
+    };
+    AdoptableMachineView { target: it.target.to_string(), ports: it.ports.into_iter().map(port).collect() }
+}
+
+fn adoptable_rule(it: AdoptableRule) -> AdoptableRuleView {
+    AdoptableRuleView {
+        firewall: it.firewall.to_string(),
+        name: it.name,
+        action: it.action,
+        protocol: it.protocol,
+        sources: it.sources,
+        ports: it.ports,
+        target: it.target.map(|it| it.to_string()),
+        until: it.until,
+    }
+}
+
+/// What became of taking something over.
+pub(crate) fn adopted(Adopted { machines, deleted, kept }: Adopted) -> AdoptedView {
+    let machine = |it: AdoptedMachine| AdoptedMachineView {
+        target: it.target.to_string(),
+        guarded: it.guarded,
+        left: it.left,
+        warnings: it.warnings,
+    };
+    AdoptedView { machines: machines.into_iter().map(machine).collect(), deleted, kept }
+}
+
+fn interface(it: &Interface) -> InterfaceView {
+    InterfaceView {
+        name: it.name.clone(),
+        private: texts(&it.private),
+        public: texts(&it.public),
+        firewalls: texts(&it.firewalls),
+    }
+}
+
+fn ports(policy: Option<&Policy>) -> Vec<PortRuleView> {
+    policy.iter().flat_map(|it| it.ports().iter().map(PortRuleView::from)).collect()
+}
+
+fn texts(items: &[impl ToString]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
