@@ -2,6 +2,7 @@
 
 use crate::{Gate, Port, Protocol};
 use data_encoding::BASE32_NOPAD;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::{fmt, str::FromStr};
@@ -107,6 +108,13 @@ impl Person {
     /// Who acts when nobody does.
     pub fn portcullis() -> Self {
         Self("portcullis".to_owned())
+    }
+}
+
+impl IdempotencyKey {
+    /// The key of a call that has none of its own: a call at another time asks for something else.
+    pub fn at(time: Timestamp) -> Self {
+        Self(format!("at {time}"))
     }
 }
 
