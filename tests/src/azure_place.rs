@@ -1,12 +1,13 @@
 //! A whole Portcullis on a simulated cloud: the real store, the real adapter over HTTP, the real use cases,
 //! and a clock that stands still until a test lets it pass. Nobody is at work on its own.
 
+use crate::door::{self, Asked, Guarding};
 use crate::{
     azure::Azure,
     given::{Still, all_entries, named},
 };
 use jiff::{SignedDuration, Timestamp};
-use portcullis_app::{self as app, Asked, Error, Guarding, ports::Store};
+use portcullis_app::{self as app, Error, ports::Store};
 use portcullis_azure::Bounds;
 use portcullis_domain::{
     Ask, Chain, ClaimToken, Existing, Fact, Grant, GrantId, GrantState, Policy, Sources, Target, TargetId,
@@ -87,7 +88,7 @@ impl AzurePlace {
     pub async fn enable(&self, id: &TargetId, policy: &Policy) -> Result<app::Guarded, Error> {
         let guarding =
             Guarding { target: id.clone(), by: named("owner"), confirm_within: None, take_over: false };
-        app::enable(&self.store, &self.outside, &guarding, policy, self.now()).await
+        door::enable(&self.store, &self.outside, &guarding, policy, self.now()).await
     }
 
     /// Guards a machine, and settles.
@@ -98,7 +99,7 @@ impl AzurePlace {
 
     /// Guards a machine no longer, and settles.
     pub async fn disable(&self, id: &TargetId) {
-        let disabled = app::disable(&self.store, &self.outside, id, &named("owner"), self.now()).await;
+        let disabled = door::disable(&self.store, &self.outside, id, &named("owner"), self.now()).await;
         disabled.unwrap_or_else(|error| panic!("{id}: {}", error.full()));
         self.expire().await;
     }
@@ -115,7 +116,7 @@ impl AzurePlace {
         let key = format!("key-{}", self.count.fetch_add(1, Ordering::Relaxed));
         let what = What::Initiate { asks: vec![ask], break_glass: false };
         let asked = Asked { by: named(by), key: named(&key), what, justification: None, correlation: None };
-        let answer = app::initiate(&self.store, &Terms::default(), &asked, self.now()).await;
+        let answer = door::initiate(&self.store, &Terms::default(), &asked, self.now()).await;
         answer.unwrap_or_else(|error| panic!("{}", error.full())).grants[0].id.clone()
     }
 
@@ -128,7 +129,7 @@ impl AzurePlace {
 
     /// Ends a grant's lease, and settles.
     pub async fn close(&self, grant: &GrantId) {
-        app::close(&self.store, grant, &named("owner"), None, self.now()).await.expect("closed");
+        door::close(&self.store, grant, &named("owner"), None, self.now()).await.expect("closed");
         self.expire().await;
     }
 

@@ -1,14 +1,16 @@
 //! Targets, policies and requests that tests begin with.
 
+use crate::door::Asked;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
-    Asked, Error,
+    BoxError, Error,
     ports::{Clock, PART_BYTES_MAX, Store},
 };
 use portcullis_domain::{
     Ask, Chain, Entry, Grant, GrantId, Justification, Lease, Next, People, Person, Policy, PortRule, Request,
     RequestId, RequestState, Target, TargetId, Terms, What, Window,
 };
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An hour, the length of most leases here.
 pub const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -17,6 +19,14 @@ pub const HOUR: SignedDuration = SignedDuration::from_hours(1);
 pub fn at(second: i64) -> Timestamp {
     const BEGINNING: i64 = 1_800_000_000;
     Timestamp::from_second(BEGINNING + second).expect("in range")
+}
+
+/// Dice that fall on a number of their own each time: what tests make does not depend on chance.
+pub fn dice() -> Result<[u8; 32], BoxError> {
+    static THROWN: AtomicU64 = AtomicU64::new(1);
+    let mut secret = [0; 32];
+    secret[..8].copy_from_slice(&THROWN.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+    Ok(secret)
 }
 
 /// A clock that stands still.

@@ -1,15 +1,18 @@
 //! A whole Portcullis over the simulated cloud: the real table, the real adapter, the real router, and a
 //! clock that tests set.
 
+use crate::door::{self, Guarding};
 use crate::{
     azure::Azure,
     given::{Still, all_entries, named},
 };
 use jiff::Timestamp;
-use portcullis_app::{self as app, Answer, Error, Guarding, ports::Store};
+use portcullis_app::{
+    self as app, Answer, Error, Rights,
+    ports::{Store, Tokens as _},
+};
 use portcullis_domain::{
-    Ask, Chain, ClaimToken, Existing, Fact, GrantId, LEASE_MIN, Person, Policy, Target, TargetId, Terms,
-    What, Window,
+    Ask, Chain, ClaimToken, Existing, Fact, GrantId, LEASE_MIN, Policy, Target, TargetId, Terms, What, Window,
 };
 use portcullis_http::{Proxies, Site, router};
 use portcullis_local::{RedbStore, TokenBook};
@@ -31,7 +34,7 @@ pub struct Guarded {
     pub tokens: TokenBook,
     terms: Terms,
     proxies: Proxies,
-    operator: Person,
+    rights: Rights,
     bots: app::Bots,
     counted: AtomicU32,
     _folder: tempfile::TempDir,
@@ -49,7 +52,7 @@ impl Guarded {
     pub fn of(azure: Azure, outside: portcullis_azure::Azure) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Arc::new(RedbStore::open(&folder.path().join("portcullis.redb")).expect("opens"));
-        let tokens = TokenBook::of(&store);
+        let tokens = TokenBook::of(&store, crate::given::dice);
         Self {
             azure: Arc::new(azure),
             outside,
@@ -57,7 +60,7 @@ impl Guarded {
             tokens,
             terms: Terms::default(),
             proxies: Proxies::default(),
-            operator: named("operator"),
+            rights: Rights::of(named("operator")),
             bots: app::Bots::default(),
             counted: AtomicU32::new(0),
             _folder: folder,
@@ -74,13 +77,13 @@ impl Guarded {
         let id = self.azure.machine(name);
         let guarding =
             Guarding { target: id.clone(), by: named("owner"), confirm_within: None, take_over: false };
-        app::enable(&*self.store, &self.outside, &guarding, policy, self.now()).await?;
+        door::enable(&*self.store, &self.outside, &guarding, policy, self.now()).await?;
         self.expire().await.map(|()| id)
     }
 
     /// Guards a machine no longer, and settles it.
     pub async fn disable(&self, id: &TargetId) -> Result<(), Error> {
-        app::disable(&*self.store, &self.outside, id, &named("owner"), self.now()).await?;
+        door::disable(&*self.store, &self.outside, id, &named("owner"), self.now()).await?;
         self.expire().await
     }
 
@@ -95,15 +98,15 @@ impl Guarded {
         };
         let key = named(&format!("key-{}", self.count()));
         let what = What::Initiate { asks: vec![ask], break_glass: false };
-        let asked = app::Asked { by: named("ann"), key, what, justification: None, correlation: None };
-        let answer: Answer = app::initiate(&*self.store, &Terms::default(), &asked, self.now()).await?;
+        let asked = door::Asked { by: named("ann"), key, what, justification: None, correlation: None };
+        let answer: Answer = door::initiate(&*self.store, &Terms::default(), &asked, self.now()).await?;
         self.expire().await?;
         Ok(answer.grants.first().expect("a grant").id.clone())
     }
 
     /// Ends a lease, and settles what is due.
     pub async fn close(&self, grant: &GrantId) -> Result<(), Error> {
-        app::close(&*self.store, grant, &named("ann"), None, self.now()).await?;
+        door::close(&*self.store, grant, &named("ann"), None, self.now()).await?;
         self.expire().await
     }
 
@@ -130,7 +133,8 @@ impl Guarded {
 
     /// Serves it to callers with this token, and settles what is due, until the test is over.
     pub async fn serve(self: &Arc<Self>) -> (String, String) {
-        let token = Site::issue_token(&**self, &named("ann"), &self.operator).await.expect("issued");
+        let token = self.tokens.issue(&named("ann"), &named("operator"), self.azure.now()).await;
+        let token = token.expect("issued");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let app = router(Arc::clone(self)).into_make_service_with_connect_info::<std::net::SocketAddr>();
@@ -163,6 +167,7 @@ impl Default for Guarded {
 impl Site for Guarded {
     type Store = RedbStore;
     type Outside = portcullis_azure::Azure;
+    type Tokens = TokenBook;
 
     fn store(&self) -> &RedbStore {
         &self.store
@@ -180,8 +185,12 @@ impl Site for Guarded {
         &self.proxies
     }
 
-    fn operator(&self) -> &Person {
-        &self.operator
+    fn tokens(&self) -> &TokenBook {
+        &self.tokens
+    }
+
+    fn rights(&self) -> &Rights {
+        &self.rights
     }
 
     fn bots(&self) -> &app::Bots {
@@ -194,22 +203,5 @@ impl Site for Guarded {
 
     async fn probe(&self) -> Result<(), Error> {
         self.store.probe().await
-    }
-
-    async fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error> {
-        self.tokens.authenticate(bearer)
-    }
-
-    async fn issue_token(&self, person: &Person, by: &Person) -> Result<String, Error> {
-        // Tests throw no dice, and nobody else calls.
-        self.tokens.issue(person, by, [7; 32], self.azure.now()).await
-    }
-
-    async fn revoke_token(&self, person: &Person, by: &Person) -> Result<(), Error> {
-        self.tokens.revoke(person, by, self.azure.now()).await
-    }
-
-    async fn tokens(&self) -> Result<Vec<(Person, Timestamp)>, Error> {
-        self.tokens.list()
     }
 }

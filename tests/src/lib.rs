@@ -13,6 +13,7 @@ pub mod callers;
 pub mod cold;
 pub mod commands;
 pub mod contracts;
+pub mod door;
 pub mod facts;
 pub mod fake_clock;
 pub mod fleet;

@@ -1,6 +1,7 @@
 //! A whole Portcullis on a folder of its own, with a clock that tests set: the real store, the real
 //! router, a fake fleet.
 
+use crate::door::{self, Guarding};
 use crate::{
     fleet::Fleet,
     given::{self, Still, named},
@@ -13,12 +14,10 @@ use axum::{
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
-    self as app, Bots, Error, Guarding,
-    ports::{Firewalls, Inventory, Store},
+    self as app, Bots, Error, Rights,
+    ports::{Firewalls, Inventory, Store, Tokens as _},
 };
-use portcullis_domain::{
-    Chain, ClaimToken, Decision, Entry, Fact, Packet, Person, Policy, Target, TargetId, Terms,
-};
+use portcullis_domain::{Chain, ClaimToken, Decision, Entry, Fact, Packet, Policy, Target, TargetId, Terms};
 use portcullis_http::{Proxies, Site, Turns, router};
 use portcullis_local::{RedbStore, TokenBook};
 use serde_json::Value;
@@ -56,7 +55,7 @@ struct OnePlace {
     tokens: TokenBook,
     terms: Terms,
     proxies: Proxies,
-    operator: Person,
+    rights: Rights,
     bots: Bots,
     turns: Turns,
     clock: Arc<AtomicI64>,
@@ -86,11 +85,11 @@ impl Place {
         let store = Arc::new(RedbStore::open(&folder.path().join("portcullis.redb")).expect("opens"));
         let site = OnePlace {
             fleet: Fleet::open(&folder.path().join("fleet.json"), now).expect("opens"),
-            tokens: TokenBook::of(&store),
+            tokens: TokenBook::of(&store, given::dice),
             store,
             terms: Terms::default(),
             proxies,
-            operator: given::person("operator"),
+            rights: Rights::of(given::person("operator")),
             bots: named(BOTS),
             turns: Turns::bounded(),
             clock,
@@ -136,7 +135,7 @@ impl Place {
         let id = self.id(name).await;
         let guarding =
             Guarding { target: id.clone(), by: named("owner"), confirm_within: None, take_over: false };
-        app::enable(self.store(), self.fleet(), &guarding, policy, self.now()).await.expect("enabled");
+        door::enable(self.store(), self.fleet(), &guarding, policy, self.now()).await.expect("enabled");
         self.expire().await;
         id
     }
@@ -186,7 +185,7 @@ impl Place {
 
     /// A new token for somebody.
     pub async fn token(&self, person: &str) -> String {
-        self.site.issue_token(&named(person), &named("owner")).await.expect("issued")
+        self.site.tokens.issue(&named(person), &named("owner"), self.now()).await.expect("issued")
     }
 
     /// Calls the router as somebody, from [`CALLER`].
@@ -240,6 +239,7 @@ impl Default for Place {
 impl Site for OnePlace {
     type Store = RedbStore;
     type Outside = Fleet;
+    type Tokens = TokenBook;
 
     fn store(&self) -> &RedbStore {
         &self.store
@@ -257,8 +257,12 @@ impl Site for OnePlace {
         &self.proxies
     }
 
-    fn operator(&self) -> &Person {
-        &self.operator
+    fn tokens(&self) -> &TokenBook {
+        &self.tokens
+    }
+
+    fn rights(&self) -> &Rights {
+        &self.rights
     }
 
     fn bots(&self) -> &Bots {
@@ -275,27 +279,6 @@ impl Site for OnePlace {
 
     async fn probe(&self) -> Result<(), Error> {
         self.store.probe().await
-    }
-
-    async fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error> {
-        self.tokens.authenticate(bearer)
-    }
-
-    async fn issue_token(&self, person: &Person, by: &Person) -> Result<String, Error> {
-        // A seed of its own for everybody: tests throw no dice.
-        let mut secret = [0; 32];
-        for (place, byte) in secret.iter_mut().zip(person.as_str().bytes()) {
-            *place = byte;
-        }
-        self.tokens.issue(person, by, secret, self.now()).await
-    }
-
-    async fn revoke_token(&self, person: &Person, by: &Person) -> Result<(), Error> {
-        self.tokens.revoke(person, by, self.now()).await
-    }
-
-    async fn tokens(&self) -> Result<Vec<(Person, Timestamp)>, Error> {
-        self.tokens.list()
     }
 }
 

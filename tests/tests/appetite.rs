@@ -8,6 +8,7 @@ use futures_util::{FutureExt as _, future::join_all};
 use portcullis_app::{self as app, ports::Store};
 use portcullis_domain::CLOSED_AT_ONCE_MAX;
 use portcullis_local::RedbStore;
+use portcullis_tests::door;
 use portcullis_tests::{
     given::{self, HOUR},
     place::{Answered, Place},
@@ -216,7 +217,7 @@ async fn a_table_in_which_targets_hold_their_grants_is_laid_out_anew_and_nothing
         assert_eq!(app::verify(&store).await.expect("verified").bad, []);
     }
     let store = RedbStore::open(&table).expect("opens");
-    let closed = app::close(&store, &one, &given::person("ann"), None, given::at(5)).await.expect("closed");
+    let closed = door::close(&store, &one, &given::person("ann"), None, given::at(5)).await.expect("closed");
     let (target, _) = store.target(&id).await.expect("loads").expect("is there");
     assert_eq!(target.grant_of(&one), Some(&closed));
     assert_eq!(target.grants().len(), 3);

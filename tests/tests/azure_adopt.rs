@@ -1,8 +1,9 @@
 //! What Microsoft's own just-in-time access left, as it writes it: what it does, and how it is taken over.
 
-use portcullis_app::{self as app, Adoptable, AdoptableRule, Adopted, Adopting, Error, ports::Adoption};
+use portcullis_app::{self as app, Adoptable, AdoptableRule, Adopted, Error, ports::Adoption};
 use portcullis_domain::{Action, Fact, TargetId, Terms};
 use portcullis_simcloud::Faults;
+use portcullis_tests::door::{self, Adopting};
 use portcullis_tests::{
     azure::{ANN, Azure},
     binary::{program, text},
@@ -74,7 +75,7 @@ fn does(rule: &AdoptableRule) -> (Action, Vec<&str>, Vec<&str>, Option<String>) 
 
 async fn adopt(place: &Guarded, what: &str, delete: bool) -> Result<Adopted, Error> {
     let adopting = Adopting { what: what.to_owned(), by: named("ann"), delete };
-    app::adopt(&*place.store, &place.outside, &Terms::default(), &adopting, place.now()).await
+    door::adopt(&*place.store, &place.outside, &Terms::default(), &adopting, place.now()).await
 }
 
 async fn policy_id(place: &Guarded, name: &str) -> String {
@@ -221,7 +222,7 @@ async fn a_policy_is_taken_over_and_deleted_only_behind_our_own_lock() {
 
     place.expire().await.expect("settled");
     let passes = async || {
-        app::check(&*place.store, &place.outside, &jit, named("22/tcp"), named(ANN))
+        door::check(&*place.store, &place.outside, &jit, named("22/tcp"), named(ANN))
             .await
             .expect("read")
             .passes

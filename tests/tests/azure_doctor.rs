@@ -1,10 +1,11 @@
 //! The checkup: all is well, and then each thing broken, by itself.
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_app::{self as app, Finding, Verdict};
+use portcullis_app::{Finding, Verdict};
 use portcullis_azure::{Arm, Bounds, Role, Settings};
 use portcullis_domain::{Existing, Owner, RuleName, TargetId};
 use portcullis_simcloud::{Faults, Lock, LockLevel, Permissions, Restrictions};
+use portcullis_tests::door;
 use portcullis_tests::{
     azure::{ANN, Azure, allow},
     binary::{program, text},
@@ -17,7 +18,7 @@ use std::{process::Command, sync::Arc};
 const WRITE: &str = "Microsoft.Network/networkSecurityGroups/securityRules/write";
 
 async fn doctor(place: &Guarded) -> Vec<Finding> {
-    app::doctor(&*place.store, &place.outside, place.store.probe().await, place.now()).await
+    door::doctor(&*place.store, &place.outside, place.store.probe().await, place.now()).await
 }
 
 /// What is not as it should be.
@@ -212,7 +213,7 @@ async fn a_lock_that_is_defeated_is_said_with_the_rule() {
     assert!(put.status < 300, "{put:?}");
     let id = place.enable("web-1", &given::ssh()).await.expect("enabled");
     let check =
-        app::check(&*place.store, &place.outside, &id, named("22/tcp"), named(ANN)).await.expect("read");
+        door::check(&*place.store, &place.outside, &id, named("22/tcp"), named(ANN)).await.expect("read");
     assert!(check.passes, "{check:?}");
     let findings = bad(&place).await;
     let lock = findings.iter().find(|it| it.check == "locks").expect("said");

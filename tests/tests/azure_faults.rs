@@ -6,6 +6,7 @@ use portcullis_domain::{Fact, GrantState, TargetId};
 use portcullis_simcloud::{
     DenyDelete, Fault, Faults, Lock, LockLevel, On, Permissions, Planned, Restrictions,
 };
+use portcullis_tests::door;
 use portcullis_tests::{
     azure_place::{AzurePlace, LEASE},
     given::{self, Still},
@@ -53,7 +54,7 @@ async fn life(place: &AzurePlace, id: &TargetId, machine: &str, on: On, fault: F
     settle(place).await;
     assert_eq!(place.state(&grant).await, GrantState::Closed, "{told}");
     assert!(!place.passes(machine, ANN, 22), "{told}: shut");
-    portcullis_app::disable(&place.store, &place.outside, id, &given::person("owner"), place.now())
+    door::disable(&place.store, &place.outside, id, &given::person("owner"), place.now())
         .await
         .unwrap_or_else(|error| panic!("{told}: {}", error.full()));
     settle(place).await;

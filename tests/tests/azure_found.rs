@@ -1,7 +1,8 @@
 //! Which machines of Azure are guarded, could be, and cannot be; by example.
 
-use portcullis_app::{self as app, Discovered, Error, TargetState, ports::Unsupported};
+use portcullis_app::{Discovered, Error, TargetState, ports::Unsupported};
 use portcullis_domain::GrantState;
+use portcullis_tests::door;
 use portcullis_tests::{azure_place::AzurePlace, given};
 use std::collections::BTreeMap;
 
@@ -20,7 +21,7 @@ const UNHEALTHY: [&str; 11] =
     ["web-1", "win-1", "db-1", "app-1", "farm-1", "farm-2", "farm-3", "duo-1", "vault-1", "jit-1", "build-1"];
 
 async fn found(place: &AzurePlace) -> (BTreeMap<String, Discovered>, Vec<String>) {
-    let found = app::discover(&place.store, &place.outside, None, 100, place.now()).await;
+    let found = door::discover(&place.store, &place.outside, None, 100, place.now()).await;
     let (found, unseen) = found.unwrap_or_else(|error| panic!("{}", error.full()));
     (found.into_iter().map(|it| (it.machine.name.clone(), it)).collect(), unseen)
 }

@@ -5,6 +5,7 @@ use portcullis_app::ports::Firewalls;
 use portcullis_azure::Bounds;
 use portcullis_domain::{Existing, GrantState, Policy, PortRule, TargetId, Terms, diff};
 use portcullis_simcloud::{Faults, Simcloud};
+use portcullis_tests::door;
 use portcullis_tests::{
     azure::Azure,
     azure_place::{AzurePlace, LEASE},
@@ -72,8 +73,7 @@ async fn somebody_elses_nat_rule_is_named_while_it_lets_people_in() {
     assert!(!place.passes("vault-1", "203.0.113.10", 3389), "while nobody has a lease");
     let grant = place.open("ann", &id, "3389", ANN).await;
     assert!(place.passes("vault-1", "203.0.113.10", 3389));
-    let seen =
-        portcullis_app::discover_one(&place.store, &place.outside, &id, place.now()).await.expect("seen");
+    let seen = door::discover_one(&place.store, &place.outside, &id, place.now()).await.expect("seen");
     let troubles = seen.troubles.join("; ");
     assert!(
         seen.healthy == Some(false) && troubles.contains("the lock of `3389/tcp` is defeated"),

@@ -3,6 +3,7 @@
 use portcullis_app::ports::Store;
 use portcullis_azure::Bounds;
 use portcullis_domain::{Existing, Fact, GrantState, Policy, PortRule, TargetId, Terms};
+use portcullis_tests::door;
 use portcullis_tests::{
     azure::Azure,
     azure_place::{AzurePlace, LEASE},
@@ -179,8 +180,7 @@ async fn a_lock_that_is_defeated_says_by_what() {
     let told = defeated(&place, &id).await;
     let [Some(by)] = &told[..] else { panic!("{told:?}") };
     assert!(by.starts_with("SSH in /subscriptions/") && by.ends_with("/web-1-nsg"), "{by}");
-    let seen =
-        portcullis_app::discover_one(&place.store, &place.outside, &id, place.now()).await.expect("seen");
+    let seen = door::discover_one(&place.store, &place.outside, &id, place.now()).await.expect("seen");
     assert_eq!(seen.healthy, Some(false));
     assert!(seen.troubles.iter().any(|it| it.contains("is defeated by SSH in ")), "{:?}", seen.troubles);
     // Its owner takes one away, and then the other one.
@@ -274,8 +274,7 @@ async fn rules_that_were_there_are_respected_where_that_is_wanted() {
     let office = "203.0.113.10";
     assert!(place.passes("app-1", office, 22) && !place.passes("app-1", BOB, 22));
     let (policy, owner) = (given::ssh(), named("owner"));
-    let plan =
-        portcullis_app::plan(&place.store, &place.outside, &id, Some(&policy), &owner, place.now()).await;
+    let plan = door::plan(&place.store, &place.outside, &id, Some(&policy), &owner, place.now()).await;
     let plan = plan.expect("planned");
     assert_eq!(plan.changes.len(), 2, "a lock in either group: {:?}", plan.changes);
     place.guard(&id, &given::ssh()).await;
@@ -325,7 +324,7 @@ async fn no_other_rule_decides_between_the_parts_of_one() {
         let target = place.target(&id).await;
         assert_eq!((is_shut, target.misses() == 0), (fits, fits), "at {at}: {:#?}", place.ours());
         if !fits {
-            let seen = portcullis_app::discover_one(&place.store, &place.outside, &id, place.now()).await;
+            let seen = door::discover_one(&place.store, &place.outside, &id, place.now()).await;
             let troubles = seen.expect("seen").troubles;
             assert!(troubles.iter().any(|it| it.contains("is defeated by Intruder in ")), "{troubles:?}");
         }

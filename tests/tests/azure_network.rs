@@ -1,8 +1,9 @@
 //! Whom the tag `VirtualNetwork` stands for: what a network says of itself, and what it cannot say.
 
-use portcullis_app::{self as app, ports::Firewalls};
+use portcullis_app::ports::Firewalls;
 use portcullis_azure::Bounds;
 use portcullis_domain::{Existing, GrantState, Packet, Protocol};
+use portcullis_tests::door;
 use portcullis_tests::{
     azure::Azure,
     azure_place::AzurePlace,
@@ -91,7 +92,7 @@ async fn what_is_behind_a_gateway_is_taken_for_the_worst() {
         let id = place.id("build-1");
         place.guard(&id, &given::ssh()).await;
         place.put_rule("build-1-nsg", "Insiders", &rule("Allow", 500, "VirtualNetwork"));
-        let seen = app::discover_one(&place.store, &place.outside, &id, place.now()).await.expect("seen");
+        let seen = door::discover_one(&place.store, &place.outside, &id, place.now()).await.expect("seen");
         let admitted = place.outside.read(&id).await.expect("reads").admitted(&(&id).into(), named("22/tcp"));
         assert!(
             seen.troubles.iter().any(|it| it.contains("is defeated by Insiders in ")),

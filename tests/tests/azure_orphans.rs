@@ -1,11 +1,12 @@
 //! Rules of ours in Azure whose machine the table does not know: of another installation, or of a table that was lost.
 
 use jiff::SignedDuration;
-use portcullis_app::{self as app, Error, Finding, Guarding, ports::Firewalls, ports::Store};
+use portcullis_app::{self as app, Error, Finding, ports::Firewalls, ports::Store};
 use portcullis_azure::Role;
 use portcullis_domain::{Chain, Fact, Refusal, TargetId};
 use portcullis_local::RedbStore;
 use portcullis_simcloud::Permissions;
+use portcullis_tests::door::{self, Guarding};
 use portcullis_tests::{
     azure::ANN,
     azure_place::{AzurePlace, LEASE},
@@ -31,13 +32,13 @@ impl Other {
     async fn enable(&self, place: &AzurePlace, id: &TargetId, take_over: bool) -> Result<(), Error> {
         let by = given::named("owner");
         let guarding = Guarding { target: id.clone(), by, confirm_within: None, take_over };
-        let enabled = app::enable(&self.store, &place.outside, &guarding, &given::ssh(), place.now()).await;
+        let enabled = door::enable(&self.store, &place.outside, &guarding, &given::ssh(), place.now()).await;
         enabled.map(drop)
     }
 
     async fn disable(&self, place: &AzurePlace, id: &TargetId) {
         let disabled =
-            app::disable(&self.store, &place.outside, id, &given::named("owner"), place.now()).await;
+            door::disable(&self.store, &place.outside, id, &given::named("owner"), place.now()).await;
         disabled.unwrap_or_else(|error| panic!("{}", error.full()));
     }
 
@@ -64,7 +65,7 @@ impl Other {
     }
 
     async fn findings(&self, place: &AzurePlace, check: &str) -> Vec<Finding> {
-        let findings = app::doctor(&self.store, &place.outside, Ok(()), place.now()).await;
+        let findings = door::doctor(&self.store, &place.outside, Ok(()), place.now()).await;
         findings.into_iter().filter(|it| it.check == check).collect()
     }
 }
@@ -171,7 +172,7 @@ async fn a_machine_that_another_installation_guards_is_refused_and_a_lost_table_
     let noted = other.store.entries(&Chain::rest(), 0, 10).await.expect("listed");
     assert!(matches!(noted[0].fact, Fact::PolicyRefused { .. }), "a refusal is recorded: {noted:?}");
     let by = given::named("owner");
-    let plan = app::plan(&other.store, &place.outside, &id, Some(&given::ssh()), &by, place.now()).await;
+    let plan = door::plan(&other.store, &place.outside, &id, Some(&given::ssh()), &by, place.now()).await;
     let warnings = plan.expect("planned").warnings;
     assert!(warnings.iter().any(|it| it.contains("another installation")), "{warnings:?}");
     // Its table is lost: then nobody else wants these rules.

@@ -1,8 +1,9 @@
 //! What a plan says of everybody else's rules, and whether that comes true once it is done.
 
-use portcullis_app::{self as app, PlannedGate};
+use portcullis_app::PlannedGate;
 use portcullis_azure::Bounds;
 use portcullis_domain::{Existing, Policy, PortRule, TargetId, Terms};
+use portcullis_tests::door;
 use portcullis_tests::{azure::Azure, azure_place::AzurePlace, given::named};
 use serde_json::json;
 
@@ -15,7 +16,7 @@ fn policy(port: &str) -> Policy {
 
 /// The plan for the one gate of a policy; with none, of the machine as it is guarded.
 async fn planned(place: &AzurePlace, id: &TargetId, policy: Option<&Policy>) -> PlannedGate {
-    let plan = app::plan(&place.store, &place.outside, id, policy, &named("owner"), place.now()).await;
+    let plan = door::plan(&place.store, &place.outside, id, policy, &named("owner"), place.now()).await;
     let mut gates = plan.unwrap_or_else(|error| panic!("{}", error.full())).gates;
     assert_eq!(gates.len(), 1);
     gates.remove(0)

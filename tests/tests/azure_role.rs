@@ -2,12 +2,13 @@
 //! one that nothing needs.
 
 use portcullis_app::{
-    self as app, Error, Verdict,
+    Error, Verdict,
     ports::{Adoption, Checkup, Firewalls},
 };
 use portcullis_azure::{Forbidden, Role};
 use portcullis_domain::{Existing, Policy, PortRule, Terms};
 use portcullis_simcloud::{Call, Faults, Permissions, Simcloud};
+use portcullis_tests::door;
 use portcullis_tests::{
     azure::{ANN, Azure},
     given::{self, named},
@@ -72,15 +73,15 @@ fn rdp() -> Policy {
 
 /// What is only looked at.
 async fn looks(place: &Guarded) -> Result<(), Error> {
-    let (found, unseen) = app::discover(&*place.store, &place.outside, None, 100, place.now()).await?;
+    let (found, unseen) = door::discover(&*place.store, &place.outside, None, 100, place.now()).await?;
     assert!(10 < found.len() && unseen.is_empty(), "{unseen:?}");
     for machine in found.iter().filter(|it| it.machine.unsupported.is_none()) {
         assert!(machine.healthy.is_some(), "{:?}", machine.troubles);
     }
     let (id, other, by) = (place.azure.machine("vault-1"), place.azure.machine("web-1"), named("ann"));
-    let plan = app::plan(&*place.store, &place.outside, &other, Some(&rdp()), &by, place.now()).await?;
+    let plan = door::plan(&*place.store, &place.outside, &other, Some(&rdp()), &by, place.now()).await?;
     assert!(!plan.changes.is_empty());
-    app::check(&*place.store, &place.outside, &id, named("3389/tcp"), named(ANN)).await?;
+    door::check(&*place.store, &place.outside, &id, named("3389/tcp"), named(ANN)).await?;
     assert!(place.outside.found().await?.unseen.is_empty());
     place.outside.ours().await.map(drop)
 }

@@ -7,6 +7,7 @@ use portcullis_app as app;
 use portcullis_azure::{Azure as Adapter, Bounds};
 use portcullis_domain::{Existing, GrantId, GrantState, TargetId};
 use portcullis_simcloud::{Faults, Simcloud};
+use portcullis_tests::door;
 use portcullis_tests::{
     azure::Azure,
     azure_place::{AzurePlace, LEASE},
@@ -106,7 +107,7 @@ async fn together(place: &AzurePlace, machines: usize, adapters: usize, faults: 
     assert_only(place, machines, |_| true, "open");
     // Half of them close, while a few of the others are asked for again, from elsewhere.
     for (_, grant) in grants.iter().enumerate().filter(|(n, _)| n % 2 == 0) {
-        app::close(&place.store, grant, &named("owner"), None, place.now()).await.expect("closed");
+        door::close(&place.store, grant, &named("owner"), None, place.now()).await.expect("closed");
     }
     for (n, id) in ids.iter().enumerate().filter(|(n, _)| n % 4 == 1) {
         place.ask(&format!("friend-{n}"), id, "22", &named("198.51.100.200")).await;
@@ -124,7 +125,9 @@ async fn together(place: &AzurePlace, machines: usize, adapters: usize, faults: 
     }
     assert_eq!(place.ours().len(), machines, "their locks");
     for id in &ids {
-        app::disable(&place.store, &place.outside, id, &named("owner"), place.now()).await.expect("disabled");
+        door::disable(&place.store, &place.outside, id, &named("owner"), place.now())
+            .await
+            .expect("disabled");
     }
     settle_all(place, &adapters, &ids).await;
     assert_eq!(place.holdings(), before, "as it was");

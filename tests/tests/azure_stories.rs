@@ -8,6 +8,7 @@ use futures_util::{StreamExt as _, future::join_all, stream};
 use jiff::SignedDuration;
 use portcullis_domain::{GrantId, LOOK_AGAIN};
 use portcullis_simcloud::{Fault, Faults, On, Planned};
+use portcullis_tests::door;
 use portcullis_tests::{
     azure_place::{AzurePlace, LEASE},
     given,
@@ -71,7 +72,7 @@ async fn story(seed: u64) {
             2 if !asked.is_empty() => {
                 let (_, _, grant) = &asked[dice.index(asked.len())];
                 let by = given::person("owner");
-                portcullis_app::close(&place.store, grant, &by, None, place.now()).await.expect("closed");
+                door::close(&place.store, grant, &by, None, place.now()).await.expect("closed");
             }
             3 => place.azure.cloud.plan(faults(&mut dice)),
             _ => place.pass(SignedDuration::from_millis(dice.below(PASS_MAX_MS))),

@@ -157,14 +157,14 @@ fn in_dynamodb(table: &Table) -> DynamoStore {
 async fn tokens_in_redb(contract: impl AsyncFn(&portcullis_local::TokenBook, &RedbStore)) {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Arc::new(RedbStore::open(&folder.path().join("table.redb")).expect("opens"));
-    contract(&portcullis_local::TokenBook::of(&store), &store).await;
+    contract(&portcullis_local::TokenBook::of(&store, given::dice), &store).await;
 }
 
 /// Where it cannot be installed, each contract says so.
 async fn tokens_in_dynamodb_local(contract: impl AsyncFn(&portcullis_aws::TokenBook, &DynamoStore)) {
     if let Some(table) = Table::local() {
         let store = Arc::new(in_dynamodb(&table));
-        contract(&portcullis_aws::TokenBook::of(&store), &store).await;
+        contract(&portcullis_aws::TokenBook::of(&store, given::dice), &store).await;
     }
 }
 
@@ -172,7 +172,7 @@ async fn tokens_in_dynamodb_local(contract: impl AsyncFn(&portcullis_aws::TokenB
 async fn tokens_in_ministack(contract: impl AsyncFn(&portcullis_aws::TokenBook, &DynamoStore)) {
     if let Some(table) = Table::ministack() {
         let store = Arc::new(in_dynamodb(&table));
-        contract(&portcullis_aws::TokenBook::of(&store), &store).await;
+        contract(&portcullis_aws::TokenBook::of(&store, given::dice), &store).await;
     }
 }
 

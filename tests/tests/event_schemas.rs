@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use jsonschema::Validator;
 use portcullis_app::{
-    Asked, Bots, Error, Event, Incoming, Submitted, events, initiate,
+    Bots, Error, Event, Incoming, Submitted, events,
     ports::{Batch, Seen, Store},
     submit,
 };
@@ -11,6 +11,7 @@ use portcullis_domain::{
     Ask, Cause, Chain, Entry, Fact, Head, Party, Sources, TargetId, Terms, What, Window,
 };
 use portcullis_local::RedbStore;
+use portcullis_tests::door::{Asked, initiate};
 use portcullis_tests::{
     facts::every_what,
     given::{HOUR, at, guarded, named},

@@ -6,7 +6,7 @@ use axum::{
     response::IntoResponse as _,
 };
 use jiff::SignedDuration;
-use portcullis_app::{Error, ports::Store};
+use portcullis_app::{Error, Issuer, Principal, ports::Store};
 use portcullis_domain::{Chain, Fact, Terms};
 use portcullis_http::{Problem, Proxies, Vouched};
 use portcullis_tests::{
@@ -576,7 +576,9 @@ async fn whom_the_platform_vouches_for_needs_no_token_and_nobody_else_can_say_so
     let place = Place::new();
     let whoami = || Request::builder().uri("/v1/whoami").body(Body::empty()).expect("a request");
     let mut vouched = whoami();
-    vouched.extensions_mut().insert(Vouched(named("arn:aws:iam::111122223333:role/deploy")));
+    vouched
+        .extensions_mut()
+        .insert(Vouched(Principal::person(named("arn:aws:iam::111122223333:role/deploy"), Issuer::Aws)));
     let answer = place.send(vouched).await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.body["person"], "arn:aws:iam::111122223333:role/deploy");

@@ -8,6 +8,7 @@ use portcullis_app::{
 };
 use portcullis_domain::{Chain, Entry, GrantState, Hash, Head, Terms};
 use portcullis_local::RedbStore;
+use portcullis_tests::door;
 use portcullis_tests::{facts::every_what, given::person};
 use serde_json::{Value, value::RawValue};
 use std::{
@@ -118,9 +119,10 @@ async fn a_table_of_an_older_version_verifies_and_is_worked_on() {
     let waiting = store.requests(&waits, &page).await.expect("listed").items.pop().expect("one waits");
     let before_it_lapses = waiting.due_at().expect("a time") - SignedDuration::from_secs(1);
     let (bob, shown) = (person("bob"), waiting.shown());
-    let approved = app::approve(&store, &Terms::default(), &waiting.id, &bob, &shown, before_it_lapses).await;
+    let approved =
+        door::approve(&store, &Terms::default(), &waiting.id, &bob, &shown, before_it_lapses).await;
     let grant = approved.expect("approved").grants.pop().expect("one");
-    let closed = app::close(&store, &grant.id, &bob, None, before_it_lapses).await.expect("closed");
+    let closed = door::close(&store, &grant.id, &bob, None, before_it_lapses).await.expect("closed");
     assert_eq!(closed.state(before_it_lapses), GrantState::Closing);
     let (target, _) = store.target(&grant.target).await.expect("read").expect("is there");
     assert!(target.grants().values().any(|it| it.opened_at.is_some()), "what was open is known");

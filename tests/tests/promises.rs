@@ -2,11 +2,12 @@
 
 use jiff::SignedDuration;
 use portcullis_app::{
-    self as app, Error, Guarding,
+    self as app, Error,
     ports::{Firewalls, Inventory, Machine, Machines, OurRule, Store},
 };
 use portcullis_domain::{BadRecord, Chain, Change, Fact, Snapshot, TargetId, Window};
 use portcullis_local::RedbStore;
+use portcullis_tests::door::{self, Guarding};
 use portcullis_tests::{
     given::{self, HOUR, Still, asked, named},
     place::Place,
@@ -28,7 +29,7 @@ const HANGS_AFTER: std::time::Duration = std::time::Duration::from_mins(1);
 /// Asks for SSH on one machine for an hour; the grant's id.
 async fn open(place: &Place, id: &TargetId, by: &str, key: &str, from: &str) -> portcullis_domain::GrantId {
     let asked = asked(by, key, &[id.as_str()], from);
-    let answer = app::initiate(place.store(), place.terms(), &asked, place.now()).await.expect("granted");
+    let answer = door::initiate(place.store(), place.terms(), &asked, place.now()).await.expect("granted");
     place.expire().await;
     answer.grants[0].id.clone()
 }
@@ -65,17 +66,17 @@ async fn shut_by_default() {
     place.pass(SECOND);
     reconcile().await.expect("settled");
     assert_eq!(who(&place, &id).await, [false, false, false]);
-    let seen = app::discover_one(&empty, place.fleet(), &id, place.now()).await.expect("seen");
+    let seen = door::discover_one(&empty, place.fleet(), &id, place.now()).await.expect("seen");
     assert!(seen.troubles.iter().any(|it| it.contains("enable it")), "{:?}", seen.troubles);
     let guarding =
         |take_over| Guarding { target: id.clone(), by: named("owner"), confirm_within: None, take_over };
     let enable = async |take_over| {
-        app::enable(&empty, place.fleet(), &guarding(take_over), &given::ssh(), place.now()).await
+        door::enable(&empty, place.fleet(), &guarding(take_over), &given::ssh(), place.now()).await
     };
     let refused = enable(false).await.expect_err("it may be another installation's");
     assert!(refused.full().contains("take it over"), "{}", refused.full());
     enable(true).await.expect("taken over");
-    app::disable(&empty, place.fleet(), &id, &named("owner"), place.now()).await.expect("disabled");
+    door::disable(&empty, place.fleet(), &id, &named("owner"), place.now()).await.expect("disabled");
     app::reconcile(&empty, place.fleet(), &named("worker-2"), &Still(place.now())).await.expect("settled");
     assert_eq!(who(&place, &id).await, [true, true, true], "as it was before it was guarded");
 }
@@ -186,7 +187,7 @@ async fn what_comes_back_after_disabling_is_cleaned_up() {
     let id = place.guard("web-1", &given::ssh()).await;
     let fleet = place.fleet_file();
     let saved = std::fs::read(&fleet).expect("a copy");
-    app::disable(place.store(), place.fleet(), &id, &named("owner"), place.now()).await.expect("disabled");
+    door::disable(place.store(), place.fleet(), &id, &named("owner"), place.now()).await.expect("disabled");
     place.expire().await;
     assert_eq!(who(&place, &id).await, [true, true, true]);
     std::fs::write(&fleet, saved).expect("put back");
@@ -225,15 +226,15 @@ async fn no_neighbour_harmed() {
     place.guard("web-1", &given::ssh()).await;
     let first = open(&place, &id, "ann", "1", ANN).await;
     let second = open(&place, &id, "bob", "2", ANN).await;
-    app::close(place.store(), &first, &named("ann"), None, place.now()).await.expect("closed");
+    door::close(place.store(), &first, &named("ann"), None, place.now()).await.expect("closed");
     place.expire().await;
     assert!(place.passes(&id, ANN).await, "two people behind one address: the other one's lease is live");
-    app::close(place.store(), &second, &named("bob"), None, place.now()).await.expect("closed");
+    door::close(place.store(), &second, &named("bob"), None, place.now()).await.expect("closed");
     place.expire().await;
     assert!(!place.passes(&id, ANN).await);
     let guarded = place.fleet().read(&id).await.expect("read").firewalls;
     assert_eq!(guarded[0].foreign, before[0].foreign, "rules that are not ours are never edited");
-    app::disable(place.store(), place.fleet(), &id, &named("owner"), place.now()).await.expect("disabled");
+    door::disable(place.store(), place.fleet(), &id, &named("owner"), place.now()).await.expect("disabled");
     place.expire().await;
     assert_eq!(
         place.fleet().read(&id).await.expect("read").firewalls,
@@ -251,15 +252,15 @@ async fn nothing_unrecorded() {
     if let portcullis_domain::What::Initiate { asks, .. } = &mut refused.what {
         asks[0].window = Window::For(HOUR * 100);
     }
-    let no = app::initiate(place.store(), place.terms(), &refused, place.now()).await;
+    let no = door::initiate(place.store(), place.terms(), &refused, place.now()).await;
     assert!(matches!(no, Err(Error::Refused(_))), "{no:?}");
     let wanted = asked("ann", "2", &[id.as_str()], ANN);
     let pending =
-        app::initiate(place.store(), place.terms(), &wanted, place.now()).await.expect("waits").request;
+        door::initiate(place.store(), place.terms(), &wanted, place.now()).await.expect("waits").request;
     let (request, shown) = (pending.id.clone(), pending.shown());
-    let own = app::approve(place.store(), place.terms(), &request, &named("ann"), &shown, place.now()).await;
+    let own = door::approve(place.store(), place.terms(), &request, &named("ann"), &shown, place.now()).await;
     assert!(matches!(own, Err(Error::Refused(_))), "{own:?}");
-    app::approve(place.store(), place.terms(), &request, &named("bob"), &shown, place.now())
+    door::approve(place.store(), place.terms(), &request, &named("bob"), &shown, place.now())
         .await
         .expect("approved");
     place.expire().await;
@@ -267,7 +268,7 @@ async fn nothing_unrecorded() {
     place.expire().await;
     // Neither is a no to a change of what is guarded, nor of who may call.
     let guarding = Guarding { target: id.clone(), by: named("ann"), confirm_within: None, take_over: false };
-    let again = app::enable(place.store(), place.fleet(), &guarding, &given::ssh(), place.now()).await;
+    let again = door::enable(place.store(), place.fleet(), &guarding, &given::ssh(), place.now()).await;
     assert!(matches!(again, Err(Error::Refused(_))), "{again:?}");
     let token = place.token("ann").await;
     let made = place.call(&token, "POST", "/v1/tokens", Some(json!({ "person": "bob" }))).await;
@@ -276,7 +277,7 @@ async fn nothing_unrecorded() {
     assert!(rest.iter().any(|it| word(&it.fact) == "token_refused"), "{rest:#?}");
     // And one that waits.
     let waits = asked("ann", "3", &[id.as_str()], ANN);
-    app::initiate(place.store(), place.terms(), &waits, place.now()).await.expect("waits");
+    door::initiate(place.store(), place.terms(), &waits, place.now()).await.expect("waits");
     let facts = place.facts(&id).await;
     let has = |what: &str| facts.iter().filter(|it| word(it) == what).count();
     for what in [
@@ -468,7 +469,7 @@ async fn break_glass_is_loud() {
         asked
     };
     let ask =
-        async |asked: &app::Asked| app::initiate(place.store(), place.terms(), asked, place.now()).await;
+        async |asked: &door::Asked| door::initiate(place.store(), place.terms(), asked, place.now()).await;
     let refused = ask(&breaking("bob", "1")).await;
     assert!(matches!(refused, Err(Error::Refused(_))), "bob is named for one of them: {refused:?}");
     let first = ask(&breaking("ann", "1")).await.expect("granted");
@@ -514,7 +515,7 @@ async fn one_door_in() {
             asks[0].window = Window::For(length);
         }
         let review =
-            app::explain(place.store(), place.terms(), &direct, place.now()).await.expect("reviewed");
+            door::explain(place.store(), place.terms(), &direct, place.now()).await.expect("reviewed");
         let reasons: Vec<String> = match &review {
             portcullis_domain::Review::Refused(reasons) => reasons.iter().map(ToString::to_string).collect(),
             portcullis_domain::Review::Allowed(_) | portcullis_domain::Review::NeedsApproval { .. } => vec![],
@@ -559,32 +560,32 @@ async fn twice_is_once() {
     let wanted = asked("ann", "1", &[id.as_str()], ANN);
     let now = || place.now();
     let (store, terms) = (place.store(), place.terms());
-    let pending = app::initiate(store, terms, &wanted, now()).await.expect("waits").request;
+    let pending = door::initiate(store, terms, &wanted, now()).await.expect("waits").request;
     let (request, shown) = (pending.id.clone(), pending.shown());
     let bob = given::person("bob");
     // Every step once more, and also much later: nothing is added to the journal.
-    app::enable(store, place.fleet(), &guarding, &given::ssh_with_approval(), now())
+    door::enable(store, place.fleet(), &guarding, &given::ssh_with_approval(), now())
         .await
         .expect("is enabled");
-    assert_eq!(app::initiate(store, terms, &wanted, now()).await.expect("the same").request, pending);
-    let granted = app::approve(store, terms, &request, &bob, &shown, now()).await.expect("approved").grants;
+    assert_eq!(door::initiate(store, terms, &wanted, now()).await.expect("the same").request, pending);
+    let granted = door::approve(store, terms, &request, &bob, &shown, now()).await.expect("approved").grants;
     let grant = &granted[0].id;
     place.expire().await;
     let open = place.facts(&id).await;
-    app::approve(store, terms, &request, &bob, &shown, now()).await.expect("is approved");
+    door::approve(store, terms, &request, &bob, &shown, now()).await.expect("is approved");
     place.expire().await;
     assert_eq!(place.facts(&id).await, open, "approving and settling twice is once");
-    app::close(store, grant, &bob, None, now()).await.expect("closed");
+    door::close(store, grant, &bob, None, now()).await.expect("closed");
     place.expire().await;
     let shut = place.facts(&id).await;
-    app::close(store, grant, &bob, None, now()).await.expect("is closed");
-    let late = app::initiate(store, terms, &wanted, now()).await.expect("the same");
+    door::close(store, grant, &bob, None, now()).await.expect("is closed");
+    let late = door::initiate(store, terms, &wanted, now()).await.expect("the same");
     assert_eq!(
         late.grants[0].state(now()),
         portcullis_domain::GrantState::Closed,
         "a late ask reopens nothing"
     );
-    app::approve(store, terms, &request, &bob, &shown, now()).await.expect("is approved");
+    door::approve(store, terms, &request, &bob, &shown, now()).await.expect("is approved");
     place.expire().await;
     assert_eq!(place.facts(&id).await, shut);
     assert!(!place.passes(&id, ANN).await);

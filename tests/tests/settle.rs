@@ -11,6 +11,7 @@ use portcullis_domain::{
     Ask, Change, ChangeTo, Fact, GrantId, GrantState, Owner, Policy, PortRule, Rule, RuleName, Snapshot,
     Sources, TargetId, Terms, What, Window,
 };
+use portcullis_tests::door;
 use portcullis_tests::{
     fleet::Fleet,
     given::{HOUR, named},
@@ -85,8 +86,8 @@ impl<'a> Picky<'a> {
         let key = format!("key-{}", self.keys.fetch_add(1, Ordering::Relaxed));
         let what = What::Initiate { asks: vec![ask], break_glass: false };
         let asked =
-            app::Asked { by: named("ann"), key: named(&key), what, justification: None, correlation: None };
-        let answer = app::initiate(self.place.store(), self.place.terms(), &asked, self.place.now()).await;
+            door::Asked { by: named("ann"), key: named(&key), what, justification: None, correlation: None };
+        let answer = door::initiate(self.place.store(), self.place.terms(), &asked, self.place.now()).await;
         answer.expect("granted").grants[0].id.clone()
     }
 

@@ -8,6 +8,7 @@ use portcullis_app::{
 use portcullis_domain::{
     BadRecord, Chain, Entry, Grant, GrantId, Head, Request, RequestId, Target, TargetId,
 };
+use portcullis_tests::door;
 use portcullis_tests::{
     given::{self, asked},
     place::Place,
@@ -79,7 +80,7 @@ async fn verified(looks: usize) -> Vec<BadRecord> {
     let place = Place::new();
     let id = place.guard("web-1", &given::ssh()).await;
     let asked = asked("ann", "1", &[id.as_str()], "198.51.100.1");
-    app::initiate(place.store(), place.terms(), &asked, place.now()).await.expect("granted");
+    door::initiate(place.store(), place.terms(), &asked, place.now()).await.expect("granted");
     let behind = Behind { table: place.store(), looks: AtomicUsize::new(looks) };
     app::verify(&behind).await.expect("verified").bad
 }

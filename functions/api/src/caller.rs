@@ -5,6 +5,7 @@ use lambda_http::{
     Request, RequestExt as _, aws_lambda_events::apigw::ApiGatewayV2httpRequestContext as Context,
     request::RequestContext,
 };
+use portcullis_app::{Issuer, Principal, PrincipalKind};
 use portcullis_domain::Person;
 use portcullis_http::Vouched;
 use std::net::SocketAddr;
@@ -15,14 +16,14 @@ pub fn known(mut request: Request) -> Request {
         return request;
     };
     let address = http.source_ip.and_then(|it| it.parse().ok());
-    let signer = authorizer.and_then(|it| it.iam).and_then(|it| person(&it.user_arn?));
+    let signer = authorizer.and_then(|it| it.iam).and_then(|it| principal(&it.user_arn?));
     let known = request.extensions_mut();
     address.map(|it| known.insert(ConnectInfo(SocketAddr::new(it, 0))));
     signer.map(|it| known.insert(Vouched(it)));
     request
 }
 
-/// The person behind an ARN, as Lambda and API Gateway tell it of a call that was signed.
+/// The principal behind an ARN, as Lambda and API Gateway tell it of a call that was signed.
 ///
 /// Whoever assumes a role names the session as they like: were that name a person, one would approve what the other
 /// asked for, both being the same. So all sessions of a role are one person, but for those of IAM Identity Center, which
@@ -30,7 +31,7 @@ pub fn known(mut request: Request) -> Request {
 /// the ARN says nothing: that is nobody.
 /// <https://docs.aws.amazon.com/singlesignon/latest/userguide/howtoviewandchangepermissionset.html>,
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetFederationToken.html>
-fn person(arn: &str) -> Option<Person> {
+fn principal(arn: &str) -> Option<Principal> {
     const FEDERATED: &str = ":federated-user/";
     const SESSION: &str = ":assumed-role/";
     const IDENTITY_CENTER: &str = "AWSReservedSSO_";
@@ -40,9 +41,10 @@ fn person(arn: &str) -> Option<Person> {
     let session = arn.split_once(SESSION).and_then(|(account, rest)| Some((account, rest.split_once('/')?)));
     match session {
         Some((account, (role, _))) if !role.starts_with(IDENTITY_CENTER) => {
-            format!("{account}{SESSION}{role}").parse().ok()
+            let role: Person = format!("{account}{SESSION}{role}").parse().ok()?;
+            Some(Principal { kind: PrincipalKind::Workload, ..Principal::person(role, Issuer::Aws) })
         }
-        Some(_) | None => arn.parse().ok(),
+        Some(_) | None => Some(Principal::person(arn.parse().ok()?, Issuer::Aws)),
     }
 }
 
@@ -52,7 +54,7 @@ mod tests {
 
     #[test]
     fn nobody_chooses_who_they_are() {
-        let said = |arn: &str| person(arn).map(|it| it.to_string());
+        let said = |arn: &str| principal(arn).map(|it| it.id.to_string());
         let role = "arn:aws:sts::111122223333:assumed-role/Ops";
         assert_eq!(said(&format!("{role}/ann")).as_deref(), Some(role));
         assert_eq!(said(&format!("{role}/bob")).as_deref(), Some(role));

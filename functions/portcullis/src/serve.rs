@@ -198,9 +198,9 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
     // Where the table does not answer, the router says so, to a stranger like to anybody.
-    let person = shown(&*callers.site, request.headers()).await.unwrap_or_else(|_| Shown::default());
-    let is_known = person.person().is_some_and(|it| place.is_of(it));
-    if person.person().is_some() && !is_known {
+    let shown = shown(&*callers.site, request.headers()).await.unwrap_or_else(|_| Shown::default());
+    let is_known = shown.principal().is_some_and(|it| place.is_of(&it.id));
+    if shown.principal().is_some() && !is_known {
         return Ok(last(
             Problem::busy("you have too many connections here, or everybody has").into_response(),
         ));
@@ -220,7 +220,7 @@ async fn answer(
     };
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
-    request.extensions_mut().insert(person);
+    request.extensions_mut().insert(shown);
     let response = match time::timeout(REQUEST_MAX, callers.app.clone().oneshot(request)).await {
         Ok(answer) => answer?,
         Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),

@@ -2,8 +2,8 @@
 
 use crate::{outside::Outside, steady};
 use jiff::Timestamp;
-use portcullis_app::{Bots, Error, Finding};
-use portcullis_domain::{Person, Terms};
+use portcullis_app::{Bots, BoxError, Error, Finding, Rights};
+use portcullis_domain::Terms;
 use portcullis_http::{Proxies, Site, Strangers, Turns};
 use portcullis_local::{RedbStore, TokenBook};
 use std::{
@@ -34,8 +34,8 @@ pub struct LocalSite {
     pub terms: Terms,
     /// Whose word is taken for where a caller is.
     pub proxies: Proxies,
-    /// Who makes tokens.
-    pub operator: Person,
+    /// The rights of callers.
+    pub rights: Rights,
     /// Which bots may speak, and for whom.
     pub bots: Bots,
     /// How many expensive answers are made at once.
@@ -56,6 +56,7 @@ const HEALTHY_FOR: Duration = Duration::from_millis(200);
 impl Site for LocalSite {
     type Store = RedbStore;
     type Outside = Outside;
+    type Tokens = TokenBook;
 
     fn store(&self) -> &RedbStore {
         &self.store
@@ -73,8 +74,12 @@ impl Site for LocalSite {
         &self.proxies
     }
 
-    fn operator(&self) -> &Person {
-        &self.operator
+    fn tokens(&self) -> &TokenBook {
+        &self.tokens
+    }
+
+    fn rights(&self) -> &Rights {
+        &self.rights
     }
 
     fn bots(&self) -> &Bots {
@@ -107,28 +112,10 @@ impl Site for LocalSite {
         *healthy_at = Some(Instant::now());
         Ok(())
     }
-
-    async fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error> {
-        self.tokens.authenticate(bearer)
-    }
-
-    async fn issue_token(&self, person: &Person, by: &Person) -> Result<String, Error> {
-        let secret = secret()
-            .map_err(|error| Error::Broken { doing: "roll dice for a token", source: error.into() })?;
-        self.tokens.issue(person, by, secret, self.now()).await
-    }
-
-    async fn revoke_token(&self, person: &Person, by: &Person) -> Result<(), Error> {
-        self.tokens.revoke(person, by, self.now()).await
-    }
-
-    async fn tokens(&self) -> Result<Vec<(Person, Timestamp)>, Error> {
-        self.tokens.list()
-    }
 }
 
 /// 256 bits from the system: nobody guesses them.
-pub fn secret() -> Result<[u8; 32], getrandom::Error> {
+pub fn secret() -> Result<[u8; 32], BoxError> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret)?;
     Ok(secret)

@@ -17,18 +17,18 @@ use crate::{
     outside::Outside,
     private,
     serve::serve,
-    site::{Health, LocalSite, Settling},
+    site::{Health, LocalSite, Settling, secret},
     steady,
 };
 use clap::ValueEnum;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 use portcullis_app::{
-    self as app, Bots, Error, Guarding,
-    ports::{Inventory, Store},
+    self as app, Bots, Call, Channel, Error, Issuer, Principal, PrincipalKind, Rights, command, perform,
+    ports::{Inventory, Store, Tokens as _},
 };
-use portcullis_domain::{Head, LEASE_DEFAULT, LEASE_MIN, Person, Policy, PortRule, Target, TargetId, Terms};
-use portcullis_http::{Proxies, Strangers, Turns};
+use portcullis_domain::{Head, LEASE_DEFAULT, LEASE_MIN, Person, Target, TargetId, Terms};
+use portcullis_http::{Proxies, Site as _, Strangers, Turns};
 use portcullis_local::{Established, Host, RedbStore, TokenBook};
 use portcullis_simcloud::Simcloud;
 use portcullis_wire::VerifyView;
@@ -211,7 +211,7 @@ impl Up {
         let store = Arc::new(open(data)?);
         steady::not_before(steady::newest(&*store).await?.unwrap_or_default());
         let socket = socket::bind(data)?;
-        let tokens = TokenBook::of(&store);
+        let tokens = TokenBook::of(&store, secret);
         let guarded = guarded(&store).await?;
         args.leave_nothing_alone(&guarded, data)?;
         let simulated = args.simulated(data, &threads).await?;
@@ -230,15 +230,15 @@ impl Up {
             tokens,
             terms,
             proxies,
-            operator,
+            rights: Rights::of(operator.clone()),
             bots,
             turns,
             strangers,
             health,
         });
-        let is_first = operator_token(&site, data).await?;
+        let is_first = operator_token(&site, &operator, data).await?;
         if simulated.as_ref().is_some_and(|it| it.is_new) {
-            furnish(&settling, &site.operator, &site.terms).await?;
+            furnish(&site, &settling, &operator).await?;
         }
         // The table is ours alone: whoever held a claim when it was last open is dead.
         app::bury(&*settling.store, steady::now()).await?;
@@ -489,24 +489,24 @@ fn hostname() -> String {
 }
 
 /// A fleet that nobody has seen yet has one machine that is guarded already.
-async fn furnish(settling: &Settling, operator: &Person, terms: &Terms) -> Result<(), Failure> {
+async fn furnish(site: &LocalSite, settling: &Settling, operator: &Person) -> Result<(), Failure> {
     const GUARDED: &str = "db-1";
     const MACHINES_MAX: usize = 100;
+    let principal =
+        Principal { kind: PrincipalKind::Platform, ..Principal::person(operator.clone(), Issuer::Tokens) };
+    let call = Call { channel: Channel::Program, ..Call::over_http(principal, None, steady::now()) };
     for machine in settling.outside.machines(None, MACHINES_MAX).await?.items {
         if machine.name == GUARDED {
-            let gate = machine.os.default_gate();
-            let policy =
-                Policy::of(vec![PortRule::offered(gate.port, gate.protocol)], terms).map_err(Error::from)?;
-            let guarding =
-                Guarding { target: machine.id, by: operator.clone(), confirm_within: None, take_over: false };
-            app::enable(&*settling.store, &settling.outside, &guarding, &policy, steady::now()).await?;
+            let (ports, confirm_within) = (vec![], None);
+            let enable = command::Enable { target: machine.id, ports, confirm_within, take_over: false };
+            perform(site.parts_with(&settling.outside), &call, enable).await?;
         }
     }
     Ok(())
 }
 
 /// Makes the operator's token if its file is not there; says whether it was made.
-async fn operator_token(site: &LocalSite, data: &Path) -> Result<bool, Failure> {
+async fn operator_token(site: &LocalSite, operator: &Person, data: &Path) -> Result<bool, Failure> {
     let path = data.join(TOKEN_FILE);
     if path.try_exists().unwrap_or(true) {
         if let Some(warning) = private::readable_by_others(&path) {
@@ -518,7 +518,8 @@ async fn operator_token(site: &LocalSite, data: &Path) -> Result<bool, Failure> 
         }
         return Ok(false);
     }
-    let token = portcullis_http::Site::issue_token(site, &site.operator, &site.operator).await?;
+    // Nobody can call yet who could ask for it at the door.
+    let token = site.tokens.issue(operator, operator, steady::now()).await?;
     private::write_secret(&path, &token)
         .map_err(|error| Failure::broken(format!("cannot write `{}`: {error}", path.display())))?;
     Ok(true)

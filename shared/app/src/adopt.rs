@@ -1,12 +1,12 @@
 //! What somebody else's just-in-time access guards: what it does, and how Portcullis takes it over.
 
 use crate::{
-    Error, Guarding,
-    ask::note,
-    enable,
+    Call, Error,
+    guard::{self, Guarding},
     ports::{
         Adoptable, AdoptableMachine, AdoptablePort, AdoptableRule, Adoption, Firewalls, Inventory, Store,
     },
+    record::{Record, record},
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
@@ -14,17 +14,6 @@ use portcullis_domain::{
     TargetId, Terms, diff,
 };
 use std::collections::BTreeSet;
-
-/// Who takes over what.
-#[derive(Debug, Clone)]
-pub struct Adopting {
-    /// The id of a policy, or of a machine.
-    pub what: String,
-    /// Who says so.
-    pub by: Person,
-    /// Delete it afterwards?
-    pub delete: bool,
-}
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,34 +44,35 @@ pub struct AdoptedMachine {
 ///
 /// INVARIANT (shut-by-default): nothing is deleted before a read-back shows our own lock on every machine that
 /// it locks. Taking over twice is taking over once.
-pub async fn adopt(
+pub(crate) async fn adopt(
     store: &impl Store,
     outside: &(impl Firewalls + Inventory + Adoption),
     terms: &Terms,
-    adopting: &Adopting,
-    now: Timestamp,
+    what: &str,
+    deletes: bool,
+    call: &Call,
 ) -> Result<Adopted, Error> {
+    let (by, now) = (call.by(), call.now);
     let found = outside.found().await?;
-    let named =
-        |it: &&Adoptable| it.policy.as_ref().is_some_and(|id| id.eq_ignore_ascii_case(&adopting.what));
-    let machine = found.items.iter().flat_map(Adoptable::targets).find(|it| it.as_str() == adopting.what);
+    let named = |it: &&Adoptable| it.policy.as_ref().is_some_and(|id| id.eq_ignore_ascii_case(what));
+    let machine = found.items.iter().flat_map(Adoptable::targets).find(|it| it.as_str() == what);
     let chosen: Vec<&Adoptable> = match machine {
         Some(machine) => found.items.iter().filter(|it| it.targets().any(|it| it == machine)).collect(),
         None => found.items.iter().filter(named).collect(),
     };
     if chosen.is_empty() {
-        return Err(Error::NotFound { what: "policy, or machine of one,", name: adopting.what.clone() });
+        return Err(Error::NotFound { what: "policy, or machine of one,", name: what.to_owned() });
     }
     let mut adopted = Adopted { machines: vec![], deleted: vec![], kept: vec![] };
     for policy in &chosen {
         for it in policy.machines.iter().filter(|it| machine.is_none_or(|machine| *machine == it.target)) {
-            let done = take_over(store, outside, terms, (policy, it), &adopting.by, now).await?;
+            let done = take_over(store, outside, terms, (policy, it), by, now).await?;
             adopted.machines.push(done);
         }
     }
-    if adopting.delete {
+    if deletes {
         for it in chosen {
-            delete(store, outside, it, (machine, &adopting.by), &mut adopted, now).await?;
+            delete(store, outside, it, (machine, by), &mut adopted, now).await?;
         }
     }
     Ok(adopted)
@@ -132,15 +122,19 @@ async fn take_over(
     };
     let guarding =
         Guarding { target: target.clone(), by: by.clone(), confirm_within: None, take_over: false };
-    match enable(store, outside, &guarding, &policy, now).await {
+    match guard::enable(store, outside, &guarding, &policy, now).await {
         Ok(guarded) => {
             let name = from.policy.clone().unwrap_or_else(|| from.name.clone());
             let fact = Fact::Adopted { policy: name, by: by.clone() };
-            note(store, std::slice::from_ref(&target), &fact, now).await?;
+            record(store, &Record::of(&target, fact), now).await?;
             adopted.guarded = true;
             adopted.warnings = guarded.warnings;
         }
-        Err(Error::Refused(reasons)) => adopted.left.extend(lines(&reasons)),
+        // INVARIANT (nothing-unrecorded): cited here, because the answer goes on with the next machine.
+        Err(Error::Refused(reasons)) => {
+            record(store, &guard::refused(&target, by, &reasons), now).await?;
+            adopted.left.extend(lines(&reasons));
+        }
         Err(Error::NotFound { .. }) => adopted.left.push("the machine is not there any more".to_owned()),
         Err(error) => return Err(error),
     }
@@ -176,7 +170,7 @@ async fn delete(
     let fact = Fact::ForeignDeleted { policy: what.policy.clone(), rules: rules.clone(), by: by.clone() };
     let targets: Vec<TargetId> = what.targets().cloned().collect();
     for some in targets.chunks(TARGETS_MAX) {
-        note(store, some, &fact, now).await?;
+        record(store, &Record { targets: some.to_vec(), fact: fact.clone() }, now).await?;
     }
     outside.remove(what).await?;
     adopted.deleted.extend(what.policy.iter().map(|it| format!("policy {it}")));

@@ -1,94 +1,74 @@
-//! What somebody says to a request that waits: yes, no, or nothing until it lapses.
+//! Decisions on a request that waits: approval, rejection, or neither until it lapses.
 
 use crate::{
-    Answer, CONFLICTS_MAX, Error,
-    ask::{answer, granted, load, note, noted, recorded},
-    ports::{Batch, Rank, Store},
-    turn::turns,
+    Answer, Call, Error,
+    ask::{answer, granted},
+    load::{self, load, noted},
+    ports::{Batch, Rank, Seen, Store},
+    record::{Record, sentences},
+    transact::{Attempt, transact},
 };
 use jiff::Timestamp;
 use portcullis_domain::{
-    Fact, Justification, Person, Refusal, Refusals, Request, RequestId, RequestState, Review, Terms, review,
+    Fact, Justification, Refusal, Refusals, Request, RequestId, RequestState, Review, Terms, review,
 };
 
-/// Says yes to what was shown; it is reviewed once more, by the policy as it is now.
+/// Approves what was shown; it is reviewed once more, by the policy as it is now.
 ///
 /// INVARIANT (approval-binds-a-version): `shown` is [`Request::shown`] of what the approver saw.
 /// Approving twice is approving once.
-pub async fn approve(
+pub(crate) async fn approve(
     store: &impl Store,
     terms: &Terms,
     id: &RequestId,
-    by: &Person,
     shown: &str,
-    now: Timestamp,
+    call: &Call,
 ) -> Result<Answer, Error> {
-    for lost in 0..CONFLICTS_MAX {
-        let (known, seen) = find(store, id).await?;
-        let turns = turns(store, &known.targets(), Rank::Asking, lost).await;
+    let (by, now) = (call.by(), call.now);
+    let first = &load::request(store, id).await?;
+    let approved = transact(store, &first.0.targets(), Rank::Asking, |lost| async move {
+        let (known, seen) = at_attempt(store, id, first, lost).await?;
         if matches!(&known.state, RequestState::Approved { by: Some(before), .. } if before == by) {
-            drop(turns);
-            return answer(store, known).await;
+            return Ok(Attempt::Done(known));
         }
-        let request = match known.clone().decidable(by, shown, now) {
-            Ok(request) => request,
-            Err(reason) => {
-                drop(turns);
-                return Err(refuse(store, &known, by, reason.into(), now).await);
-            }
-        };
+        let request = known.decidable(by, shown, now)?;
         let targets = load(store, &request.targets()).await?;
         let views = targets.iter().map(|(id, (target, _))| (id.clone(), target.clone())).collect();
         let outcome = match review(&request, &views, terms, now) {
-            Review::Refused(reasons) => {
-                drop(turns);
-                return Err(refuse(store, &known, by, reasons, now).await);
-            }
+            Review::Refused(reasons) => return Err(reasons.into()),
             Review::NeedsApproval { approvers, .. } if !approvers.admit(by, &request.by) => {
-                drop(turns);
-                let reason = Refusal::NotAnApprover { by: by.clone(), approvers: approvers.people() };
-                return Err(refuse(store, &known, by, reason.into(), now).await);
+                let approvers = approvers.people();
+                return Err(Refusal::NotAnApprover { by: by.clone(), approvers }.into());
             }
             Review::NeedsApproval { outcome, .. } | Review::Allowed(outcome) => outcome,
         };
-        let nexts = granted(targets, &outcome, &request, Some(by), now);
-        let approved =
-            request.into_state(RequestState::Approved { at: now, by: Some(by.clone()), broke_glass: false });
-        let batch = Batch { targets: nexts, request: Some((approved.clone(), seen)), rest: vec![] };
-        let outcome = store.commit(batch).await;
-        drop(turns);
-        match outcome {
-            Err(Error::Conflict) => {}
-            Ok(()) => return answer(store, approved).await,
-            Err(error) => return Err(error),
-        }
-    }
-    Err(Error::Conflict)
+        let targets = granted(targets, &outcome, &request, Some(by), now);
+        let state = RequestState::Approved { at: now, by: Some(by.clone()), broke_glass: false };
+        let approved = request.into_state(state);
+        let batch = Batch { targets, request: Some((approved.clone(), seen)), rest: vec![] };
+        Ok(Attempt::commit(batch, approved))
+    })
+    .await?;
+    answer(store, approved).await
 }
 
-/// Says no. Saying no twice is saying it once.
-pub async fn reject(
+/// Rejects what was shown, or without that the request as it stands. Rejecting twice is rejecting once.
+pub(crate) async fn reject(
     store: &impl Store,
     id: &RequestId,
-    by: &Person,
-    shown: &str,
+    shown: Option<&str>,
     why: Option<&Justification>,
-    now: Timestamp,
+    call: &Call,
 ) -> Result<Answer, Error> {
-    for lost in 0..CONFLICTS_MAX {
-        let (known, seen) = find(store, id).await?;
-        let turns = turns(store, &known.targets(), Rank::Asking, lost).await;
+    let (by, now) = (call.by(), call.now);
+    let first = &load::request(store, id).await?;
+    let rejected = transact(store, &first.0.targets(), Rank::Asking, |lost| async move {
+        let (known, seen) = at_attempt(store, id, first, lost).await?;
         if matches!(&known.state, RequestState::Rejected { by: before, .. } if before == by) {
-            drop(turns);
-            return answer(store, known).await;
+            return Ok(Attempt::Done(known));
         }
-        let request = match known.clone().decidable(by, shown, now) {
-            Ok(request) => request,
-            Err(reason) => {
-                drop(turns);
-                return Err(refuse(store, &known, by, reason.into(), now).await);
-            }
-        };
+        let as_shown = shown.map_or_else(|| known.shown(), str::to_owned);
+        let request = known.decidable(by, &as_shown, now)?;
         let fact = Fact::RequestRejected {
             request: id.clone(),
             by: by.clone(),
@@ -96,56 +76,54 @@ pub async fn reject(
             correlation: request.correlation.clone(),
         };
         let targets = noted(load(store, &request.targets()).await?, &fact, now);
-        let state = RequestState::Rejected { at: now, by: by.clone(), why: why.cloned() };
-        let rejected = request.into_state(state);
+        let rejected =
+            request.into_state(RequestState::Rejected { at: now, by: by.clone(), why: why.cloned() });
         let batch = Batch { targets, request: Some((rejected.clone(), seen)), rest: vec![] };
-        let outcome = store.commit(batch).await;
-        drop(turns);
-        match outcome {
-            Err(Error::Conflict) => {}
-            Ok(()) => return answer(store, rejected).await,
-            Err(error) => return Err(error),
-        }
-    }
-    Err(Error::Conflict)
+        Ok(Attempt::commit(batch, rejected))
+    })
+    .await?;
+    answer(store, rejected).await
 }
 
 /// Lets a request lapse that nobody decided in time; one that is decided or not yet due stays.
 pub async fn lapse(store: &impl Store, id: &RequestId, now: Timestamp) -> Result<(), Error> {
-    for lost in 0..CONFLICTS_MAX {
-        let (request, seen) = find(store, id).await?;
-        let _turns = turns(store, &request.targets(), Rank::Worker, lost).await;
+    let first = &load::request(store, id).await?;
+    transact(store, &first.0.targets(), Rank::Worker, |lost| async move {
+        let (request, seen) = at_attempt(store, id, first, lost).await?;
         if request.due_at().is_none_or(|due_at| now < due_at) {
-            return Ok(());
+            return Ok(Attempt::Done(()));
         }
         let correlation = request.correlation.clone();
         let fact = Fact::RequestLapsed { request: id.clone(), correlation };
         let targets = noted(load(store, &request.targets()).await?, &fact, now);
         let lapsed = request.into_state(RequestState::Lapsed { at: now });
-        match store.commit(Batch { targets, request: Some((lapsed, seen)), rest: vec![] }).await {
-            Err(Error::Conflict) => {}
-            outcome => return outcome,
-        }
-    }
-    Err(Error::Conflict)
+        Ok(Attempt::commit(Batch { targets, request: Some((lapsed, seen)), rest: vec![] }, ()))
+    })
+    .await
 }
 
-async fn find(store: &impl Store, id: &RequestId) -> Result<(Request, crate::ports::Seen), Error> {
-    let found = store.request(id).await?;
-    found.ok_or_else(|| Error::NotFound { what: "request", name: id.to_string() })
-}
-
-async fn refuse(
+/// A request as an attempt decides on it: loaded once before the first attempt, for the turns at its targets.
+async fn at_attempt(
     store: &impl Store,
-    request: &Request,
-    by: &Person,
-    reasons: Refusals,
-    now: Timestamp,
-) -> Error {
-    let fact =
-        Fact::DecisionRefused { request: request.id.clone(), by: by.clone(), reasons: recorded(&reasons) };
-    match note(store, &request.targets(), &fact, now).await {
-        Ok(()) => Error::Refused(reasons),
-        Err(error) => error,
-    }
+    id: &RequestId,
+    first: &(Request, Seen),
+    lost: usize,
+) -> Result<(Request, Seen), Error> {
+    if lost == 0 { Ok(first.clone()) } else { load::request(store, id).await }
+}
+
+/// The entry of a refused decision.
+pub(crate) async fn refused(
+    store: &impl Store,
+    id: &RequestId,
+    call: &Call,
+    reasons: &Refusals,
+) -> Result<Record, Error> {
+    let (request, _) = load::request(store, id).await?;
+    let fact = Fact::DecisionRefused {
+        request: request.id.clone(),
+        by: call.by().clone(),
+        reasons: sentences(reasons),
+    };
+    Ok(Record { targets: request.targets(), fact })
 }

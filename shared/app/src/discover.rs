@@ -73,7 +73,7 @@ pub struct Names {
 
 /// A part of the inventory, by id after `after`, joined with the table, and what could not be seen. Fewer than `at_most` is the
 /// end. Where the catalogue does not answer, the targets of the table are the list.
-pub async fn discover(
+pub(crate) async fn discover(
     store: &impl Store,
     outside: &(impl Firewalls + Inventory),
     after: Option<&TargetId>,
@@ -112,7 +112,7 @@ pub async fn discover(
 
 /// One machine of the inventory, joined with the table; from the table alone where the catalogue does not answer, or does not
 /// list it any more.
-pub async fn discover_one(
+pub(crate) async fn discover_one(
     store: &impl Store,
     outside: &(impl Firewalls + Inventory),
     id: &TargetId,
@@ -135,7 +135,7 @@ pub async fn discover_one(
 
 /// Names by id, after `after`: of every target in the table, and with an `inventory` of every machine of the catalogue too. No
 /// firewall is asked.
-pub async fn names(
+pub(crate) async fn names(
     store: &impl Store,
     inventory: Option<&impl Inventory>,
     after: Option<&TargetId>,

@@ -1,6 +1,10 @@
 //! How the disk of a table is, and what of that is told: little space, a write that it refused, and that it is well again.
 
-use crate::{Error, ask::note, ports::Store};
+use crate::{
+    Error,
+    ports::Store,
+    record::{Record, record},
+};
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::Fact;
 
@@ -50,9 +54,10 @@ impl DiskTold {
     /// Records what is to be told, if anything is, and remembers that it was.
     pub async fn tell(&mut self, store: &impl Store, disk: &Disk, now: Timestamp) -> Result<(), Error> {
         let Some(fact) = self.next(disk, now) else { return Ok(()) };
-        note(store, &[], &fact, now).await?;
+        let is_low = matches!(fact, Fact::DiskLow { .. });
+        record(store, &Record::of_rest(fact), now).await?;
         self.is_failed = matches!(disk, Disk::Failed { .. });
-        if matches!(fact, Fact::DiskLow { .. }) {
+        if is_low {
             self.low_at = Some(now);
         }
         Ok(())

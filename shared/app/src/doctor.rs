@@ -14,17 +14,17 @@ use std::collections::BTreeSet;
 /// How many machines are looked at at once.
 const AT_ONCE_MAX: usize = 16;
 
-/// Looks at everything, and changes nothing. What cannot be looked at is a finding too. `table` is what came of
-/// trying to read and write the table.
-pub async fn doctor(
+/// Looks at everything, and changes nothing. What cannot be looked at is a finding too. `table` is why
+/// the table cannot be read and written, if it cannot.
+pub(crate) async fn doctor(
     store: &impl Store,
     outside: &(impl Firewalls + Inventory + Checkup),
-    table: Result<(), Error>,
+    table: Option<&Error>,
     now: Timestamp,
 ) -> Vec<Finding> {
     let known = match table {
-        Ok(()) => all(store).await,
-        Err(error) => Err(error),
+        None => all(store).await.map_err(|error| error.full()),
+        Some(error) => Err(error.full()),
     };
     let mut findings = vec![];
     findings.push(match &known {
@@ -32,7 +32,7 @@ pub async fn doctor(
             Finding::ok("table", format!("it can be read and written, and knows {} machines", known.len()))
         }
         Err(error) => {
-            Finding::failed("table", error.full(), "see whether its disk is full or its file is damaged")
+            Finding::failed("table", error.as_str(), "see whether its disk is full or its file is damaged")
         }
     });
     let checkup = outside.checkup().await;

@@ -1,14 +1,15 @@
 //! What is guarded: enable, edit, disable, confirm; and plan, which only looks.
 
 use crate::{
-    CONFLICTS_MAX, Error,
-    ask::note,
+    Error,
     ports::{Batch, Firewalls, Inventory, Machine, Rank, Seen, Store},
+    record::Record,
+    transact::{Attempt, transact},
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Chain, Change, Fact, Gate, Next, Outlook, Person, Policy, PortRule, Refusal, Snapshot, Target, TargetId,
-    diff, outlook,
+    Change, Fact, Gate, Next, Os, Outlook, Person, Policy, PolicyEdit, PortEdit, PortRule, Refusal, Refusals,
+    Snapshot, Target, TargetId, Terms, diff, outlook,
 };
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -18,15 +19,15 @@ const CONFIRM_WITHIN: (SignedDuration, SignedDuration) =
 
 /// Who guards what, since when.
 #[derive(Debug, Clone)]
-pub struct Guarding {
+pub(crate) struct Guarding {
     /// The machine.
-    pub target: TargetId,
+    pub(crate) target: TargetId,
     /// Who says so.
-    pub by: Person,
+    pub(crate) by: Person,
     /// The policy lapses after this long, unless confirmed.
-    pub confirm_within: Option<SignedDuration>,
+    pub(crate) confirm_within: Option<SignedDuration>,
     /// Rules of ours that this table knows nothing of are taken for those of a table that was lost.
-    pub take_over: bool,
+    pub(crate) take_over: bool,
 }
 
 /// A target as it is now guarded, or no longer.
@@ -64,135 +65,144 @@ pub struct PlannedGate {
     pub defeated_by: Vec<String>,
 }
 
+/// The policy of a machine that is not guarded yet: these ports, or without any the one that its system is managed through.
+/// The catalogue is asked for the system only where the table does not know it.
+pub(crate) async fn first_policy(
+    store: &impl Store,
+    inventory: &impl Inventory,
+    target: &TargetId,
+    ports: &[PortEdit],
+    terms: &Terms,
+) -> Result<Policy, Error> {
+    // Named ports need no system.
+    let known = store.target(target).await?.and_then(|(it, _)| it.machine().map(|it| it.os));
+    let os = match (ports, known) {
+        ([_, ..], _) => Os::Linux,
+        ([], Some(os)) => os,
+        ([], None) => {
+            let machine = inventory.machine(target).await?;
+            machine.ok_or_else(|| Error::NotFound { what: "target", name: target.to_string() })?.os
+        }
+    };
+    Ok(PolicyEdit::first(ports, os, terms)?)
+}
+
 /// Guards a target that is not guarded. Enabling twice with the same policy is enabling once, and asks nobody but the table: only
 /// a machine that is not guarded yet has to be found first, to know whether it can be.
-pub async fn enable(
+pub(crate) async fn enable(
     store: &impl Store,
     outside: &(impl Firewalls + Inventory),
     guarding: &Guarding,
     policy: &Policy,
     now: Timestamp,
 ) -> Result<Guarded, Error> {
-    let outcome = async {
-        let known = store.target(&guarding.target).await?;
-        let is_guarded = known.is_some_and(|(target, _)| target.policy().is_some());
-        let found = if is_guarded { None } else { Some(supported(outside, &guarding.target).await?) };
-        let confirm_by = guarding.confirm_by(now)?;
-        let warn =
-            |(_, snapshot): &(_, Snapshot)| warnings(snapshot, policy, guarding.confirm_within.is_some());
-        let warnings = found.as_ref().map(warn).unwrap_or_default();
-        let set = |target: Target| match target.policy() {
-            None => {
-                let elsewhere = found.as_ref().and_then(|(_, snapshot)| elsewhere(&target, snapshot));
-                if let Some(elsewhere) = elsewhere.filter(|_| !guarding.take_over) {
-                    return Err(elsewhere);
-                }
-                let target = match found.as_ref().map(|(machine, _)| machine.facts()) {
-                    Some(facts) => target.with_machine(facts),
-                    // Somebody disabled it meanwhile: the facts that it has are as good.
-                    None => target,
-                };
-                target.set_policy(Some(policy.clone()), &guarding.by, confirm_by, now).map(Some)
+    let known = store.target(&guarding.target).await?;
+    let is_guarded = known.is_some_and(|(target, _)| target.policy().is_some());
+    let found = if is_guarded { None } else { Some(supported(outside, &guarding.target).await?) };
+    let confirm_by = guarding.confirm_by(now)?;
+    let warn = |(_, snapshot): &(_, Snapshot)| warnings(snapshot, policy, guarding.confirm_within.is_some());
+    let warnings = found.as_ref().map(warn).unwrap_or_default();
+    let set = |target: Target| match target.policy() {
+        None => {
+            let elsewhere = found.as_ref().and_then(|(_, snapshot)| elsewhere(&target, snapshot));
+            if let Some(elsewhere) = elsewhere.filter(|_| !guarding.take_over) {
+                return Err(elsewhere);
             }
-            Some(before) if before == policy => Ok(None),
-            Some(_) => Err(Refusal::AlreadyEnabled { target: target.id }),
-        };
-        let (target, changed) = change(store, &guarding.target, true, set).await?;
-        Ok(Guarded { target, changed, warnings })
+            let target = match found.as_ref().map(|(machine, _)| machine.facts()) {
+                Some(facts) => target.with_machine(facts),
+                // Somebody disabled it meanwhile: the facts that it has are as good.
+                None => target,
+            };
+            target.set_policy(Some(policy.clone()), &guarding.by, confirm_by, now).map(Some)
+        }
+        Some(before) if before == policy => Ok(None),
+        Some(_) => Err(Refusal::AlreadyEnabled { target: target.id }),
     };
-    recorded(store, &guarding.target, &guarding.by, outcome.await, now).await
+    let (target, changed) = change(store, &guarding.target, true, set).await?;
+    Ok(Guarded { target, changed, warnings })
 }
 
-/// Replaces the policy of a guarded target. Grants on ports that are no longer guarded end.
+/// Changes the policy of a guarded target. Grants on ports that are no longer guarded end.
 ///
 /// It needs no fact of the machine: what it was guarded for is in the table, and a change that shuts something must not wait for
 /// a cloud. The firewalls are read only to warn of connections, and if they cannot be, the warning says that.
-pub async fn edit(
+pub(crate) async fn edit(
     store: &impl Store,
     outside: &(impl Firewalls + Inventory),
     guarding: &Guarding,
-    policy: impl Fn(&Policy) -> Result<Policy, Error> + Send,
+    policy: impl Fn(&Policy) -> Result<Policy, Refusals> + Send + Sync,
     now: Timestamp,
 ) -> Result<Guarded, Error> {
-    let outcome = async {
-        let confirm_by = guarding.confirm_by(now)?;
-        let known = store.target(&guarding.target).await?;
-        if known.is_none() {
-            self::known(store, outside, &guarding.target).await?;
-        }
-        let wanted = match known.as_ref().and_then(|(target, _)| target.policy()) {
-            Some(before) => policy(before)?,
-            None => return Err(Refusal::NotEnabled { target: guarding.target.clone() }.into()),
-        };
-        let before = known.and_then(|(target, _)| target.policy().cloned());
-        let warnings = if before.as_ref() == Some(&wanted) {
-            vec![]
-        } else {
-            match outside.read(&guarding.target).await {
-                Ok(snapshot) => warnings(&snapshot, &wanted, guarding.confirm_within.is_some()),
-                Err(error) => {
-                    vec![format!("connections that the change cuts off could not be seen: {}", error.full())]
-                }
-            }
-        };
-        let set = |target: Target| {
-            if target.policy().is_none() {
-                Err(Refusal::NotEnabled { target: target.id })
-            } else if target.policy() == Some(&wanted) {
-                Ok(None)
-            } else if target.policy() != before.as_ref() {
-                // Somebody edited it meanwhile: what was asked may undo that without meaning to.
-                Err(Refusal::ChangedMeanwhile { target: target.id })
-            } else {
-                target.set_policy(Some(wanted.clone()), &guarding.by, confirm_by, now).map(Some)
-            }
-        };
-        let (target, changed) = change(store, &guarding.target, false, set).await?;
-        Ok(Guarded { target, changed, warnings })
+    let confirm_by = guarding.confirm_by(now)?;
+    let known = store.target(&guarding.target).await?;
+    if known.is_none() {
+        self::known(store, outside, &guarding.target).await?;
+    }
+    let wanted = match known.as_ref().and_then(|(target, _)| target.policy()) {
+        Some(before) => policy(before)?,
+        None => return Err(Refusal::NotEnabled { target: guarding.target.clone() }.into()),
     };
-    recorded(store, &guarding.target, &guarding.by, outcome.await, now).await
+    let before = known.and_then(|(target, _)| target.policy().cloned());
+    let warnings = if before.as_ref() == Some(&wanted) {
+        vec![]
+    } else {
+        match outside.read(&guarding.target).await {
+            Ok(snapshot) => warnings(&snapshot, &wanted, guarding.confirm_within.is_some()),
+            Err(error) => {
+                vec![format!("connections that the change cuts off could not be seen: {}", error.full())]
+            }
+        }
+    };
+    let set = |target: Target| {
+        if target.policy().is_none() {
+            Err(Refusal::NotEnabled { target: target.id })
+        } else if target.policy() == Some(&wanted) {
+            Ok(None)
+        } else if target.policy() != before.as_ref() {
+            // Somebody edited it meanwhile: what was asked may undo that without meaning to.
+            Err(Refusal::ChangedMeanwhile { target: target.id })
+        } else {
+            target.set_policy(Some(wanted.clone()), &guarding.by, confirm_by, now).map(Some)
+        }
+    };
+    let (target, changed) = change(store, &guarding.target, false, set).await?;
+    Ok(Guarded { target, changed, warnings })
 }
 
 /// Guards a target no longer: its grants end, and its firewalls become what they were before.
-pub async fn disable(
+pub(crate) async fn disable(
     store: &impl Store,
     inventory: &impl Inventory,
     target: &TargetId,
     by: &Person,
     now: Timestamp,
 ) -> Result<Guarded, Error> {
-    let outcome = async {
-        let set = |target: Target| match target.policy() {
-            None => Ok(None),
-            Some(_) => target.set_policy(None, by, None, now).map(Some),
-        };
-        known(store, inventory, target).await?;
-        // Disabling what is not guarded is success: somebody else was faster.
-        let (target, changed) = change(store, target, true, set).await?;
-        Ok(Guarded { target, changed, warnings: vec![] })
+    known(store, inventory, target).await?;
+    // Disabling what is not guarded is success: somebody else was faster.
+    let set = |target: Target| match target.policy() {
+        None => Ok(None),
+        Some(_) => target.set_policy(None, by, None, now).map(Some),
     };
-    recorded(store, target, by, outcome.await, now).await
+    let (target, changed) = change(store, target, true, set).await?;
+    Ok(Guarded { target, changed, warnings: vec![] })
 }
 
 /// Keeps a policy that would lapse.
-pub async fn confirm(
+pub(crate) async fn confirm(
     store: &impl Store,
     inventory: &impl Inventory,
     target: &TargetId,
     by: &Person,
     now: Timestamp,
 ) -> Result<Guarded, Error> {
-    let outcome = async {
-        known(store, inventory, target).await?;
-        let confirmed = |target: Target| target.confirm_policy(by, now).map(Some);
-        let (target, changed) = change(store, target, false, confirmed).await?;
-        Ok(Guarded { target, changed, warnings: vec![] })
-    };
-    recorded(store, target, by, outcome.await, now).await
+    known(store, inventory, target).await?;
+    let confirmed = |target: Target| target.confirm_policy(by, now).map(Some);
+    let (target, changed) = change(store, target, false, confirmed).await?;
+    Ok(Guarded { target, changed, warnings: vec![] })
 }
 
 /// What settling a target would do, as it is or as it would be with `policy`; nothing is written.
-pub async fn plan(
+pub(crate) async fn plan(
     store: &impl Store,
     outside: &(impl Firewalls + Inventory),
     id: &TargetId,
@@ -226,22 +236,10 @@ pub async fn plan(
     })
 }
 
-/// A no that is not in the journal was not said (INVARIANT: nothing-unrecorded).
-async fn recorded<T>(
-    store: &impl Store,
-    target: &TargetId,
-    by: &Person,
-    outcome: Result<T, Error>,
-    now: Timestamp,
-) -> Result<T, Error> {
-    let reasons = match outcome {
-        Err(Error::Refused(reasons)) => reasons,
-        outcome => return outcome,
-    };
-    let told = reasons.iter().map(ToString::to_string).collect();
-    let fact = Fact::PolicyRefused { target: target.clone(), by: by.clone(), reasons: told };
-    note(store, std::slice::from_ref(target), &fact, now).await?;
-    Err(Error::Refused(reasons))
+/// The entry of a refused change of what is guarded.
+pub(crate) fn refused(target: &TargetId, by: &Person, reasons: &Refusals) -> Record {
+    let reasons = reasons.iter().map(ToString::to_string).collect();
+    Record::of(target, Fact::PolicyRefused { target: target.clone(), by: by.clone(), reasons })
 }
 
 impl Guarding {
@@ -312,21 +310,22 @@ async fn change(
     store: &impl Store,
     id: &TargetId,
     may_be_new: bool,
-    decide: impl Fn(Target) -> Result<Option<Next>, Refusal> + Send,
+    decide: impl Fn(Target) -> Result<Option<Next>, Refusal> + Send + Sync,
 ) -> Result<(Target, bool), Error> {
-    for lost in 0..CONFLICTS_MAX {
-        let _turn = store.turn(&Chain::from(id), Rank::Shutting, lost).await;
+    let decide = &decide;
+    transact(store, std::slice::from_ref(id), Rank::Shutting, |_| async move {
         let (target, seen) = match store.target(id).await? {
             Some(found) => found,
             None if may_be_new => (Target::unguarded(id.clone()), Seen::NEVER),
             None => return Err(Refusal::NotEnabled { target: id.clone() }.into()),
         };
-        let Some(next) = decide(target.clone())? else { return Ok((target, false)) };
-        let after = next.target.clone();
-        match store.commit(Batch::of(next, seen)).await {
-            Err(Error::Conflict) => {}
-            outcome => return outcome.map(|()| (after, true)),
-        }
-    }
-    Err(Error::Conflict)
+        Ok(match decide(target.clone())? {
+            None => Attempt::Done((target, false)),
+            Some(next) => {
+                let after = next.target.clone();
+                Attempt::commit(Batch::of(next, seen), (after, true))
+            }
+        })
+    })
+    .await
 }

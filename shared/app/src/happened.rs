@@ -31,7 +31,7 @@ pub struct Happened {
 
 /// What happened at or after a time, with this correlation id if one is given. Where there is nothing new that
 /// costs one read for each chain.
-pub async fn happened(
+pub(crate) async fn happened(
     store: &impl Store,
     since: Timestamp,
     of: Option<&CorrelationId>,

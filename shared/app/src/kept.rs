@@ -4,6 +4,7 @@ use crate::{
     Error, Exporting, MANIFEST,
     export::first_since,
     ports::{Batch, Rank, Store},
+    transact::{Attempt, transact},
 };
 use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
@@ -14,8 +15,6 @@ use serde_json::Value;
 const PAGE: usize = 200;
 /// How often more of them are read.
 const PAGES_MAX: usize = 50;
-/// How often this may lose to other writers of the same chain.
-const CONFLICTS_MAX: usize = 100;
 
 /// One try of an export. Each try has a folder of its own, so that nothing is overwritten, and only a whole export has its
 /// manifest.
@@ -89,19 +88,15 @@ pub(crate) async fn record_once(
     now: Timestamp,
 ) -> Result<(), Error> {
     let first = first_since(store, &Chain::rest(), since).await?;
-    for lost in 0..CONFLICTS_MAX {
-        let _turn = store.turn(&Chain::rest(), Rank::Asking, lost).await;
+    transact(store, &[], Rank::Asking, |_| async move {
         let head = store.rest().await?;
         if is_told(store, first, fact).await? {
-            return Ok(());
+            return Ok(Attempt::Done(()));
         }
         let (_, rest) = head.append(&Chain::rest(), now, [fact.clone()]);
-        match store.commit(Batch { rest, ..Batch::default() }).await {
-            Err(Error::Conflict) => {}
-            outcome => return outcome,
-        }
-    }
-    Err(Error::Conflict)
+        Ok(Attempt::commit(Batch { rest, ..Batch::default() }, ()))
+    })
+    .await
 }
 
 /// Does an entry of the rest tell the same, from this one on? Behind more than are looked through it is told again.

@@ -3,13 +3,17 @@
 //! The traits in [`ports`] say what the use cases need; their doc comments are the contract. Every use
 //! case may run twice, be reordered, or die anywhere, with the same end.
 
+mod absent;
 mod adopt;
 mod ask;
+mod call;
+pub mod command;
 mod csv;
 mod decide;
 mod discover;
 mod disk;
 mod doctor;
+mod door;
 mod error;
 mod events;
 mod evidence;
@@ -18,44 +22,47 @@ mod guard;
 mod happened;
 mod hold;
 mod kept;
+mod load;
 mod look;
+mod operation;
 pub mod ports;
+pub mod query;
+mod record;
 mod settle;
 mod steady;
 mod submit;
 mod sweep;
-mod tokens;
+mod transact;
 mod troubles;
 mod turn;
 mod watch;
 mod worker;
 
-pub use adopt::{Adopted, AdoptedMachine, Adopting, adopt};
-pub use ask::{Answer, Asked, Extending, close, explain, extend, initiate};
+pub use absent::Absent;
+pub use adopt::{Adopted, AdoptedMachine};
+pub use ask::Answer;
+pub use call::{Call, Channel, Issuer, Principal, PrincipalKind};
 pub use csv::csv_line;
-pub use decide::{approve, lapse, reject};
-pub use discover::{Discovered, Name, Names, discover, discover_one, names};
+pub use decide::lapse;
+pub use discover::{Discovered, Name, Names};
 pub use disk::{Disk, DiskTold};
-pub use doctor::doctor;
+pub use door::{Parts, Right, Rights, Unreadable, perform, refuse_unreadable};
 pub use error::{BoxError, Error};
 pub use events::{events, relay};
 pub use evidence::{BadExport, Evidence};
 pub use export::{Exporting, MANIFEST, Manifest, ManifestFile, Segment, export};
-pub use guard::{Guarded, Guarding, Plan, PlannedGate, confirm, disable, edit, enable, plan};
-pub use happened::{Happened, happened};
+pub use guard::{Guarded, Plan, PlannedGate};
+pub use happened::Happened;
 pub use hold::{Held, hold, overdue, settle_on};
 pub use kept::Kept;
-pub use look::{Verified, activity, check, verify};
+pub use look::{Verified, verify};
+pub use operation::{Operation, OperationKind};
 pub use ports::{Adoptable, AdoptableMachine, AdoptablePort, AdoptableRule, Adoptables, Detail, Event};
 pub use settle::settle;
 pub use steady::{JUMP_MIN, Jump, Reading, Steady, clock_jumped};
-pub use submit::{Bots, EVENT_MAX, Incoming, Submitted, refuse_unread, submit};
-pub use tokens::may_change_token;
+pub use submit::{Bots, EVENT_MAX, Incoming, Submitted, submit};
 pub use troubles::Troubles;
 pub use watch::{bury, expire, reconcile};
 pub use worker::live;
 
 pub use portcullis_domain::{Finding, Format, TargetState, Verdict};
-
-/// How often one commit may lose to other writers.
-const CONFLICTS_MAX: usize = 100;

@@ -1,9 +1,10 @@
 //! What people look at: packets, activity, and whether the journal is whole.
 
 use crate::{
-    CONFLICTS_MAX, Error,
+    Error,
     guard::{known, supported},
     ports::{Firewalls, GrantFilter, Inventory, PageAsked, RequestFilter, Store},
+    transact::CONFLICTS_MAX,
 };
 use portcullis_domain::{
     BadRecord, Chain, Decision, Entry, Gate, Grant, Head, Packet, Target, TargetId, Told, Waiting,
@@ -28,7 +29,7 @@ pub struct Verified {
 
 /// Whether a packet gets to a target, and which rule says so: the firewalls are asked, not the table. That knows only which
 /// machines there are whose catalogue does not list them, or not any more.
-pub async fn check(
+pub(crate) async fn check(
     store: &impl Store,
     outside: &(impl Firewalls + Inventory),
     target: &TargetId,
@@ -44,7 +45,7 @@ pub async fn check(
 
 /// What happened to a target, or with no target to none, oldest first, from entry `from` on; and the number of the entry
 /// to go on with, if there is more.
-pub async fn activity(
+pub(crate) async fn activity(
     store: &impl Store,
     inventory: &impl Inventory,
     chain: &Chain,

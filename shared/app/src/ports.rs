@@ -9,7 +9,7 @@ pub use adoptable::{Adoptable, AdoptableMachine, AdoptablePort, AdoptableRule, A
 pub use event::{Detail, Event};
 pub use turn::{Rank, Turn};
 
-use crate::Error;
+use crate::{BoxError, Error, Principal};
 use jiff::Timestamp;
 pub use portcullis_domain::Os;
 use portcullis_domain::{
@@ -330,6 +330,44 @@ pub trait Checkup: Send + Sync {
         async { vec![] }
     }
 }
+
+/// The firewalls and the machines behind them, with everything else that is known of them.
+pub trait Outside: Firewalls + Inventory + Adoption + Checkup {}
+
+impl<T: Firewalls + Inventory + Adoption + Checkup> Outside for T {}
+
+/// Proof of who calls.
+pub trait Authentication: Send + Sync {
+    /// The principal that a bearer token stands for; nothing if it is not valid, or no longer. What was revoked is revoked at
+    /// once, and no other text than the token itself is taken for it.
+    fn authenticate(&self, bearer: &str) -> impl Future<Output = Result<Option<Principal>, Error>> + Send;
+}
+
+/// The token book: one token a person.
+pub trait Tokens: Send + Sync {
+    /// Makes a token out of 256 random bits, in place of the one that the person had. It is told here and never again; the
+    /// table keeps its digest. The token and its entry are written together.
+    fn issue(
+        &self,
+        person: &Person,
+        by: &Person,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<String, Error>> + Send;
+
+    /// Takes a person's token away at once, together with an entry. `NotFound` if they have none.
+    fn revoke(
+        &self,
+        person: &Person,
+        by: &Person,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// The people who have a token, by name, since when.
+    fn list(&self) -> impl Future<Output = Result<Vec<(Person, Timestamp)>, Error>> + Send;
+}
+
+/// 256 bits that nobody can guess.
+pub type Dice = fn() -> Result<[u8; 32], BoxError>;
 
 /// What time it is, and waiting for a time.
 pub trait Clock: Send + Sync {

@@ -1,8 +1,9 @@
 //! Bringing firewalls to what their target's leases say. Safe to repeat, safe to abandon anywhere.
 
 use crate::{
-    CONFLICTS_MAX, Error,
+    Error,
     ports::{Batch, Firewalls, Rank, Seen, Store},
+    transact::CONFLICTS_MAX,
     worker::SETTLE_ON,
 };
 use jiff::Timestamp;

@@ -1,7 +1,11 @@
 //! One time out of two clocks: the clock on the wall, which somebody may set, and the one that runs since the machine
 //! started, also in its sleep, which nobody can.
 
-use crate::{Error, ask::note, ports::Store};
+use crate::{
+    Error,
+    ports::Store,
+    record::{Record, record},
+};
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::Fact;
 
@@ -75,7 +79,7 @@ impl Steady {
 /// Records that the clock on the wall was set.
 pub async fn clock_jumped(store: &impl Store, jump: Jump) -> Result<(), Error> {
     let by_ms = i64::try_from(jump.by.as_millis()).unwrap_or(i64::MAX);
-    note(store, &[], &Fact::ClockJumped { by_ms }, jump.at).await
+    record(store, &Record::of_rest(Fact::ClockJumped { by_ms }), jump.at).await
 }
 
 fn jump(by: SignedDuration, at: Timestamp) -> Option<Jump> {

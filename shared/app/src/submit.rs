@@ -1,14 +1,17 @@
 //! The door for events: what bots ask for, on behalf of people.
 
 use crate::{
-    Answer, Asked, Error, Exporting, Format, Kept, approve, ask::note, close, initiate, kept::record_once,
-    ports::Store, reject,
+    Absent, Answer, Call, Channel, Error, Exporting, Format, Issuer, Kept, Parts, Principal, Rights,
+    Unreadable,
+    command::{Approve, Close, Initiate, OrderExport, Reject},
+    perform,
+    ports::Store,
+    refuse_unreadable,
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Ask, CorrelationId, Fact, Grant, GrantId, IdempotencyKey, Justification, Person, Port, Protocol, Refusal,
-    Refusals, RequestId, SKEW_MAX, Sources, TOKEN_IN_TEXT, TargetId, Terms, What, Window, holds_token,
-    redacted, said,
+    Ask, CorrelationId, Grant, GrantId, IdempotencyKey, Justification, Person, Port, Protocol, Refusal,
+    Refusals, RequestId, Sources, TOKEN_IN_TEXT, TargetId, Terms, Window, holds_token, said,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -19,8 +22,6 @@ pub const EVENT_MAX: usize = 64 * 1024;
 /// An event on the bus may be this old. That is longer than all tries of a queue take; what is older was kept somewhere, and
 /// whoever wanted it then may want it no more.
 const AGE_MAX: SignedDuration = SignedDuration::from_mins(15);
-/// How much of what strangers wrote is recorded of each thing, in characters.
-const RECORDED_MAX: usize = 300;
 /// The version of what bots send.
 const VERSION: u64 = 1;
 
@@ -100,43 +101,36 @@ pub async fn submit(
         Err(no) => return heard.refuse(store, vec![no], now).await,
     };
     belongs_to(heard.correlation.as_ref(), wish.request().as_ref());
-    let by = &wish.by;
-    let outcome = match wish.what {
-        Asking::Request { what, justification } => {
-            let (by, correlation) = (by.clone(), heard.correlation.clone());
-            let asked = Asked { by, key: wish.key, what, justification, correlation };
-            match initiate(store, terms, &asked, now).await {
-                // Recorded with the targets that it names, and told from there.
-                Err(Error::Refused(reasons)) => {
-                    let codes = reasons.iter().map(Refusal::code).collect::<Vec<_>>();
-                    tracing::info!(?codes, "An event was refused");
-                    return Ok(Submitted::Refused(reasons.iter().map(ToString::to_string).collect()));
-                }
-                outcome => outcome.map(|it| Submitted::Answered(Box::new(it))),
+    let Wish { by, key, what } = wish;
+    let call = &Call {
+        principal: Principal::person(by, Issuer::Bot { source: heard.source.clone() }),
+        channel: Channel::Event,
+        address: None,
+        key: Some(key),
+        correlation: heard.correlation.clone(),
+        now,
+    };
+    let rights = Rights::default();
+    let parts = Parts { store, outside: &Absent, tokens: &Absent, terms, rights: &rights };
+    let outcome = match what {
+        Asking::Request(initiate) => match perform(parts, call, initiate).await {
+            // Recorded with the targets that it names, and told from there.
+            Err(Error::Refused(reasons)) => {
+                let codes = reasons.iter().map(Refusal::code).collect::<Vec<_>>();
+                tracing::info!(?codes, "An event was refused");
+                return Ok(Submitted::Refused(reasons.iter().map(ToString::to_string).collect()));
             }
-        }
-        Asking::Approve { request, shown } => {
-            let answer = approve(store, terms, &request, by, &shown, now).await;
-            answer.map(|it| Submitted::Answered(Box::new(it)))
-        }
-        Asking::Reject { request, why } => match store.request(&request).await? {
-            Some((known, _)) => {
-                let answer = reject(store, &request, by, &known.shown(), why.as_ref(), now).await;
-                answer.map(|it| Submitted::Answered(Box::new(it)))
-            }
-            None => Err(Error::NotFound { what: "request", name: request.to_string() }),
+            outcome => outcome.map(Box::new).map(Submitted::Answered),
         },
-        Asking::Close { grant } => {
-            let closed = close(store, &grant, by, heard.correlation.as_ref(), now).await;
-            closed.map(|it| Submitted::Closed(Box::new(it)))
+        Asking::Approve(approve) => {
+            perform(parts, call, approve).await.map(Box::new).map(Submitted::Answered)
         }
-        Asking::Export(Exporting { from, to, format }) => {
-            let (format, by) = (format.ending().to_owned(), by.clone());
-            let fact = Fact::ExportAsked { from, to, format, by, correlation: heard.correlation.clone() };
+        Asking::Reject(reject) => perform(parts, call, reject).await.map(Box::new).map(Submitted::Answered),
+        Asking::Close(close) => perform(parts, call, close).await.map(Box::new).map(Submitted::Closed),
+        Asking::Export(exporting) => {
             // A second event says the same, and came later. What is asked over HTTP comes when it is asked.
-            let since = heard.at.filter(|_| incoming.source.is_none()).unwrap_or(now).min(now);
-            let since = since.checked_sub(2 * SKEW_MAX).unwrap_or(Timestamp::MIN);
-            record_once(store, &fact, since, now).await.map(|()| Submitted::Exporting)
+            let since = heard.at.filter(|_| incoming.source.is_none()).unwrap_or(now);
+            perform(parts, call, OrderExport { exporting, since }).await.map(|()| Submitted::Exporting)
         }
     };
     match outcome {
@@ -146,27 +140,6 @@ pub async fn submit(
         }
         outcome => outcome,
     }
-}
-
-/// Records that somebody asked over HTTP for what cannot be read, as of an event that cannot be: why, which may name the
-/// value at fault, and nothing else of it.
-///
-/// INVARIANT (nothing-unrecorded): for whoever is known. What strangers send is not recorded: they could fill the journal.
-pub async fn refuse_unread(
-    store: &impl Store,
-    by: &Person,
-    correlation: Option<CorrelationId>,
-    why: &str,
-    now: Timestamp,
-) -> Result<(), Error> {
-    let heard = Heard {
-        source: by.to_string(),
-        kind: Some("access.request".to_owned()),
-        on_behalf_of: Some(by.to_string()),
-        correlation,
-        ..Heard::default()
-    };
-    heard.refuse(store, vec![why.into()], now).await.map(drop)
 }
 
 /// What is logged of an event from now on belongs to this matter: what its bot calls it, or else the request.
@@ -198,10 +171,10 @@ struct Wish {
 }
 
 enum Asking {
-    Request { what: What, justification: Option<Justification> },
-    Approve { request: RequestId, shown: String },
-    Reject { request: RequestId, why: Option<Justification> },
-    Close { grant: GrantId },
+    Request(Initiate),
+    Approve(Approve),
+    Reject(Reject),
+    Close(Close),
     Export(Exporting),
 }
 
@@ -238,9 +211,11 @@ impl Wish {
     /// The request that it makes or is about.
     fn request(&self) -> Option<RequestId> {
         match &self.what {
-            Asking::Request { .. } => Some(RequestId::derived(&self.by, &self.key)),
-            Asking::Approve { request, .. } | Asking::Reject { request, .. } => Some(request.clone()),
-            Asking::Close { grant } => grant.derivation().map(|(request, _)| request),
+            Asking::Request(_) => Some(RequestId::derived(&self.by, &self.key)),
+            Asking::Approve(Approve { request, .. }) | Asking::Reject(Reject { request, .. }) => {
+                Some(request.clone())
+            }
+            Asking::Close(Close { grant }) => grant.derivation().map(|(request, _)| request),
             Asking::Export(_) => None,
         }
     }
@@ -319,18 +294,19 @@ impl Heard {
             Some("access.request") => {
                 let RequestBody { targets, justification, break_glass } = read(body)?;
                 let asks = targets.into_iter().map(TargetBody::asks).collect::<Result<Vec<_>, _>>()?;
-                let what = What::Initiate { asks: asks.into_iter().flatten().collect(), break_glass };
-                Asking::Request { what, justification }
+                let asks = asks.into_iter().flatten().collect();
+                Asking::Request(Initiate { asks, break_glass, justification })
             }
             Some("access.approve") => {
                 let ApproveBody { request, shown } = read(body)?;
-                Asking::Approve { request, shown }
+                Asking::Approve(Approve { request, shown })
             }
             Some("access.reject") => {
                 let RejectBody { request, why } = read(body)?;
-                Asking::Reject { request, why }
+                // The event names the request alone: it is rejected as it stands.
+                Asking::Reject(Reject { request, shown: None, why })
             }
-            Some("access.close") => Asking::Close { grant: read::<CloseBody>(body)?.grant },
+            Some("access.close") => Asking::Close(Close { grant: read::<CloseBody>(body)?.grant }),
             Some("export.request") if incoming.has_archive => {
                 Asking::Export(read::<ExportBody>(body)?.whole()?)
             }
@@ -353,20 +329,18 @@ impl Heard {
     /// INVARIANT (nothing-unrecorded): also of a no to what nobody understood.
     async fn refuse(self, store: &impl Store, reasons: Vec<No>, now: Timestamp) -> Result<Submitted, Error> {
         belongs_to(self.correlation.as_ref(), None);
-        let codes: Vec<String> = reasons.iter().map(|it| it.code.to_owned()).collect();
+        let codes: Vec<&str> = reasons.iter().map(|it| it.code).collect();
         // Names and addresses stand in the reasons: the journal has them.
         tracing::info!(?codes, "An event was refused");
-        let reasons: Vec<String> = reasons.iter().map(|it| short(&it.why)).collect();
-        let fact = Fact::EventRefused {
-            source: short(&self.source),
-            kind: self.kind.as_deref().map(short),
-            event: short(&self.event),
-            on_behalf_of: self.on_behalf_of.as_deref().map(short),
-            reasons: reasons.clone(),
-            codes,
+        let input = Unreadable {
+            source: self.source,
+            kind: self.kind,
+            event: self.event,
+            on_behalf_of: self.on_behalf_of,
+            reasons: reasons.into_iter().map(|it| (it.code, it.why)).collect(),
             correlation: self.correlation,
         };
-        note(store, &[], &fact, now).await.map(|()| Submitted::Refused(reasons))
+        refuse_unreadable(store, input, now).await.map(Submitted::Refused)
     }
 }
 
@@ -485,11 +459,6 @@ fn field<T: DeserializeOwned>(value: Option<Value>, name: &str) -> Result<Option
     read.map(Option::flatten).map_err(|error| format!("`{name}` of the event cannot be read: {error}"))
 }
 
-/// What is recorded of a text of strangers: a token in it is neither kept nor sent back.
-fn short(text: &str) -> String {
-    redacted(text).chars().take(RECORDED_MAX).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -530,12 +499,9 @@ mod tests {
         let request = RequestId::derived(&"ann".parse().expect("a person"), &"k".parse().expect("a key"));
         let wish =
             |what| Wish { by: "ann".parse().expect("a person"), key: "k".parse().expect("a key"), what };
-        let asked = Asking::Request {
-            what: What::Initiate { asks: vec![], break_glass: false },
-            justification: None,
-        };
+        let asked = Asking::Request(Initiate { asks: vec![], break_glass: false, justification: None });
         assert_eq!(wish(asked).request().as_ref(), Some(&request));
-        let closed = Asking::Close { grant: GrantId::derived(&request, 1) };
+        let closed = Asking::Close(Close { grant: GrantId::derived(&request, 1) });
         assert_eq!(wish(closed).request(), Some(request));
     }
 }

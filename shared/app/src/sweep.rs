@@ -2,8 +2,9 @@
 //! Which of the two, nobody can tell, so what may still be wanted stays.
 
 use crate::{
-    CONFLICTS_MAX, Error,
+    Error,
     ports::{Batch, Firewalls, Inventory, OurRule, Rank, Store},
+    transact::{Attempt, transact},
 };
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
@@ -120,13 +121,10 @@ async fn delete(
 
 async fn record(store: &impl Store, orphan: &OurRule, now: Timestamp) -> Result<(), Error> {
     let fact = Fact::OrphanDeleted { firewall: orphan.firewall.to_string(), rule: orphan.name.to_string() };
-    for lost in 0..CONFLICTS_MAX {
-        let _turn = store.turn(&Chain::rest(), Rank::Worker, lost).await;
+    let fact = &fact;
+    transact(store, &[], Rank::Worker, |_| async move {
         let (_, rest) = store.rest().await?.append(&Chain::rest(), now, [fact.clone()]);
-        match store.commit(Batch { rest, ..Batch::default() }).await {
-            Err(Error::Conflict) => {}
-            outcome => return outcome,
-        }
-    }
-    Err(Error::Conflict)
+        Ok(Attempt::commit(Batch { rest, ..Batch::default() }, ()))
+    })
+    .await
 }

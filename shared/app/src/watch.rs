@@ -1,15 +1,16 @@
 //! The clock's side: what is due, and everything, whatever anybody asked.
 
 use crate::{
-    CONFLICTS_MAX, Error, lapse,
+    Error, lapse,
     ports::{Batch, Clock, Due, Firewalls, Inventory, OurRule, Rank, Store},
     settle,
     sweep::{clear, sweep},
+    transact::{Attempt, transact},
     worker::{SETTLE_ON, caught},
 };
 use futures_util::{StreamExt, future::join, stream};
 use jiff::{SignedDuration, Timestamp};
-use portcullis_domain::{Chain, ClaimToken, Owner, Target, TargetId, WORKER_LIFE};
+use portcullis_domain::{ClaimToken, Owner, Target, TargetId, WORKER_LIFE};
 use std::collections::BTreeSet;
 
 /// How many due things one worker takes on.
@@ -62,19 +63,15 @@ pub async fn bury(store: &impl Store, now: Timestamp) -> Result<(), Error> {
 }
 
 async fn bury_one(store: &impl Store, id: &TargetId, now: Timestamp) -> Result<(), Error> {
-    for lost in 0..CONFLICTS_MAX {
-        let _turn = store.turn(&Chain::from(id), Rank::Worker, lost).await;
-        let Some((target, seen)) = store.target(id).await? else { return Ok(()) };
+    transact(store, std::slice::from_ref(id), Rank::Worker, |_| async move {
+        let Some((target, seen)) = store.target(id).await? else { return Ok(Attempt::Done(())) };
         let next = target.bury(now);
         if next.entries.is_empty() {
-            return Ok(());
+            return Ok(Attempt::Done(()));
         }
-        match store.commit(Batch::of(next, seen)).await {
-            Err(Error::Conflict) => {}
-            outcome => return outcome,
-        }
-    }
-    Err(Error::Conflict)
+        Ok(Attempt::commit(Batch::of(next, seen), ()))
+    })
+    .await
 }
 
 /// Settles every target that there is something to hold for, or of which a rule was seen, and beside that deletes

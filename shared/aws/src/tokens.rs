@@ -7,10 +7,13 @@ use crate::store::{
 };
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use jiff::Timestamp;
-use portcullis_app::{Error, ports::Store};
+use portcullis_app::{
+    Error, Issuer, Principal,
+    ports::{Authentication, Dice, Store, Tokens},
+};
 use portcullis_domain::{Chain, Fact, Person, TOKEN_PREFIX};
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 /// How often a change of a token may lose to other writers.
 const CONFLICTS_MAX: usize = 100;
@@ -30,59 +33,16 @@ macro_rules! unchanged {
     };
 }
 
-/// Who may call with what: one token per person.
-#[derive(Debug)]
+/// The token book of a table: one token a person.
 pub struct TokenBook {
     store: Arc<DynamoStore>,
+    dice: Dice,
 }
 
 impl TokenBook {
-    /// The tokens of a table.
-    pub fn of(store: &Arc<DynamoStore>) -> Self {
-        Self { store: Arc::clone(store) }
-    }
-
-    /// Whose token it is. It is looked up by its digest: whoever could time the search would learn digests, of which
-    /// none tells a token. The table is asked each time: what was revoked is revoked at once.
-    pub async fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error> {
-        let Some(item) = self.store.get(&Key::token(&digest(bearer))).await? else { return Ok(None) };
-        named(&item, text(&item, TOKEN)?).map(Some)
-    }
-
-    /// Makes a token out of 32 random bytes, in place of the one that the person had. It is told here and never
-    /// again.
-    pub async fn issue(
-        &self,
-        person: &Person,
-        by: &Person,
-        secret: [u8; 32],
-        now: Timestamp,
-    ) -> Result<String, Error> {
-        let bearer = format!("{TOKEN_PREFIX}{}", BASE64URL_NOPAD.encode(&secret));
-        let fact = Fact::TokenMade { person: person.clone(), by: by.clone() };
-        self.replace(person, Some(&digest(&bearer)), fact, now).await?;
-        Ok(bearer)
-    }
-
-    /// Takes a person's token away, at once. `NotFound` if they have none.
-    pub async fn revoke(&self, person: &Person, by: &Person, now: Timestamp) -> Result<(), Error> {
-        let fact = Fact::TokenRevoked { person: person.clone(), by: by.clone() };
-        self.replace(person, None, fact, now).await
-    }
-
-    /// Who has a token, and since when.
-    pub async fn list(&self) -> Result<Vec<(Person, Timestamp)>, Error> {
-        let keys = self.store.listed(TOKENS, TOKENS_MAX).await?;
-        let items = self.store.get_all(&keys).await?;
-        let of = |(key, item): (Key, Item)| {
-            let made_at = text(&item, MADE_AT)?.parse();
-            let made_at = made_at.map_err(|error: jiff::Error| Error::Broken {
-                doing: "read the tokens",
-                source: error.into(),
-            })?;
-            Ok((named(&item, key.name())?, made_at))
-        };
-        items.into_iter().map(of).collect()
+    /// The tokens of a table, made with these dice.
+    pub fn of(store: &Arc<DynamoStore>, dice: Dice) -> Self {
+        Self { store: Arc::clone(store), dice }
     }
 
     /// INVARIANT (nothing-unrecorded): a token and its entry are written together.
@@ -130,6 +90,52 @@ impl TokenBook {
             }
         }
         Err(Error::Conflict)
+    }
+}
+
+impl Authentication for TokenBook {
+    /// A token is looked up by its digest: whoever could time the search would learn digests, of which none tells a token. The
+    /// table is asked each time.
+    async fn authenticate(&self, bearer: &str) -> Result<Option<Principal>, Error> {
+        let Some(item) = self.store.get(&Key::token(&digest(bearer))).await? else { return Ok(None) };
+        let person = named(&item, text(&item, TOKEN)?)?;
+        Ok(Some(Principal::person(person, Issuer::Tokens)))
+    }
+}
+
+impl Tokens for TokenBook {
+    async fn issue(&self, person: &Person, by: &Person, now: Timestamp) -> Result<String, Error> {
+        let secret =
+            (self.dice)().map_err(|source| Error::Broken { doing: "roll dice for a token", source })?;
+        let bearer = format!("{TOKEN_PREFIX}{}", BASE64URL_NOPAD.encode(&secret));
+        let fact = Fact::TokenMade { person: person.clone(), by: by.clone() };
+        self.replace(person, Some(&digest(&bearer)), fact, now).await?;
+        Ok(bearer)
+    }
+
+    async fn revoke(&self, person: &Person, by: &Person, now: Timestamp) -> Result<(), Error> {
+        let fact = Fact::TokenRevoked { person: person.clone(), by: by.clone() };
+        self.replace(person, None, fact, now).await
+    }
+
+    async fn list(&self) -> Result<Vec<(Person, Timestamp)>, Error> {
+        let keys = self.store.listed(TOKENS, TOKENS_MAX).await?;
+        let items = self.store.get_all(&keys).await?;
+        let of = |(key, item): (Key, Item)| {
+            let made_at = text(&item, MADE_AT)?.parse();
+            let made_at = made_at.map_err(|error: jiff::Error| Error::Broken {
+                doing: "read the tokens",
+                source: error.into(),
+            })?;
+            Ok((named(&item, key.name())?, made_at))
+        };
+        items.into_iter().map(of).collect()
+    }
+}
+
+impl fmt::Debug for TokenBook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenBook")
     }
 }
 

@@ -7,16 +7,16 @@ use crate::{
     wire::{AdoptBody, AdoptableView, AdoptedView, Listed},
 };
 use axum::{Json, extract::State};
-use portcullis_app::{self as app, Adopting, ports::Adoption as _};
+use portcullis_app::{command, perform, query};
 use std::sync::Arc;
 
 /// Policies of somebody else's just-in-time access with their rules, and rules that belong to none.
 #[utoipa::path(get, path = "/v1/adoptable", responses((status = 200, body = Listed<AdoptableView>)))]
 pub(crate) async fn list<S: Site>(
     State(site): State<Arc<S>>,
-    _: Caller,
+    caller: Caller,
 ) -> Result<Json<Listed<AdoptableView>>, Problem> {
-    let found = site.outside().found().await?;
+    let found = perform(site.parts(), &caller.call(site.now()), query::ListAdoptables).await?;
     let items = found.items.into_iter().map(views::adoptable).collect();
     Ok(Json(Listed { items, next: None, unseen: found.unseen }))
 }
@@ -30,7 +30,7 @@ pub(crate) async fn adopt<S: Site>(
     caller: Caller,
     Body(body): Body<AdoptBody>,
 ) -> Result<Json<AdoptedView>, Problem> {
-    let adopting = Adopting { what: body.what, by: caller.person, delete: body.delete };
-    let adopted = app::adopt(site.store(), site.outside(), site.terms(), &adopting, site.now()).await?;
+    let adopt = command::Adopt { what: body.what, delete: body.delete };
+    let adopted = perform(site.parts(), &caller.call(site.now()), adopt).await?;
     Ok(Json(views::adopted(adopted)))
 }

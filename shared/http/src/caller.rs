@@ -6,26 +6,33 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 use ipnet::IpNet;
-use portcullis_app::Error;
-use portcullis_domain::Person;
+use jiff::Timestamp;
+use portcullis_app::{Call, Error, Principal, ports::Authentication as _};
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
-/// Who calls, and from where: all that the use cases know of a channel.
+/// The caller, and the address that the call came from.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// Whose token it was.
-    pub person: Person,
+    /// The principal whose token it was.
+    pub principal: Principal,
     /// "My IP"; unknown where the connection does not tell.
     pub address: Option<IpAddr>,
+}
+
+impl Caller {
+    /// A call of theirs, of no matter and without a key.
+    pub(crate) fn call(self, now: Timestamp) -> Call {
+        Call::over_http(self.principal, self.address, now)
+    }
 }
 
 /// Who calls, by the word of the platform that let them in: an extension of the request that the composition
 /// root sets, and nobody else can. A bearer token is not asked for then.
 #[derive(Debug, Clone)]
-pub struct Vouched(pub Person);
+pub struct Vouched(pub Principal);
 
 /// Whose token a request shows, where the composition root asked before the router does: an extension of the request that
 /// saves asking twice.
@@ -37,14 +44,14 @@ pub enum Shown {
     /// It shows one that is not valid.
     Nobodys,
     /// It shows a valid one.
-    Of(Person),
+    Of(Principal),
 }
 
 impl Shown {
-    /// The person whose token it is.
-    pub fn person(&self) -> Option<&Person> {
+    /// The principal whose token it is.
+    pub fn principal(&self) -> Option<&Principal> {
         match self {
-            Self::Of(person) => Some(person),
+            Self::Of(principal) => Some(principal),
             Self::Unasked | Self::Nobodys => None,
         }
     }
@@ -55,8 +62,8 @@ pub async fn shown<S: Site>(site: &S, headers: &HeaderMap) -> Result<Shown, Erro
     match headers.get(header::AUTHORIZATION) {
         None => Ok(Shown::Unasked),
         Some(header) => {
-            let person = authenticated(site, header.to_str().unwrap_or_default()).await?;
-            Ok(person.map_or(Shown::Nobodys, Shown::Of))
+            let principal = authenticated(site, header.to_str().unwrap_or_default()).await?;
+            Ok(principal.map_or(Shown::Nobodys, Shown::Of))
         }
     }
 }
@@ -108,33 +115,33 @@ impl<S: Site> FromRequestParts<Arc<S>> for Caller {
     async fn from_request_parts(parts: &mut Parts, site: &Arc<S>) -> Result<Self, Problem> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|it| it.0.ip());
         let address = peer.and_then(|peer| site.proxies().address(peer, &parts.headers));
-        let person = match parts.extensions.get::<Vouched>() {
-            Some(Vouched(person)) => person.clone(),
+        let principal = match parts.extensions.get::<Vouched>() {
+            Some(Vouched(principal)) => principal.clone(),
             None => bearer(parts, site).await?.map_err(|problem| failed(&**site, address, problem))?,
         };
-        Ok(Self { person, address })
+        Ok(Self { principal, address })
     }
 }
 
 /// Whose token it is, or why nobody is let in by it.
-async fn bearer<S: Site>(parts: &Parts, site: &Arc<S>) -> Result<Result<Person, Problem>, Problem> {
+async fn bearer<S: Site>(parts: &Parts, site: &Arc<S>) -> Result<Result<Principal, Problem>, Problem> {
     let header = parts.headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
     let Some(header) = header else {
         return Ok(Err(Problem::unauthorized("send `Authorization: Bearer <token>`")));
     };
-    let person = match parts.extensions.get::<Shown>() {
-        Some(Shown::Of(person)) => Some(person.clone()),
+    let principal = match parts.extensions.get::<Shown>() {
+        Some(Shown::Of(principal)) => Some(principal.clone()),
         Some(Shown::Nobodys) => None,
         Some(Shown::Unasked) | None => authenticated(&**site, header).await?,
     };
-    Ok(person.ok_or_else(|| Problem::unauthorized("this token is not valid, or no longer")))
+    Ok(principal.ok_or_else(|| Problem::unauthorized("this token is not valid, or no longer")))
 }
 
-async fn authenticated<S: Site>(site: &S, header: &str) -> Result<Option<Person>, Error> {
+async fn authenticated<S: Site>(site: &S, header: &str) -> Result<Option<Principal>, Error> {
     // RFC 9110: the scheme's case does not matter.
     let bearer = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     match bearer {
-        Some((_, token)) => site.authenticate(token.trim()).await,
+        Some((_, token)) => site.tokens().authenticate(token.trim()).await,
         None => Ok(None),
     }
 }

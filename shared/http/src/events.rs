@@ -13,7 +13,7 @@ use axum::{
     extract::{State, rejection::BytesRejection},
     http::StatusCode,
 };
-use portcullis_app::{self as app, EVENT_MAX, Incoming, Submitted};
+use portcullis_app::{self as app, EVENT_MAX, Incoming, Submitted, perform, query};
 use portcullis_domain::CorrelationId;
 use std::sync::Arc;
 
@@ -21,12 +21,13 @@ use std::sync::Arc;
 #[utoipa::path(get, path = "/v1/events", params(EventsQuery), responses((status = 200, body = HappenedView)))]
 pub(crate) async fn list<S: Site>(
     State(site): State<Arc<S>>,
-    _: Caller,
+    caller: Caller,
     Query(query): Query<EventsQuery>,
 ) -> Result<Json<HappenedView>, Problem> {
     let of: Option<CorrelationId> = query.correlation.as_deref().map(parsed).transpose()?;
     let now = site.now();
-    let happened = app::happened(site.store(), query.since.unwrap_or(now), of.as_ref(), now).await?;
+    let asked = query::Happened { since: query.since.unwrap_or(now), of };
+    let happened = perform(site.parts(), &caller.call(now), asked).await?;
     Ok(Json(views::happened(happened)))
 }
 
@@ -46,7 +47,7 @@ pub(crate) async fn submit<S: Site>(
         Err(rejection) => return Err(Problem::bad_input(rejection.body_text())),
     };
     let incoming =
-        Incoming { body: &body, source: Some(caller.person.as_str()), has_archive: site.has_archive() };
+        Incoming { body: &body, source: Some(caller.principal.id.as_str()), has_archive: site.has_archive() };
     let now = site.now();
     let view = match app::submit(site.store(), site.terms(), site.bots(), incoming, now).await? {
         Submitted::Answered(answer) => {

@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::stream;
-use portcullis_app::{Error, Exporting, export, ports::Archive};
+use portcullis_app::{Error, Exporting, perform, ports::Archive, query};
 use std::{
     convert::Infallible,
     sync::{
@@ -30,7 +30,7 @@ const WAITING_MAX: usize = 1;
     responses((status = 200, body = ExportLine, content_type = "application/x-ndjson")))]
 pub(crate) async fn download<S: Site>(
     State(site): State<Arc<S>>,
-    _: Caller,
+    caller: Caller,
     Query(query): Query<ExportQuery>,
 ) -> Result<Response, Problem> {
     let ExportQuery { from, to, format } = query;
@@ -39,12 +39,13 @@ pub(crate) async fn download<S: Site>(
     }
     let turn = site.turns().export().await?;
     let (lines, made) = mpsc::channel::<ExportLine>(WAITING_MAX);
-    let bounds = site.bounds();
+    let (bounds, call) = (site.bounds(), caller.call(site.now()));
     let reader = Reader { lines, left: AtomicUsize::new(bounds.bytes), is_full: AtomicBool::new(false) };
     tokio::spawn(async move {
         let _turn = turn;
-        let asked = Exporting { from, to, format };
-        let failed = match timeout(bounds.time, export(site.store(), &reader, &asked)).await {
+        let exporting = Exporting { from, to, format };
+        let export = query::Export { exporting, archive: &reader };
+        let failed = match timeout(bounds.time, perform(site.parts(), &call, export)).await {
             Ok(Ok(_)) => return,
             Ok(Err(error)) if !reader.is_full.load(Ordering::Relaxed) => Problem::from(error),
             Ok(Err(_)) => Problem::too_much(bounds, TAKE_LESS),

@@ -14,8 +14,9 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use portcullis_app::{
-    self as app, Error, Extending,
-    ports::{Cursor, GrantFilter, PageAsked, Store},
+    Call, command, perform,
+    ports::{Cursor, GrantFilter, PageAsked},
+    query,
 };
 use portcullis_domain::{GrantId, RequestId};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 #[utoipa::path(get, path = "/v1/grants", params(GrantsQuery), responses((status = 200, body = Listed<GrantView>)))]
 pub(crate) async fn list<S: Site>(
     State(site): State<Arc<S>>,
-    _: Caller,
+    caller: Caller,
     Query(query): Query<GrantsQuery>,
 ) -> Result<Json<Listed<GrantView>>, Problem> {
     let of = GrantFilter {
@@ -34,8 +35,8 @@ pub(crate) async fn list<S: Site>(
         request: None,
     };
     let page = PageAsked { after: query.after.map(Cursor), at_most: limit(query.limit)? };
-    let page = site.store().grants(&of, &page).await?;
     let now = site.now();
+    let page = perform(site.parts(), &caller.call(now), query::Grants { of, page }).await?;
     let items = page.items.iter().map(|it| GrantView::of(it, now)).collect();
     Ok(Json(Listed { items, next: page.next.map(|it| it.0), unseen: vec![] }))
 }
@@ -45,12 +46,12 @@ pub(crate) async fn list<S: Site>(
     responses((status = 200, body = GrantView), (status = 404, body = Problem)))]
 pub(crate) async fn show<S: Site>(
     State(site): State<Arc<S>>,
-    _: Caller,
+    caller: Caller,
     Named(id): Named<GrantId>,
 ) -> Result<Json<GrantView>, Problem> {
-    let found = site.store().grant(&id).await?;
-    let grant = found.ok_or_else(|| Error::NotFound { what: "grant", name: id.to_string() })?;
-    Ok(Json(GrantView::of(&grant, site.now())))
+    let now = site.now();
+    let grant = perform(site.parts(), &caller.call(now), query::ShowGrant(id)).await?;
+    Ok(Json(GrantView::of(&grant, now)))
 }
 
 /// Ends a lease now. Closing what is over is success.
@@ -67,8 +68,9 @@ pub(crate) async fn close<S: Site>(
     if let Some((request, _)) = id.derivation() {
         belongs_to(correlation.as_ref(), &request);
     }
-    let grant = app::close(site.store(), &id, &caller.person, correlation.as_ref(), site.now()).await?;
-    belongs_to(correlation.as_ref().or(grant.correlation.as_ref()), &grant.request);
+    let call = Call { correlation, ..caller.call(site.now()) };
+    let grant = perform(site.parts(), &call, command::Close { grant: id }).await?;
+    belongs_to(call.correlation.as_ref().or(grant.correlation.as_ref()), &grant.request);
     Ok(Json(GrantView::of(&grant, site.now())))
 }
 
@@ -87,21 +89,17 @@ pub(crate) async fn extend<S: Site>(
     body: Result<Body<ExtendBody>, Problem>,
 ) -> Result<(StatusCode, Json<AnswerView>), Problem> {
     let now = site.now();
-    let asked = |(Named(id), Body(body)): (Named<GrantId>, Body<ExtendBody>)| {
-        Ok(Extending {
-            by: caller.person.clone(),
-            key: key(&headers, now)?,
-            grant: id,
-            end: body.until,
-            justification: body.justification.as_deref().map(parsed).transpose()?,
-            correlation: correlation(&headers)?,
-        })
+    let asked = |(Named(grant), Body(body)): (Named<GrantId>, Body<ExtendBody>)| {
+        let call =
+            Call { key: key(&headers)?, correlation: correlation(&headers)?, ..caller.clone().call(now) };
+        let justification = body.justification.as_deref().map(parsed).transpose()?;
+        Ok((call, command::Extend { grant, end: body.until, justification }))
     };
-    let asked = match grant.and_then(|it| Ok((it, body?))).and_then(asked) {
+    let (call, extend) = match grant.and_then(|it| Ok((it, body?))).and_then(asked) {
         Ok(asked) => asked,
         Err(problem) => return Err(unread(&*site, &caller, &headers, problem, now).await),
     };
-    belongs_to(asked.correlation.as_ref(), &RequestId::derived(&asked.by, &asked.key));
-    let answer = app::extend(site.store(), site.terms(), asked, now).await?;
+    belongs_to(call.correlation.as_ref(), &RequestId::derived(call.by(), &call.key()));
+    let answer = perform(site.parts(), &call, extend).await?;
     Ok((StatusCode::ACCEPTED, Json(views::answer(&answer, now))))
 }

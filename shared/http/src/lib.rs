@@ -35,10 +35,10 @@ use axum::{
 };
 use jiff::Timestamp;
 use portcullis_app::{
-    Bots, EVENT_MAX, Error, Finding,
-    ports::{Adoption, Checkup, Firewalls, Inventory, Store},
+    Bots, EVENT_MAX, Error, Finding, Parts, Rights,
+    ports::{Authentication, Outside, Store, Tokens},
 };
-use portcullis_domain::{CorrelationId, Person, TOKEN_IN_TEXT, Terms, holds_token};
+use portcullis_domain::{CorrelationId, TOKEN_IN_TEXT, Terms, holds_token};
 use std::{
     future::Future,
     sync::{Arc, LazyLock},
@@ -55,12 +55,16 @@ pub trait Site: Send + Sync + 'static {
     /// The table.
     type Store: Store;
     /// The firewalls and the machines behind them, with what else is known of them.
-    type Outside: Firewalls + Inventory + Adoption + Checkup;
+    type Outside: Outside;
+    /// The token book, which also tells whose token a caller shows.
+    type Tokens: Authentication + Tokens;
 
     /// The table.
     fn store(&self) -> &Self::Store;
     /// The firewalls and the machines behind them.
     fn outside(&self) -> &Self::Outside;
+    /// The token book.
+    fn tokens(&self) -> &Self::Tokens;
     /// The settings that reviews depend on.
     fn terms(&self) -> &Terms;
     /// Is there an archive that evidence is put into when an event asks for it? Else whoever wants it takes it away.
@@ -82,8 +86,8 @@ pub trait Site: Send + Sync + 'static {
     }
     /// Whose word is taken for where a caller is.
     fn proxies(&self) -> &Proxies;
-    /// Who makes and takes away tokens: whoever could would approve their own requests by another name.
-    fn operator(&self) -> &Person;
+    /// The rights of callers.
+    fn rights(&self) -> &Rights;
     /// Which bots may speak, and for whom.
     fn bots(&self) -> &Bots;
     /// The time.
@@ -94,15 +98,15 @@ pub trait Site: Send + Sync + 'static {
     }
     /// Can the table be read and written? `Unavailable` if not.
     fn probe(&self) -> impl Future<Output = Result<(), Error>> + Send;
-    /// Whose bearer token this is.
-    fn authenticate(&self, bearer: &str) -> impl Future<Output = Result<Option<Person>, Error>> + Send;
-    /// Makes a person's token anew and gives it, this once.
-    fn issue_token(&self, person: &Person, by: &Person)
-    -> impl Future<Output = Result<String, Error>> + Send;
-    /// Takes a person's token away. `NotFound` if there is none.
-    fn revoke_token(&self, person: &Person, by: &Person) -> impl Future<Output = Result<(), Error>> + Send;
-    /// Who has a token, since when.
-    fn tokens(&self) -> impl Future<Output = Result<Vec<(Person, Timestamp)>, Error>> + Send;
+    /// The dependencies of an operation.
+    fn parts(&self) -> Parts<'_, Self::Store, Self::Outside, Self::Tokens> {
+        self.parts_with(self.outside())
+    }
+    /// The same with other firewalls and machines, such as those that are asked for a bounded time.
+    fn parts_with<'a, O>(&'a self, outside: &'a O) -> Parts<'a, Self::Store, O, Self::Tokens> {
+        let (store, tokens) = (self.store(), self.tokens());
+        Parts { store, outside, tokens, terms: self.terms(), rights: self.rights() }
+    }
 }
 
 /// How much one answer may be.

@@ -14,7 +14,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use jiff::{SignedDuration, Timestamp};
-use portcullis_app as app;
+use portcullis_app::{command, perform, query};
 use portcullis_domain::{CorrelationId, IdempotencyKey, Person, RequestId, TOKEN_IN_TEXT, holds_token};
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -45,11 +45,12 @@ const EXPORT_INSTEAD: &str =
     responses((status = 200, body = VerifyView), (status = 503, body = Problem)))]
 pub(crate) async fn verify<S: Site>(
     State(site): State<Arc<S>>,
-    _: Caller,
+    caller: Caller,
 ) -> Result<Json<VerifyView>, Problem> {
     let _turn = site.turns().verify().await?;
     let bounds = site.bounds();
-    let verified = timeout(bounds.time, app::verify(site.store())).await;
+    let call = caller.call(site.now());
+    let verified = timeout(bounds.time, perform(site.parts(), &call, query::Verify)).await;
     let verified = verified.map_err(|_| Problem::too_much(bounds, EXPORT_INSTEAD))?;
     Ok(Json(views::verified(&verified?)))
 }
@@ -58,11 +59,11 @@ pub(crate) async fn verify<S: Site>(
 #[utoipa::path(get, path = "/v1/doctor", responses((status = 200, body = DoctorView)))]
 pub(crate) async fn doctor<S: Site>(
     State(site): State<Arc<S>>,
-    _: Caller,
+    caller: Caller,
 ) -> Result<Json<DoctorView>, Problem> {
     let _turn = site.turns().doctor().await?;
-    let table = site.probe().await;
-    let mut findings = app::doctor(site.store(), site.outside(), table, site.now()).await;
+    let doctor = query::Doctor { table: site.probe().await.err() };
+    let mut findings = perform(site.parts(), &caller.call(site.now()), doctor).await?;
     findings.extend(site.findings());
     findings.extend(site.strangers().map(|it| it.finding(site.now())));
     Ok(Json(findings.into()))
@@ -70,19 +71,24 @@ pub(crate) async fn doctor<S: Site>(
 
 /// Who calls, and from where.
 #[utoipa::path(get, path = "/v1/whoami", responses((status = 200, body = WhoamiView)))]
-pub(crate) async fn whoami<S: Site>(_: State<Arc<S>>, caller: Caller) -> Json<WhoamiView> {
+pub(crate) async fn whoami<S: Site>(
+    State(site): State<Arc<S>>,
+    caller: Caller,
+) -> Result<Json<WhoamiView>, Problem> {
     let address = caller.address.map(|it| it.to_string());
-    Json(WhoamiView { person: caller.person.to_string(), address })
+    let principal = perform(site.parts(), &caller.call(site.now()), query::Whoami).await?;
+    Ok(Json(WhoamiView { person: principal.id.to_string(), address }))
 }
 
 /// Who has a token.
 #[utoipa::path(get, path = "/v1/tokens", responses((status = 200, body = Vec<TokenView>)))]
 pub(crate) async fn tokens<S: Site>(
     State(site): State<Arc<S>>,
-    _: Caller,
+    caller: Caller,
 ) -> Result<Json<Vec<TokenView>>, Problem> {
     let view = |(person, made_at): (Person, Timestamp)| TokenView { person: person.to_string(), made_at };
-    Ok(Json(site.tokens().await?.into_iter().map(view).collect()))
+    let tokens = perform(site.parts(), &caller.call(site.now()), query::Tokens).await?;
+    Ok(Json(tokens.into_iter().map(view).collect()))
 }
 
 /// Makes a person's token anew: the one before is no longer valid. It is shown this once.
@@ -93,8 +99,8 @@ pub(crate) async fn issue_token<S: Site>(
     caller: Caller,
     Body(body): Body<TokenBody>,
 ) -> Result<(StatusCode, Json<TokenMade>), Problem> {
-    app::may_change_token(site.store(), &body.person, &caller.person, site.operator(), site.now()).await?;
-    let token = site.issue_token(&body.person, &caller.person).await?;
+    let issue = command::IssueToken { person: body.person.clone() };
+    let token = perform(site.parts(), &caller.call(site.now()), issue).await?;
     Ok((StatusCode::CREATED, Json(TokenMade { person: body.person.to_string(), token })))
 }
 
@@ -107,8 +113,7 @@ pub(crate) async fn revoke_token<S: Site>(
     caller: Caller,
     Named(person): Named<Person>,
 ) -> Result<StatusCode, Problem> {
-    app::may_change_token(site.store(), &person, &caller.person, site.operator(), site.now()).await?;
-    site.revoke_token(&person, &caller.person).await?;
+    perform(site.parts(), &caller.call(site.now()), command::RevokeToken { person }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -149,17 +154,15 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| {
 });
 
 /// The caller's idempotency key. Without one every call is a request of its own.
-pub(crate) fn key(headers: &HeaderMap, now: Timestamp) -> Result<IdempotencyKey, Problem> {
+pub(crate) fn key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
     const NAME: &str = "idempotency-key";
     let bad = || Problem::bad_input("`Idempotency-Key` has 1 to 255 printable characters");
-    let text = match headers.get(NAME) {
-        Some(value) => value.to_str().map_err(|_| bad())?.to_owned(),
-        None => format!("at {now}"),
-    };
-    if holds_token(&text) {
+    let Some(value) = headers.get(NAME) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| bad())?;
+    if holds_token(text) {
         return Err(Problem::bad_input(TOKEN_IN_TEXT));
     }
-    text.parse().map_err(|_| bad())
+    text.parse().map(Some).map_err(|_| bad())
 }
 
 /// What the caller calls the matter.

@@ -2,8 +2,8 @@
 
 use crate::Site;
 use portcullis_app::{
-    Error,
-    ports::{Firewalls, Inventory, Machine, Machines, OurRule},
+    Adoptable, Adoptables, Error, Finding,
+    ports::{Adoption, Checkup, Firewalls, Inventory, Machine, Machines, OurRule},
 };
 use portcullis_domain::{Change, Snapshot, TargetId};
 use std::{
@@ -101,6 +101,22 @@ impl<S: Site> Inventory for Patient<S> {
 
     async fn is_gone(&self, id: &TargetId) -> Result<bool, Error> {
         self.within(self.site.outside().is_gone(id)).await
+    }
+}
+
+impl<S: Site> Adoption for Patient<S> {
+    async fn found(&self) -> Result<Adoptables, Error> {
+        self.within(self.site.outside().found()).await
+    }
+
+    async fn remove(&self, what: &Adoptable) -> Result<(), Error> {
+        self.within(self.site.outside().remove(what)).await
+    }
+}
+
+impl<S: Site> Checkup for Patient<S> {
+    async fn checkup(&self) -> Vec<Finding> {
+        self.site.outside().checkup().await
     }
 }
 

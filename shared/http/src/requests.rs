@@ -17,10 +17,11 @@ use axum::{
 };
 use jiff::Timestamp;
 use portcullis_app::{
-    self as app, Asked, Error,
-    ports::{Cursor, PageAsked, RequestFilter, Store},
+    Call, Unreadable, command, perform,
+    ports::{Cursor, PageAsked, RequestFilter},
+    query, refuse_unreadable,
 };
-use portcullis_domain::{Ask, Justification, Outcome, RequestId, Review, Sources, What, Window};
+use portcullis_domain::{Ask, Justification, Outcome, RequestId, Review, Sources, Window};
 use std::{fmt::Display, str::FromStr, sync::Arc};
 
 /// Asks for ports. The answer is a request with its grants, or one that waits for an approval.
@@ -36,11 +37,11 @@ pub(crate) async fn initiate<S: Site>(
     body: Result<Body<InitiateBody>, Problem>,
 ) -> Result<(StatusCode, Json<AnswerView>), Problem> {
     let now = site.now();
-    let asked = match body.and_then(|Body(body)| asked(&caller, &headers, &body, now)) {
+    let (call, initiate) = match body.and_then(|Body(body)| asked(&caller, &headers, &body, now)) {
         Ok(asked) => asked,
         Err(problem) => return Err(unread(&*site, &caller, &headers, problem, now).await),
     };
-    let answer = app::initiate(site.store(), site.terms(), &asked, now).await?;
+    let answer = perform(site.parts(), &call, initiate).await?;
     Ok((StatusCode::ACCEPTED, Json(views::answer(&answer, now))))
 }
 
@@ -56,9 +57,16 @@ pub(crate) async fn unread<S: Site>(
     if !is_within {
         return Problem::too_often("too many asks from your address that cannot be read");
     }
-    let correlation = correlation(headers).ok().flatten();
-    let recorded =
-        app::refuse_unread(site.store(), &caller.person, correlation, &problem.0.detail, now).await;
+    let name = caller.principal.id.to_string();
+    let input = Unreadable {
+        source: name.clone(),
+        kind: Some("access.request".to_owned()),
+        event: String::new(),
+        on_behalf_of: Some(name),
+        reasons: vec![("unreadable", problem.0.detail.clone())],
+        correlation: correlation(headers).ok().flatten(),
+    };
+    let recorded = refuse_unreadable(site.store(), input, now).await;
     recorded.err().map_or(problem, Problem::from)
 }
 
@@ -72,7 +80,7 @@ pub(crate) async fn explain<S: Site>(
     Body(body): Body<InitiateBody>,
 ) -> Result<Json<ReviewView>, Problem> {
     let now = site.now();
-    let asked = asked(&caller, &headers, &body, now)?;
+    let (call, initiate) = asked(&caller, &headers, &body, now)?;
     let grants = |outcome: Outcome| match outcome {
         Outcome::Granted(grants) => grants.iter().map(|it| GrantView::of(it, now)).collect(),
         Outcome::Extended { .. } => vec![],
@@ -84,7 +92,7 @@ pub(crate) async fn explain<S: Site>(
         breaks_glass: false,
         grants: vec![],
     };
-    let view = match app::explain(site.store(), site.terms(), &asked, now).await? {
+    let view = match perform(site.parts(), &call, query::Explain(initiate)).await? {
         Review::Allowed(outcome) => {
             let breaks_glass = outcome.broken().next().is_some();
             ReviewView { grants: grants(outcome), breaks_glass, ..view("allowed") }
@@ -108,7 +116,7 @@ pub(crate) async fn explain<S: Site>(
 #[utoipa::path(get, path = "/v1/requests", params(RequestsQuery), responses((status = 200, body = Listed<RequestView>)))]
 pub(crate) async fn list<S: Site>(
     State(site): State<Arc<S>>,
-    _: Caller,
+    caller: Caller,
     Query(query): Query<RequestsQuery>,
 ) -> Result<Json<Listed<RequestView>>, Problem> {
     const STATES: [&str; 4] = ["pending", "approved", "rejected", "lapsed"];
@@ -120,22 +128,24 @@ pub(crate) async fn list<S: Site>(
     }
     let by = query.by.as_deref().map(parsed).transpose()?;
     let page = PageAsked { after: query.after.map(Cursor), at_most: limit(query.limit)? };
-    let page = site.store().requests(&RequestFilter { state: query.state, by }, &page).await?;
+    let of = RequestFilter { state: query.state, by };
+    let page = perform(site.parts(), &caller.call(site.now()), query::Requests { of, page }).await?;
     let items = page.items.iter().map(RequestView::from).collect();
     Ok(Json(Listed { items, next: page.next.map(|it| it.0), unseen: vec![] }))
 }
 
-/// One request.
+/// One request, with its grants as they are now.
 #[utoipa::path(get, path = "/v1/requests/{request}", params(("request" = String, Path)),
     responses((status = 200, body = RequestView), (status = 404, body = Problem)))]
 pub(crate) async fn show<S: Site>(
     State(site): State<Arc<S>>,
-    _: Caller,
+    caller: Caller,
     Named(id): Named<RequestId>,
 ) -> Result<Json<RequestView>, Problem> {
-    let found = site.store().request(&id).await?;
-    let (request, _) = found.ok_or_else(|| Error::NotFound { what: "request", name: id.to_string() })?;
-    Ok(Json((&request).into()))
+    let now = site.now();
+    let answer = perform(site.parts(), &caller.call(now), query::ShowRequest(id)).await?;
+    let grants = answer.grants.iter().map(|it| GrantView::of(it, now)).collect();
+    Ok(Json(RequestView { grants, ..(&answer.request).into() }))
 }
 
 /// Says yes to what was shown.
@@ -151,7 +161,8 @@ pub(crate) async fn approve<S: Site>(
 ) -> Result<Json<AnswerView>, Problem> {
     let now = site.now();
     belongs_to(None, &id);
-    let answer = app::approve(site.store(), site.terms(), &id, &caller.person, &body.shown, now).await?;
+    let approve = command::Approve { request: id.clone(), shown: body.shown };
+    let answer = perform(site.parts(), &caller.call(now), approve).await?;
     belongs_to(answer.request.correlation.as_ref(), &id);
     Ok(Json(views::answer(&answer, now)))
 }
@@ -170,7 +181,8 @@ pub(crate) async fn reject<S: Site>(
     let now = site.now();
     let why: Option<Justification> = body.why.as_deref().map(parsed).transpose()?;
     belongs_to(None, &id);
-    let answer = app::reject(site.store(), &id, &caller.person, &body.shown, why.as_ref(), now).await?;
+    let reject = command::Reject { request: id.clone(), shown: Some(body.shown), why };
+    let answer = perform(site.parts(), &caller.call(now), reject).await?;
     belongs_to(answer.request.correlation.as_ref(), &id);
     Ok(Json(views::answer(&answer, now)))
 }
@@ -185,17 +197,12 @@ fn asked(
     headers: &HeaderMap,
     body: &InitiateBody,
     now: Timestamp,
-) -> Result<Asked, Problem> {
+) -> Result<(Call, command::Initiate), Problem> {
     let asks = body.asks.iter().map(|it| ask(caller, it)).collect::<Result<_, _>>()?;
-    let asked = Asked {
-        by: caller.person.clone(),
-        key: key(headers, now)?,
-        what: What::Initiate { asks, break_glass: body.break_glass },
-        justification: body.justification.as_deref().map(parsed).transpose()?,
-        correlation: correlation(headers)?,
-    };
-    belongs_to(asked.correlation.as_ref(), &RequestId::derived(&asked.by, &asked.key));
-    Ok(asked)
+    let justification = body.justification.as_deref().map(parsed).transpose()?;
+    let call = Call { key: key(headers)?, correlation: correlation(headers)?, ..caller.clone().call(now) };
+    belongs_to(call.correlation.as_ref(), &RequestId::derived(call.by(), &call.key()));
+    Ok((call, command::Initiate { asks, break_glass: body.break_glass, justification }))
 }
 
 fn ask(caller: &Caller, body: &AskBody) -> Result<Ask, Problem> {

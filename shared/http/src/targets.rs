@@ -12,12 +12,8 @@ use crate::{
     },
 };
 use axum::{Json, extract::State};
-use jiff::SignedDuration;
-use portcullis_app::{
-    self as app, Error, Guarding,
-    ports::{Inventory, Store},
-};
-use portcullis_domain::{Chain, Gate, People, Policy, PortRule, Protocol, Refusal, TargetId, Terms};
+use portcullis_app::{Error, PlannedGate, command, perform, query};
+use portcullis_domain::{ApproversEdit, Chain, Gate, People, PolicyEdit, PortEdit, TargetId};
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 /// How long a caller waits for names of the catalogue who does not say how long.
@@ -31,14 +27,15 @@ const CHECK_WAIT: Duration = Duration::from_secs(3);
 #[utoipa::path(get, path = "/v1/targets", params(WaitQuery), responses((status = 200, body = Listed<TargetView>)))]
 pub(crate) async fn list<S: Site>(
     State(site): State<Arc<S>>,
-    _: Caller,
+    caller: Caller,
     Query(page): Query<WaitQuery>,
 ) -> Result<Json<Listed<TargetView>>, Problem> {
     let (after, at_most) = (target_after(page.after)?, limit(page.limit)?);
     let _turn = site.turns().fleet().await?;
     let now = site.now();
     let cloud = Patient::new(&site, patience(page.wait)?);
-    let (found, unseen) = app::discover(site.store(), &cloud, after.as_ref(), at_most, now).await?;
+    let machines = query::Machines { after, at_most };
+    let (found, unseen) = perform(site.parts_with(&cloud), &caller.call(now), machines).await?;
     let items: Vec<_> = found.iter().map(|it| views::target(it, now)).collect();
     let next = items.last().filter(|_| items.len() == at_most).map(|it| it.id.clone());
     Ok(Json(Listed { items, next, unseen }))
@@ -49,18 +46,19 @@ pub(crate) async fn list<S: Site>(
 #[utoipa::path(get, path = "/v1/names", params(WaitQuery), responses((status = 200, body = NamesView)))]
 pub(crate) async fn names<S: Site>(
     State(site): State<Arc<S>>,
-    _: Caller,
+    caller: Caller,
     Query(page): Query<WaitQuery>,
 ) -> Result<Json<NamesView>, Problem> {
     let (after, at_most) = (target_after(page.after)?, limit(page.limit)?);
     let wait = page.wait.map(|it| patience(Some(it))).transpose()?.unwrap_or(NAMES_WAIT);
     let cloud = Patient::new(&site, wait);
-    let asked = Some(&cloud).filter(|_| !wait.is_zero());
-    let found = app::names(site.store(), asked, after.as_ref(), at_most).await?;
-    let catalogue = match (&asked, &found.silent) {
-        (None, _) => Catalogue::NotAsked,
-        (Some(_), None) => Catalogue::Answered,
-        (Some(_), Some(_)) => Catalogue::Silent,
+    let asks_catalogue = !wait.is_zero();
+    let names = query::Names { after, at_most, asks_catalogue };
+    let found = perform(site.parts_with(&cloud), &caller.call(site.now()), names).await?;
+    let catalogue = match (asks_catalogue, &found.silent) {
+        (false, _) => Catalogue::NotAsked,
+        (true, None) => Catalogue::Answered,
+        (true, Some(_)) => Catalogue::Silent,
     };
     let items: Vec<NameView> = found.items.into_iter().map(views::name).collect();
     let next = items.last().filter(|_| items.len() == at_most).map(|it| it.id.clone());
@@ -77,13 +75,13 @@ pub(crate) async fn names<S: Site>(
     responses((status = 200, body = TargetView), (status = 404, body = Problem)))]
 pub(crate) async fn show<S: Site>(
     State(site): State<Arc<S>>,
-    _: Caller,
+    caller: Caller,
     Named(target): Named<TargetId>,
     Query(query): Query<PatienceQuery>,
 ) -> Result<Json<TargetView>, Problem> {
     let now = site.now();
     let cloud = Patient::new(&site, patience(query.wait)?);
-    let found = app::discover_one(site.store(), &cloud, &target, now).await?;
+    let found = perform(site.parts_with(&cloud), &caller.call(now), query::ShowMachine(target)).await?;
     let view = views::target(&found, now);
     let unseen = view.unseen.clone().or_else(|| cloud.silence().map(|it| it.full()));
     Ok(Json(TargetView { unseen, ..view }))
@@ -99,14 +97,9 @@ pub(crate) async fn enable<S: Site>(
     Named(target): Named<TargetId>,
     Body(body): Body<EnableBody>,
 ) -> Result<Json<GuardedView>, Problem> {
-    let policy = wanted(&*site, &target, &body.ports).await?;
-    let guarding = Guarding {
-        target,
-        by: caller.person,
-        confirm_within: body.confirm_within,
-        take_over: body.take_over,
-    };
-    let guarded = app::enable(site.store(), site.outside(), &guarding, &policy, site.now()).await?;
+    let EnableBody { confirm_within, take_over, .. } = body;
+    let enable = command::Enable { target, ports: edits(body.ports)?, confirm_within, take_over };
+    let guarded = perform(site.parts(), &caller.call(site.now()), enable).await?;
     Ok(Json(views::guarded(guarded)))
 }
 
@@ -120,17 +113,11 @@ pub(crate) async fn edit<S: Site>(
     Named(target): Named<TargetId>,
     Body(body): Body<EditBody>,
 ) -> Result<Json<GuardedView>, Problem> {
-    let guarding = Guarding {
-        target: target.clone(),
-        by: caller.person,
-        confirm_within: body.confirm_within,
-        take_over: false,
-    };
-    body.ports.iter().try_for_each(check_rule)?;
-    let terms = *site.terms();
-    let edited = |before: &Policy| edited(before, &target, &body, &terms);
+    let EditBody { ports, remove, confirm_within } = body;
+    let policy = PolicyEdit { ports: edits(ports)?, remove };
+    let edit = command::Edit { target, policy, confirm_within };
     let cloud = Patient::new(&site, WARNING_WAIT);
-    let guarded = app::edit(site.store(), &cloud, &guarding, edited, site.now()).await?;
+    let guarded = perform(site.parts_with(&cloud), &caller.call(site.now()), edit).await?;
     Ok(Json(views::guarded(guarded)))
 }
 
@@ -142,7 +129,7 @@ pub(crate) async fn disable<S: Site>(
     caller: Caller,
     Named(target): Named<TargetId>,
 ) -> Result<Json<GuardedView>, Problem> {
-    let guarded = app::disable(site.store(), site.outside(), &target, &caller.person, site.now()).await?;
+    let guarded = perform(site.parts(), &caller.call(site.now()), command::Disable { target }).await?;
     Ok(Json(views::guarded(guarded)))
 }
 
@@ -154,7 +141,7 @@ pub(crate) async fn confirm<S: Site>(
     caller: Caller,
     Named(target): Named<TargetId>,
 ) -> Result<Json<GuardedView>, Problem> {
-    let guarded = app::confirm(site.store(), site.outside(), &target, &caller.person, site.now()).await?;
+    let guarded = perform(site.parts(), &caller.call(site.now()), command::Confirm { target }).await?;
     Ok(Json(views::guarded(guarded)))
 }
 
@@ -168,15 +155,9 @@ pub(crate) async fn plan<S: Site>(
     Named(target): Named<TargetId>,
     Body(body): Body<EnableBody>,
 ) -> Result<Json<PlanView>, Problem> {
-    let now = site.now();
-    let known = app::discover_one(site.store(), site.outside(), &target, now).await?;
-    let policy = match (&known.policy, body.ports.is_empty()) {
-        (Some(_), true) => None,
-        (Some(_) | None, _) => Some(wanted(&*site, &target, &body.ports).await?),
-    };
-    let by = &caller.person;
-    let plan = app::plan(site.store(), site.outside(), &target, policy.as_ref(), by, now).await?;
-    let gate = |it: app::PlannedGate| PlannedGateView {
+    let plan = query::Plan { target: target.clone(), ports: edits(body.ports)? };
+    let plan = perform(site.parts(), &caller.call(site.now()), plan).await?;
+    let gate = |it: PlannedGate| PlannedGateView {
         gate: it.gate.to_string(),
         admits_now: it.admits_now,
         shadows: it.shadows,
@@ -208,8 +189,9 @@ pub(crate) async fn check<S: Site>(
             .parse()
             .map_err(|_| Problem::bad_input(format!("`{text}` is not an address, nor `my-ip`")))?,
     };
-    let decision = match app::check(site.store(), &Patient::new(&site, CHECK_WAIT), &target, gate, from).await
-    {
+    let (cloud, call) = (Patient::new(&site, CHECK_WAIT), caller.call(site.now()));
+    let check = query::Check { target, gate, from };
+    let decision = match perform(site.parts_with(&cloud), &call, check).await {
         Err(error @ (Error::Unavailable { .. } | Error::Broken { .. })) => {
             return Err(Problem::silent(&error));
         }
@@ -224,7 +206,7 @@ pub(crate) async fn check<S: Site>(
     responses((status = 200, body = Listed<EntryView>), (status = 404, body = Problem)))]
 pub(crate) async fn activity<S: Site>(
     State(site): State<Arc<S>>,
-    _: Caller,
+    caller: Caller,
     Named(chain): Named<Chain>,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Listed<EntryView>>, Problem> {
@@ -233,7 +215,8 @@ pub(crate) async fn activity<S: Site>(
     let from =
         from.parse().map_err(|_| Problem::bad_input(format!("`{from}` is not the number of an entry")))?;
     let cloud = Patient::new(&site, CHECK_WAIT);
-    let (entries, next) = app::activity(site.store(), &cloud, &chain, from, at_most).await?;
+    let activity = query::Activity { chain, from, at_most };
+    let (entries, next) = perform(site.parts_with(&cloud), &caller.call(site.now()), activity).await?;
     let next = next.map(|it| it.to_string());
     let view = |it: portcullis_domain::Entry| EntryView {
         n: it.n,
@@ -249,74 +232,21 @@ fn target_after(after: Option<String>) -> Result<Option<TargetId>, Problem> {
     after.map_err(|it| Problem::bad_input(it.to_string()))
 }
 
-/// The policy that is asked for: the ports named, or what its system is managed through.
-async fn wanted<S: Site>(site: &S, target: &TargetId, ports: &[PortRuleBody]) -> Result<Policy, Problem> {
-    let rules = if ports.is_empty() {
-        let known = site.store().target(target).await?.and_then(|(it, _)| it.machine().map(|it| it.os));
-        let os = if let Some(os) = known {
-            os
-        } else {
-            let machine = site.outside().machine(target).await?;
-            let gone = || Error::NotFound { what: "target", name: target.to_string() };
-            machine.ok_or_else(gone)?.os
+/// The ports of a policy as a body names them.
+fn edits(bodies: Vec<PortRuleBody>) -> Result<Vec<PortEdit>, Problem> {
+    let edit = |it: PortRuleBody| {
+        let approvers = match (it.approvers, it.no_approval) {
+            (Some(_), true) => {
+                let detail = format!("port `{}` has either `approvers` or `no_approval`", it.port);
+                return Err(Problem::bad_input(detail));
+            }
+            (Some(people), false) => ApproversEdit::Set(People::from(people)),
+            (None, true) => ApproversEdit::Drop,
+            (None, false) => ApproversEdit::Keep,
         };
-        let Gate { port, protocol } = os.default_gate();
-        vec![PortRule::offered(port, protocol)]
-    } else {
-        ports.iter().try_for_each(check_rule)?;
-        ports.iter().map(|it| over(it, None)).collect()
+        let PortRuleBody { port, protocol, sources, max, .. } = it;
+        let break_glass = it.break_glass.map(People::from);
+        Ok(PortEdit { port, protocol, sources, max, approvers, break_glass })
     };
-    Ok(Policy::of(rules, site.terms())?)
-}
-
-fn edited(before: &Policy, target: &TargetId, body: &EditBody, terms: &Terms) -> Result<Policy, Error> {
-    let mut rules: Vec<PortRule> = before.ports().to_vec();
-    for gate in &body.remove {
-        if before.rule(*gate).is_none() {
-            let guarded = before.gates().into_iter().collect();
-            return Err(Refusal::NoSuchPort { target: target.clone(), port: gate.port, guarded }.into());
-        }
-        rules.retain(|it| it.gate() != *gate);
-    }
-    for port in &body.ports {
-        let is_meant = |it: &PortRule| {
-            it.port == port.port && port.protocol.is_none_or(|protocol| protocol == it.protocol)
-        };
-        if rules.iter().any(is_meant) {
-            // As when asking: without a protocol every rule of the port is meant.
-            rules.iter_mut().filter(|it| is_meant(it)).for_each(|it| *it = over(port, Some(it)));
-        } else {
-            rules.push(over(port, None));
-        }
-    }
-    Ok(Policy::of(rules, terms)?)
-}
-
-fn check_rule(port: &PortRuleBody) -> Result<(), Problem> {
-    if port.no_approval && port.approvers.is_some() {
-        let detail = format!("port `{}` has either `approvers` or `no_approval`", port.port);
-        return Err(Problem::bad_input(detail));
-    }
-    Ok(())
-}
-
-/// The rule that it makes of another one, or of what is offered.
-fn over(port: &PortRuleBody, before: Option<&PortRule>) -> PortRule {
-    let offered = PortRule::offered(port.port, port.protocol.unwrap_or(Protocol::Tcp));
-    let before = before.cloned().unwrap_or(offered);
-    let approvers = match (&port.approvers, port.no_approval) {
-        (Some(people), _) => Some(People::from(people.clone())),
-        (None, true) => None,
-        (None, false) => before.approvers,
-    };
-    let break_glass = match &port.break_glass {
-        // INVARIANT (empty-is-nothing): nobody is nobody, named or not.
-        Some(people) => Some(People::from(people.clone())).filter(|_| !people.is_empty()),
-        // Whoever asks for approvals again later says anew who may do without them.
-        None if port.no_approval => None,
-        None => before.break_glass,
-    };
-    let max: SignedDuration = port.max.unwrap_or(before.max);
-    let sources = port.sources.clone().unwrap_or(before.sources);
-    PortRule { sources, max, approvers, break_glass, ..before }
+    bodies.into_iter().map(edit).collect()
 }

@@ -2,15 +2,15 @@
 
 use crate::{BadSetting, Place, WallClock};
 use jiff::Timestamp;
-use portcullis_app::{Bots, BoxError, Error, ports::Clock as _};
+use portcullis_app::{
+    Bots, Error, Rights,
+    ports::{Clock as _, Dice},
+};
 use portcullis_aws::{DynamoStore, TokenBook};
 use portcullis_azure::Azure;
-use portcullis_domain::{Person, Terms};
+use portcullis_domain::Terms;
 use portcullis_http::{Bounds, Proxies, Site};
 use std::{fmt, sync::Arc, time::Duration};
-
-/// Throws 256 bits.
-pub type Dice = fn() -> Result<[u8; 32], BoxError>;
 
 /// Lambda takes 6 MB of an answer, in which four bytes of base64 are three of it, and `template.yaml` gives it 25 s: with
 /// room for an envelope, and to say so.
@@ -26,9 +26,8 @@ pub struct LambdaSite {
     bots: Bots,
     /// None: the platform says where callers are.
     proxies: Proxies,
-    operator: Person,
+    rights: Rights,
     clock: WallClock,
-    dice: Dice,
 }
 
 impl LambdaSite {
@@ -37,13 +36,12 @@ impl LambdaSite {
         let store = Arc::new(place.store()?);
         Ok(Self {
             outside: place.azure()?,
-            tokens: TokenBook::of(&store),
+            tokens: TokenBook::of(&store, dice),
             terms: place.environment.terms()?,
             bots: place.environment.bots()?,
             proxies: Proxies::default(),
-            operator: place.environment.operator()?,
+            rights: Rights::of(place.environment.operator()?),
             clock: place.clock,
-            dice,
             store,
         })
     }
@@ -52,6 +50,7 @@ impl LambdaSite {
 impl Site for LambdaSite {
     type Store = DynamoStore;
     type Outside = Azure;
+    type Tokens = TokenBook;
 
     fn store(&self) -> &DynamoStore {
         &self.store
@@ -81,8 +80,12 @@ impl Site for LambdaSite {
         &self.proxies
     }
 
-    fn operator(&self) -> &Person {
-        &self.operator
+    fn tokens(&self) -> &TokenBook {
+        &self.tokens
+    }
+
+    fn rights(&self) -> &Rights {
+        &self.rights
     }
 
     fn now(&self) -> Timestamp {
@@ -91,24 +94,6 @@ impl Site for LambdaSite {
 
     async fn probe(&self) -> Result<(), Error> {
         self.store.probe().await
-    }
-
-    async fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error> {
-        self.tokens.authenticate(bearer).await
-    }
-
-    async fn issue_token(&self, person: &Person, by: &Person) -> Result<String, Error> {
-        let secret = (self.dice)();
-        let secret = secret.map_err(|source| Error::Broken { doing: "roll dice for a token", source })?;
-        self.tokens.issue(person, by, secret, self.now()).await
-    }
-
-    async fn revoke_token(&self, person: &Person, by: &Person) -> Result<(), Error> {
-        self.tokens.revoke(person, by, self.now()).await
-    }
-
-    async fn tokens(&self) -> Result<Vec<(Person, Timestamp)>, Error> {
-        self.tokens.list().await
     }
 }
 

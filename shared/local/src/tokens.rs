@@ -3,79 +3,26 @@
 use crate::store::{Class, Failed, RedbStore, append, rest_head, tables::TOKENS};
 use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
-use portcullis_app::Error;
+use portcullis_app::{
+    Error, Issuer, Principal,
+    ports::{Authentication, Dice, Tokens},
+};
 use portcullis_domain::{Chain, Fact, Person, TOKEN_PREFIX};
 use redb::ReadableTable;
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 use subtle::ConstantTimeEq;
 
-/// Who may call with what: one token per person.
-#[derive(Debug)]
+/// The token book of a table: one token a person.
 pub struct TokenBook {
     store: Arc<RedbStore>,
+    dice: Dice,
 }
 
 impl TokenBook {
-    /// The tokens of a table.
-    pub fn of(store: &Arc<RedbStore>) -> Self {
-        Self { store: Arc::clone(store) }
-    }
-
-    /// Whose token it is. Every token is compared with all of its digest, whichever fits. The table is
-    /// asked each time: what was revoked is revoked at once.
-    pub fn authenticate(&self, bearer: &str) -> Result<Option<Person>, Error> {
-        let offered = digest(bearer);
-        let mut whose = None;
-        for (person, known, _) in self.all()? {
-            if bool::from(known.ct_eq(&offered)) {
-                whose = Some(person);
-            }
-        }
-        Ok(whose)
-    }
-
-    /// Makes a token out of 32 random bytes, in place of the one that the person had. It is told here
-    /// and never again.
-    pub async fn issue(
-        &self,
-        person: &Person,
-        by: &Person,
-        secret: [u8; 32],
-        now: Timestamp,
-    ) -> Result<String, Error> {
-        let bearer = format!("{TOKEN_PREFIX}{}", BASE64URL_NOPAD.encode(&secret));
-        let (name, digest) = (person.clone(), digest(&bearer));
-        let fact = Fact::TokenMade { person: person.clone(), by: by.clone() };
-        // INVARIANT (nothing-unrecorded): a token and its entry are written together.
-        let write = self.store.write(Class::Asks, move |open| {
-            let (_, entries) = rest_head(open)?.append(&Chain::rest(), now, [fact.clone()]);
-            append(&entries, open)?;
-            open.tokens.insert(name.as_str(), (&digest, now.as_nanosecond()))?;
-            Ok(entries)
-        });
-        write.await.map(|()| bearer)
-    }
-
-    /// Takes a person's token away, at once. `NotFound` if they have none.
-    pub async fn revoke(&self, person: &Person, by: &Person, now: Timestamp) -> Result<(), Error> {
-        let name = person.clone();
-        let fact = Fact::TokenRevoked { person: person.clone(), by: by.clone() };
-        let write = self.store.write(Class::Ends, move |open| {
-            if open.tokens.get(name.as_str())?.is_none() {
-                return Err(Error::NotFound { what: "token of", name: name.to_string() }.into());
-            }
-            let (_, entries) = rest_head(open)?.append(&Chain::rest(), now, [fact.clone()]);
-            append(&entries, open)?;
-            open.tokens.remove(name.as_str())?;
-            Ok(entries)
-        });
-        write.await
-    }
-
-    /// Who has a token, and since when.
-    pub fn list(&self) -> Result<Vec<(Person, Timestamp)>, Error> {
-        Ok(self.all()?.into_iter().map(|(person, _, made_at)| (person, made_at)).collect())
+    /// The tokens of a table, made with these dice.
+    pub fn of(store: &Arc<RedbStore>, dice: Dice) -> Self {
+        Self { store: Arc::clone(store), dice }
     }
 
     fn all(&self) -> Result<Vec<(Person, [u8; 32], Timestamp)>, Error> {
@@ -91,6 +38,63 @@ impl TokenBook {
             }
             Ok(all)
         })
+    }
+}
+
+impl Authentication for TokenBook {
+    /// Every token is compared with all of its digest, whichever fits, and the table is asked each time.
+    async fn authenticate(&self, bearer: &str) -> Result<Option<Principal>, Error> {
+        let offered = digest(bearer);
+        let mut whose = None;
+        for (person, known, _) in self.all()? {
+            if bool::from(known.ct_eq(&offered)) {
+                whose = Some(Principal::person(person, Issuer::Tokens));
+            }
+        }
+        Ok(whose)
+    }
+}
+
+impl Tokens for TokenBook {
+    async fn issue(&self, person: &Person, by: &Person, now: Timestamp) -> Result<String, Error> {
+        let secret =
+            (self.dice)().map_err(|source| Error::Broken { doing: "roll dice for a token", source })?;
+        let bearer = format!("{TOKEN_PREFIX}{}", BASE64URL_NOPAD.encode(&secret));
+        let (name, digest) = (person.clone(), digest(&bearer));
+        let fact = Fact::TokenMade { person: person.clone(), by: by.clone() };
+        // INVARIANT (nothing-unrecorded): a token and its entry are written together.
+        let write = self.store.write(Class::Asks, move |open| {
+            let (_, entries) = rest_head(open)?.append(&Chain::rest(), now, [fact.clone()]);
+            append(&entries, open)?;
+            open.tokens.insert(name.as_str(), (&digest, now.as_nanosecond()))?;
+            Ok(entries)
+        });
+        write.await.map(|()| bearer)
+    }
+
+    async fn revoke(&self, person: &Person, by: &Person, now: Timestamp) -> Result<(), Error> {
+        let name = person.clone();
+        let fact = Fact::TokenRevoked { person: person.clone(), by: by.clone() };
+        let write = self.store.write(Class::Ends, move |open| {
+            if open.tokens.get(name.as_str())?.is_none() {
+                return Err(Error::NotFound { what: "token of", name: name.to_string() }.into());
+            }
+            let (_, entries) = rest_head(open)?.append(&Chain::rest(), now, [fact.clone()]);
+            append(&entries, open)?;
+            open.tokens.remove(name.as_str())?;
+            Ok(entries)
+        });
+        write.await
+    }
+
+    async fn list(&self) -> Result<Vec<(Person, Timestamp)>, Error> {
+        Ok(self.all()?.into_iter().map(|(person, _, made_at)| (person, made_at)).collect())
+    }
+}
+
+impl fmt::Debug for TokenBook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenBook")
     }
 }
 

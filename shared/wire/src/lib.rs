@@ -175,6 +175,9 @@ pub struct RequestView {
     /// Was the glass broken, so that nobody had to approve what needs an approval?
     #[serde(default)]
     pub broke_glass: bool,
+    /// Its grants, where one request is shown; a list of requests leaves them out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<GrantView>,
 }
 
 /// One thing that a request is for.
@@ -510,6 +513,7 @@ impl From<&Request> for RequestView {
             decided_at,
             decided_by,
             decided_why,
+            grants: vec![],
             broke_glass: has_broken_glass,
         }
     }

@@ -1,8 +1,9 @@
 //! All of `template.yaml`, deployed, with a simulated Azure to guard.
 
 use super::{Auth, Key, Ministack, Wire, function};
-use crate::{azure::Azure, released::FUNCTIONS};
+use crate::{azure::Azure, given, released::FUNCTIONS};
 use jiff::Timestamp;
+use portcullis_app::ports::Tokens as _;
 use portcullis_aws::{Cloud, DynamoStore, Keys, TokenBook};
 use portcullis_simcloud::{Faults, Packet, PacketProtocol, Simcloud};
 use rustix::process::{Pid, Signal};
@@ -336,9 +337,9 @@ fn store(endpoint: &str, table: &str) -> DynamoStore {
 }
 
 fn first_token(endpoint: &str, table: &str) -> String {
-    let tokens = TokenBook::of(&Arc::new(store(endpoint, table)));
+    let tokens = TokenBook::of(&Arc::new(store(endpoint, table)), given::dice);
     let operator = "operator".parse().expect("a person");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starts");
-    let made = runtime.block_on(tokens.issue(&operator, &operator, [7; 32], Timestamp::now()));
+    let made = runtime.block_on(tokens.issue(&operator, &operator, Timestamp::now()));
     made.unwrap_or_else(|error| panic!("{}", error.full()))
 }

@@ -6,6 +6,7 @@ use super::{
     fault::{STARVED_MS, millis},
     world::{ACTORS, Call, Desk, LEASES, PERSON, Step, Verdict, WORKERS, World, world_ms},
 };
+use crate::door;
 use futures_util::task::noop_waker;
 use portcullis_app::{self as app, Error};
 use portcullis_domain::WORKER_LIFE;
@@ -204,7 +205,7 @@ impl Run {
             Box::pin(async move {
                 let mut outcome = Ok(());
                 for _ in 0..PRESSES {
-                    outcome = app::close(&o, &grant, &by, None, now).await.map(|_| ());
+                    outcome = door::close(&o, &grant, &by, None, now).await.map(|_| ());
                     if outcome.is_ok() {
                         break;
                     }

@@ -8,8 +8,9 @@ use super::{
     faults::STORM_ENDS_MS,
     outside::Outside,
 };
+use crate::door::{self, Asked, Guarding};
 use jiff::{SignedDuration, Timestamp};
-use portcullis_app::{self as app, Asked, Error, Guarding, ports::Store};
+use portcullis_app::{Error, ports::Store};
 use portcullis_domain::{
     Ask, Gate, GrantId, IdempotencyKey, Justification, People, Person, Policy, PortRule, Protocol, RequestId,
     Sources, TargetId, Terms, What, Window,
@@ -120,24 +121,22 @@ impl Wish {
 
     async fn press(&self, o: &Outside, press: usize, now: Timestamp) -> Result<(), Error> {
         match self {
-            Self::Enable { guarding, policy } => app::enable(o, o, guarding, policy, now).await.map(|_| ()),
-            Self::Edit { guarding, policy } => {
-                app::edit(o, o, guarding, |_| Ok(policy.clone()), now).await.map(|_| ())
-            }
-            Self::Disable { target } => app::disable(o, o, target, &person("olga"), now).await.map(|_| ()),
-            Self::Confirm { target } => app::confirm(o, o, target, &person("olga"), now).await.map(|_| ()),
-            Self::Open { asked } => app::initiate(o, &TERMS, asked, now).await.map(|_| ()),
+            Self::Enable { guarding, policy } => door::enable(o, o, guarding, policy, now).await.map(|_| ()),
+            Self::Edit { guarding, policy } => door::edit(o, o, guarding, policy, now).await.map(|_| ()),
+            Self::Disable { target } => door::disable(o, o, target, &person("olga"), now).await.map(|_| ()),
+            Self::Confirm { target } => door::confirm(o, o, target, &person("olga"), now).await.map(|_| ()),
+            Self::Open { asked } => door::initiate(o, &TERMS, asked, now).await.map(|_| ()),
             Self::Extend { by, key, grant, end } => {
-                app::extend(o, &TERMS, extending(by, key, grant, *end), now).await.map(|_| ())
+                door::extend(o, &TERMS, extending(by, key, grant, *end), now).await.map(|_| ())
             }
-            Self::Close { by, grant } => app::close(o, grant, by, None, now).await.map(|_| ()),
+            Self::Close { by, grant } => door::close(o, grant, by, None, now).await.map(|_| ()),
             Self::Approve { request, by } => {
                 let shown = Self::shown(o, request, by).await?;
-                app::approve(o, &TERMS, request, by, &shown, now).await.map(|_| ())
+                door::approve(o, &TERMS, request, by, &shown, now).await.map(|_| ())
             }
             Self::Reject { request, by } => {
                 let shown = Self::shown(o, request, by).await?;
-                app::reject(o, request, by, &shown, None, now).await.map(|_| ())
+                door::reject(o, request, by, &shown, None, now).await.map(|_| ())
             }
             Self::Post(letter) => letter.post(o, press).await,
         }
@@ -487,7 +486,7 @@ impl fmt::Display for Wish {
     }
 }
 
-fn extending(by: &Person, key: &IdempotencyKey, grant: &GrantId, end: Timestamp) -> app::Extending {
+fn extending(by: &Person, key: &IdempotencyKey, grant: &GrantId, end: Timestamp) -> door::Extending {
     let (by, key, grant) = (by.clone(), key.clone(), grant.clone());
-    app::Extending { by, key, grant, end, justification: None, correlation: None }
+    door::Extending { by, key, grant, end, justification: None, correlation: None }
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use portcullis_app::{
     Error,
-    ports::{Clock as _, Firewalls, Inventory, Machine, Machines, Os, OurRule},
+    ports::{Adoption, Checkup, Clock as _, Firewalls, Inventory, Machine, Machines, Os, OurRule},
 };
 use portcullis_domain::{
     Change, ChangeTo, Firewall, FirewallId, Held, LOOK_AGAIN, Rule, RuleName, Snapshot, TargetId,
@@ -241,6 +241,10 @@ impl Outside {
 fn kept_for_good() -> Error {
     Error::Broken { doing: "delete the rule", source: "a lock on the firewall forbids it".into() }
 }
+
+impl Adoption for Outside {}
+
+impl Checkup for Outside {}
 
 impl Inventory for Outside {
     async fn machines(&self, after: Option<&TargetId>, at_most: usize) -> Result<Machines, Error> {

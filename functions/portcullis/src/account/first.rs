@@ -1,17 +1,17 @@
 //! The tokens of a table in AWS itself: whoever may write the table may make the first one, since nobody else can yet.
 
 use super::Account;
-use crate::{failure::Failure, site::secret, up::broken};
+use crate::{failure::Failure, site::secret};
 use jiff::Timestamp;
+use portcullis_app::ports::Tokens as _;
 use portcullis_aws::{DynamoStore, TokenBook};
 use portcullis_domain::Person;
 use std::sync::Arc;
 
 /// Makes a person's token in a table.
 pub fn token(account: &Account, person: &Person, table: &str) -> Result<String, Failure> {
-    let secret = secret().map_err(|error| broken("roll dice for a token", error))?;
     let (tokens, now) = (book(account, table)?, Timestamp::now());
-    Ok(account.wait(tokens.issue(person, person, secret, now))?)
+    Ok(account.wait(tokens.issue(person, person, now))?)
 }
 
 /// Who has a token in a table.
@@ -25,5 +25,5 @@ fn book(account: &Account, table: &str) -> Result<TokenBook, Failure> {
     let now = Timestamp::now();
     let writer = format!("portcullis {} {}", std::process::id(), now.as_nanosecond());
     let store = DynamoStore::new(account.cloud(now)?.dynamodb(), table, writer, Arc::new(Timestamp::now));
-    Ok(TokenBook::of(&Arc::new(store)))
+    Ok(TokenBook::of(&Arc::new(store), secret))
 }

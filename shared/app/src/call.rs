@@ -1,0 +1,103 @@
+//! A call: the caller, the channel, and the names that the caller gave it.
+
+use jiff::Timestamp;
+use portcullis_domain::{CorrelationId, IdempotencyKey, Person};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+/// One call, whatever it asks for, as its channel understood it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The caller.
+    pub principal: Principal,
+    /// The channel that it came by.
+    pub channel: Channel,
+    /// The caller's address; unknown where the channel does not tell.
+    pub address: Option<IpAddr>,
+    /// Two calls of one principal with the same key ask for the same. Without a key each call asks anew.
+    pub key: Option<IdempotencyKey>,
+    /// The caller's name for the matter, which every answer and event repeats.
+    pub correlation: Option<CorrelationId>,
+    /// The time at which it is decided.
+    pub now: Timestamp,
+}
+
+/// The channel of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// The HTTP API, which the command line uses too.
+    Http,
+    /// An event on the bus, or one that was posted.
+    Event,
+    /// Portcullis itself, on behalf of the operator who starts it.
+    Program,
+}
+
+/// A caller whose identity is proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// The kind of caller.
+    pub kind: PrincipalKind,
+    /// The name, unique within this installation: the journal has it.
+    pub id: Person,
+    /// The authority that vouches for the name.
+    pub issuer: Issuer,
+    /// The groups that the issuer puts the caller in.
+    pub groups: BTreeSet<String>,
+    /// Anything else that the issuer says of the caller, for policies.
+    pub claims: BTreeMap<String, String>,
+}
+
+/// The kind of a caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PrincipalKind {
+    /// A person.
+    Person,
+    /// A program with an identity of its own, such as a role in AWS.
+    Workload,
+    /// A bot, which speaks for people.
+    Bot,
+    /// The cloud, or Portcullis itself.
+    Platform,
+}
+
+/// The authority that vouches for a caller's name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Issuer {
+    /// The token book of this installation.
+    Tokens,
+    /// AWS, which checked the signature of the call.
+    Aws,
+    /// A bot that may speak for this person.
+    Bot {
+        /// The source of its events.
+        source: String,
+    },
+}
+
+impl Principal {
+    /// A person of no group, of whom the issuer says nothing else.
+    pub fn person(id: Person, issuer: Issuer) -> Self {
+        let (groups, claims) = (BTreeSet::new(), BTreeMap::new());
+        Self { kind: PrincipalKind::Person, id, issuer, groups, claims }
+    }
+}
+
+impl Call {
+    /// A call over HTTP without a key or a correlation id.
+    pub fn over_http(principal: Principal, address: Option<IpAddr>, now: Timestamp) -> Self {
+        Self { principal, channel: Channel::Http, address, key: None, correlation: None, now }
+    }
+
+    /// The name of the caller.
+    pub fn by(&self) -> &Person {
+        &self.principal.id
+    }
+
+    /// The idempotency key; where the caller gave none, the time of the call.
+    pub fn key(&self) -> IdempotencyKey {
+        self.key.clone().unwrap_or_else(|| IdempotencyKey::at(self.now))
+    }
+}

@@ -1,0 +1,277 @@
+//! Commands: every operation that may change something, with its arguments. [`crate::perform`] runs them.
+
+use crate::{
+    Adopted, Answer, Call, Error, Exporting, Guarded, adopt, ask, decide,
+    door::runs,
+    guard::{self, Guarding},
+    kept::record_once,
+    load,
+    ports::Store,
+    record::Record,
+};
+use jiff::{SignedDuration, Timestamp};
+use portcullis_domain::{
+    Ask, Fact, Grant, GrantId, Justification, Person, Policy, PolicyEdit, PortEdit, Refusal, Refusals,
+    Request, RequestId, Review, SKEW_MAX, TargetId, Terms, What,
+};
+
+/// Asks for access. Asking twice with the same key is asking once.
+#[derive(Debug, Clone)]
+pub struct Initiate {
+    /// One ask for each port of a machine.
+    pub asks: Vec<Ask>,
+    /// Open without the approval that is needed, and be named for it.
+    pub break_glass: bool,
+    /// The reason, in the caller's words.
+    pub justification: Option<Justification>,
+}
+
+/// Asks for a later end of a lease: decided like a request.
+#[derive(Debug, Clone)]
+pub struct Extend {
+    /// The grant whose lease it is.
+    pub grant: GrantId,
+    /// The new end.
+    pub end: Timestamp,
+    /// The reason, in the caller's words.
+    pub justification: Option<Justification>,
+}
+
+/// Approves a request as it was shown.
+#[derive(Debug, Clone)]
+pub struct Approve {
+    /// The request.
+    pub request: RequestId,
+    /// Its digest, [`Request::shown`].
+    pub shown: String,
+}
+
+/// Rejects a request.
+#[derive(Debug, Clone)]
+pub struct Reject {
+    /// The request.
+    pub request: RequestId,
+    /// Its digest as it was shown, [`Request::shown`]; without one it is rejected as it stands.
+    pub shown: Option<String>,
+    /// The reason, in the caller's words.
+    pub why: Option<Justification>,
+}
+
+/// Ends a lease now. Closing what is over is success.
+#[derive(Debug, Clone)]
+pub struct Close {
+    /// The grant whose lease it is.
+    pub grant: GrantId,
+}
+
+/// Guards a machine that is not guarded.
+#[derive(Debug, Clone)]
+pub struct Enable {
+    /// The machine.
+    pub target: TargetId,
+    /// The ports; without any the one that its system is managed through.
+    pub ports: Vec<PortEdit>,
+    /// The policy lapses after this long, unless it is confirmed.
+    pub confirm_within: Option<SignedDuration>,
+    /// Rules of ours that this table does not know are taken for those of a table that was lost.
+    pub take_over: bool,
+}
+
+/// Changes the policy of a guarded machine.
+#[derive(Debug, Clone)]
+pub struct Edit {
+    /// The machine.
+    pub target: TargetId,
+    /// The change.
+    pub policy: PolicyEdit,
+    /// The change lapses after this long, unless it is confirmed.
+    pub confirm_within: Option<SignedDuration>,
+}
+
+/// Guards a machine no longer.
+#[derive(Debug, Clone)]
+pub struct Disable {
+    /// The machine.
+    pub target: TargetId,
+}
+
+/// Keeps a policy that would lapse.
+#[derive(Debug, Clone)]
+pub struct Confirm {
+    /// The machine.
+    pub target: TargetId,
+}
+
+/// Takes over a policy of another product.
+#[derive(Debug, Clone)]
+pub struct Adopt {
+    /// The id of the policy, or of a machine.
+    pub what: String,
+    /// Whether the policy and its rules are deleted once our own lock was seen to be in place.
+    pub delete: bool,
+}
+
+/// Makes a person's token, in place of the one before.
+#[derive(Debug, Clone)]
+pub struct IssueToken {
+    /// The person.
+    pub person: Person,
+}
+
+/// Takes a person's token away.
+#[derive(Debug, Clone)]
+pub struct RevokeToken {
+    /// The person.
+    pub person: Person,
+}
+
+/// Asks for evidence to be put into the archive.
+#[derive(Debug, Clone)]
+pub struct OrderExport {
+    /// The time and the format.
+    pub exporting: Exporting,
+    /// When it was asked for: the same order that was recorded since then is not recorded again.
+    pub since: Timestamp,
+}
+
+impl Initiate {
+    fn request(&self, call: &Call) -> Request {
+        let what = What::Initiate { asks: self.asks.clone(), break_glass: self.break_glass };
+        ask::request(call, what, self.justification.clone())
+    }
+
+    /// The review of the request that it would make.
+    pub(crate) async fn explain(
+        &self,
+        store: &impl Store,
+        terms: &Terms,
+        call: &Call,
+    ) -> Result<Review, Error> {
+        ask::explain(store, terms, &self.request(call), call.now).await
+    }
+}
+
+impl Extend {
+    async fn request(&self, store: &impl Store, call: &Call) -> Result<Request, Error> {
+        let what = ask::extension(store, &self.grant, self.end).await?;
+        Ok(ask::request(call, what, self.justification.clone()))
+    }
+}
+
+runs! {
+    Initiate => Initiate, Answer,
+    |command, parts, call| {
+        ask::initiate(parts.store, parts.terms, call, command.request(call)).await
+    },
+    refused |command, _store, call, reasons| Ok(Some(ask::refused(call, &command.request(call), reasons)));
+
+    Extend => Extend, Answer,
+    |command, parts, call| {
+        let request = command.request(parts.store, call).await?;
+        ask::initiate(parts.store, parts.terms, call, request).await
+    },
+    refused |command, store, call, reasons| {
+        Ok(Some(ask::refused(call, &command.request(store, call).await?, reasons)))
+    };
+
+    Approve => Approve, Answer,
+    |command, parts, call| {
+        decide::approve(parts.store, parts.terms, &command.request, &command.shown, call).await
+    },
+    refused |command, store, call, reasons| {
+        decide::refused(store, &command.request, call, reasons).await.map(Some)
+    };
+
+    Reject => Reject, Answer,
+    |command, parts, call| {
+        let Self { request, shown, why } = command;
+        decide::reject(parts.store, request, shown.as_deref(), why.as_ref(), call).await
+    },
+    refused |command, store, call, reasons| {
+        decide::refused(store, &command.request, call, reasons).await.map(Some)
+    };
+
+    Close => Close, Grant,
+    |command, parts, call| ask::close(parts.store, &command.grant, call).await,
+    refused |command, store, call, reasons| {
+        let request = load::grant(store, &command.grant).await?.request;
+        decide::refused(store, &request, call, reasons).await.map(Some)
+    };
+
+    Enable => Enable, Guarded,
+    |command, parts, call| {
+        let Self { target, ports, confirm_within, take_over } = command.clone();
+        let policy = guard::first_policy(parts.store, parts.outside, &target, &ports, parts.terms).await?;
+        let guarding = Guarding { target, by: call.by().clone(), confirm_within, take_over };
+        guard::enable(parts.store, parts.outside, &guarding, &policy, call.now).await
+    },
+    refused |command, _store, call, reasons| Ok(Some(guard::refused(&command.target, call.by(), reasons)));
+
+    Edit => Edit, Guarded,
+    |command, parts, call| {
+        let Self { target, policy, confirm_within } = command;
+        let (target, confirm_within) = (target.clone(), *confirm_within);
+        let guarding = Guarding { target, by: call.by().clone(), confirm_within, take_over: false };
+        let wanted = |before: &Policy| policy.apply(before, &command.target, parts.terms);
+        guard::edit(parts.store, parts.outside, &guarding, wanted, call.now).await
+    },
+    refused |command, _store, call, reasons| Ok(Some(guard::refused(&command.target, call.by(), reasons)));
+
+    Disable => Disable, Guarded,
+    |command, parts, call| {
+        guard::disable(parts.store, parts.outside, &command.target, call.by(), call.now).await
+    },
+    refused |command, _store, call, reasons| Ok(Some(guard::refused(&command.target, call.by(), reasons)));
+
+    Confirm => Confirm, Guarded,
+    |command, parts, call| {
+        guard::confirm(parts.store, parts.outside, &command.target, call.by(), call.now).await
+    },
+    refused |command, _store, call, reasons| Ok(Some(guard::refused(&command.target, call.by(), reasons)));
+
+    Adopt => Adopt, Adopted,
+    |command, parts, call| {
+        adopt::adopt(parts.store, parts.outside, parts.terms, &command.what, command.delete, call).await
+    },
+    // What is refused of it is refused machine by machine.
+    refused |_command, _store, _call, _reasons| Ok(None);
+
+    IssueToken => IssueToken, String,
+    |command, parts, call| {
+        not_the_operators(&command.person, call)?;
+        parts.tokens.issue(&command.person, call.by(), call.now).await
+    },
+    refused |command, _store, call, reasons| Ok(Some(token_refused(&command.person, call, reasons)));
+
+    RevokeToken => RevokeToken, (),
+    |command, parts, call| {
+        not_the_operators(&command.person, call)?;
+        parts.tokens.revoke(&command.person, call.by(), call.now).await
+    },
+    refused |command, _store, call, reasons| Ok(Some(token_refused(&command.person, call, reasons)));
+
+    OrderExport => OrderExport, (),
+    |command, parts, call| {
+        let Exporting { from, to, format } = command.exporting;
+        let (format, by) = (format.ending().to_owned(), call.by().clone());
+        let fact = Fact::ExportAsked { from, to, format, by, correlation: call.correlation.clone() };
+        let since = command.since.min(call.now).checked_sub(2 * SKEW_MAX).unwrap_or(Timestamp::MIN);
+        record_once(parts.store, &fact, since, call.now).await
+    },
+    // Its channel records it: today no rule refuses it.
+    refused |_command, _store, _call, _reasons| Ok(None);
+}
+
+/// The operator would be locked out without their own token. The only caller who comes this far is the operator.
+fn not_the_operators(person: &Person, call: &Call) -> Result<(), Refusal> {
+    if person == call.by() {
+        return Err(Refusal::OperatorsToken { operator: person.clone() });
+    }
+    Ok(())
+}
+
+fn token_refused(person: &Person, call: &Call, reasons: &Refusals) -> Record {
+    let reasons = reasons.iter().map(ToString::to_string).collect();
+    let fact = Fact::TokenRefused { person: person.clone(), by: call.by().clone(), reasons };
+    Record::of_rest(fact)
+}
