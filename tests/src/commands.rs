@@ -14,7 +14,10 @@ use std::{
     time::Duration,
 };
 
-/// Who may speak for ann, wherever a round is made.
+/// The bots where a round is made, and whom they may speak for.
+pub const BOTS: &str = r#"[{"source":"chatops.example","for":["ann","bob"]}]"#;
+
+/// Who may speak for ann there.
 const BOT: &str = "chatops.example";
 /// How long the next event is waited for.
 const HEARD_WITHIN: Duration = Duration::from_mins(1);
@@ -35,7 +38,7 @@ struct Cli<'a> {
 }
 
 /// A round at a machine that nothing guards and that has SSH: `operator` calls as the operator, `bearer` as whoever has a token.
-/// Bots may speak as [`crate::aws::BOTS`] say.
+/// Bots may speak as [`BOTS`] say.
 pub fn every_command(operator: &dyn Fn() -> Command, bearer: &dyn Fn(&str) -> Command, machine: &str) {
     let cli = Cli { operator, bearer, machine };
     guards(&cli);

@@ -1,10 +1,9 @@
-//! What the proofs are made of: the suites themselves are in `tests/`.
+//! What the proofs are made of: the suites themselves are in `fast/` and `gate/`.
 
 #![expect(clippy::missing_panics_doc, reason = "a proof that does not hold panics")]
 
 pub mod api;
 pub mod archive;
-pub mod aws;
 pub mod azure;
 pub mod azure_place;
 pub mod bill;
@@ -34,3 +33,10 @@ pub mod spent;
 pub mod stories;
 pub mod strangers;
 pub mod template;
+
+use std::path::PathBuf;
+
+/// The folder of the workspace.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}

@@ -2,7 +2,7 @@
 
 use jsonschema::{Registry, RegistryBuilder, Validator};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, fs, path::Path, sync::OnceLock};
+use std::{collections::BTreeMap, fs, sync::OnceLock};
 
 /// What events are made of, and what they tell.
 const SHARED: [&str; 2] = ["fact", "types"];
@@ -22,7 +22,7 @@ impl Schemas {
     }
 
     fn read() -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/events");
+        let folder = crate::root().join("infra/events");
         let files = fs::read_dir(folder).expect("a folder").map(|it| it.expect("an entry").path());
         let named = files.filter_map(|path| {
             let name = path.file_name()?.to_str()?.strip_suffix(".schema.json")?.to_owned();

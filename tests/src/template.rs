@@ -2,7 +2,7 @@
 
 use saphyr::{LoadableYamlNode as _, Scalar, Yaml};
 use serde_json::{Map, Value, json};
-use std::{fs, path::Path};
+use std::fs;
 
 /// What is deployed, as it stands in the template.
 #[derive(Debug)]
@@ -11,7 +11,7 @@ pub struct Template(Value);
 impl Template {
     /// The one of this repository.
     pub fn read() -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
+        let path = crate::root().join("template.yaml");
         let text = fs::read_to_string(path).expect("a template");
         let mut documents = Yaml::load_from_str(&text).expect("YAML");
         assert_eq!(documents.len(), 1);

@@ -142,7 +142,7 @@ fn token(request: &str, n: usize, clock: WallClock) -> ClaimToken {
     sound.parse().unwrap_or_else(|_| unreachable!("printable characters are a claim token"))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "aws"))]
 mod tests {
     use super::*;
     use crate::log::tests::said;

@@ -1,6 +1,6 @@
 //! The table's stream: what was committed, in the order of the commits to each chain.
 
-use crate::{Failed, Meter};
+use crate::{Failed, Meter, first_untold};
 use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
 use lambda_runtime::{LambdaEvent, service_fn};
 use portcullis_app::{ports::Bus, relay};
@@ -27,20 +27,6 @@ pub async fn run_stream(bus: impl Bus, meter: Meter) -> Result<(), Failed> {
         Ok::<_, Failed>(response)
     };
     Ok(lambda_runtime::run(service_fn(records)).await?)
-}
-
-/// Tells records in their order, and gives the first that has to be told again: it and all that come after it are
-/// delivered once more, so that none overtakes it.
-pub async fn first_untold<T: Copy>(
-    records: impl IntoIterator<Item = T>,
-    tell: impl AsyncFn(T) -> Result<(), Failed>,
-) -> Option<T> {
-    for record in records {
-        if tell(record).await.is_err() {
-            return Some(record);
-        }
-    }
-    None
 }
 
 async fn told(bus: &impl Bus, meter: &Meter, image: &Value) -> Result<(), Failed> {

@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod bus;
+pub mod every;
 pub mod firewalls;
 pub mod store;
 pub mod tokens;

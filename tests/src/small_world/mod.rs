@@ -14,8 +14,8 @@
 //! is a function of the answers that it was given, so that the digest of those stands for it.
 //!
 //! ```text
-//! cargo test -p portcullis-tests --test small_world                  the part of every build
-//! cargo test -p portcullis-tests --test small_world -- --ignored     more, as `tests/night world` does
+//! cargo test --workspace --test fast small_world::                  the part of every build
+//! cargo test --workspace --test fast small_world:: -- --ignored     more, as `tests/night world` does
 //! ```
 //!
 //! One fault at every call, in every interleaving with one switch, is 3.6 million states and 16 million steps, which is

@@ -20,10 +20,10 @@
 //! After a million milliseconds the faults stop and time goes on: then everything must come to rest.
 //!
 //! ```text
-//! cargo test -p portcullis-tests --test stories                       the seeds of every build
-//! STORIES_SEEDS=100000 cargo test -p portcullis-tests --test stories  many more
-//! STORIES_WEATHER=Paced cargo test -p portcullis-tests --test stories         those of one weather
-//! STORIES_SEED=7 cargo test -p portcullis-tests --test stories -- --nocapture   one, told line by line
+//! cargo test --workspace --test fast stories::                       the seeds of every build
+//! STORIES_SEEDS=100000 cargo test --workspace --test fast stories::  many more
+//! STORIES_WEATHER=Paced cargo test --workspace --test fast stories::         those of one weather
+//! STORIES_SEED=7 cargo test --workspace --test fast -- --nocapture stories::stories   one, told line by line
 //! tests/mutants/run [NAME]...                                         what the oracle must catch
 //! ```
 

@@ -1,0 +1,253 @@
+//! The house: which way the arrows point, how small the mains are, and that the README tells the truth.
+
+use portcullis_tests::root;
+use serde_json::Value;
+use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
+
+/// Which packages of ours each package may see.
+const ARROWS: [(&str, &[&str]); 21] = [
+    ("portcullis-domain", &[]),
+    ("portcullis-app", &["portcullis-domain"]),
+    // Clients are built of it, so it sees no use case.
+    ("portcullis-wire", &["portcullis-domain"]),
+    ("portcullis-http", &["portcullis-app", "portcullis-domain", "portcullis-wire"]),
+    ("portcullis-local", &["portcullis-app", "portcullis-domain"]),
+    ("portcullis-aws", &["portcullis-app", "portcullis-domain"]),
+    // The simulator is what its own tests ask; its product never sees it.
+    ("portcullis-azure", &["portcullis-app", "portcullis-domain"]),
+    // What the functions have in common names what they stand on, so that each main is a few lines.
+    (
+        "portcullis-lambda",
+        &["portcullis-app", "portcullis-aws", "portcullis-azure", "portcullis-domain", "portcullis-http"],
+    ),
+    ("portcullis-api", &["portcullis-app", "portcullis-domain", "portcullis-http", "portcullis-lambda"]),
+    ("portcullis-expire", &["portcullis-app", "portcullis-lambda"]),
+    ("portcullis-export", &["portcullis-app", "portcullis-domain", "portcullis-lambda"]),
+    ("portcullis-reconcile", &["portcullis-app", "portcullis-lambda"]),
+    ("portcullis-relay", &["portcullis-lambda"]),
+    ("portcullis-settle", &["portcullis-lambda"]),
+    ("portcullis-submit", &["portcullis-app", "portcullis-lambda"]),
+    (
+        "portcullis-portcullis",
+        &[
+            "portcullis-app",
+            "portcullis-aws",
+            "portcullis-azure",
+            "portcullis-domain",
+            "portcullis-http",
+            "portcullis-local",
+            "portcullis-simcloud",
+            "portcullis-wire",
+        ],
+    ),
+    // Its truth is its own: what it shares with nobody, it cannot get wrong together with them.
+    ("portcullis-simcloud", &[]),
+    // What ours are measured against.
+    ("portcullis-empty", &[]),
+    ("portcullis-sdk", &["portcullis-aws"]),
+    // Whoever runs the fast tests builds nothing of AWS's.
+    (
+        "portcullis-tests",
+        &[
+            "portcullis-app",
+            "portcullis-azure",
+            "portcullis-domain",
+            "portcullis-http",
+            "portcullis-lambda",
+            "portcullis-local",
+            "portcullis-simcloud",
+            "portcullis-wire",
+        ],
+    ),
+    (
+        "portcullis-gate",
+        &[
+            "portcullis-app",
+            "portcullis-aws",
+            "portcullis-azure",
+            "portcullis-domain",
+            "portcullis-http",
+            "portcullis-local",
+            "portcullis-simcloud",
+            "portcullis-tests",
+        ],
+    ),
+];
+/// What the domain may be made of: nothing that reads a clock, throws dice or waits.
+const DOMAIN: [&str; 7] = ["data-encoding", "ipnet", "jiff", "serde", "serde_json", "sha2", "thiserror"];
+/// How long a `main.rs` may be, in lines.
+const MAIN_MAX: usize = 40;
+/// The README's second command.
+const TEST: &str = "cargo test --workspace";
+/// How long any file of ours may be, in lines.
+const FILE_MAX: usize = 700;
+
+/// What each package depends on, by name, for its product and for its tests.
+fn dependencies() -> BTreeMap<String, Vec<(String, bool)>> {
+    let arguments = ["metadata", "--no-deps", "--format-version", "1", "--offline"];
+    let metadata =
+        Command::new(env!("CARGO")).args(arguments).current_dir(root()).output().expect("cargo runs");
+    assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
+    let metadata: Value = serde_json::from_slice(&metadata.stdout).expect("JSON");
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let packages = metadata["packages"].as_array().expect("packages");
+    let of = |package: &Value| {
+        let dependencies = package["dependencies"].as_array().expect("dependencies");
+        let all = dependencies.iter().map(|it| (text(&it["name"]), it["kind"].is_null()));
+        (text(&package["name"]), all.collect())
+    };
+    packages.iter().map(of).collect()
+}
+
+/// Every source file of ours.
+fn sources() -> Vec<PathBuf> {
+    let sources = files(&["functions", "shared", "tests"], &["rs"]);
+    assert!(30 < sources.len(), "the files were found");
+    sources
+}
+
+/// Every file in these folders whose name ends so.
+fn files(folders: &[&str], endings: &[&str]) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = folders.iter().map(|it| root().join(it)).collect();
+    let mut files = vec![];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|it| endings.iter().any(|ending| it == *ending)) {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
+/// All of it, one after the other.
+fn text(files: &[PathBuf]) -> String {
+    files.iter().map(|path| fs::read_to_string(path).expect("reads")).collect()
+}
+
+#[test]
+fn the_arrows_point_one_way() {
+    let known = dependencies();
+    let names: Vec<&str> = known.keys().map(String::as_str).collect();
+    let mut expected: Vec<&str> = ARROWS.iter().map(|(name, _)| *name).collect();
+    expected.sort_unstable();
+    assert_eq!(names, expected, "every package has its arrows here");
+    for (name, may_see) in ARROWS {
+        // Whose own tests ask a simulated cloud may see that there.
+        let is_for_tests = |it: &(String, bool)| !it.1 && it.0 == "portcullis-simcloud";
+        let ours = known[name].iter().filter(|it| it.0.starts_with("portcullis-"));
+        for (dependency, _) in ours.filter(|it| !is_for_tests(it)) {
+            assert!(may_see.contains(&dependency.as_str()), "`{name}` must not see `{dependency}`");
+        }
+    }
+}
+
+#[test]
+fn the_domain_is_pure() {
+    let known = dependencies();
+    for (dependency, _) in known["portcullis-domain"].iter().filter(|(_, in_product)| *in_product) {
+        assert!(DOMAIN.contains(&dependency.as_str()), "`{dependency}` in the domain");
+    }
+}
+
+/// One stray default feature of an SDK would bring a second one back, and seconds of building with it.
+#[test]
+fn there_is_one_way_over_the_network() {
+    const ONE: [&str; 4] = ["http", "hyper", "hyper-rustls", "rustls"];
+    const NONE: [&str; 5] = ["aws-lc-sys", "native-tls", "openssl-sys", "reqwest", "rustls-native-certs"];
+    let lock = fs::read_to_string(root().join("Cargo.lock")).expect("a lock");
+    let count = |name: &str| lock.matches(&format!("name = \"{name}\"\n")).count();
+    for name in ONE {
+        assert_eq!(count(name), 1, "versions of `{name}`: `cargo tree --invert {name}` says who wants them");
+    }
+    for name in NONE {
+        assert_eq!(count(name), 0, "`{name}`: `cargo tree --invert {name}` says who wants it");
+    }
+}
+
+#[test]
+fn mains_are_small_and_files_have_one_subject() {
+    let lines = |path: &PathBuf| fs::read_to_string(path).expect("reads").lines().count();
+    for path in &sources() {
+        let max = if path.ends_with("src/main.rs") { MAIN_MAX } else { FILE_MAX };
+        assert!(lines(path) <= max, "{} has more than {max} lines", path.display());
+    }
+}
+
+#[test]
+fn nothing_is_allowed_silently() {
+    for path in sources() {
+        let text = fs::read_to_string(&path).expect("reads");
+        let marker = concat!("#[", "allow(");
+        assert!(!text.contains(marker), "{}: say `#[expect(…, reason = …)]`", path.display());
+    }
+}
+
+#[test]
+fn the_readme_names_every_promise_and_each_is_a_test() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("a README");
+    let promises = fs::read_to_string(root().join("tests/fast/promises.rs")).expect("promises");
+    for promise in [
+        "shut-by-default",
+        "shut-on-time",
+        "no-neighbour-harmed",
+        "nothing-unrecorded",
+        "one-door-in",
+        "twice-is-once",
+    ] {
+        assert!(readme.contains(promise), "the README does not name {promise}");
+        let test = format!("async fn {}()", promise.replace('-', "_"));
+        assert!(promises.contains(&test), "there is no test of {promise}");
+    }
+}
+
+#[test]
+fn every_rule_is_cited_where_it_is_kept_and_is_tested() {
+    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("an ARCHITECTURE");
+    let table = architecture.lines().skip_while(|line| *line != "| rule | why |").skip(2);
+    let names = table.map_while(|line| line.strip_prefix("| ")?.split_once(" |")).map(|(name, _)| name);
+    let names: Vec<&str> = names.collect();
+    assert!(10 < names.len(), "the table was found: {names:?}");
+    let (kept, tested) = (text(&files(&["shared"], &["rs"])), text(&files(&["tests"], &["rs", "patch"])));
+    for name in names {
+        assert!(
+            kept.contains(&format!("INVARIANT ({name})")),
+            "nothing in shared/ says that it keeps {name}"
+        );
+        let is_tested = tested.contains(name) || tested.contains(&name.replace('-', "_"));
+        assert!(is_tested, "no test, rule of the oracle or mutant in tests/ names {name}");
+    }
+}
+
+#[test]
+fn the_gate_runs_the_readmes_test_command() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("a README");
+    let gate = fs::read_to_string(root().join(".ci/run")).expect("a gate");
+    assert!(readme.contains(TEST) && gate.contains(TEST));
+}
+
+#[test]
+fn every_mutant_says_its_mechanism_and_fits_the_tree() {
+    let patches = files(&["tests/mutants"], &["patch"]);
+    assert!(50 < patches.len(), "the mutants were found");
+    let suites = files(&["tests/fast", "tests/gate/azure", "tests/gate/aws", "tests/gate/host"], &["rs"]);
+    for path in patches {
+        let text = fs::read_to_string(&path).expect("reads");
+        let first = text.lines().next().unwrap_or_default();
+        assert!(first.ends_with('.') && first.len() <= 120, "{}: `{first}` is no sentence", path.display());
+        if let Some(suite) = text.lines().find_map(|it| it.strip_prefix("suite: ")) {
+            let (suite, name) = suite.split_once(' ').unwrap_or((suite, ""));
+            let file = suites.iter().find(|it| it.file_stem().is_some_and(|it| it == suite));
+            let tests = file.map_or_else(String::new, |it| fs::read_to_string(it).expect("reads"));
+            let is_there = tests.contains(&format!("fn {name}"));
+            assert!(is_there, "{}: no test `{name}` in `{suite}`", path.display());
+        }
+        let git = Command::new("git").args(["apply", "--check"]).arg(&path).current_dir(root()).output();
+        let git = git.expect("git runs");
+        let why = String::from_utf8_lossy(&git.stderr);
+        assert!(git.status.success(), "{} does not fit the tree: {why}", path.display());
+    }
+}

@@ -1,0 +1,311 @@
+//! The real program guards a real machine: nftables in a network namespace, with real connections.
+//!
+//! Where that is not possible (no root, no `nft`), every test here says `skipped` and why.
+
+use portcullis_tests::{
+    binary::{Up, program, text},
+    network::{Network, PATIENCE, VISITOR_V6, VISITORS, plays_a_part},
+};
+use serde_json::Value;
+use std::{
+    process::Command,
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// The port that is guarded here, and one that is not.
+const PORT: u16 = 2222;
+const OTHER_PORT: u16 = 8080;
+/// How long after its end a lease may still let anybody in.
+const LATE_MAX: Duration = Duration::from_secs(2);
+/// How long something may take that is no promise: a start, a settle, a lease of seconds.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+struct Guarded {
+    // Dropped before the network that it is in.
+    up: Option<Up>,
+    network: Network,
+    data: tempfile::TempDir,
+    /// What it is called among targets.
+    host: String,
+    test: &'static str,
+    options: Vec<&'static str>,
+}
+
+impl Guarded {
+    /// A machine with both ports answering, and the program on it.
+    fn machine(test: &'static str, options: &[&'static str]) -> Option<Self> {
+        let mut network = Network::lay()?;
+        network.listen(test, PORT);
+        network.listen(test, OTHER_PORT);
+        let options =
+            [&["--guard", "host", "--lease-min", "1s", "--reconcile-every", "1s"], options].concat();
+        let data = tempfile::tempdir().expect("a folder");
+        let mut guarded = Self { up: None, network, data, host: String::new(), test, options };
+        guarded.start();
+        let targets = guarded.up().json(&["targets"]);
+        guarded.host = text_of(&targets[0]["id"]);
+        Some(guarded)
+    }
+
+    fn start(&mut self) {
+        let within = self.network.on_machine();
+        self.up = Some(Up::start(self.data.path(), &self.options, &within));
+    }
+
+    fn kill(&mut self) {
+        self.up.take().expect("is up").kill();
+    }
+
+    fn up(&self) -> &Up {
+        self.up.as_ref().expect("is up")
+    }
+
+    fn enable(&self) {
+        self.up().json(&["enable", &self.host, "--port", &PORT.to_string()]);
+        wait("the port to be shut", || !self.reaches(VISITORS[0]));
+    }
+
+    /// Asks for the port, waits until it is open, and gives the grant.
+    fn request(&self, from: &str, length: &str) -> Value {
+        let target = format!("{}:{PORT}", self.host);
+        let answer = self.up().json(&["request", &target, "--from", from, "--for", length, "--wait"]);
+        answer["grants"][0].clone()
+    }
+
+    fn reaches(&self, from: &str) -> bool {
+        self.network.reaches(self.test, from, PORT)
+    }
+}
+
+fn text_of(value: &Value) -> String {
+    value.as_str().expect("text").to_owned()
+}
+
+/// Waits for something that must come about.
+fn wait(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < WAIT_MAX, "waited {WAIT_MAX:?} for {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// How long after the end of a grant nobody got in any longer, at most: until an attempt that began
+/// then failed.
+fn shut_after(grant: &Value, reaches: impl Fn() -> bool) -> Duration {
+    let end: jiff::Timestamp = grant["end"].as_str().expect("an end").parse().expect("a time");
+    let end = Duration::try_from(end.as_duration()).expect("after 1970");
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let start = Instant::now();
+    loop {
+        let began = now();
+        let got_in = reaches();
+        if !got_in {
+            assert!(end <= began + PATIENCE, "it was shut {:?} before its end", end.saturating_sub(began));
+            return began.saturating_sub(end);
+        }
+        assert!(start.elapsed() < WAIT_MAX, "waited {WAIT_MAX:?} for the end of a lease");
+    }
+}
+
+#[test]
+fn refused_then_open_for_one_address_then_refused() {
+    const TEST: &str = "e2e_host::refused_then_open_for_one_address_then_refused";
+    if plays_a_part() {
+        return;
+    }
+    let Some(it) = Guarded::machine(TEST, &[]) else { return };
+    let before = it.network.ruleset();
+    assert!(it.reaches(VISITORS[0]) && it.reaches(VISITOR_V6), "nothing is guarded yet");
+    it.enable();
+    assert!(!it.reaches(VISITORS[1]) && !it.reaches(VISITOR_V6), "shut for everybody, over both families");
+    assert!(it.network.reaches(TEST, VISITORS[0], OTHER_PORT), "what is not guarded stays open");
+    let grant = it.request(VISITORS[0], "4s");
+    assert!(it.reaches(VISITORS[0]), "open for the address that was asked for");
+    assert!(!it.reaches(VISITORS[1]) && !it.reaches(VISITOR_V6), "and for no other");
+    let late = shut_after(&grant, || it.reaches(VISITORS[0]));
+    assert!(late <= LATE_MAX, "{late:?} after its end somebody still got in");
+    let grant = it.request(VISITOR_V6, "3s");
+    assert!(it.reaches(VISITOR_V6) && !it.reaches(VISITORS[0]), "the other family alone");
+    let late = shut_after(&grant, || it.reaches(VISITOR_V6));
+    assert!(late <= LATE_MAX, "{late:?} after its end somebody still got in");
+    it.up().json(&["disable", &it.host]);
+    wait("the table to be gone", || it.network.ruleset() == before);
+    assert!(it.reaches(VISITORS[1]));
+    let verified = it.up().ask(&["verify"]);
+    assert_eq!(verified.status.code(), Some(0), "{}", text(&verified.stderr));
+}
+
+/// Two would open each other's ports in turn. A machine is a network namespace, as for its packet filter.
+#[test]
+fn one_portcullis_guards_a_machine_and_another_one_another_machine() {
+    const TEST: &str = "e2e_host::one_portcullis_guards_a_machine_and_another_one_another_machine";
+    if plays_a_part() {
+        return;
+    }
+    let Some(mut it) = Guarded::machine(TEST, &[]) else { return };
+    it.enable();
+    let (before, other) = (it.network.ruleset(), tempfile::tempdir().expect("a folder"));
+    let folder = other.path().join("data");
+    let second = |within: &[&str]| {
+        let mut command = Command::new(within[0]);
+        command.args(&within[1..]).arg(program()).arg("up").arg("--data").arg(&folder);
+        command.args(["--listen", "127.0.0.1:0", "--guard", "host"]).output().expect("runs")
+    };
+    let refused = second(&it.network.on_machine());
+    let told = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(5), "{told}");
+    let pid = it.up().id();
+    assert!(told.contains(&format!("another portcullis (pid {pid}) guards this machine")), "{told}");
+    assert_eq!(it.network.ruleset(), before, "nothing was written");
+    assert!(!folder.exists(), "nor made");
+    // Another machine is another one's to guard.
+    let there = tempfile::tempdir().expect("a folder");
+    let elsewhere = Up::start(there.path(), &["--guard", "host"], &it.network.on_visitor());
+    assert_eq!(elsewhere.json(&["targets"]).as_array().map(Vec::len), Some(1));
+    // One that is gone, however it went, guards nothing.
+    it.kill();
+    let after = Up::start(&folder, &["--guard", "host"], &it.network.on_machine());
+    let refused = after.ask(&["enable", &it.host]);
+    let told = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(3), "{told}");
+    assert!(told.contains("another installation") && told.contains("--take-over"), "{told}");
+    after.json(&["enable", &it.host, "--take-over"]);
+}
+
+#[test]
+fn two_people_behind_one_address() {
+    const TEST: &str = "e2e_host::two_people_behind_one_address";
+    if plays_a_part() {
+        return;
+    }
+    let Some(it) = Guarded::machine(TEST, &[]) else { return };
+    it.enable();
+    let long = it.request(VISITORS[0], "1h");
+    let short = it.request(VISITORS[0], "2s");
+    let id = |grant: &Value| text_of(&grant["id"]);
+    wait("the short lease to be closed", || {
+        let grants = it.up().json(&["grants", "--all"]);
+        let grants = grants.as_array().expect("a list").clone();
+        grants.iter().any(|grant| id(grant) == id(&short) && grant["state"] == "closed")
+    });
+    assert!(it.reaches(VISITORS[0]), "the other one's lease is live");
+    it.up().json(&["close", &id(&long)]);
+    wait("the port to be shut", || !it.reaches(VISITORS[0]));
+}
+
+#[test]
+fn killed_and_started_again_it_closes_on_time() {
+    const TEST: &str = "e2e_host::killed_and_started_again_it_closes_on_time";
+    if plays_a_part() {
+        return;
+    }
+    let Some(mut it) = Guarded::machine(TEST, &[]) else { return };
+    it.enable();
+    let grant = it.request(VISITORS[0], "6s");
+    it.kill();
+    assert!(it.reaches(VISITORS[0]), "a lease outlives the program");
+    it.start();
+    assert!(it.reaches(VISITORS[0]), "and its restart");
+    let late = shut_after(&grant, || it.reaches(VISITORS[0]));
+    assert!(late <= LATE_MAX, "{late:?} after its end somebody still got in");
+    wait("the grant to be closed", || {
+        let grants = it.up().json(&["grants", "--all"]);
+        grants[0]["state"] == "closed"
+    });
+    // Dead, it keeps what is shut shut, and the kernel shuts what is open.
+    let grant = it.request(VISITORS[0], "4s");
+    it.kill();
+    assert!(it.reaches(VISITORS[0]) && !it.reaches(VISITORS[1]));
+    let late = shut_after(&grant, || it.reaches(VISITORS[0]));
+    assert!(late <= LATE_MAX, "{late:?} after its end somebody still got in");
+}
+
+#[test]
+fn a_machine_that_is_renamed_stays_guarded() {
+    const TEST: &str = "e2e_host::a_machine_that_is_renamed_stays_guarded";
+    if plays_a_part() {
+        return;
+    }
+    let Some(mut it) = Guarded::machine(TEST, &[]) else { return };
+    it.enable();
+    it.kill();
+    // As after a reboot, under another name.
+    it.network.nft("delete table inet portcullis");
+    assert!(it.reaches(VISITORS[1]), "nobody guards it");
+    let renamed = ["unshare", "--uts", "sh", "-c", "hostname renamed && exec \"$@\"", "sh"];
+    let within = [it.network.on_machine().as_slice(), &renamed].concat();
+    it.up = Some(Up::start(it.data.path(), &it.options, &within));
+    assert!(!it.reaches(VISITORS[1]), "shut before anything is served");
+    let targets = it.up().json(&["targets"]);
+    assert_eq!(
+        (text_of(&targets[0]["id"]), text_of(&targets[0]["name"])),
+        (it.host.clone(), "renamed".to_owned())
+    );
+}
+
+#[test]
+fn a_table_that_was_edited_by_hand_is_healed() {
+    const TEST: &str = "e2e_host::a_table_that_was_edited_by_hand_is_healed";
+    if plays_a_part() {
+        return;
+    }
+    let Some(it) = Guarded::machine(TEST, &[]) else { return };
+    it.enable();
+    let grant = it.request(VISITORS[0], "1h");
+    for edit in ["flush table inet portcullis", "delete table inet portcullis"] {
+        it.network.nft(edit);
+        assert!(it.reaches(VISITORS[1]), "`{edit}` opens the port to everybody");
+        wait("the lock to be back", || !it.reaches(VISITORS[1]));
+        assert!(it.reaches(VISITORS[0]), "and the lease with it");
+    }
+    let activity = it.up().json(&["activity", &it.host]).to_string();
+    assert!(activity.contains("drift_found") && activity.contains("drift_healed"), "{activity}");
+    let opened = grant["id"].as_str().expect("an id");
+    assert!(!activity.contains(&format!("{opened} closed")), "{activity}");
+}
+
+#[test]
+fn connections_survive_the_end_or_are_cut() {
+    const TEST: &str = "e2e_host::connections_survive_the_end_or_are_cut";
+    if plays_a_part() {
+        return;
+    }
+    for (setting, survives) in [("survive", true), ("cut", false)] {
+        let Some(it) = Guarded::machine(TEST, &["--established", setting]) else { return };
+        it.enable();
+        let grant = it.request(VISITORS[0], "4s");
+        let mut connection = it.network.connect(TEST, VISITORS[0], PORT);
+        assert!(connection.answers(), "{setting}: while the lease lives");
+        shut_after(&grant, || it.reaches(VISITORS[0]));
+        assert_eq!(connection.answers(), survives, "{setting}: after its end");
+    }
+}
+
+#[test]
+fn a_lock_that_nobody_confirms_is_taken_back() {
+    const TEST: &str = "e2e_host::a_lock_that_nobody_confirms_is_taken_back";
+    if plays_a_part() {
+        return;
+    }
+    let Some(it) = Guarded::machine(TEST, &[]) else { return };
+    let mut connection = it.network.connect(TEST, VISITORS[0], PORT);
+    assert!(connection.answers());
+    let port = PORT.to_string();
+    let enabled = it.up().ask(&["enable", &it.host, "--port", &port, "--confirm-within", "5s"]);
+    let warned = text(&enabled.stderr);
+    assert!(
+        enabled.status.success() && warned.contains(VISITORS[0]),
+        "whoever is connected is named: {warned}"
+    );
+    wait("the port to be shut", || !it.reaches(VISITORS[1]));
+    wait("the lock to be taken back", || it.reaches(VISITORS[1]));
+    it.up().json(&["enable", &it.host, "--port", &port, "--confirm-within", "5s"]);
+    it.up().json(&["confirm", &it.host]);
+    wait("the port to be shut", || !it.reaches(VISITORS[1]));
+    let until = Instant::now() + Duration::from_secs(6);
+    while Instant::now() < until {
+        assert!(!it.reaches(VISITORS[1]), "confirmed, it stays");
+    }
+}

@@ -1,0 +1,14 @@
+//! The real program on a real machine: packets, clocks, disks, files, callers.
+
+mod cli;
+mod cli_events;
+mod clock;
+mod durability;
+mod e2e_callers;
+mod e2e_host;
+mod export_process;
+mod files;
+mod full_disk;
+mod nftables;
+mod night;
+mod strangers;

@@ -1,0 +1,15 @@
+//! The functions as they are deployed to an emulator.
+
+use portcullis_tests::released::{FUNCTIONS, RELEASE, released};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+/// Where a function's program is. All of them are built together, once.
+pub fn function(name: &str) -> &'static Path {
+    static BINARIES: OnceLock<BTreeMap<&str, PathBuf>> = OnceLock::new();
+    let built = BINARIES.get_or_init(|| FUNCTIONS.into_iter().zip(released(&FUNCTIONS, RELEASE)).collect());
+    built.get(name).unwrap_or_else(|| panic!("{name} is none of them"))
+}
