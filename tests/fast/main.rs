@@ -5,6 +5,7 @@ mod azure;
 mod azure_network;
 mod azure_plan;
 mod contracts;
+mod door;
 mod due;
 mod event_schemas;
 mod export;
