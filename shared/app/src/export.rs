@@ -2,17 +2,11 @@
 
 use crate::{
     Error,
-    csv::csv_line,
     ports::{Archive, Store},
 };
 use jiff::Timestamp;
-use portcullis_domain::{CLAIM, Chain, Entry, Format, Hash, Head};
-use serde::{Deserialize, Serialize};
+use portcullis_domain::{CLAIM, Chain, Entry, Format, Hash, Head, MANIFEST, Manifest, ManifestFile, Segment};
 
-/// The version of what is exported.
-pub(crate) const VERSION: u32 = 1;
-/// The file that says what the others are.
-pub const MANIFEST: &str = "manifest.json";
 /// A file is ended by the record with which it is longer than this, in bytes.
 const PART_MIN: usize = 4 << 20;
 /// How many chains or entries are read at a time.
@@ -20,10 +14,6 @@ const PAGE: usize = 200;
 /// How many entries before the one that was found may belong to a range too: clocks differ, so the times of a
 /// chain are not quite in order.
 const JITTER: u64 = 64;
-/// What a file of comma-separated values begins with.
-pub(crate) const COLUMNS: [&str; 10] =
-    ["chain", "n", "at", "what", "request", "grant", "correlation_id", "fact", "prev", "hash"];
-
 /// What to export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exporting {
@@ -35,58 +25,6 @@ pub struct Exporting {
     pub format: Format,
 }
 
-/// What an export says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Manifest {
-    /// The version of its shape.
-    pub version: u32,
-    /// From then on.
-    pub from: Timestamp,
-    /// And before that.
-    pub to: Timestamp,
-    /// How the records are written.
-    pub format: Format,
-    /// How many there are.
-    pub records: u64,
-    /// In order.
-    pub files: Vec<ManifestFile>,
-    /// In order: the records of one follow those of the one before.
-    pub chains: Vec<Segment>,
-}
-
-/// One file of records.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ManifestFile {
-    /// What it is called.
-    pub name: String,
-    /// How long it is, in bytes.
-    pub bytes: u64,
-    /// How many records are in it.
-    pub records: u64,
-    /// SHA-256 of all of it.
-    pub sha256: Hash,
-}
-
-/// What of a chain is in the range: without gaps, so that it can be verified alone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Segment {
-    /// Which chain.
-    pub chain: Chain,
-    /// The number of the first record.
-    pub first: u64,
-    /// And of the last.
-    pub last: u64,
-    /// The hash of the record before the first; all zeros if there is none.
-    pub before: Hash,
-    /// The hash of the last record.
-    pub head: Hash,
-    /// How many there are.
-    pub records: u64,
-}
-
 /// Writes the journal of a range, chain by chain, in files of bounded length, and last the manifest. What is in
 /// memory does not grow with the journal, but for a line of the manifest for each chain and file.
 pub async fn export(
@@ -94,7 +32,11 @@ pub async fn export(
     archive: &impl Archive,
     asked: &Exporting,
 ) -> Result<Manifest, Error> {
-    let mut writing = Writing { archive, part: Part::of(asked.format), manifest: Manifest::of(asked) };
+    let mut writing = Writing {
+        archive,
+        part: Part::of(asked.format),
+        manifest: Manifest::of(asked.from, asked.to, asked.format),
+    };
     let mut after: Option<Chain> = None;
     loop {
         let chains = store.chains(after.as_ref(), PAGE).await?;
@@ -193,7 +135,7 @@ struct Part {
 
 impl<A: Archive> Writing<'_, A> {
     async fn record(&mut self, entry: &Entry) -> Result<(), Error> {
-        self.part.text.push_str(&line(self.part.format, entry)?);
+        self.part.text.push_str(&self.part.format.line(entry).map_err(unwritable)?);
         self.part.records += 1;
         if self.part.text.len() < PART_MIN { Ok(()) } else { self.put().await }
     }
@@ -222,44 +164,8 @@ impl<A: Archive> Writing<'_, A> {
 
 impl Part {
     fn of(format: Format) -> Self {
-        let text = match format {
-            Format::Jsonl => String::new(),
-            Format::Csv => csv_line(COLUMNS),
-        };
-        Self { format, text, records: 0 }
+        Self { format, text: format.header(), records: 0 }
     }
-}
-
-impl Manifest {
-    fn of(asked: &Exporting) -> Self {
-        let Exporting { from, to, format } = *asked;
-        Self { version: VERSION, from, to, format, records: 0, files: vec![], chains: vec![] }
-    }
-}
-
-fn line(format: Format, entry: &Entry) -> Result<String, Error> {
-    match format {
-        Format::Jsonl => Ok(serde_json::to_string(entry).map_err(unwritable)? + "\n"),
-        Format::Csv => Ok(csv_line(cells(entry)?)),
-    }
-}
-
-/// An entry in [`COLUMNS`].
-pub(crate) fn cells(entry: &Entry) -> Result<[String; 10], Error> {
-    let fact: serde_json::Value = serde_json::from_str(entry.stored_fact()).map_err(unwritable)?;
-    let what = fact.get("what").and_then(|it| it.as_str()).unwrap_or_default().to_owned();
-    Ok([
-        entry.chain.to_string(),
-        entry.n.to_string(),
-        entry.stored_at(),
-        what,
-        entry.fact.request().map(String::from).unwrap_or_default(),
-        entry.fact.grant().cloned().map(String::from).unwrap_or_default(),
-        entry.fact.correlation().cloned().map(String::from).unwrap_or_default(),
-        entry.stored_fact().to_owned(),
-        entry.prev.to_string(),
-        entry.hash.to_string(),
-    ])
 }
 
 fn unwritable(error: serde_json::Error) -> Error {

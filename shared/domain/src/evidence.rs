@@ -1,23 +1,185 @@
-//! Records of the journal in files, as evidence.
+//! Checking an export by itself: nothing but its files is asked.
 
-use serde::{Deserialize, Serialize};
+mod manifest;
+mod record;
 
-/// How records are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// A JSON object a line.
-    Jsonl,
-    /// Comma-separated values for spreadsheets.
-    Csv,
+pub use manifest::{Format, MANIFEST, Manifest, ManifestFile, Segment};
+
+use crate::{BadRecord, Chain, Content, Entry, Hash, Head, csv::csv_cells};
+use manifest::VERSION;
+use record::{COLUMNS, cells};
+
+/// What is wrong with an export: the first thing, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says what each one and its fields mean")]
+pub enum BadExport {
+    #[error("`{MANIFEST}` cannot be read: {why}")]
+    Manifest { why: String },
+    #[error("version {version} of an export is not known here: {VERSION} is")]
+    Version { version: u32 },
+    #[error("`{file}` is missing")]
+    Missing { file: String },
+    #[error("`{file}` is not in the manifest")]
+    Unlisted { file: String },
+    #[error("line {line} of `{file}` cannot be read as a record")]
+    Unreadable { file: String, line: usize },
+    #[error("line {line} of `{file}`: {bad}")]
+    Record { file: String, line: usize, bad: BadRecord },
+    #[error("line {line} of `{file}`: entry {n} of `{chain}` is not in the manifest")]
+    Extra { file: String, line: usize, chain: Chain, n: u64 },
+    #[error("line {line} of `{file}`: the records of `{chain}` are not all of its range")]
+    OtherRange { file: String, line: usize, chain: Chain },
+    #[error("`{file}` is not the file that was written: its {what} is another")]
+    OtherFile { file: String, what: &'static str },
+    #[error("entries of `{chain}` are missing from entry {n} on")]
+    CutShort { chain: Chain, n: u64 },
+    #[error("the manifest was changed: its {what} of `{of}` is not what the records say")]
+    OtherManifest { what: &'static str, of: String },
 }
 
-impl Format {
-    /// How names of files in it end.
-    pub fn ending(self) -> &'static str {
-        match self {
-            Self::Jsonl => "jsonl",
-            Self::Csv => "csv",
+/// An export while its files are read, in their order.
+#[derive(Debug)]
+pub struct Evidence {
+    manifest: Manifest,
+    /// How many files were read.
+    files: usize,
+    /// How many segments were read whole.
+    segments: usize,
+    /// Where the segment that is being read is.
+    head: Option<Head>,
+    records: u64,
+}
+
+impl Evidence {
+    /// What the manifest promises.
+    pub fn of(manifest: &[u8]) -> Result<Self, BadExport> {
+        let read = serde_json::from_slice::<Manifest>(manifest);
+        let manifest = read.map_err(|error| BadExport::Manifest { why: error.to_string() })?;
+        if manifest.version != VERSION {
+            return Err(BadExport::Version { version: manifest.version });
+        }
+        let other = |what, of: &str| Err(BadExport::OtherManifest { what, of: of.to_owned() });
+        for (n, file) in manifest.files.iter().enumerate() {
+            if file.name != format!("journal-{:05}.{}", n + 1, manifest.format.ending()) {
+                return other("name", &file.name);
+            }
+        }
+        for segment in &manifest.chains {
+            let records = segment.last.checked_sub(segment.first).and_then(|it| it.checked_add(1));
+            if records != Some(segment.records) {
+                return other("count", segment.chain.as_str());
+            }
+        }
+        for (what, sum) in [
+            ("records in files", sum(manifest.files.iter().map(|it| it.records))),
+            ("records in chains", sum(manifest.chains.iter().map(|it| it.records))),
+        ] {
+            if sum != Some(manifest.records) {
+                return other("count", what);
+            }
+        }
+        Ok(Self { manifest, files: 0, segments: 0, head: None, records: 0 })
+    }
+
+    /// What the manifest says.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The name of the next file to be read.
+    pub fn next_file(&self) -> Option<&str> {
+        self.manifest.files.get(self.files).map(|it| it.name.as_str())
+    }
+
+    /// Checks all of the next file.
+    pub fn file(&mut self, content: &[u8]) -> Result<(), BadExport> {
+        let Some(listed) = self.manifest.files.get(self.files).cloned() else { return Ok(()) };
+        let mut records = 0;
+        let is_csv = self.manifest.format == Format::Csv;
+        let whole = String::from_utf8_lossy(content);
+        for (n, line) in whole.lines().enumerate() {
+            let (file, line_number) = (listed.name.clone(), n + 1);
+            if is_csv && n == 0 {
+                if csv_cells(line).is_none_or(|it| it != COLUMNS) {
+                    return Err(BadExport::Unreadable { file, line: line_number });
+                }
+                continue;
+            }
+            let entry = self.parse(line);
+            let entry = entry.ok_or(BadExport::Unreadable { file: file.clone(), line: line_number })?;
+            self.record(&entry, &file, line_number)?;
+            records += 1;
+        }
+        self.records += records;
+        self.files += 1;
+        is_as_listed(&listed, content, records)
+    }
+
+    /// Was everything there?
+    pub fn finish(self) -> Result<Manifest, BadExport> {
+        if let Some(file) = self.next_file() {
+            return Err(BadExport::Missing { file: file.to_owned() });
+        }
+        if let Some(segment) = self.manifest.chains.get(self.segments) {
+            let n = self.head.map_or(segment.first, |it| it.n);
+            return Err(BadExport::CutShort { chain: segment.chain.clone(), n });
+        }
+        Ok(self.manifest)
+    }
+
+    fn parse(&self, line: &str) -> Option<Entry> {
+        match self.manifest.format {
+            Format::Jsonl => serde_json::from_str(line).ok(),
+            Format::Csv => {
+                let written = csv_cells(line)?;
+                let [chain, n, at, _, _, _, _, fact, prev, hash] =
+                    <&[String; 10]>::try_from(&*written).ok()?;
+                let content = Content::of(chain, n.parse().ok()?, at, fact, prev).ok()?;
+                let entry = Entry::of(content, Hash::try_from(hash.clone()).ok()?).ok()?;
+                // The columns that only repeat what the fact says are not in its hash.
+                (cells(&entry).ok()?.as_slice() == written).then_some(entry)
+            }
         }
     }
+
+    fn record(&mut self, entry: &Entry, file: &str, line: usize) -> Result<(), BadExport> {
+        let (file, chain) = (file.to_owned(), entry.chain.clone());
+        let Some(segment) = self.manifest.chains.get(self.segments) else {
+            return Err(BadExport::Extra { file, line, chain, n: entry.n });
+        };
+        let head = self.head.unwrap_or(Head { n: segment.first, hash: segment.before });
+        let bad = |bad| BadExport::Record { file: file.clone(), line, bad };
+        let head = head.follow(&segment.chain, entry).map_err(bad)?;
+        let Segment { first, last, head: promised, .. } = *segment;
+        if entry.n == first && entry.at < self.manifest.from
+            || entry.n == last && self.manifest.to <= entry.at
+        {
+            return Err(BadExport::OtherRange { file, line, chain });
+        }
+        self.head = Some(head);
+        if entry.n == last {
+            if head.hash != promised {
+                return Err(bad(BadRecord::OtherHead { chain }));
+            }
+            (self.head, self.segments) = (None, self.segments + 1);
+        }
+        Ok(())
+    }
+}
+
+fn is_as_listed(listed: &ManifestFile, content: &[u8], records: u64) -> Result<(), BadExport> {
+    let other = |what| Err(BadExport::OtherFile { file: listed.name.clone(), what });
+    if content.len() as u64 != listed.bytes {
+        other("length")
+    } else if records != listed.records {
+        other("number of records")
+    } else if Hash::of(content) != listed.sha256 {
+        other("SHA-256")
+    } else {
+        Ok(())
+    }
+}
+
+fn sum(mut counts: impl Iterator<Item = u64>) -> Option<u64> {
+    counts.try_fold(0_u64, u64::checked_add)
 }

@@ -10,6 +10,7 @@
 //! [`review`] decides what may become a [`Grant`]; [`diff`] says what to write; [`Snapshot::admitted`]
 //! says who really gets in; [`Head::append`] and [`Told`] keep the journal honest.
 
+mod csv;
 mod delay;
 mod diff;
 mod digest;
@@ -41,9 +42,10 @@ mod space;
 mod target;
 mod view;
 
+pub use csv::csv_line;
 pub use delay::{CLOUD_WRITE_MAX, Cause, Delay, Hindrance, LATE, Party, is_late};
 pub use diff::{Change, ChangeTo, Diff, diff};
-pub use evidence::Format;
+pub use evidence::{BadExport, Evidence, Format, MANIFEST, Manifest, ManifestFile, Segment};
 pub use finding::{Finding, Verdict};
 pub use glass::Pane;
 pub use grant::{Grant, GrantState};

@@ -7,8 +7,8 @@ use crate::{
 };
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
-use portcullis_app::{BadExport, Error, Evidence, Format, MANIFEST, Manifest};
-use portcullis_domain::Hash;
+use portcullis_app::Error;
+use portcullis_domain::{BadExport, Evidence, Format, Hash, MANIFEST, Manifest};
 use portcullis_local::Folder;
 use portcullis_wire::{ExportLine, ExportQuery};
 use serde_json::json;

@@ -9,9 +9,8 @@ use crate::{
 };
 use clap::Args;
 use jiff::{SignedDuration, ZonedDateTime};
-use portcullis_app::csv_line;
 use portcullis_domain::{
-    Cause, Delay, EndReason, Fact, Gate, Pane, Party, People, Person, Policy, PortRule, RequestId,
+    Cause, Delay, EndReason, Fact, Gate, Pane, Party, People, Person, Policy, PortRule, RequestId, csv_line,
 };
 use portcullis_wire::{EntryView, PageQuery, PortRuleView, VerifyView};
 use std::{collections::BTreeMap, num::NonZeroUsize, path::Path};
