@@ -1,9 +1,13 @@
 //! Every implementation of a port passes the suite of that port.
 
-use portcullis_app::ports::Inventory;
+use portcullis_app::{
+    Error,
+    ports::{Archive, Inventory},
+};
 use portcullis_azure::Azure;
+use portcullis_client::Folder;
 use portcullis_domain::{Existing, TargetId};
-use portcullis_local::{Folder, LocalBus, RedbStore};
+use portcullis_local::{LocalBus, RedbStore};
 use portcullis_simcloud::Faults;
 use portcullis_tests::{
     archive::Memory,
@@ -13,7 +17,7 @@ use portcullis_tests::{
     stories::{Outside, calmly},
 };
 use serde_json::Value;
-use std::{cell::RefCell, fs, sync::Arc};
+use std::{cell::RefCell, fs, io::ErrorKind, sync::Arc};
 
 portcullis_tests::every_contract_of_a_bus! { a_local_bus, the_bus_of_stories }
 portcullis_tests::every_contract_of_tokens! { tokens_in_redb }
@@ -64,10 +68,24 @@ async fn a_memory(contract: impl AsyncFn(&Memory, Read<'_>)) {
     contract(&memory, &|name| memory.files().remove(name)).await;
 }
 
-async fn a_folder(contract: impl AsyncFn(&Folder, Read<'_>)) {
+/// What a client keeps evidence in, as an archive.
+struct Kept(Folder);
+
+impl Archive for Kept {
+    async fn put(&self, name: &str, content: Vec<u8>) -> Result<(), Error> {
+        self.0.keep(name, &content).map_err(|error| {
+            if error.kind() == ErrorKind::AlreadyExists {
+                return Error::Conflict;
+            }
+            Error::Unavailable { doing: "keep evidence", source: error.into() }
+        })
+    }
+}
+
+async fn a_folder(contract: impl AsyncFn(&Kept, Read<'_>)) {
     let parent = tempfile::tempdir().expect("a folder");
     let path = parent.path().join("new");
-    contract(&Folder::at(&path).expect("made"), &|name| fs::read(path.join(name)).ok()).await;
+    contract(&Kept(Folder::at(&path).expect("made")), &|name| fs::read(path.join(name)).ok()).await;
     let names = fs::read_dir(&path).expect("listed").map(|it| it.expect("an entry").file_name());
     let drafts: Vec<_> = names.filter(|it| it.to_string_lossy().starts_with('.')).collect();
     assert!(drafts.is_empty(), "no draft is left: {drafts:?}");

@@ -1,16 +1,12 @@
 //! The command line: what can be said.
 
-use crate::{
-    client::{adopt, decide, deployment, events, export, grants, guard, journal, look, request, tokens},
-    profile::Auth,
-    role, simcloud, up,
-};
-use clap::{Args, Parser, Subcommand};
+use crate::demo;
+use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use portcullis_client::{self as client, Client, Globals, Output};
+use portcullis_host::{log, role, simcloud, up};
+use portcullis_program::{Exit, Failure, output};
+use std::path::PathBuf;
 
 /// Keeps management ports shut, and opens one just in time: for you, from where you are, for as long as
 /// its policy allows.
@@ -35,35 +31,6 @@ To begin with:
 
 Exit codes: 0 done, 1 broken, 2 usage, 3 refused, 4 not found, 5 unavailable.";
 
-/// What every command takes.
-#[derive(Debug, Clone, Args)]
-pub struct Globals {
-    /// Where Portcullis answers. Not `clap`'s to read from the environment: a profile has to know who says it.
-    #[arg(long, global = true, value_name = "URL", help_heading = EVERYWHERE, help = URL)]
-    pub url: Option<String>,
-    #[arg(long, global = true, value_name = "NAME", help_heading = EVERYWHERE, conflicts_with = "url")]
-    #[arg(help = PROFILE)]
-    pub profile: Option<String>,
-    /// How the person says who they are. Not `clap`'s to read from the environment either.
-    #[arg(long, global = true, value_enum, help_heading = EVERYWHERE, help = AUTH)]
-    pub auth: Option<Auth>,
-    /// The data folder. Not `clap`'s to read from the environment: `verify` has to know who names it.
-    #[arg(long, global = true, value_name = "DIR", help_heading = EVERYWHERE, help = DATA)]
-    pub data: Option<PathBuf>,
-    /// For scripts: print JSON, an array for a list
-    #[arg(long, global = true, help_heading = EVERYWHERE)]
-    pub json: bool,
-}
-
-const EVERYWHERE: &str = "Everywhere";
-const URL: &str = "Where Portcullis answers, as `http://…`, or `unix:PATH` for its socket [env: PORTCULLIS_URL] [default: \
-    the data folder's portcullis.sock, else http://127.0.0.1:7422]";
-const AUTH: &str = "How you say who you are: with a token, or with AWS keys [env: PORTCULLIS_AUTH]";
-const PROFILE: &str =
-    "The Portcullis that ~/.config/portcullis/config.toml calls so [env: PORTCULLIS_PROFILE]";
-const DATA: &str =
-    "The folder with the file `token`, for where PORTCULLIS_TOKEN is not set [env: PORTCULLIS_DATA]";
-
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -74,37 +41,37 @@ pub enum Command {
     /// Serve a simulated Azure alone, for clients of Azure
     Simcloud(simcloud::Args),
     /// List machines, guarded or not
-    Targets(look::Targets),
+    Targets(client::Targets),
     /// Show what guarding would write, and which rules of others it would shadow or be defeated by
-    Plan(guard::Plan),
+    Plan(client::Plan),
     /// Guard machines: their ports are shut, but for leases
-    Enable(guard::Enable),
+    Enable(client::Enable),
     /// Keep a change that would lapse
-    Confirm(guard::One),
+    Confirm(client::One),
     /// Change what is guarded
-    Edit(guard::Edit),
+    Edit(client::Edit),
     /// Guard a machine no longer: its firewalls become what they were before
-    Disable(guard::One),
+    Disable(client::One),
     /// Ask for ports
-    Request(request::Request),
+    Request(client::Request),
     /// Say what the answer to a request would be, and why; nothing is written
-    Explain(request::Asking),
+    Explain(client::Asking),
     /// List requests
-    Requests(decide::Requests),
+    Requests(client::Requests),
     /// Say yes to somebody's request
-    Approve(decide::Approve),
+    Approve(client::Approve),
     /// Say no to somebody's request
-    Reject(decide::Reject),
+    Reject(client::Reject),
     /// List grants: who may pass where, until when
-    Grants(grants::Grants),
+    Grants(client::Grants),
     /// End leases now
-    Close(grants::Close),
+    Close(client::Close),
     /// Ask for a later end of a lease
-    Extend(grants::Extend),
+    Extend(client::Extend),
     /// Say whether a packet gets through, and which rule decides
-    Check(look::Check),
+    Check(client::Check),
     /// Show what happened to a machine
-    Activity(journal::Activity),
+    Activity(client::Activity),
     /// Recompute the journal: was anything changed, dropped or reordered? With --data in that folder,
     /// while nobody serves it
     Verify {
@@ -113,24 +80,24 @@ pub enum Command {
         export: Option<PathBuf>,
     },
     /// Take the journal of some time away as evidence
-    Export(export::Export),
+    Export(client::Export),
     /// Show what happens, as it happens
-    Events(events::Events),
+    Events(client::Events),
     /// Send an event, as bots do
-    Send(events::Send),
+    Send(client::Send),
     /// List what Microsoft's own just-in-time access guards, or take it over
-    Adopt(adopt::Adopt),
+    Adopt(client::Adopt),
     /// Look whether all is as it should be, and what to do where it is not
     Doctor,
     /// Look whether a deployment in AWS lacks anything, and what to do about it
-    DeployCheck(deployment::DeployCheck),
+    DeployCheck(client::DeployCheck),
     /// Say who you are there, and from where you call
     Whoami,
     /// List the profiles of the configuration file
     Profiles,
     /// Make, list and revoke tokens
     #[command(subcommand)]
-    Token(tokens::Token),
+    Token(client::Token),
     /// Print what Portcullis has to be allowed to do in a cloud
     #[command(subcommand)]
     Role(role::Role),
@@ -142,46 +109,67 @@ pub enum Command {
     },
 }
 
-impl Globals {
-    /// The data folder: named here, else by `PORTCULLIS_DATA`, else where it is by default.
-    pub fn data_dir(&self) -> PathBuf {
-        self.named_data_dir().unwrap_or_else(default_data_dir)
+impl Cli {
+    /// Does what the command line says.
+    pub fn run(self) -> Result<Exit, Failure> {
+        let globals = self.globals;
+        let asked = || Client::of(&globals);
+        match self.command {
+            Command::Up(it) => {
+                let _log = log::begin();
+                up::run(&globals.data_dir(), &it).map(|()| Exit::Done)
+            }
+            Command::Demo => demo::run().map(|()| Exit::Done),
+            Command::Simcloud(it) => {
+                let _log = log::begin();
+                simcloud::run(&globals.data_dir(), &it)
+            }
+            Command::Targets(it) => it.run(&asked()?),
+            Command::Plan(it) => it.run(&asked()?),
+            Command::Enable(it) => it.run(&asked()?),
+            Command::Confirm(it) => it.confirm(&asked()?),
+            Command::Edit(it) => it.run(&asked()?),
+            Command::Disable(it) => it.disable(&asked()?),
+            Command::Request(it) => it.run(&asked()?),
+            Command::Explain(it) => it.explain(&asked()?),
+            Command::Requests(it) => it.run(&asked()?),
+            Command::Approve(it) => it.run(&asked()?),
+            Command::Reject(it) => it.run(&asked()?),
+            Command::Grants(it) => it.run(&asked()?),
+            Command::Close(it) => it.run(&asked()?),
+            Command::Extend(it) => it.run(&asked()?),
+            Command::Check(it) => it.run(&asked()?),
+            Command::Activity(it) if it.is_csv() => it.run(&Client::faithful(&globals)?),
+            Command::Activity(it) => it.run(&asked()?),
+            Command::Verify { export: Some(path) } => client::verify_export(&path, globals.json),
+            Command::Verify { export: None } => match &globals.data {
+                // Only who names the folder here means it: the environment names it for all commands.
+                Some(data) => client::verified(&up::verify_offline(data)?, &Output::here(globals.json)),
+                None => client::verify(&asked()?),
+            },
+            Command::Export(it) => it.run(&asked()?),
+            Command::Events(it) => it.run(&asked()?),
+            Command::Send(it) => it.run(&asked()?),
+            Command::Adopt(it) => it.run(&asked()?),
+            Command::Doctor => client::doctor(&asked()?),
+            Command::DeployCheck(it) => it.run(&globals),
+            Command::Profiles => client::profiles(&globals),
+            Command::Whoami => client::whoami(&asked()?),
+            Command::Token(it) => it.run(&globals, asked),
+            Command::Role(it) => it.print(),
+            Command::Completions { shell } => {
+                let mut script = vec![];
+                clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut script);
+                output::line(String::from_utf8_lossy(&script).trim_end())?;
+                Ok(Exit::Done)
+            }
+        }
     }
-
-    /// The data folder, where somebody names one.
-    pub fn named_data_dir(&self) -> Option<PathBuf> {
-        self.data.clone().or_else(|| folder("PORTCULLIS_DATA"))
-    }
-}
-
-/// Where the table, the journal and the operator's token live where nobody says otherwise.
-pub fn default_data_dir() -> PathBuf {
-    data_dir_of(folder("XDG_DATA_HOME").as_deref(), folder("HOME").as_deref())
-}
-
-/// Where profiles are: `PORTCULLIS_CONFIG`, else `portcullis/config.toml` in the folder for configuration.
-pub fn config_file() -> PathBuf {
-    let home = folder("HOME").map(|it| it.join(".config"));
-    let folder_of_all = folder("XDG_CONFIG_HOME").filter(|it| it.is_absolute()).or(home);
-    let by_default = || folder_of_all.unwrap_or_else(|| PathBuf::from(".")).join("portcullis/config.toml");
-    folder("PORTCULLIS_CONFIG").unwrap_or_else(by_default)
-}
-
-/// By the XDG Base Directory Specification: a relative path counts as none.
-fn data_dir_of(xdg: Option<&Path>, home: Option<&Path>) -> PathBuf {
-    let xdg = xdg.filter(|it| it.is_absolute()).map(Path::to_owned);
-    let share = xdg.or_else(|| home.map(|it| it.join(".local/share")));
-    share.unwrap_or_else(|| PathBuf::from(".")).join("portcullis")
-}
-
-fn folder(variable: &str) -> Option<PathBuf> {
-    env::var_os(variable).filter(|it| !it.is_empty()).map(PathBuf::from)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_sound() {
@@ -198,16 +186,5 @@ mod tests {
                 command.get_name()
             );
         }
-    }
-
-    #[test]
-    fn the_data_folder_is_where_xdg_says() {
-        let dir = |xdg: &str, home: &str| {
-            let path = |text| Some(Path::new(text)).filter(|it| !it.as_os_str().is_empty());
-            data_dir_of(path(xdg), path(home)).display().to_string()
-        };
-        assert_eq!(dir("/x", "/home/ann"), "/x/portcullis");
-        assert_eq!(dir("x", "/home/ann"), "/home/ann/.local/share/portcullis");
-        assert_eq!(dir("", ""), "./portcullis");
     }
 }

@@ -3,14 +3,11 @@
 //! What is shown is what happens: everything goes over the API of a real `portcullis up`, and every
 //! line about who gets through is asked of the firewalls.
 
-use crate::{
-    client::{Connection, segment},
-    failure::Failure,
-    output::Paint,
-    up::{self, Threads, Up},
-};
 use jiff::{SignedDuration, Timestamp};
-use portcullis_domain::GrantState;
+use portcullis_client::{Connection, segment};
+use portcullis_domain::{GrantState, TargetState};
+use portcullis_host::up::{Args, Threads, Up};
+use portcullis_program::{Failure, TOKEN_FILE, output::Paint};
 use portcullis_wire::{
     AnswerView, ApproveBody, CheckView, EditBody, EnableBody, EntryView, GrantView, GuardedView, Listed,
     PageQuery, PlanView, TargetView, TokenBody, TokenMade, VerifyView,
@@ -38,11 +35,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub fn run() -> Result<(), Failure> {
     let folder = Folder::make()?;
     let threads = Threads::start()?;
-    let args = up::for_demonstration();
+    let args = Args::for_demonstration();
     let up = threads.scheduler().block_on(Up::start(&folder.0, &args, threads.handles()))?;
     let url = format!("http://{}", up.address);
     let served = threads.scheduler().spawn(up.serve());
-    let token = fs::read_to_string(folder.0.join("token"));
+    let token = fs::read_to_string(folder.0.join(TOKEN_FILE));
     let token = token.map_err(|error| Failure::broken(format!("cannot read the token: {error}")))?;
     let operator = Connection::with(&url, token.trim())?;
     let outcome = Story::begin(operator, &url).and_then(Story::tell);
@@ -89,13 +86,12 @@ impl Story {
     /// What there is, and what is open to the world.
     fn discover(&self) -> Result<TargetView, Failure> {
         let targets: Listed<TargetView> = self.operator.query("/v1/targets", &PageQuery::default())?;
-        let count =
-            |state: portcullis_app::TargetState| targets.items.iter().filter(|it| it.state == state).count();
+        let count = |state: TargetState| targets.items.iter().filter(|it| it.state == state).count();
         self.at(&format!(
             "discovered: {} guarded, {} could be, {} cannot be, each with its reason",
-            count(portcullis_app::TargetState::Configured),
-            count(portcullis_app::TargetState::NotConfigured),
-            count(portcullis_app::TargetState::Unsupported),
+            count(TargetState::Configured),
+            count(TargetState::NotConfigured),
+            count(TargetState::Unsupported),
         ));
         let web = targets.items.into_iter().find(|it| it.name == "web-1");
         let web = web.ok_or_else(|| Failure::broken("the fleet has no `web-1`"))?;

@@ -41,6 +41,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// May the same succeed a moment later?
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Conflict | Self::Unavailable { .. } => true,
+            Self::Refused(_) | Self::NotFound { .. } | Self::Broken { .. } => false,
+        }
+    }
+
     /// The whole chain of sources in one line.
     pub fn full(&self) -> String {
         let mut line = self.to_string();

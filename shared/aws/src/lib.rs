@@ -14,6 +14,8 @@ pub use archive::Bucket;
 pub use bus::EventBus;
 pub use connector::connector;
 pub use federation::Federation;
+/// What a token book does, for a client that makes the first token of a table.
+pub use portcullis_app::ports::Tokens;
 pub use settings::{Cloud, Keys, NoSetting};
 pub use store::{Clock, DynamoStore, NotEntries, entries_in};
 pub use tokens::TokenBook;

@@ -1,13 +1,11 @@
 //! One machine without a cloud: a durable store, an in-process bus and nftables.
 
 mod bus;
-mod folder;
 mod nft;
 mod store;
 mod tokens;
 
 pub use bus::LocalBus;
-pub use folder::Folder;
 pub use nft::{Established, Host};
 pub use store::RedbStore;
 pub use tokens::TokenBook;

@@ -1,0 +1,173 @@
+//! Taking over what somebody else's just-in-time access guards.
+
+use crate::{
+    client::Client,
+    moments, names,
+    table::{Mark, Table},
+    wait,
+};
+use clap::Args;
+use jiff::ZonedDateTime;
+use portcullis_domain::Action;
+use portcullis_program::{Exit, Failure, output};
+use portcullis_wire::{
+    AdoptBody, AdoptableMachineView, AdoptablePortView, AdoptableRuleView, AdoptableView, AdoptedView,
+    PageQuery,
+};
+
+/// What to take over.
+#[derive(Debug, Args)]
+#[command(after_help = ADOPT)]
+pub struct Adopt {
+    /// The policy, or a machine: any part of its name that no other has. Without it they are listed
+    name: Option<String>,
+    /// Delete the policy and its rules, once our own lock was seen to be in place
+    #[arg(long, requires = "name")]
+    delete: bool,
+    /// Do not ask before something is deleted
+    #[arg(long, requires = "delete")]
+    yes: bool,
+}
+
+const ADOPT: &str = "\
+Microsoft's own just-in-time access has policies, and writes rules for them. Taking a policy over guards its
+machines here, with the same ports; nothing of it is deleted but with --delete.
+
+Examples:
+  portcullis adopt
+  portcullis adopt default
+  portcullis adopt default --delete --yes";
+
+/// What can be named: a policy, or a machine.
+#[derive(Debug)]
+struct Thing {
+    id: String,
+    name: String,
+}
+
+impl names::Named for Thing {
+    const WHAT: &'static str = "policy or machine";
+    fn id(&self) -> &str {
+        &self.id
+    }
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+impl Adopt {
+    /// Lists what there is, or takes it over.
+    pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
+        let found: Vec<AdoptableView> = client.http.list("/v1/adoptable", &PageQuery::default(), None)?;
+        let Some(name) = &self.name else {
+            let empty =
+                "There is nothing to take over: no policies of Microsoft's, and no rules that they left.";
+            client.out.list(&found, empty, || table(&found, &client.out.now()))?;
+            return Ok(Exit::Done);
+        };
+        let things = things(&found);
+        let thing = names::find(&things, name)?;
+        if self.delete && !self.yes && !Self::is_meant(&thing.name)? {
+            return Err(Failure::refused("nothing was changed"));
+        }
+        let body = |delete| AdoptBody { what: thing.id.clone(), delete };
+        let mut adopted: AdoptedView = client.http.post("/v1/adopt", Some(&body(false)))?;
+        let guarded = adopted.machines.iter().filter(|it| it.guarded);
+        let settled = guarded.map(|it| wait::until_settled(client, &it.target)).collect::<Vec<_>>();
+        if self.delete {
+            let done: AdoptedView = client.http.post("/v1/adopt", Some(&body(true)))?;
+            adopted = AdoptedView { machines: adopted.machines, ..done };
+        }
+        client.out.show(&adopted, || said(&adopted))?;
+        for warning in adopted.machines.iter().flat_map(|it| &it.warnings) {
+            output::note(format_args!("warning: {warning}"));
+        }
+        // Who asked for more than could be done is told by the exit code too.
+        let is_left = adopted.machines.iter().any(|it| !it.left.is_empty());
+        let exit = if is_left || !adopted.kept.is_empty() { Exit::Refused } else { Exit::Done };
+        // A lock that somebody else's rule defeats until that is deleted is no failure of the deletion.
+        let settled = if adopted.deleted.is_empty() { settled.into_iter().collect() } else { Ok(()) };
+        settled.map(|()| exit)
+    }
+
+    /// Does the person mean it?
+    fn is_meant(name: &str) -> Result<bool, Failure> {
+        if !output::is_attended() {
+            let next = "say --yes where nobody can be asked";
+            return Err(Failure::usage("something would be deleted").next(next));
+        }
+        output::ask(&format!("Take `{name}` over, and then delete it with its rules?"))
+    }
+}
+
+fn things(found: &[AdoptableView]) -> Vec<Thing> {
+    let mut things: Vec<Thing> = vec![];
+    let policies = found.iter().filter_map(|it| Some((it.policy.clone()?, it.name.clone())));
+    let machines = found.iter().flat_map(|it| &it.machines).map(|it| it.target.clone());
+    let machines = machines.map(|it| (it.clone(), names::short(&it).to_owned()));
+    for (id, name) in policies.chain(machines) {
+        if things.iter().all(|it| it.id != id) {
+            things.push(Thing { id, name });
+        }
+    }
+    things
+}
+
+fn table(found: &[AdoptableView], now: &ZonedDateTime) -> Table {
+    let mut table = Table::of(&["POLICY", "MACHINE", "WHAT", "WHERE"]);
+    for it in found {
+        let policy = it.policy.as_ref().map_or_else(|| "-".to_owned(), |_| it.name.clone());
+        for AdoptableMachineView { target, ports } in &it.machines {
+            for port in ports {
+                let machine = names::short(target).to_owned();
+                table.row(Mark::Plain, [policy.clone(), machine, asked(port), "in the policy".to_owned()]);
+            }
+        }
+        for rule in &it.rules {
+            let machine = rule.target.as_deref().map_or("?", names::short).to_owned();
+            let (mark, what) = done(rule, now);
+            let place = format!("{} in {}", rule.name, names::short(&rule.firewall));
+            table.row(mark, [policy.clone(), machine, what, place]);
+        }
+    }
+    table
+}
+
+fn asked(it: &AdoptablePortView) -> String {
+    let (port, protocol, from) = (it.port, it.protocol.to_ascii_lowercase(), who(&it.sources));
+    let max =
+        it.max.parse::<jiff::SignedDuration>().map_or_else(|_| it.max.clone(), |max| format!("{max:#}"));
+    format!("lets ask for {port}/{protocol} from {from}, at most {max}")
+}
+
+fn done(it: &AdoptableRuleView, now: &ZonedDateTime) -> (Mark, String) {
+    let (from, ports) = (who(&it.sources), it.ports.join(", "));
+    let until = it.until.map(|it| format!(", {}", moments::until(it, now))).unwrap_or_default();
+    match it.action {
+        Action::Deny => (Mark::Good, format!("denies {from} port {ports}")),
+        Action::Allow => (Mark::Look, format!("admits {from} to port {ports}{until}")),
+    }
+}
+
+fn who(sources: &[String]) -> String {
+    if sources.iter().any(|it| it == "*") { "anybody".to_owned() } else { sources.join(", ") }
+}
+
+fn said(adopted: &AdoptedView) -> String {
+    let mut lines = vec![];
+    for it in &adopted.machines {
+        let name = names::short(&it.target);
+        lines.push(if it.guarded {
+            format!("{name} is guarded here.")
+        } else {
+            format!("{name} was not taken over.")
+        });
+        lines.extend(it.left.iter().map(|why| format!("  left out: {why}")));
+    }
+    lines.extend(adopted.deleted.iter().map(|it| format!("Deleted {it}.")));
+    if !adopted.kept.is_empty() {
+        lines.push("Nothing was deleted:".to_owned());
+        lines.extend(adopted.kept.iter().map(|why| format!("  {why}")));
+    }
+    output::printable(&lines.join("\n")).into_owned()
+}

@@ -1,0 +1,76 @@
+//! Requests and grants as a person reads them.
+
+use crate::{
+    moments,
+    names::{self, Named as _},
+    output::Output,
+    table::{Mark, Table},
+    words,
+};
+use jiff::ZonedDateTime;
+use portcullis_domain::GrantState;
+use portcullis_program::output::printable;
+use portcullis_wire::{AnswerView, GrantView, RequestView};
+
+/// What became of a request, in words.
+pub fn told(out: &Output, answer: &AnswerView) -> String {
+    let now = out.now();
+    let request = &answer.request;
+    if request.state == "pending" {
+        return waits(request, &request.until.map(|it| moments::until(it, &now)).unwrap_or_default());
+    }
+    let state = match (request.state.as_str(), &request.decided_by) {
+        ("approved", None) if request.broke_glass => {
+            "granted, and BROKE THE GLASS: nobody said yes to it, and everybody is told".to_owned()
+        }
+        ("approved", None) => "granted".to_owned(),
+        (state, None) => state.to_owned(),
+        (state, Some(by)) => format!("{state} by {by}"),
+    };
+    let why = request.decided_why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+    let head = format!("Request {} is {state}{why}.", request.id);
+    let grants = out.table(&grants_table(&answer.grants, &now));
+    format!("{}\n{}", printable(&head), grants.trim_end())
+}
+
+fn waits(request: &RequestView, until: &str) -> String {
+    let (id, who) = (&request.id, words::people(&request.approvers));
+    format!("Request {id} waits for a yes of {who} ({until}):\n  portcullis approve {id}")
+}
+
+/// Grants with what is left of them.
+pub fn grants_table(grants: &[GrantView], now: &ZonedDateTime) -> Table {
+    let mut table = Table::of(&["GRANT", "TARGET", "PORT", "STATE", "FROM", "BY", "TIME"]);
+    for it in grants {
+        let (mark, state) = match it.state {
+            GrantState::Approved if now.timestamp() < it.start => (Mark::Plain, "to come".to_owned()),
+            GrantState::Approved => (Mark::Look, "opening".to_owned()),
+            GrantState::Open => (Mark::Good, "open".to_owned()),
+            GrantState::OpenFailed => {
+                let by = it.open_failed.as_deref().unwrap_or("another rule");
+                (Mark::Bad, format!("kept shut by {by}"))
+            }
+            GrantState::Closing => (Mark::Look, "closing".to_owned()),
+            GrantState::Closed => (Mark::Plain, "closed".to_owned()),
+        };
+        let by = if it.broke_glass { format!("{}, BROKE THE GLASS", it.by) } else { it.by.clone() };
+        let (sources, time) = (words::few_sources(&it.sources), time(it, now));
+        let target = names::short(&it.target).to_owned();
+        let port = format!("{}/{}", it.port, it.protocol);
+        table.row(mark, [it.id.clone(), target, port, state, sources, by, time]);
+    }
+    table
+}
+
+/// One of them in a line: `web-1:22/tcp from 10.0.0.1 until 14:05:30, 59 min left`.
+pub fn grant_line(grant: &GrantView, now: &ZonedDateTime) -> String {
+    format!("{} from {} {}", grant.name(), words::few_sources(&grant.sources), time(grant, now))
+}
+
+fn time(grant: &GrantView, now: &ZonedDateTime) -> String {
+    if now.timestamp() < grant.start {
+        format!("from {} to {}", moments::clock(grant.start, now), moments::clock(grant.end, now))
+    } else {
+        moments::until(grant.end, now)
+    }
+}

@@ -1,0 +1,470 @@
+//! One way to the API: who we are, what was answered, and trying again where that is safe.
+
+use crate::{
+    account::{Account, Signer},
+    auth::Auth,
+    globals::Globals,
+    path::{encoded, query_string},
+    problem,
+    profile::{self, Profile},
+    socket,
+    url::{is_here, is_loopback, usable_url},
+    words,
+};
+use jiff::{Timestamp, ZonedDateTime};
+use portcullis_domain::CorrelationId;
+use portcullis_program::{Failure, TOKEN_FILE, output, private};
+use portcullis_wire::{Listed, Problem, Reason};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::{cell::RefCell, fmt, fs, io, path::PathBuf, rc::Rc, thread, time::Duration};
+use ureq::{
+    Agent, BodyReader, Error,
+    http::{Method, Request, StatusCode, request::Builder},
+};
+
+/// How long to wait for a connection.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How long to wait for an answer; a clouds' firewalls may have to be asked for it.
+const ANSWER_MAX: Duration = Duration::from_mins(1);
+/// How long an answer may be, in bytes.
+const BODY_MAX: u64 = 64 << 20;
+/// How often something is asked whose answer may be lost.
+const TRIES: u32 = 4;
+/// How long to wait before the second try; twice as long before each further one.
+const PAUSE: Duration = Duration::from_millis(250);
+/// How many parts a list may have.
+pub const PARTS_MAX: usize = 10_000;
+/// How many items a part has at most, as the API says.
+pub const PART: usize = 200;
+
+/// The way to one Portcullis, as one person.
+pub struct Connection {
+    agent: Agent,
+    /// Where it is, without a slash at the end, as a person says it.
+    url: String,
+    /// The same in front of a path.
+    base: String,
+    caller: RefCell<Caller>,
+    /// Where another token comes from, should this one be refused.
+    renewal: Option<Renewal>,
+    /// Where the token was looked for.
+    token_file: PathBuf,
+    /// Was it looked for in a profile alone?
+    is_named: bool,
+    /// Are answers made fit for a terminal?
+    is_tame: bool,
+}
+
+/// How we say who we are.
+#[derive(Debug)]
+enum Caller {
+    /// Not at all.
+    Nobody,
+    /// With this token.
+    Bearer(Token),
+    /// With a signature of each request.
+    Signing(Signer),
+}
+
+/// Where another token comes from.
+enum Renewal {
+    /// The file or the command of a profile.
+    Profile(Box<Profile>),
+    /// A file.
+    File(PathBuf),
+}
+
+/// A token, which is never printed.
+struct Token(String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// The way there; nothing is sent yet.
+    pub fn to(globals: &Globals) -> Result<Self, Failure> {
+        let mut profile = profile::chosen(globals)?;
+        if !profile.is_said
+            && profile.auth == Auth::Bearer
+            && let Some(url) = socket::of(&globals.data_dir())
+        {
+            // On this machine, and no flood on the network is in the way.
+            profile.url = url;
+        }
+        let token_file = globals.data_dir().join(TOKEN_FILE);
+        let mut renewal = None;
+        let caller = match profile.auth {
+            Auth::Bearer => {
+                let is_files = globals.named_data_dir().is_some() || is_here(&profile.url);
+                match (profile.token()?, profile.is_named) {
+                    (Some(token), _) => {
+                        renewal = Some(Renewal::Profile(Box::new(profile.clone())));
+                        Caller::Bearer(usable(token.trim(), "the profile")?)
+                    }
+                    // One in the environment, or in a folder, may be for another Portcullis.
+                    (None, true) => Caller::Nobody,
+                    (None, false) => {
+                        let is_files_alone = is_files && of_environment().is_none();
+                        renewal = is_files_alone.then(|| Renewal::File(token_file.clone()));
+                        token(&token_file, is_files)?.map_or(Caller::Nobody, Caller::Bearer)
+                    }
+                }
+            }
+            Auth::Sigv4 => {
+                let url = usable_url(&profile.url)?;
+                if url.scheme_str() != Some("https") && !is_loopback(&url) {
+                    let said =
+                        format!("`{}` would show a signed request to whoever is on its way", profile.url);
+                    return Err(Failure::usage(said).next("say `https`"));
+                }
+                let account = Rc::new(Account::of(&profile.named())?);
+                Caller::Signing(Signer::of(&account, &url)?)
+            }
+        };
+        Ok(Self { is_named: profile.is_named, renewal, ..Self::of(&profile.url, caller, token_file)? })
+    }
+
+    /// The way there with a token that is known.
+    pub fn with(url: &str, token: &str) -> Result<Self, Failure> {
+        Self::of(url, Caller::Bearer(Token(token.to_owned())), PathBuf::new())
+    }
+
+    /// Makes every answer fit for a terminal: whoever prints any of it cannot forget to.
+    #[must_use]
+    pub fn tame(self) -> Self {
+        Self { is_tame: true, ..self }
+    }
+
+    fn of(url: &str, caller: Caller, token_file: PathBuf) -> Result<Self, Failure> {
+        let url = url.trim_end_matches('/').to_owned();
+        let socket = socket::named(&url);
+        let base = if socket.is_some() { socket::BASE.to_owned() } else { url.clone() };
+        let uri = usable_url(&base)?;
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .timeout_connect(Some(CONNECT_MAX))
+            .timeout_global(Some(ANSWER_MAX))
+            .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
+        // No proxy stands between a machine and itself.
+        let agent = if is_loopback(&uri) { agent.proxy(None) } else { agent };
+        let agent = match socket {
+            Some(path) => socket::agent(agent.build(), path),
+            None => agent.build().into(),
+        };
+        let caller = RefCell::new(caller);
+        Ok(Self { agent, url, base, caller, renewal: None, token_file, is_named: false, is_tame: false })
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Looks.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.ask(&Method::GET, path, None, &[], TRIES)
+    }
+
+    /// Looks at what a query selects.
+    pub fn query<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, Failure> {
+        self.get(&format!("{path}{}", query_string(query)))
+    }
+
+    /// All of a list, or its first `limit` items. What the server could not see is noted.
+    pub fn list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &impl Serialize,
+        limit: Option<usize>,
+    ) -> Result<Vec<T>, Failure> {
+        let (mut all, mut after) = (vec![], String::new());
+        for _ in 0..PARTS_MAX {
+            let left = limit.map_or(PART, |limit| limit - all.len());
+            if left == 0 {
+                return Ok(all);
+            }
+            let query = query_string(query);
+            let join = if query.is_empty() { '?' } else { '&' };
+            let part: Listed<T> = self.get(&format!("{path}{query}{join}limit={}{after}", left.min(PART)))?;
+            all.extend(part.items);
+            for line in part.unseen {
+                output::note(format_args!("warning: {line}"));
+            }
+            match part.next {
+                Some(next) => after = format!("&after={}", encoded(&next)),
+                None => return Ok(all),
+            }
+        }
+        Err(Failure::broken(format!("the list at `{path}` has no end")))
+    }
+
+    /// Asks for something to be done, once.
+    pub fn post<T: DeserializeOwned>(&self, path: &str, body: Option<&impl Serialize>) -> Result<T, Failure> {
+        let body = body.map(json).transpose()?;
+        self.ask(&Method::POST, path, body.as_deref(), &[], 1)
+    }
+
+    /// Sends what is text already, once.
+    pub fn post_text<T: DeserializeOwned>(&self, path: &str, body: &str) -> Result<T, Failure> {
+        self.ask(&Method::POST, path, Some(body), &[], 1)
+    }
+
+    /// Looks at what is longer than memory, as it comes.
+    pub fn stream(&self, path: &str, query: &impl Serialize) -> Result<BodyReader<'static>, Failure> {
+        let uri = format!("{}{path}{}", self.base, query_string(query));
+        let run = || {
+            let request = self.authorized(Request::builder().uri(&uri), String::new())?.map(drop);
+            let request = self.agent.configure_request(request).timeout_global(None);
+            let request = request.timeout_recv_response(Some(ANSWER_MAX)).build();
+            self.agent.run(request).map_err(|error| self.unreachable(&error))
+        };
+        let mut response = run()?;
+        if self.is_replaced(response.status())? {
+            response = run()?;
+        }
+        if response.status().is_success() {
+            return Ok(response.into_body().into_reader());
+        }
+        let body = response.body_mut().with_config().limit(BODY_MAX).read_to_string();
+        let body = body.map_err(|error| self.unreachable(&error))?;
+        Err(self.refusal(response.status(), &body))
+    }
+
+    /// Asks for something to be done that is the same with the same key, so a lost answer is asked for again.
+    pub fn post_keyed<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        (key, correlation): (&str, Option<&CorrelationId>),
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let correlation = correlation.map(|it| ("x-correlation-id", it.as_str()));
+        let headers: Vec<_> = [("idempotency-key", key)].into_iter().chain(correlation).collect();
+        self.ask(&Method::POST, path, Some(&json(body)?), &headers, TRIES)
+    }
+
+    /// Takes something away.
+    pub fn delete(&self, path: &str) -> Result<(), Failure> {
+        self.ask::<Option<()>>(&Method::DELETE, path, None, &[], 1).map(drop)
+    }
+
+    fn ask<T: DeserializeOwned>(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&str>,
+        headers: &[(&str, &str)],
+        tries: u32,
+    ) -> Result<T, Failure> {
+        let (mut pause, mut n, mut may_replace) = (PAUSE, 0, true);
+        while n < tries {
+            n += 1;
+            let is_last = n == tries;
+            let mut request = Request::builder().method(method.clone()).uri(format!("{}{path}", self.base));
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            if body.is_some() {
+                request = request.header("content-type", "application/json");
+            }
+            let request = self.authorized(request, body.unwrap_or_default().to_owned())?;
+            match self.send(request) {
+                Ok((StatusCode::SERVICE_UNAVAILABLE, _)) if !is_last => {}
+                // What is refused for its credential is not done: it is asked once more with another one.
+                Ok((status, _)) if std::mem::take(&mut may_replace) && self.is_replaced(status)? => {
+                    n -= 1;
+                    continue;
+                }
+                Ok((status, body)) => return self.read(status, &body),
+                // Nobody was there, and nobody will be a second later.
+                Err(error) if is_last || n == 1 && is_refused(&error) => return Err(self.unreachable(&error)),
+                Err(_) => {}
+            }
+            thread::sleep(pause);
+            pause *= 2;
+        }
+        Err(Failure::unavailable(format!("nobody answers at `{}`", self.url)))
+    }
+
+    fn send(&self, request: Request<String>) -> Result<(StatusCode, String), Error> {
+        // A body that is not there has no length. Where a method may have one it says that it is empty: else the client announces
+        // parts, and the server, who needs none to answer, is gone before the last of them is sent.
+        let may_have_body = [Method::POST, Method::PUT, Method::PATCH].contains(request.method());
+        let mut response = if request.body().is_empty() && !may_have_body {
+            self.agent.run(request.map(drop))?
+        } else {
+            self.agent.run(request)?
+        };
+        let body = response.body_mut().with_config().limit(BODY_MAX).read_to_string()?;
+        Ok((response.status(), body))
+    }
+
+    fn authorized(&self, request: Builder, body: String) -> Result<Request<String>, Failure> {
+        let made = |request: Builder| request.body(body).map_err(|error| self.unreachable(&error.into()));
+        match &*self.caller.borrow() {
+            Caller::Nobody => made(request),
+            Caller::Bearer(Token(token)) => made(request.header("authorization", format!("Bearer {token}"))),
+            Caller::Signing(signer) => signer.signed(made(request)?, Timestamp::now()),
+        }
+    }
+
+    /// Is there another credential in place of one that was refused? A token may be taken away, and keys may be refused,
+    /// before their end; a profile's command or file, or the tools of AWS, may have others by now.
+    fn is_replaced(&self, status: StatusCode) -> Result<bool, Failure> {
+        let is_refused = match (&*self.caller.borrow(), status) {
+            (Caller::Signing(signer), StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED) => {
+                return signer.renew(Timestamp::now());
+            }
+            (Caller::Bearer(_), StatusCode::UNAUTHORIZED) => true,
+            (Caller::Nobody | Caller::Bearer(_) | Caller::Signing(_), _) => false,
+        };
+        let another = match &self.renewal {
+            Some(Renewal::Profile(profile)) if is_refused => profile.token()?,
+            Some(Renewal::File(file)) if is_refused => {
+                private::check_token(file)?;
+                fs::read_to_string(file).ok()
+            }
+            Some(Renewal::Profile(_) | Renewal::File(_)) | None => None,
+        };
+        let Some(another) = another else { return Ok(false) };
+        let Token(another) = usable(another.trim(), "the place of the token")?;
+        let mut caller = self.caller.borrow_mut();
+        let is_new = !matches!(&*caller, Caller::Bearer(Token(before)) if *before == another);
+        if is_new {
+            *caller = Caller::Bearer(Token(another));
+        }
+        Ok(is_new)
+    }
+
+    fn read<T: DeserializeOwned>(&self, status: StatusCode, body: &str) -> Result<T, Failure> {
+        if status.is_success() {
+            // A 204 has no body, which is as good as `null`.
+            let body = if body.is_empty() { "null" } else { body };
+            let read = serde_json::from_str::<Value>(body).and_then(|mut answer| {
+                if self.is_tame {
+                    output::tame(&mut answer);
+                }
+                serde_json::from_value(answer)
+            });
+            return read.map_err(|error| self.strange(&format!("gave a strange answer ({error})")));
+        }
+        Err(self.refusal(status, body))
+    }
+
+    fn strange(&self, what: &str) -> Failure {
+        Failure::broken(format!("`{}` {what}: is it a Portcullis of version {VERSION}?", self.url))
+    }
+
+    /// What was answered in place of what was asked for.
+    fn refusal(&self, status: StatusCode, body: &str) -> Failure {
+        let Ok(problem) = serde_json::from_str::<Problem>(body) else {
+            if status == StatusCode::FORBIDDEN {
+                return self.not_let_in();
+            }
+            return self.strange(&format!("answered {status}"));
+        };
+        let failure = problem::failure(in_short(problem));
+        if status != StatusCode::UNAUTHORIZED {
+            return failure;
+        }
+        let file = self.token_file.display();
+        let next = match &*self.caller.borrow() {
+            Caller::Nobody if self.is_named => {
+                "give the profile a `token-file` or a `token-command`".to_owned()
+            }
+            Caller::Nobody => format!(
+                "set PORTCULLIS_TOKEN, or name the folder with --data: `{file}` is not there, or for this \
+                 machine alone"
+            ),
+            Caller::Bearer(_) => format!(
+                "ask for a new one (`portcullis token create YOU`) and put it in PORTCULLIS_TOKEN or `{file}`"
+            ),
+            Caller::Signing(_) => {
+                "signed requests are known at the output `SignedUrl` of the stack".to_owned()
+            }
+        };
+        failure.next(next)
+    }
+
+    /// Whoever stands before Portcullis says no: API Gateway, a function URL, a proxy.
+    fn not_let_in(&self) -> Failure {
+        let failure = Failure::refused(format!("you are not let in at `{}`: 403 Forbidden", self.url));
+        match &*self.caller.borrow() {
+            Caller::Signing(_) => failure.next(
+                "the keys are not valid, or may not call it: infra/aws/README.md has the policy that they need",
+            ),
+            Caller::Nobody | Caller::Bearer(_) => {
+                failure.next("where callers sign with AWS keys, say `--auth sigv4`")
+            }
+        }
+    }
+
+    fn unreachable(&self, error: &Error) -> Failure {
+        Failure::unavailable(format!("cannot reach Portcullis at `{}`", self.url))
+            .because([error.to_string()])
+            .next("start it with `portcullis up`, or say where it is with --url, PORTCULLIS_URL or --profile")
+    }
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn json(body: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(body).map_err(|error| Failure::broken(format!("cannot write JSON: {error}")))
+}
+
+/// Who we are: never on a command line, where every process list shows it. The token in a folder that nobody
+/// named is for the Portcullis on this machine, and told to no other.
+fn token(file: &PathBuf, is_files: bool) -> Result<Option<Token>, Failure> {
+    if let Some(token) = of_environment() {
+        return usable(token.trim(), "PORTCULLIS_TOKEN").map(Some);
+    }
+    if !is_files {
+        return Ok(None);
+    }
+    private::check_token(file)?;
+    if let Some(warning) = private::readable_by_others(file) {
+        output::note(format_args!("warning: {warning}"));
+    }
+    match fs::read_to_string(file) {
+        Ok(token) => usable(token.trim(), &file.display().to_string()).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::broken(format!("cannot read the token in `{}`: {error}", file.display()))
+            .next("set PORTCULLIS_TOKEN, or name another folder with --data")),
+    }
+}
+
+fn of_environment() -> Option<String> {
+    std::env::var("PORTCULLIS_TOKEN").ok().filter(|it| !it.trim().is_empty())
+}
+
+fn usable(token: &str, place: &str) -> Result<Token, Failure> {
+    if token.is_empty() || !token.chars().all(|c| c.is_ascii_graphic()) {
+        return Err(Failure::usage(format!(
+            "what `{place}` holds is not a token: one word of printable characters"
+        )));
+    }
+    Ok(Token(token.to_owned()))
+}
+
+/// The same problem as a person reads it.
+fn in_short(problem: Problem) -> Problem {
+    let now = ZonedDateTime::now();
+    let reason = |it: Reason| Reason { message: words::plain(&it.message, &now), ..it };
+    let reasons = problem.reasons.into_iter().map(reason).collect();
+    Problem { detail: words::plain(&problem.detail, &now), reasons, ..problem }
+}
+
+fn is_refused(error: &Error) -> bool {
+    matches!(error, Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+        || matches!(error, Error::HostNotFound | Error::ConnectionFailed)
+}

@@ -1,0 +1,204 @@
+//! What somebody says to a request that waits.
+
+use crate::{
+    answers::told,
+    client::Client,
+    moments, names,
+    path::segment,
+    table::{Mark, Table},
+    words,
+};
+use clap::{Args, ValueEnum};
+use jiff::ZonedDateTime;
+use portcullis_program::{Exit, Failure, output};
+use portcullis_wire::{AnswerView, ApproveBody, AskView, RejectBody, RequestView, RequestsQuery};
+use std::num::NonZeroUsize;
+
+/// Which requests.
+#[derive(Debug, Args)]
+pub struct Requests {
+    /// Only those in this state
+    #[arg(long)]
+    state: Option<State>,
+    /// Only mine
+    #[arg(long)]
+    mine: bool,
+    /// At most this many, the newest
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum State {
+    /// Waits for a yes
+    Pending,
+    /// Grants were made of it
+    Approved,
+    /// Somebody said no
+    Rejected,
+    /// Nobody said anything in time
+    Lapsed,
+}
+
+/// To say yes.
+#[derive(Debug, Args)]
+#[command(after_help = APPROVE)]
+pub struct Approve {
+    #[command(flatten)]
+    which: Which,
+}
+
+const APPROVE: &str = "\
+What is approved is what was shown: a request that changed meanwhile is not.
+
+Examples:
+  portcullis requests --state pending
+  portcullis approve 4f3kq";
+
+/// To say no.
+#[derive(Debug, Args)]
+pub struct Reject {
+    #[command(flatten)]
+    which: Which,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    why: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Which {
+    /// The request: any part of its id that no other has
+    request: String,
+    /// Decide what is there now, without being asked
+    #[arg(long)]
+    yes: bool,
+    /// Decide only what has this digest: the field `shown` of the request
+    #[arg(long, value_name = "DIGEST", conflicts_with = "yes")]
+    shown: Option<String>,
+}
+
+impl Requests {
+    /// Lists them, the newest first.
+    pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
+        let state = self.state.map(|it| it.word().to_owned());
+        let query = RequestsQuery { state, by: client.mine(self.mine)?, ..RequestsQuery::default() };
+        let found: Vec<RequestView> =
+            client.http.list("/v1/requests", &query, self.limit.map(NonZeroUsize::get))?;
+        let empty = match self.state {
+            Some(State::Pending) => "Nothing waits for a yes.",
+            Some(State::Approved | State::Rejected | State::Lapsed) => {
+                "There are no such requests. `portcullis requests` lists all of them."
+            }
+            None => "Nobody asked for anything. Ask with `portcullis request TARGET --for 1h`.",
+        };
+        client.out.list(&found, empty, || table(&found, &client.out.now()))?;
+        Ok(Exit::Done)
+    }
+}
+
+impl Approve {
+    /// Shows the request, asks, and approves it.
+    pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
+        let Some((id, shown)) = self.which.decide(client, "Approve")? else { return Ok(undecided()) };
+        let path = format!("/v1/requests/{}/approve", segment(&id));
+        let answer: AnswerView = client.http.post(&path, Some(&ApproveBody { shown }))?;
+        client.out.show(&answer, || told(&client.out, &answer))?;
+        Ok(Exit::Done)
+    }
+}
+
+impl Reject {
+    /// Shows the request, asks, and rejects it.
+    pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
+        let Some((id, shown)) = self.which.decide(client, "Reject")? else { return Ok(undecided()) };
+        let path = format!("/v1/requests/{}/reject", segment(&id));
+        let body = RejectBody { shown, why: self.why.clone() };
+        let answer: AnswerView = client.http.post(&path, Some(&body))?;
+        client.out.show(&answer, || format!("Request {id} is rejected: nothing opens."))?;
+        Ok(Exit::Done)
+    }
+}
+
+impl Which {
+    /// Shows the request and asks; gives its id, and the digest of what was shown.
+    fn decide(&self, client: &Client, verb: &str) -> Result<Option<(String, String)>, Failure> {
+        let found = self.find(client)?;
+        if let Some(shown) = &self.shown {
+            return Ok(Some((found.id, shown.clone())));
+        }
+        output::note(shown(&found));
+        if self.yes {
+            return Ok(Some((found.id, found.shown)));
+        }
+        if !output::is_attended() {
+            return Err(Failure::usage("nobody is there to be asked")
+                .next(format!("say --yes, or --shown {} for exactly this request", found.shown)));
+        }
+        Ok(output::ask(&format!("{verb} this?"))?.then_some((found.id, found.shown)))
+    }
+
+    /// Those that wait first: a part of an id need not be unique among all that ever were.
+    fn find(&self, client: &Client) -> Result<RequestView, Failure> {
+        let pending = Some(State::Pending.word().to_owned());
+        for state in [pending, None] {
+            let query = RequestsQuery { state: state.clone(), ..RequestsQuery::default() };
+            let found: Vec<RequestView> = client.http.list("/v1/requests", &query, None)?;
+            match names::find(&found, &self.request) {
+                Err(failure) if failure.exit() == Exit::NotFound && state.is_some() => {}
+                outcome => return outcome.cloned(),
+            }
+        }
+        Err(Failure::not_found(format!("there is no request `{}`", self.request)))
+    }
+}
+
+impl State {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Approved => "approved",
+            Self::Rejected => "rejected",
+            Self::Lapsed => "lapsed",
+        }
+    }
+}
+
+fn undecided() -> Exit {
+    output::note("Nothing was decided.");
+    Exit::Refused
+}
+
+/// All that the digest covers, for the person who decides.
+fn shown(request: &RequestView) -> String {
+    let why = request.justification.as_deref().unwrap_or("(no reason given)");
+    let mut lines = vec![format!("{} asks: {why}", request.by)];
+    lines.extend(
+        request.asks.iter().map(|it| format!("  {}", ask(it, &it.target, &words::sources(&it.sources)))),
+    );
+    lines.push(format!("  digest {}", request.shown));
+    lines.join("\n")
+}
+
+fn ask(ask: &AskView, target: &str, sources: &str) -> String {
+    let from = if ask.sources.is_empty() { String::new() } else { format!(" from {sources}") };
+    format!("{target} {}{from} {}", ask.what, ask.window)
+}
+
+fn table(found: &[RequestView], now: &ZonedDateTime) -> Table {
+    let mut table = Table::of(&["REQUEST", "STATE", "BY", "ASKED", "FOR", "WHY"]);
+    for it in found {
+        let (mark, state) = match (it.state.as_str(), it.until) {
+            ("pending", Some(until)) => (Mark::Look, format!("pending {}", moments::until(until, now))),
+            ("approved", _) if it.broke_glass => (Mark::Bad, "approved, BROKE THE GLASS".to_owned()),
+            ("approved", _) => (Mark::Good, it.state.clone()),
+            (_, _) => (Mark::Plain, it.state.clone()),
+        };
+        let what = it.asks.iter();
+        let what = what.map(|it| ask(it, names::short(&it.target), &words::few_sources(&it.sources)));
+        let what = what.collect::<Vec<_>>().join("; ");
+        let why = it.justification.clone().unwrap_or_else(|| "-".to_owned());
+        let asked = moments::ago(it.asked_at, now);
+        table.row(mark, [it.id.clone(), state, it.by.clone(), asked, words::plain(&what, now), why]);
+    }
+    table
+}

@@ -1,0 +1,203 @@
+//! What happens, as it happens; and events as bots send them.
+
+use crate::{answers::told, client::Client, facts, key::new_key, moments, names, output::Output, words};
+use clap::Args;
+use jiff::{SignedDuration, Timestamp, ZonedDateTime};
+use portcullis_domain::{CorrelationId, Fact};
+use portcullis_program::{
+    Exit, Failure,
+    output::{self, printable},
+};
+use portcullis_wire::{EventView, EventsQuery, HappenedView, SubmittedView};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+/// How often to ask what is new.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How long an event that was shown is kept in mind: so long it may be told again.
+const TOLD_AGAIN: SignedDuration = SignedDuration::from_mins(1);
+/// How much of an event is read, in bytes: more than any door takes.
+const EVENT_MAX: u64 = 1 << 20;
+
+/// Which events.
+#[derive(Debug, Args)]
+#[command(after_help = EVENTS)]
+pub struct Events {
+    /// From when on: a length of time ago, a time, a date
+    #[arg(long, value_name = "TIME", value_parser = moments::past, default_value = "1h")]
+    since: Timestamp,
+    /// Go on with what happens from now on
+    #[arg(long, short)]
+    follow: bool,
+    /// Only what answers a request that was made with this `--correlation`
+    #[arg(long, value_name = "ID")]
+    correlation: Option<CorrelationId>,
+}
+
+const EVENTS: &str = "\
+With --json, an event a line. To go on later, give the time of the last one as --since: events of that time may
+be told again, with the same ids.
+
+Examples:
+  portcullis events --follow
+  portcullis events --since 24h --json
+  portcullis events --follow --correlation deploy-4711";
+
+/// What to send.
+#[derive(Debug, Args)]
+#[command(after_help = SEND)]
+pub struct Send {
+    /// A file with the event as JSON, or `-` for standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+const SEND: &str = "\
+An event has a `detail-type` and a `detail`; without an `id` it gets a new one. You are its source: `up --bots` says
+for whom you may speak.
+
+Example:
+  echo '{\"detail-type\": \"access.request\", \"detail\": {\"version\": 1, \"on_behalf_of\": \"ann\",
+    \"correlation_id\": \"deploy-4711\", \"targets\": [{\"target\": \"…\", \"ports\": [{\"port\": 22,
+    \"sources\": [\"203.0.113.7\"], \"duration\": \"PT1H\"}]}]}}' | portcullis send -";
+
+impl Events {
+    /// Shows them as they come.
+    pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
+        let correlation = self.correlation.as_ref().map(ToString::to_string);
+        let mut query = EventsQuery { since: Some(self.since), correlation };
+        let mut told: BTreeMap<String, Timestamp> = BTreeMap::new();
+        loop {
+            let found: HappenedView = client.http.query("/v1/events", &query)?;
+            for event in &found.events {
+                let (id, at) = (id(event), at(event).unwrap_or(found.next));
+                if told.insert(id, at).is_none() {
+                    client.out.event(event, || line(event, at, &client.out.now()))?;
+                }
+            }
+            told.retain(|_, at| found.next.duration_since(*at) < TOLD_AGAIN);
+            // A part that brings nothing new is the last one, whatever it says.
+            let is_stuck = query.since == Some(found.next);
+            query.since = Some(found.next);
+            if found.more && !is_stuck {
+                continue;
+            }
+            if !self.follow {
+                return Ok(Exit::Done);
+            }
+            thread::sleep(ASK_EVERY);
+        }
+    }
+}
+
+impl Send {
+    /// Sends it, and shows what came of it.
+    pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
+        let text = read(&self.file)?;
+        // What is no object is sent as it is: the door says why not, and records it.
+        let body = match serde_json::from_str::<Value>(&text) {
+            Ok(Value::Object(mut event)) => {
+                if !event.contains_key("id") {
+                    event.insert("id".to_owned(), new_key()?.into());
+                }
+                Value::Object(event).to_string()
+            }
+            Ok(_) | Err(_) => text,
+        };
+        let seen: SubmittedView = client.http.post_text("/v1/events", &body)?;
+        client.out.show(&seen, || {
+            if !seen.accepted {
+                let reasons = seen.reasons.iter().map(|it| format!("\n  {}", printable(it)));
+                return reasons.fold("It was refused:".to_owned(), |text, line| text + &line);
+            }
+            match (&seen.answer, &seen.closed) {
+                (Some(answer), _) => told(&client.out, answer),
+                (None, Some(grant)) => printable(&format!("Grant {} is ended.", grant.id)).into_owned(),
+                (None, None) => "It was accepted.".to_owned(),
+            }
+        })?;
+        Ok(if seen.accepted { Exit::Done } else { Exit::Refused })
+    }
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = if file == Path::new("-") {
+        io::stdin().take(EVENT_MAX).read_to_string(&mut text)
+    } else {
+        fs::File::open(file).and_then(|it| it.take(EVENT_MAX).read_to_string(&mut text))
+    };
+    let file = file.display();
+    read.map_err(|error| Failure::usage(format!("cannot read an event from `{file}`: {error}")))?;
+    Ok(text)
+}
+
+fn text<'a>(event: &'a EventView, name: &str) -> Option<&'a str> {
+    event.detail.get(name).and_then(Value::as_str)
+}
+
+fn id(event: &EventView) -> String {
+    text(event, "id").unwrap_or_default().to_owned()
+}
+
+fn at(event: &EventView) -> Option<Timestamp> {
+    text(event, "at")?.parse().ok()
+}
+
+fn line(event: &EventView, at: Timestamp, now: &ZonedDateTime) -> String {
+    let mut line = format!("{}  {:<22}", moments::clock(at, now), event.kind);
+    let target = text(event, "target").map(names::short);
+    let about = text(event, "grant").or_else(|| text(event, "request"));
+    let fact = event.detail.get("fact").and_then(|it| serde_json::from_value::<Fact>(it.clone()).ok());
+    let told = fact.as_ref().map(|it| (words::plain(&facts::told(it), now), is_loud(it)));
+    // What nobody should have to look up is told whole.
+    let told = told.map(|(told, is_loud)| if is_loud { told } else { words::short(&told) });
+    let told = match (told, fact.as_ref().and_then(facts::by)) {
+        (Some(told), Some(by)) => Some(format!("{by}: {told}")),
+        (told, _) => told,
+    };
+    for word in [target, about, text(event, "correlation_id"), told.as_deref()].into_iter().flatten() {
+        line.push_str("  ");
+        line.push_str(word);
+    }
+    printable(line.trim_end()).replace('\n', " ")
+}
+
+fn is_loud(fact: &Fact) -> bool {
+    matches!(fact, Fact::GlassBroken { .. })
+}
+
+/// Prints as it comes.
+impl Output {
+    fn event(&self, event: &EventView, words: impl FnOnce() -> String) -> Result<(), Failure> {
+        if self.is_json() { Self::json_line(event) } else { output::line(&words()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn broken_glass_is_told_with_who_where_and_why() {
+        let opened = ["web-1", "db-1"].map(|it| json!({ "target": format!("/vm/{it}"), "gate": "22/tcp" }));
+        let detail = json!({
+            "id": "/vm/web-1#7#breakglass.used", "target": "/vm/web-1", "request": "r",
+            "fact": { "what": "glass_broken", "request": "r", "by": "ann", "why": "it is down", "opened": opened,
+                      "skipped": ["bob"] },
+        });
+        let event = json!({ "kind": "breakglass.used", "detail": detail });
+        let event = serde_json::from_value(event).expect("an event");
+        let words = line(&event, Timestamp::UNIX_EPOCH, &ZonedDateTime::default());
+        let told = "ann: BROKE THE GLASS with request r: web-1:22/tcp, db-1:22/tcp without a yes of bob, because: it is down";
+        assert!(words.ends_with(&format!("  web-1  r  {told}")), "{words}");
+    }
+}

@@ -1,0 +1,233 @@
+//! The journal as evidence: taking it away, and checking it where it is.
+
+use crate::{client::Client, folder::Folder, moments, output::Output, problem, spinner::spinner};
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use portcullis_domain::{BadExport, Evidence, Format, Hash, MANIFEST, Manifest};
+use portcullis_program::{Exit, Failure, output::printable};
+use portcullis_wire::{ExportLine, ExportQuery};
+use serde_json::json;
+use std::{
+    fs,
+    io::{self, BufRead, BufReader, IsTerminal as _, Read as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+/// How long a file of an export may be, in bytes: some MiB, and a long record.
+const FILE_MAX: u64 = 64 << 20;
+
+/// What to take away.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Export {
+    /// From when on: a length of time ago, a time, a date. Default: the beginning
+    #[arg(long, value_name = "TIME", value_parser = moments::past)]
+    from: Option<Timestamp>,
+    /// Before when. Default: now
+    #[arg(long, value_name = "TIME", value_parser = moments::past)]
+    to: Option<Timestamp>,
+    /// How records are written
+    #[arg(long, value_name = "FORMAT", default_value = "jsonl")]
+    format: FormatArg,
+    /// The folder for it; `-` prints the records alone
+    #[arg(long, value_name = "PATH")]
+    out: PathBuf,
+}
+
+/// How records are written.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FormatArg {
+    /// A JSON object a line
+    Jsonl,
+    /// Comma-separated values, for spreadsheets
+    Csv,
+}
+
+const EXAMPLES: &str = "\
+Times are without an offset where you are. `portcullis verify PATH` checks what is in the folder, anywhere.
+
+Examples:
+  portcullis export --from 2026-05-01 --to 2026-06-01 --out may
+  portcullis export --from 24h --format csv --out -";
+
+impl Export {
+    /// Takes the journal away, file by file.
+    pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
+        let format = match self.format {
+            FormatArg::Jsonl => Format::Jsonl,
+            FormatArg::Csv => Format::Csv,
+        };
+        let from = self.from.unwrap_or(Timestamp::UNIX_EPOCH);
+        let query = ExportQuery { from, to: self.to.unwrap_or_else(Timestamp::now), format };
+        let is_printed = self.out == Path::new("-");
+        let folder = if is_printed { None } else { Some(self.folder()?) };
+        let spinner = spinner();
+        let mut lines = BufReader::new(client.http.stream("/v1/export", &query)?);
+        let (mut bytes, mut manifest) = (0, None);
+        while let Some(line) = next_line(&mut lines)? {
+            let (name, content) = match line {
+                ExportLine::File { name, content } => (name, content),
+                ExportLine::Failed(problem) => return Err(problem::failure(problem)),
+            };
+            bytes += content.len();
+            spinner.set_message(format!("exporting: {} kB", bytes / 1_000));
+            let is_manifest = name == MANIFEST;
+            match &folder {
+                Some(folder) => keep(folder, &self.out, &name, &content)?,
+                None if !is_manifest => {
+                    // A terminal must not be steered; whatever else it is gets each byte as it is hashed.
+                    let shown = if io::stdout().is_terminal() {
+                        printable(&content)
+                    } else {
+                        content.as_str().into()
+                    };
+                    io::stdout().write_all(shown.as_bytes()).map_err(|error| {
+                        Failure::broken(format!("cannot write to standard output: {error}"))
+                    })?;
+                }
+                None => {}
+            }
+            if is_manifest {
+                manifest = Some(content);
+            }
+        }
+        spinner.finish_and_clear();
+        let manifest = manifest.ok_or_else(|| Failure::unavailable("the export broke off").next(ANEW))?;
+        if !is_printed {
+            let seen = Evidence::of(manifest.as_bytes()).map_err(|bad| Failure::broken(bad.to_string()))?;
+            let (records, chains) = (seen.manifest().records, seen.manifest().chains.len());
+            let digest = Hash::of(manifest.as_bytes());
+            let view = json!({ "records": records, "chains": chains, "path": self.out, "sha256": digest });
+            client.out.show(&view, || {
+                let path = self.out.display();
+                format!("{records} records of {chains} chains are in `{path}`.\n{}", digest_words(digest))
+            })?;
+        }
+        Ok(Exit::Done)
+    }
+
+    /// Only a folder that has no evidence yet: what is there is never overwritten.
+    fn folder(&self) -> Result<Folder, Failure> {
+        let path = self.out.display();
+        if fs::read_dir(&self.out).is_ok_and(|mut it| it.next().is_some()) {
+            return Err(Failure::usage(format!("`{path}` is not empty")).next("name a new folder with --out"));
+        }
+        Folder::at(&self.out).map_err(|error| unkept(&self.out, &error))
+    }
+}
+
+const ANEW: &str = "export it anew, into another folder";
+
+fn keep(folder: &Folder, out: &Path, name: &str, content: &str) -> Result<(), Failure> {
+    // Whoever answers does not choose where on this machine it is written.
+    let is_plain =
+        !name.starts_with('.') && name.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c));
+    if !is_plain {
+        return Err(Failure::broken(format!("a file of an export is not called `{}`", printable(name))));
+    }
+    folder.keep(name, content.as_bytes()).map_err(|error| {
+        let path = out.join(name);
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            return Failure::usage(format!("`{}` is there already", path.display())).next(ANEW);
+        }
+        unkept(&path, &error)
+    })
+}
+
+fn unkept(path: &Path, error: &io::Error) -> Failure {
+    Failure::broken(format!("could not keep evidence: `{}`: {error}", path.display()))
+}
+
+fn next_line(lines: &mut impl BufRead) -> Result<Option<ExportLine>, Failure> {
+    // In JSON a character may take six times its bytes.
+    const LINE_MAX: u64 = 6 * FILE_MAX;
+    let mut line = String::new();
+    let read = lines.take(LINE_MAX).read_line(&mut line);
+    let broken_off = |why: String| Failure::unavailable(format!("the export broke off: {why}")).next(ANEW);
+    if read.map_err(|error| broken_off(error.to_string()))? == 0 {
+        return Ok(None);
+    }
+    serde_json::from_str(&line).map(Some).map_err(|error| broken_off(error.to_string()))
+}
+
+/// Checks an export by itself.
+pub fn verify(path: &Path, is_json: bool) -> Result<Exit, Failure> {
+    // Who names the manifest means the folder that it is in.
+    let path = if path.file_name().is_some_and(|it| it == MANIFEST) && !path.is_dir() {
+        path.parent().filter(|it| *it != Path::new("")).unwrap_or(Path::new("."))
+    } else {
+        path
+    };
+    let manifest = read(&path.join(MANIFEST))?
+        .ok_or_else(|| Failure::not_found(format!("there is no `{MANIFEST}` in `{}`", path.display())))?;
+    let checked = check(path, &manifest)?;
+    let digest = Hash::of(&manifest);
+    let view = match &checked {
+        Ok(Manifest { from, to, format, records, files, chains, .. }) => json!({
+            "whole": true, "from": from, "to": to, "format": format, "records": records, "files": files.len(),
+            "chains": chains.len(), "sha256": digest,
+        }),
+        Err(bad) => json!({ "whole": false, "bad": bad.to_string(), "sha256": digest }),
+    };
+    Output::here(is_json).show(&view, || match &checked {
+        Ok(Manifest { from, to, records: 0, .. }) => format!(
+            "The export has no records: nothing was verified.\n  period   {from} to {to}, as it says itself\n{}",
+            digest_words(digest)
+        ),
+        Ok(Manifest { from, to, records, files, chains, .. }) => format!(
+            "The export is whole: {records} records of {} chains.\n  period   {from} to {to}, as it says itself\n  \
+             files    {}\n{}",
+            chains.len(),
+            files.len(),
+            digest_words(digest)
+        ),
+        Err(bad) => format!("The export is not what was written:\n  {}", printable(&bad.to_string())),
+    })?;
+    Ok(match checked {
+        // An export without a record proves nothing, so it is no success.
+        Ok(Manifest { records: 0, .. }) => Exit::NotFound,
+        Ok(_) => Exit::Done,
+        Err(_) => Exit::Broken,
+    })
+}
+
+/// What tells this export from every other one, also from one that was changed consistently.
+fn digest_words(digest: Hash) -> String {
+    format!("  SHA-256  {digest} of `{MANIFEST}`: what is kept of it elsewhere proves that it is this export")
+}
+
+/// What there is, or the first thing that is wrong.
+fn check(path: &Path, manifest: &[u8]) -> Result<Result<Manifest, BadExport>, Failure> {
+    let mut evidence = match Evidence::of(manifest) {
+        Ok(evidence) => evidence,
+        Err(bad) => return Ok(Err(bad)),
+    };
+    let mut names = vec![];
+    while let Some(file) = evidence.next_file().map(str::to_owned) {
+        let Some(content) = read(&path.join(&file))? else { return Ok(Err(BadExport::Missing { file })) };
+        if let Err(bad) = evidence.file(&content) {
+            return Ok(Err(bad));
+        }
+        names.push(file);
+    }
+    let unreadable = |error: io::Error| Failure::broken(format!("cannot read `{}`: {error}", path.display()));
+    for entry in fs::read_dir(path).map_err(unreadable)? {
+        let file = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
+        if file != MANIFEST && !names.contains(&file) {
+            return Ok(Err(BadExport::Unlisted { file }));
+        }
+    }
+    Ok(evidence.finish())
+}
+
+/// All of a file; nothing if it is not there.
+fn read(file: &Path) -> Result<Option<Vec<u8>>, Failure> {
+    let unreadable = |error: io::Error| Failure::broken(format!("cannot read `{}`: {error}", file.display()));
+    let opened = match fs::File::open(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(unreadable)?,
+    };
+    let mut content = vec![];
+    opened.take(FILE_MAX).read_to_end(&mut content).map_err(unreadable)?;
+    Ok(Some(content))
+}

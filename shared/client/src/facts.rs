@@ -1,0 +1,269 @@
+//! Facts of the journal in words.
+
+use crate::{names, ports, table::Mark, words::people};
+use jiff::SignedDuration;
+use portcullis_domain::{
+    Cause, Delay, EndReason, Fact, Gate, Pane, Party, People, Person, Policy, PortRule, RequestId,
+};
+use portcullis_wire::PortRuleView;
+use std::collections::BTreeMap;
+
+/// A fact in words.
+pub fn told(fact: &Fact) -> String {
+    match fact {
+        Fact::PolicySet { version, policy, confirm_by, .. } => {
+            let trial = confirm_by.map(|by| format!("; lapses at {by} unless confirmed"));
+            format!("policy {version}: {}{}", guarded(policy.as_ref()), trial.unwrap_or_default())
+        }
+        Fact::PolicyConfirmed { version, .. } => format!("policy {version} was confirmed"),
+        Fact::PolicyReverted { version, policy } => {
+            format!("nobody confirmed; policy {version}: {}", guarded(policy.as_ref()))
+        }
+        Fact::RequestRefused { request, reasons, .. } => {
+            format!("request {request} was refused: {}", reasons.join("; "))
+        }
+        Fact::ApprovalNeeded { request, until, .. } => {
+            format!("request {request} waits for a yes until {until}")
+        }
+        Fact::RequestRejected { request, why, .. } => {
+            format!("request {request} was rejected{}", because(why.as_deref()))
+        }
+        Fact::DecisionRefused { request, reasons, .. } => {
+            format!("a decision about request {request} was refused: {}", reasons.join("; "))
+        }
+        Fact::RequestLapsed { request, .. } => format!("request {request} lapsed"),
+        Fact::Approved { grant, .. } => {
+            let why = grant.justification.as_ref().map(ToString::to_string);
+            let (id, gate, sources, end) = (&grant.id, grant.gate, &grant.sources, grant.lease.end());
+            let glass = if grant.broke_glass { ", BROKE THE GLASS" } else { "" };
+            format!("grant {id}: {gate} from {sources} until {end}{glass}{}", because(why.as_deref()))
+        }
+        Fact::GlassBroken { request, why, opened, skipped, .. } => {
+            glass_broken(request, why, opened, skipped)
+        }
+        Fact::Extended { grant, lease, .. } => format!("grant {grant} runs until {}", lease.end()),
+        Fact::Ended { grant, reason, .. } => format!("grant {grant} was ended: {}", reason_words(*reason)),
+        Fact::Opened { grant, door: None, .. } => format!("grant {grant} is open"),
+        Fact::Opened { grant, door: Some(door), .. } => format!("grant {grant} is open at {door}"),
+        Fact::OpenFailed { grant, decided_by, .. } => format!("grant {grant} is kept shut by {decided_by}"),
+        Fact::ClosingSoon { grant, end, .. } => format!("grant {grant} ends soon, at {end}"),
+        Fact::Closed { grant, reason, late_ms, cloud_ms, delay, .. } => {
+            let cloud = cloud_ms.map(|it| format!(", {it} ms of it the cloud's own write"));
+            let (reason, cloud) = (reason_words(*reason), cloud.unwrap_or_default());
+            let delay = delay.as_ref().map(delayed).unwrap_or_default();
+            format!("grant {grant} is shut: {reason}, {late_ms} ms after its end{cloud}{delay}")
+        }
+        Fact::TakenOver { from } => format!("the worker {from} died at it; another one took over"),
+        Fact::Writing { changes } if changes.is_empty() => "writes nothing".to_owned(),
+        Fact::Writing { changes } => format!("writes {}", changes.join("; ")),
+        Fact::ReadBack { agrees, admitted } => read_back(*agrees, admitted),
+        Fact::DriftFound { rules } => format!("somebody else changed {}", rules.join(", ")),
+        Fact::DriftHealed => "all is as wanted again".to_owned(),
+        Fact::LockDefeated { gate, by: Some(by) } => format!("the lock of {gate} is defeated by {by}"),
+        Fact::LockDefeated { gate, by: None } => format!("the lock of {gate} holds again"),
+        Fact::SettleFailed { why } => format!("could not be settled, and is tried again: {why}"),
+        Fact::OrphanDeleted { firewall, rule } => {
+            format!("deleted {rule} without a target in {}", names::short(firewall))
+        }
+        Fact::Adopted { policy, .. } => format!("taken over from {}", names::short(policy)),
+        Fact::ForeignDeleted { policy: Some(policy), rules, .. } => {
+            format!("deletes the policy {} and {} of its rules", names::short(policy), rules.len())
+        }
+        Fact::ForeignDeleted { policy: None, rules, .. } => format!("deletes {}", rules.join("; ")),
+        Fact::TokenMade { person, .. } => format!("a token was made for {person}"),
+        Fact::TokenRevoked { person, .. } => format!("the token of {person} was revoked"),
+        Fact::PolicyRefused { target, reasons, .. } => {
+            format!(
+                "a change of what is guarded of {} was refused: {}",
+                names::short(target.as_str()),
+                reasons.join("; ")
+            )
+        }
+        Fact::EventRefused { source, event, reasons, .. } if event.is_empty() => {
+            format!("what {source} asked for was refused: {}", reasons.join("; "))
+        }
+        Fact::EventRefused { source, event, reasons, .. } => {
+            format!("the event {event} of {source} was refused: {}", reasons.join("; "))
+        }
+        Fact::ExportAsked { from, to, format, .. } => {
+            format!("the journal from {from} to {to} was asked for as {format}")
+        }
+        Fact::ExportReady { archive, folder, .. } => {
+            format!("the journal is exported: {folder} in {archive}")
+        }
+        Fact::TokenRefused { person, reasons, .. } => {
+            format!("a change of the token of {person} was refused: {}", reasons.join("; "))
+        }
+        Fact::ClockJumped { by_ms } => jumped(*by_ms),
+        Fact::DriftRepeated { times } => {
+            format!(
+                "its rules were changed behind our back {times} times in 15m: does another installation guard it?"
+            )
+        }
+        Fact::DiskLow { left_mib, wanted_mib } => {
+            format!(
+                "the disk has {left_mib} MiB left, and the table wants {wanted_mib} MiB when it next grows"
+            )
+        }
+        Fact::DiskFailed { why } => format!("the table is not written as ever: {why}"),
+        Fact::DiskRecovered => "the table is written as ever again".to_owned(),
+    }
+}
+
+fn glass_broken(request: &RequestId, why: &str, opened: &[Pane], skipped: &People) -> String {
+    let opened = opened.iter().map(|it| format!("{}:{}", names::short(it.target.as_str()), it.gate));
+    let opened = opened.collect::<Vec<_>>().join(", ");
+    let skipped: Vec<String> = skipped.people().iter().map(ToString::to_string).collect();
+    let yes = if skipped.is_empty() { "anybody".to_owned() } else { people(&skipped) };
+    let why = because(Some(why));
+    format!("BROKE THE GLASS with request {request}: {opened} without a yes of {yes}{why}")
+}
+
+fn read_back(agrees: bool, admitted: &BTreeMap<Gate, String>) -> String {
+    let gates = admitted.iter().map(|(gate, who)| format!("{gate} admits {who}"));
+    let gates = gates.collect::<Vec<_>>().join("; ");
+    let verdict = if agrees { "as wanted" } else { "not as wanted" };
+    if gates.is_empty() {
+        format!("read back {verdict}: nothing is guarded")
+    } else {
+        format!("read back {verdict}: {gates}")
+    }
+}
+
+/// Before the words of a refusal, which may be long: the cause and whose it is.
+fn delayed(delay: &Delay) -> String {
+    let Delay { cause, why } = delay;
+    let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("; delayed by `{}`, {}{why}", cause.word(), whose(*cause))
+}
+
+fn whose(cause: Cause) -> &'static str {
+    match cause.party() {
+        Party::Portcullis => "which is ours",
+        Party::Cloud => "which is the cloud's",
+        Party::Machine => "which is the machine's",
+    }
+}
+
+fn jumped(by_ms: i64) -> String {
+    const HALF_A_SECOND_MS: i64 = 500;
+    let way = if by_ms.is_negative() { "back" } else { "forward" };
+    let by = SignedDuration::from_millis(by_ms.saturating_abs().saturating_add(HALF_A_SECOND_MS));
+    format!("the clock of the machine was set {way} by {:#}", SignedDuration::from_secs(by.as_secs()))
+}
+
+/// The person, or the source, that a fact comes from.
+pub fn by(fact: &Fact) -> Option<String> {
+    match fact {
+        Fact::PolicySet { by, .. }
+        | Fact::PolicyConfirmed { by, .. }
+        | Fact::PolicyRefused { by, .. }
+        | Fact::RequestRefused { by, .. }
+        | Fact::ApprovalNeeded { by, .. }
+        | Fact::RequestRejected { by, .. }
+        | Fact::DecisionRefused { by, .. }
+        | Fact::Ended { by, .. }
+        | Fact::Adopted { by, .. }
+        | Fact::ForeignDeleted { by, .. }
+        | Fact::TokenMade { by, .. }
+        | Fact::TokenRevoked { by, .. }
+        | Fact::ExportAsked { by, .. }
+        | Fact::GlassBroken { by, .. }
+        | Fact::TokenRefused { by, .. } => Some(by.to_string()),
+        Fact::Approved { grant, approver } => Some(with_yes(grant.by.as_str(), approver.as_ref())),
+        Fact::Extended { by, approver, .. } => Some(with_yes(by.as_str(), approver.as_ref())),
+        // On whose behalf it claims to be is no word of theirs.
+        Fact::EventRefused { source, .. } => Some(source.clone()),
+        Fact::PolicyReverted { .. }
+        | Fact::RequestLapsed { .. }
+        | Fact::Opened { .. }
+        | Fact::OpenFailed { .. }
+        | Fact::ClosingSoon { .. }
+        | Fact::Closed { .. }
+        | Fact::TakenOver { .. }
+        | Fact::Writing { .. }
+        | Fact::ReadBack { .. }
+        | Fact::DriftFound { .. }
+        | Fact::DriftHealed
+        | Fact::LockDefeated { .. }
+        | Fact::SettleFailed { .. }
+        | Fact::ExportReady { .. }
+        | Fact::ClockJumped { .. }
+        | Fact::DriftRepeated { .. }
+        | Fact::DiskLow { .. }
+        | Fact::DiskFailed { .. }
+        | Fact::DiskRecovered
+        | Fact::OrphanDeleted { .. } => None,
+    }
+}
+
+/// How a fact stands in a table.
+pub fn mark(fact: &Fact) -> Mark {
+    match fact {
+        Fact::Opened { .. }
+        | Fact::Closed { delay: None, .. }
+        | Fact::Approved { .. }
+        | Fact::Extended { .. }
+        | Fact::DriftHealed
+        | Fact::DiskRecovered
+        | Fact::ReadBack { agrees: true, .. }
+        | Fact::LockDefeated { by: None, .. } => Mark::Good,
+        Fact::PolicyRefused { .. }
+        | Fact::TokenRefused { .. }
+        | Fact::EventRefused { .. }
+        | Fact::RequestRefused { .. }
+        | Fact::ApprovalNeeded { .. }
+        | Fact::RequestRejected { .. }
+        | Fact::DecisionRefused { .. }
+        | Fact::TakenOver { .. }
+        | Fact::PolicyReverted { .. }
+        | Fact::OrphanDeleted { .. }
+        | Fact::ClockJumped { .. }
+        | Fact::Closed { delay: Some(_), .. }
+        | Fact::DiskLow { .. }
+        | Fact::ReadBack { agrees: false, .. } => Mark::Look,
+        Fact::OpenFailed { .. }
+        | Fact::GlassBroken { .. }
+        | Fact::DriftFound { .. }
+        | Fact::DriftRepeated { .. }
+        | Fact::DiskFailed { .. }
+        | Fact::LockDefeated { by: Some(_), .. }
+        | Fact::SettleFailed { .. } => Mark::Bad,
+        Fact::PolicySet { .. }
+        | Fact::PolicyConfirmed { .. }
+        | Fact::RequestLapsed { .. }
+        | Fact::Ended { .. }
+        | Fact::ClosingSoon { .. }
+        | Fact::Writing { .. }
+        | Fact::Adopted { .. }
+        | Fact::ForeignDeleted { .. }
+        | Fact::TokenMade { .. }
+        | Fact::ExportAsked { .. }
+        | Fact::ExportReady { .. }
+        | Fact::TokenRevoked { .. } => Mark::Plain,
+    }
+}
+
+fn guarded(policy: Option<&Policy>) -> String {
+    let words = |it: &PortRule| ports::words(&PortRuleView::from(it));
+    match policy {
+        Some(policy) => policy.ports().iter().map(words).collect::<Vec<_>>().join("; "),
+        None => "not guarded".to_owned(),
+    }
+}
+
+fn with_yes(by: &str, approver: Option<&Person>) -> String {
+    approver.map_or_else(|| by.to_owned(), |approver| format!("{by}, with the yes of {approver}"))
+}
+
+fn because(why: Option<&str>) -> String {
+    why.map(|why| format!(", because: {why}")).unwrap_or_default()
+}
+
+fn reason_words(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::Expired => "its time was over",
+        EndReason::UserRequested => "somebody closed it",
+        EndReason::PolicyChanged => "its port is no longer guarded",
+    }
+}

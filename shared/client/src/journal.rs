@@ -1,0 +1,197 @@
+//! What happened, and whether it is still what was written.
+
+use crate::{
+    client::Client,
+    facts::{by, mark, told},
+    lookup::Among,
+    moments,
+    output::Output,
+    path::target_path,
+    table::{Mark, Table},
+    words,
+};
+use clap::Args;
+use jiff::ZonedDateTime;
+use portcullis_domain::{Fact, csv_line};
+use portcullis_program::{
+    Exit, Failure,
+    output::{self, escaped, printable},
+};
+use portcullis_wire::{EntryView, PageQuery, VerifyView};
+use std::num::NonZeroUsize;
+
+/// Whose activity.
+#[derive(Debug, Args)]
+#[command(after_help = ACTIVITY)]
+pub struct Activity {
+    /// The machine: any part of its name that no other has; `portcullis` for what concerns none
+    target: String,
+    /// For spreadsheets: comma-separated, with every detail
+    #[arg(long)]
+    csv: bool,
+    /// At most this many, the oldest
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<NonZeroUsize>,
+}
+
+const ACTIVITY: &str = "\
+Examples:
+  portcullis activity web-1
+  portcullis activity web-1 --csv >web-1.csv";
+
+/// The chain of what concerns no target.
+const REST: &str = "portcullis";
+
+impl Activity {
+    /// Is it for a spreadsheet?
+    pub fn is_csv(&self) -> bool {
+        self.csv
+    }
+
+    /// Lists it, the oldest entry first.
+    pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
+        let chain = match self.target.as_str() {
+            REST => REST.to_owned(),
+            name => client.named(name, Among::Guarded)?.id,
+        };
+        let path = target_path(&chain, "/activity");
+        let found: Vec<EntryView> =
+            client.http.list(&path, &PageQuery::default(), self.limit.map(NonZeroUsize::get))?;
+        if self.csv {
+            output::line(csv(&found).trim_end())?;
+            return Ok(Exit::Done);
+        }
+        let empty = "Nothing happened yet. Guard it with `portcullis enable TARGET`.";
+        client.out.list(&found, empty, || table(&found, &client.out.now()))?;
+        Ok(Exit::Done)
+    }
+}
+
+/// Has the journal recomputed where it is kept.
+pub fn verify(client: &Client) -> Result<Exit, Failure> {
+    verified(&client.http.get("/v1/verify")?, &client.out)
+}
+
+/// Shows what became of a verification.
+pub fn verified(seen: &VerifyView, out: &Output) -> Result<Exit, Failure> {
+    out.show(seen, || verdict(seen))?;
+    Ok(exit(seen))
+}
+
+/// A journal without an entry proves nothing, so it is no success.
+fn exit(seen: &VerifyView) -> Exit {
+    match (seen.whole, seen.entries) {
+        (false, _) => Exit::Broken,
+        (true, 0) => Exit::NotFound,
+        (true, _) => Exit::Done,
+    }
+}
+
+/// What became of a verification, in words.
+fn verdict(seen: &VerifyView) -> String {
+    if seen.whole && seen.entries == 0 {
+        return "The journal has no entries: nothing was verified.".to_owned();
+    }
+    if seen.whole {
+        return format!("The journal is whole: {} entries in {} chains.", seen.entries, seen.chains);
+    }
+    let bad = seen.bad.iter().map(|it| format!("\n  {}", printable(it)));
+    format!("The journal is not what was written:{}", bad.collect::<String>())
+}
+
+fn table(found: &[EntryView], now: &ZonedDateTime) -> Table {
+    let mut table = Table::of(&["N", "TIME", "BY", "WHAT"]);
+    for it in found {
+        let fact = fact(it);
+        let mark = fact.as_ref().map_or(Mark::Plain, mark);
+        // A newer server may tell what this client has no words for.
+        let what = fact.as_ref().map_or_else(|| it.fact.to_string(), told);
+        let by = fact.as_ref().and_then(by).unwrap_or_else(|| "-".to_owned());
+        table.row(
+            mark,
+            [it.n.to_string(), moments::clock(it.at, now), by, words::short(&words::plain(&what, now))],
+        );
+    }
+    table
+}
+
+/// RFC 4180, with what identifies an entry and all that it says.
+fn csv(found: &[EntryView]) -> String {
+    let mut text = csv_line(["n", "at", "what", "by", "words", "detail", "hash"]);
+    for it in found {
+        let fact = fact(it);
+        let what = it.fact.get("what").and_then(|it| it.as_str()).unwrap_or_default();
+        let by = fact.as_ref().and_then(by).unwrap_or_default();
+        let words = fact.as_ref().map(told).unwrap_or_default();
+        let (n, at, detail) = (it.n.to_string(), it.at.to_string(), it.fact.to_string());
+        // A detail says all, as JSON does; for the rest a person needs no more than they see.
+        let cells = [&n, &at, what, &by, &words, &it.hash].map(printable);
+        let [n, at, what, by, words, hash] = &cells;
+        text.push_str(&csv_line([n, at, what, by, words, &escaped(&detail), hash]));
+    }
+    text
+}
+
+fn fact(entry: &EntryView) -> Option<Fact> {
+    serde_json::from_value(entry.fact.clone()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn entry(fact: serde_json::Value) -> EntryView {
+        EntryView { n: 7, at: jiff::Timestamp::UNIX_EPOCH, fact, hash: "ab".to_owned() }
+    }
+
+    #[test]
+    fn a_spreadsheet_reads_every_entry_and_runs_none() {
+        let made = json!({"what": "token_made", "person": "ann, \"the one\"", "by": "=cmd()"});
+        let text = csv(&[entry(made)]);
+        let line = text.lines().nth(1).expect("a line");
+        assert!(line.starts_with("7,1970-01-01T00:00:00Z,token_made,'=cmd(),"), "{line}");
+        assert!(line.contains("\"a token was made for ann, \"\"the one\"\"\""), "{line}");
+        assert!(line.ends_with(",ab"), "{line}");
+    }
+
+    #[test]
+    fn a_spreadsheet_is_told_of_a_sign_that_steers_a_terminal_and_not_given_it() {
+        let made = json!({"what": "event_refused", "source": "a\u{9b}2J\u{202e}b\x1b", "event": "e", "reasons": ["no"]});
+        let text = csv(&[entry(made)]);
+        assert!(!text.contains(['\u{9b}', '\u{202e}', '\x1b']), "{text}");
+        assert!(
+            text.contains("a\u{FFFD}2J\u{FFFD}b\u{FFFD}") && text.contains("a\\u009b2J\\u202eb\\u001b"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_closing_that_came_late_names_its_cause_and_whose_it_is_in_words_and_in_a_spreadsheet() {
+        let delay = json!({ "cause": "cloud-refused", "why": "403 `Nope`: no" });
+        let closed =
+            json!({"what": "closed", "grant": "r-1", "reason": "expired", "late_ms": 9000, "delay": delay});
+        let words = "delayed by `cloud-refused`, which is the cloud's: 403 `Nope`: no";
+        let fact: Fact = serde_json::from_value(closed.clone()).expect("a fact");
+        assert!(told(&fact).ends_with(words), "{}", told(&fact));
+        assert_eq!(mark(&fact), Mark::Look);
+        let text = csv(&[entry(closed)]);
+        assert!(text.contains(words) && text.contains(r#"cause"":""cloud-refused"#), "{text}");
+    }
+
+    #[test]
+    fn nothing_is_read_back_in_words_too() {
+        let fact = |admitted: serde_json::Value| {
+            let fact = json!({"what": "read_back", "agrees": true, "admitted": admitted});
+            told(&serde_json::from_value(fact).expect("a fact"))
+        };
+        assert_eq!(fact(json!({})), "read back as wanted: nothing is guarded");
+        assert_eq!(fact(json!({"22/tcp": "nobody"})), "read back as wanted: 22/tcp admits nobody");
+    }
+
+    #[test]
+    fn what_this_client_has_no_words_for_is_shown_as_it_came() {
+        let table = table(&[entry(json!({"what": "tomorrows_fact"}))], &ZonedDateTime::default());
+        assert!(format!("{table:?}").contains("tomorrows_fact"));
+    }
+}

@@ -1,0 +1,188 @@
+//! Looking: machines, packets, and oneself.
+
+use crate::{
+    client::Client,
+    connection,
+    lookup::Among,
+    moments, names,
+    path::target_path,
+    ports,
+    table::{Mark, Table},
+};
+use clap::{Args, ValueEnum};
+use jiff::{SignedDuration, ZonedDateTime};
+use portcullis_domain::GrantState;
+use portcullis_domain::TargetState;
+use portcullis_program::{Exit, Failure, output};
+use portcullis_wire::{CheckQuery, CheckView, Listed, TargetView, WaitQuery, WhoamiView};
+use std::num::NonZeroUsize;
+
+/// Which machines.
+#[derive(Debug, Args)]
+pub struct Targets {
+    /// Only those in this state
+    #[arg(long)]
+    state: Option<State>,
+    /// At most this many
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<NonZeroUsize>,
+    /// How long the cloud may take to answer, at most 30s; what it does not tell by then comes from the table
+    #[arg(long, value_name = "TIME", value_parser = moments::length, default_value = "3s")]
+    wait: SignedDuration,
+}
+
+/// The three lists of discovery, spelled as on the wire.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum State {
+    /// Guarded
+    Configured,
+    /// Could be guarded
+    NotConfigured,
+    /// Cannot be guarded
+    Unsupported,
+}
+
+/// Which packet.
+#[derive(Debug, Args)]
+#[command(after_help = CHECK)]
+pub struct Check {
+    /// The machine: any part of its name that no other has
+    target: String,
+    /// Such as `22` or `53/udp`
+    #[arg(value_name = "PORT[/PROTOCOL]")]
+    port: String,
+    /// An address, or `my-ip`
+    #[arg(long, value_name = "ADDRESS")]
+    from: String,
+}
+
+const CHECK: &str = "\
+The firewalls are asked, not the table; of this machine's own, the table that is ours: what another
+table of it drops stays dropped, and is not seen here. Exit code 0: it gets through; 3: it does not.
+
+Examples:
+  portcullis check web-1 22 --from 203.0.113.7
+  portcullis check dns-1 53/udp --from my-ip
+  portcullis check web-1 22 --from 203.0.113.7 >/dev/null || echo shut";
+
+impl Targets {
+    /// Lists them, by id.
+    pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
+        // What is left out here is not counted by the server.
+        let limit = self.limit.filter(|_| self.state.is_none()).map(NonZeroUsize::get);
+        let mut found = self.found(client, limit)?;
+        if let Some(state) = self.state {
+            found.retain(|it| it.state == TargetState::from(state));
+        }
+        found.truncate(self.limit.map_or(usize::MAX, NonZeroUsize::get));
+        let empty = match self.state {
+            None => "There are no machines here. `portcullis up` simulates some.",
+            Some(State::Configured) => "No machine is guarded. Guard one with `portcullis enable TARGET`.",
+            Some(State::NotConfigured) => "No machine is left to guard. `portcullis targets` shows them all.",
+            Some(State::Unsupported) => "Every machine can be guarded. `portcullis targets` shows them all.",
+        };
+        client.out.list(&found, empty, || table(&found, &client.out.now()))?;
+        Ok(Exit::Done)
+    }
+}
+
+impl Targets {
+    /// All that are listed, or the first `limit`. A cloud that did not answer for one part is not asked for the next.
+    fn found(&self, client: &Client, limit: Option<usize>) -> Result<Vec<TargetView>, Failure> {
+        let mut query = WaitQuery { wait: Some(self.wait), ..WaitQuery::default() };
+        let mut found: Vec<TargetView> = vec![];
+        for _ in 0..connection::PARTS_MAX {
+            let left = limit.map_or(connection::PART, |limit| limit - found.len());
+            if left == 0 {
+                break;
+            }
+            query.limit = Some(left.min(connection::PART));
+            let part: Listed<TargetView> = client.http.query("/v1/targets", &query)?;
+            if query.wait != Some(SignedDuration::ZERO) {
+                for it in &part.unseen {
+                    output::note(format_args!("warning: {it}"));
+                }
+            }
+            if part.items.iter().any(|it| it.unseen.is_some()) {
+                query.wait = Some(SignedDuration::ZERO);
+            }
+            found.extend(part.items);
+            query.after = part.next;
+            if query.after.is_none() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Check {
+    /// Asks the firewalls, and tells which rule decides.
+    pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
+        let target = client.named(&self.target, Among::Guarded)?;
+        let query = CheckQuery { port: self.port.clone(), from: self.from.clone() };
+        let seen: CheckView = client.http.query(&target_path(&target.id, "/check"), &query)?;
+        client.out.show(&seen, || {
+            let (name, port, from) = (&target.name, &self.port, &self.from);
+            let verdict = if seen.passes { "gets through" } else { "does not get through" };
+            let firewall = seen.firewall.as_deref().map(|it| format!(" in {}", names::short(it)));
+            let rule = format!("{}{}", seen.rule, firewall.unwrap_or_default());
+            format!("{from} {verdict} to {name} on port {port}\n  decided by {}", output::printable(&rule))
+        })?;
+        Ok(if seen.passes { Exit::Done } else { Exit::Refused })
+    }
+}
+
+/// Who calls, and from where.
+pub fn whoami(client: &Client) -> Result<Exit, Failure> {
+    let me: WhoamiView = client.http.get("/v1/whoami")?;
+    client.out.show(&me, || {
+        let from = me.address.as_deref().map(|it| format!(", calling from {it}")).unwrap_or_default();
+        format!("{}{from}, at {}", output::printable(&me.person), client.http.url())
+    })?;
+    Ok(Exit::Done)
+}
+
+impl From<State> for TargetState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Configured => Self::Configured,
+            State::NotConfigured => Self::NotConfigured,
+            State::Unsupported => Self::Unsupported,
+        }
+    }
+}
+
+fn table(found: &[TargetView], now: &ZonedDateTime) -> Table {
+    let mut table = Table::of(&["TARGET", "STATE", "LOCATION", "ADDRESS", "OPEN", "LAST ACCESS", "NOTE"]);
+    for it in found {
+        let (mark, state, note) = match it.state {
+            TargetState::Configured => (Mark::Good, "configured", guarded(it, now)),
+            TargetState::NotConfigured => (Mark::Plain, "not configured", String::new()),
+            TargetState::Unsupported => (Mark::Plain, "unsupported", it.reason.clone().unwrap_or_default()),
+        };
+        let (mark, note) = match it.healthy {
+            Some(false) => (Mark::Look, it.troubles.join("; ")),
+            None if !it.troubles.is_empty() => (Mark::Look, it.troubles.join("; ")),
+            Some(true) | None => (mark, note),
+        };
+        let open = it.grants.iter().filter(|it| it.state == GrantState::Open).count();
+        let open = if open == 0 { "-".to_owned() } else { open.to_string() };
+        let last = it.last_access.map(|at| {
+            let by = it.last_user.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
+            format!("{}{by}", moments::ago(at, now))
+        });
+        let last = last.unwrap_or_else(|| "-".to_owned());
+        let address = it.addresses.first().cloned().unwrap_or_else(|| "-".to_owned());
+        table.row(mark, [it.name.clone(), state.to_owned(), it.location.clone(), address, open, last, note]);
+    }
+    table
+}
+
+/// What may be asked for, and what has to be confirmed.
+fn guarded(target: &TargetView, now: &ZonedDateTime) -> String {
+    let ports: Vec<String> = target.ports.iter().map(ports::words).collect();
+    let confirm = target.confirm_by.map(|by| format!("; to be confirmed {}", moments::until(by, now)));
+    format!("{}{}", ports.join("; "), confirm.unwrap_or_default())
+}

@@ -1,0 +1,200 @@
+//! Which one is meant: things are named by their id, their name, or any part that only one has.
+
+use portcullis_program::Failure;
+use portcullis_wire::{GrantView, NameView, RequestView};
+
+/// How many names a failure lists.
+const CANDIDATES_MAX: usize = 10;
+/// How many letters may be wrong in a name that is suggested.
+const TYPOS_MAX: usize = 2;
+
+/// Something that people name on a command line.
+pub trait Named {
+    /// What it is, in a word.
+    const WHAT: &'static str;
+    /// What it is called in full.
+    fn id(&self) -> &str;
+    /// What people call it.
+    fn name(&self) -> String;
+}
+
+impl Named for NameView {
+    const WHAT: &'static str = "target";
+    fn id(&self) -> &str {
+        &self.id
+    }
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+impl Named for GrantView {
+    const WHAT: &'static str = "grant";
+    fn id(&self) -> &str {
+        &self.id
+    }
+    fn name(&self) -> String {
+        format!("{}:{}/{}", short(&self.target), self.port, self.protocol)
+    }
+}
+
+impl Named for RequestView {
+    const WHAT: &'static str = "request";
+    fn id(&self) -> &str {
+        &self.id
+    }
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+}
+
+/// The one that is meant: the exact id, the exact name, else a part of a name, else of an id.
+pub fn find<'a, T: Named>(things: &'a [T], text: &str) -> Result<&'a T, Failure> {
+    let lower = text.to_lowercase();
+    let tries: [&dyn Fn(&T) -> bool; 4] = [
+        &|it| it.id() == text,
+        &|it| it.name() == text,
+        &|it| it.name().to_lowercase().contains(&lower),
+        &|it| it.id().to_lowercase().contains(&lower),
+    ];
+    for fits in tries.iter().filter(|_| !text.is_empty()) {
+        let found: Vec<&T> = things.iter().filter(|it| fits(it)).collect();
+        match found.as_slice() {
+            [] => {}
+            [one] => return Ok(one),
+            several => return Err(ambiguous(several, text)),
+        }
+    }
+    Err(none(things, text))
+}
+
+/// The one with exactly this id or name.
+pub fn exact<'a, T: Named>(things: &'a [T], text: &str) -> Option<&'a T> {
+    things.iter().find(|it| it.id() == text || it.name() == text)
+}
+
+/// The end of a long id, which is what people recognise.
+pub fn short(id: &str) -> &str {
+    id.rsplit('/').find(|it| !it.is_empty()).unwrap_or(id)
+}
+
+fn ambiguous<T: Named>(found: &[&T], text: &str) -> Failure {
+    let line = |it: &&T| if it.name() == it.id() { it.name() } else { format!("{}  {}", it.name(), it.id()) };
+    let mut lines: Vec<String> = found.iter().take(CANDIDATES_MAX).map(line).collect();
+    if CANDIDATES_MAX < found.len() {
+        lines.push(format!("and {} more", found.len() - CANDIDATES_MAX));
+    }
+    Failure::usage(format!("`{text}` may be any of {} {}s:", found.len(), T::WHAT))
+        .because(lines)
+        .next("say more of its name, or its whole id")
+}
+
+fn none<T: Named>(things: &[T], text: &str) -> Failure {
+    let near = nearest(things.iter().map(Named::name).collect(), text);
+    let near = near.into_iter().take(CANDIDATES_MAX).map(|it| format!("did you mean `{it}`?"));
+    let what = T::WHAT;
+    Failure::not_found(format!("there is no {what} `{text}`"))
+        .because(near)
+        .next(format!("`portcullis {what}s` lists what there is"))
+}
+
+/// The names that need the fewest letters changed, if those are few.
+fn nearest(mut names: Vec<String>, text: &str) -> Vec<String> {
+    let far = |name: &String| typos(&name.to_lowercase(), &text.to_lowercase());
+    let least = names.iter().map(far).min().unwrap_or(usize::MAX);
+    names.retain(|it| far(it) == least && least <= TYPOS_MAX.min(text.chars().count() / 2));
+    names
+}
+
+/// How many letters have to be changed, put in or left out (Levenshtein).
+fn typos(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (n, a) in one.chars().enumerate() {
+        let mut diagonal = n;
+        let mut left = n + 1;
+        row[0] = left;
+        for (at, b) in other.iter().enumerate() {
+            let up = row[at + 1];
+            left = (diagonal + usize::from(a != *b)).min(left + 1).min(up + 1);
+            diagonal = up;
+            row[at + 1] = left;
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portcullis_program::Exit;
+
+    #[derive(Debug, PartialEq)]
+    struct Thing(&'static str, &'static str);
+
+    impl Named for Thing {
+        const WHAT: &'static str = "target";
+        fn id(&self) -> &str {
+            self.0
+        }
+        fn name(&self) -> String {
+            self.1.to_owned()
+        }
+    }
+
+    const THINGS: [Thing; 4] = [
+        Thing("/rg-a/vm/web-1", "web-1"),
+        Thing("/rg-a/vm/web-10", "web-10"),
+        Thing("/rg-b/vm/db-1", "db-1"),
+        Thing("/rg-c/vm/db-1", "DB-2"),
+    ];
+
+    fn id(text: &str) -> Result<&'static str, Exit> {
+        find(&THINGS, text).map(|it| it.0).map_err(|it| it.exit())
+    }
+
+    #[test]
+    fn the_exact_name_wins_over_a_part_of_another() {
+        assert_eq!(id("web-1"), Ok("/rg-a/vm/web-1"));
+        assert_eq!(id("/rg-a/vm/web-1"), Ok("/rg-a/vm/web-1"));
+    }
+
+    #[test]
+    fn a_part_is_enough_where_only_one_has_it() {
+        assert_eq!(id("-10"), Ok("/rg-a/vm/web-10"));
+        assert_eq!(id("db-2"), Ok("/rg-c/vm/db-1"), "whatever the case");
+        assert_eq!(id("rg-b"), Ok("/rg-b/vm/db-1"), "or a part of the id");
+    }
+
+    #[test]
+    fn what_may_be_several_or_none_is_not_guessed() {
+        assert_eq!(id("web"), Err(Exit::Usage));
+        assert_eq!(id("db"), Err(Exit::Usage));
+        assert_eq!(id("wbe-1"), Err(Exit::NotFound));
+        assert_eq!(id(""), Err(Exit::NotFound));
+        let failure = format!("{:?}", find(&THINGS, "wbe-1").expect_err("none"));
+        assert!(failure.contains("did you mean `web-1`?"), "{failure}");
+    }
+
+    #[test]
+    fn only_the_nearest_names_are_suggested() {
+        let names = || ["db-1", "hub-1", "web-1"].map(str::to_owned).to_vec();
+        assert_eq!(nearest(names(), "dbb-1"), ["db-1"]);
+        assert_eq!(nearest(names(), "mainframe"), [""; 0]);
+        assert_eq!(nearest(names(), "x"), [""; 0]);
+    }
+
+    #[test]
+    fn typos_are_counted() {
+        assert_eq!(typos("web-1", "web-1"), 0);
+        assert_eq!(typos("web-1", "wbe-1"), 2);
+        assert_eq!(typos("web-1", "web"), 2);
+        assert_eq!(typos("", "abc"), 3);
+    }
+
+    #[test]
+    fn a_short_name_is_the_end_of_the_id() {
+        assert_eq!(short("/subscriptions/a/virtualMachines/web-1"), "web-1");
+        assert_eq!(short("host:web-1"), "host:web-1");
+    }
+}

@@ -1,0 +1,374 @@
+//! Asking for ports, and what the answer would be.
+
+use crate::{
+    answers::{grant_line, told},
+    client::Client,
+    key::new_key,
+    lookup::{Among, Names},
+    moments, names, ports, wait, words,
+};
+use clap::Args;
+use ipnet::IpNet;
+use jiff::{SignedDuration, Timestamp};
+use portcullis_domain::{CorrelationId, Gate, LEASE_DEFAULT, Sources, TargetId};
+use portcullis_domain::{Os, TargetState};
+use portcullis_program::{
+    Exit, Failure,
+    output::{self, printable},
+};
+use portcullis_wire::{AnswerView, AskBody, InitiateBody, NameView, ReviewView};
+use ports::AskedPort;
+use std::collections::BTreeSet;
+
+/// To ask for ports.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Request {
+    #[command(flatten)]
+    asking: Asking,
+    /// Wait until the ports are open, and say how to connect
+    #[arg(long)]
+    wait: bool,
+    /// The same key is the same request, however often it is sent. Default: a new one
+    #[arg(long)]
+    key: Option<String>,
+    /// What you call the matter: every event that answers it names it
+    #[arg(long, value_name = "ID")]
+    correlation: Option<CorrelationId>,
+}
+
+/// What is asked for.
+#[derive(Debug, Args)]
+pub struct Asking {
+    /// The machines, each with a port of its own or one of those in --port
+    #[arg(required = true, value_name = "TARGET[:PORT[/PROTOCOL]]")]
+    targets: Vec<String>,
+    /// A port of every machine that is named without one. Default: the only one that is guarded
+    #[arg(long = "port", value_name = "PORT[/PROTOCOL]", value_delimiter = ',')]
+    ports: Vec<AskedPort>,
+    /// Who is to be let in: `my-ip`, addresses, ranges
+    #[arg(long, value_name = "RANGE", value_delimiter = ',', value_parser = source, default_value = "my-ip")]
+    from: Vec<String>,
+    /// How long. Default: 3h, or what the policy allows if that is less
+    #[arg(long = "for", value_name = "TIME", value_parser = moments::length, conflicts_with = "until")]
+    length: Option<SignedDuration>,
+    /// Until when, such as `18:30`
+    #[arg(long, value_name = "TIME", value_parser = moments::moment)]
+    until: Option<Timestamp>,
+    /// From when, such as `18:30`. Default: at once
+    #[arg(long, value_name = "TIME", value_parser = moments::moment)]
+    at: Option<Timestamp>,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    why: Option<String>,
+    /// Wait for nobody's yes: for whom the policy names, when nobody answers. Say why; everybody is told
+    #[arg(long, requires = "why")]
+    break_glass: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  portcullis request web-1 --for 1h --why 'restart nginx' --wait
+  portcullis request web-1:22 db-1:5432/tcp --until 18:30
+  portcullis request web-1 web-2 --port 22 --from my-ip,203.0.113.0/24
+  portcullis request win-1 --at 22:00 --for 30m
+  portcullis request db-1 --break-glass --why 'INC-4711: it is down and nobody answers'";
+
+impl Request {
+    /// Asks, and where that is wanted waits until the ports are open.
+    pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
+        let (targets, body) = self.asking.read(client)?;
+        let key = match &self.key {
+            Some(key) => key.clone(),
+            None => new_key()?,
+        };
+        let again = format!(
+            "asked with `--key {key}`, and for the same times and sources, it is the same request, however often"
+        );
+        let answer = client.http.post_keyed("/v1/requests", (&key, self.correlation.as_ref()), &body);
+        let mut answer: AnswerView =
+            answer.map_err(|failure| self.asking.helped(failure, &targets, &again))?;
+        if self.wait {
+            let goes_on = format!(
+                "request `{}` goes on without you: `portcullis requests` and `portcullis grants` show what becomes of \
+                 it; {again}",
+                answer.request.id
+            );
+            // Whoever stops it has read this by then.
+            output::note(format_args!(
+                "Waiting for request `{}`. It goes on if you stop: `portcullis requests` and `portcullis grants` \
+                 show it; its key is `{key}`.",
+                answer.request.id
+            ));
+            answer = wait::until_open(client, answer, &goes_on)?;
+        }
+        client.out.show(&answer, || {
+            let mut text = told(&client.out, &answer);
+            if answer.grants.iter().any(|it| it.opened_at.is_none()) {
+                text.push_str("\n`portcullis grants` shows when it is open.");
+            } else if self.wait {
+                text.push_str(&how_to_connect(&answer, &targets));
+            }
+            text
+        })?;
+        if answer.grants.iter().flat_map(|it| &it.sources).any(|it| is_loopback(it)) {
+            output::note(
+                "warning: Portcullis is on this machine and sees you at a loopback address, from which no other \
+                 machine is reached; say where you come from with --from",
+            );
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn is_loopback(range: &str) -> bool {
+    range.parse::<IpNet>().is_ok_and(|it| it.addr().is_loopback())
+}
+
+impl Asking {
+    /// The machines that are named, and what is asked of them.
+    fn read(&self, client: &Client) -> Result<(Vec<NameView>, InitiateBody), Failure> {
+        let names: Names = client.names(&self.targets, Among::Guarded)?;
+        let body = self.body(&names.items).map_err(|failure| names.explained(failure))?;
+        Ok((names.items, body))
+    }
+
+    /// Shows what the answer would be.
+    pub fn explain(&self, client: &Client) -> Result<Exit, Failure> {
+        let (targets, body) = self.read(client)?;
+        let review: ReviewView = client.http.post("/v1/requests/explain", Some(&body))?;
+        let is_refused = review.answer == "refused";
+        client.out.show(&review, || {
+            if is_refused {
+                let now = client.out.now();
+                let reasons =
+                    review.reasons.iter().map(|it| format!("\n  {}", words::plain(&it.message, &now)));
+                let next = self.to_guard(&targets).map(|it| format!("\n  {it}"));
+                return reasons
+                    .chain(next)
+                    .fold("It would be refused:".to_owned(), |text, line| text + &printable(&line));
+            }
+            let now = client.out.now();
+            let grants = review.grants.iter().map(|it| format!("\n  {}", grant_line(it, &now)));
+            let answer = if review.breaks_glass {
+                "It WOULD BREAK THE GLASS: granted at once, without a yes, and everybody is told:".to_owned()
+            } else if review.approvers.is_empty() {
+                "It would be granted at once:".to_owned()
+            } else {
+                format!("It would wait for a yes of {}:", words::people(&review.approvers))
+            };
+            grants.fold(answer, |text, line| text + &printable(&line))
+        })?;
+        Ok(if is_refused { Exit::Refused } else { Exit::Done })
+    }
+
+    /// With what helps: where it is a no to a machine that is not guarded, and where nobody knows whether it was heard.
+    fn helped(&self, failure: Failure, targets: &[NameView], again: &str) -> Failure {
+        match failure.exit() {
+            Exit::Refused => match self.to_guard(targets) {
+                Some(next) => failure.next(next),
+                None => failure,
+            },
+            Exit::Unavailable | Exit::Broken => failure.and(format!("it may have been heard: {again}")),
+            Exit::Done | Exit::Usage | Exit::NotFound => failure,
+        }
+    }
+
+    /// What would guard the machines that are named and not guarded.
+    fn to_guard(&self, targets: &[NameView]) -> Option<String> {
+        let asked = self.targets.iter().filter_map(|it| {
+            let (name, _) = ports::split(it, targets).ok()?;
+            names::find(targets, name).ok()
+        });
+        let unguarded: BTreeSet<&str> =
+            asked.filter(|it| it.state == TargetState::NotConfigured).map(|it| it.name.as_str()).collect();
+        let them = if unguarded.len() == 1 { "it" } else { "them" };
+        let names = unguarded.into_iter().collect::<Vec<_>>().join(" ");
+        (!names.is_empty()).then(|| format!("guard {them} with `portcullis enable {names}`"))
+    }
+
+    fn body(&self, targets: &[NameView]) -> Result<InitiateBody, Failure> {
+        let mut asks = vec![];
+        for text in &self.targets {
+            let (name, own_port) = ports::split(text, targets)?;
+            let target = names::find(targets, name)?;
+            let wanted = match own_port {
+                Some(port) => vec![port],
+                None if self.ports.is_empty() => vec![only_port(target)?],
+                None => self.ports.clone(),
+            };
+            for port in wanted {
+                asks.push(self.ask(target, port)?);
+            }
+        }
+        Ok(InitiateBody { asks, justification: self.why.clone(), break_glass: self.break_glass })
+    }
+
+    fn ask(&self, target: &NameView, asked: AskedPort) -> Result<AskBody, Failure> {
+        let id: TargetId = target.id.parse().map_err(|error| Failure::broken(format!("{error}")))?;
+        let fits = |it: &&portcullis_wire::PortRuleView| {
+            it.port == asked.port.number()
+                && asked.protocol.is_none_or(|protocol| protocol.meets(it.protocol))
+        };
+        let allowed = target.ports.iter().filter(fits).map(|it| it.max).min();
+        let default = || LEASE_DEFAULT.min(allowed.unwrap_or(LEASE_DEFAULT));
+        let length = self.length.or_else(|| self.until.is_none().then(default));
+        Ok(AskBody {
+            target: id,
+            port: asked.port,
+            protocol: asked.protocol,
+            sources: Some(self.from.clone()),
+            length,
+            until: self.until,
+            start: self.at,
+        })
+    }
+}
+
+/// What the policy leaves no choice about.
+fn only_port(target: &NameView) -> Result<AskedPort, Failure> {
+    let name = &target.name;
+    let gates: Vec<String> = target.ports.iter().map(|it| format!("{}/{}", it.port, it.protocol)).collect();
+    match gates.as_slice() {
+        [gate] => gate.parse().map_err(Failure::broken),
+        // INVARIANT (nothing-unrecorded): the server says no, since it writes it down.
+        [] => Ok(usual_port(target)),
+        [first, ..] => {
+            Err(Failure::usage(format!("`{name}` has several guarded ports: {}", gates.join(", ")))
+                .next(format!("say which one, such as `{name}:{first}` or `--port {first}`")))
+        }
+    }
+}
+
+/// What would be guarded of a machine that is not.
+fn usual_port(target: &NameView) -> AskedPort {
+    let os = if target.os == "windows" { Os::Windows } else { Os::Linux };
+    let Gate { port, protocol } = os.default_gate();
+    AskedPort { port, protocol: Some(protocol) }
+}
+
+/// Where somebody would go now, for each open port.
+fn how_to_connect(answer: &AnswerView, targets: &[NameView]) -> String {
+    const SSH: u16 = 22;
+    const RDP: u16 = 3389;
+    let mut text = String::from("\nConnect with:");
+    for grant in &answer.grants {
+        let target = targets.iter().find(|it| it.id == grant.target);
+        let own = || target.and_then(|it| it.addresses.first()).map(String::as_str);
+        let door = grant.public_ip_address.as_deref();
+        let address = door.or_else(own).unwrap_or(names::short(&grant.target));
+        let line = match (grant.port, grant.mapped_port) {
+            (SSH, None) => format!("\n  ssh {address}"),
+            (SSH, Some(port)) => format!("\n  ssh -p {port} {address}"),
+            (RDP, None) => format!("\n  mstsc /v:{address}"),
+            (RDP, Some(port)) => format!("\n  mstsc /v:{address}:{port}"),
+            (_, Some(port)) | (port, None) => {
+                let address = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+                format!("\n  {address}:{port}")
+            }
+        };
+        text.push_str(&printable(&line));
+    }
+    text
+}
+
+/// `my-ip`, or what is an address or a range.
+fn source(text: &str) -> Result<String, String> {
+    match (text, text.parse::<Sources>()) {
+        ("my-ip", _) => Ok(text.to_owned()),
+        (_, Ok(_)) => ports::range(text).map(str::to_owned),
+        (_, Err(error)) => Err(format!("{error}, nor `my-ip`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use serde_json::json;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        asking: Asking,
+    }
+
+    fn targets() -> Vec<NameView> {
+        let target = |name: &str, ports: serde_json::Value| {
+            let state = if name == "none" { "not_configured" } else { "configured" };
+            let view = json!({
+                "id": format!("/vm/{name}"), "name": name, "state": state, "os": "linux",
+                "addresses": ["10.0.0.4"], "ports": ports,
+            });
+            serde_json::from_value(view).expect("a target")
+        };
+        let port = |port: u16, max: &str| json!({"port": port, "protocol": "TCP", "sources": ["0.0.0.0/0"], "max": max});
+        vec![
+            target("one", json!([port(22, "PT1H")])),
+            target("two", json!([port(22, "PT8H"), port(443, "PT8H")])),
+            target("none", json!([])),
+        ]
+    }
+
+    fn body(line: &str) -> Result<serde_json::Value, Failure> {
+        let line = Line::try_parse_from(std::iter::once("request").chain(line.split(' ')));
+        let line = line.map_err(|error| Failure::usage(error.to_string()))?;
+        line.asking.body(&targets()).map(|it| serde_json::to_value(it).expect("writes"))
+    }
+
+    #[test]
+    fn the_only_port_is_meant_and_its_longest_lease() {
+        let body = body("one").expect("valid");
+        let ask =
+            json!({"target": "/vm/one", "port": 22, "protocol": "TCP", "sources": ["my-ip"], "for": "PT1H"});
+        assert_eq!(body, json!({ "asks": [ask] }));
+    }
+
+    #[test]
+    fn several_targets_and_ports_are_one_request() {
+        let body = body("one:22 two --port 22,443 --from 10.0.0.0/8,my-ip --for 90m").expect("valid");
+        let asks = body["asks"].as_array().expect("asks");
+        let ports: Vec<_> = asks.iter().map(|it| (it["target"].clone(), it["port"].clone())).collect();
+        assert_eq!(
+            ports,
+            [(json!("/vm/one"), json!(22)), (json!("/vm/two"), json!(22)), (json!("/vm/two"), json!(443)),]
+        );
+        assert_eq!(asks[0]["sources"], json!(["10.0.0.0/8", "my-ip"]));
+        assert_eq!(asks[0]["for"], "PT1H30M");
+        assert_eq!(asks[0]["protocol"], serde_json::Value::Null, "whichever is guarded");
+    }
+
+    #[test]
+    fn what_is_not_guarded_is_asked_for_all_the_same_and_the_no_says_what_helps() {
+        let body = body("none --for 1h").expect("valid");
+        assert_eq!((&body["asks"][0]["port"], &body["asks"][0]["protocol"]), (&json!(22), &json!("TCP")));
+        let to_guard = |line: &str| {
+            let line = Line::try_parse_from(std::iter::once("request").chain(line.split(' ')));
+            line.expect("valid").asking.to_guard(&targets())
+        };
+        assert_eq!(to_guard("none").as_deref(), Some("guard it with `portcullis enable none`"));
+        assert_eq!(to_guard("one none:22 none:80"), to_guard("none"));
+        assert_eq!(to_guard("one two:22"), None);
+    }
+
+    #[test]
+    fn who_breaks_the_glass_says_so_and_why() {
+        let body = body("one --break-glass --why down").expect("valid");
+        assert_eq!((&body["break_glass"], &body["justification"]), (&json!(true), &json!("down")));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_not_guessed() {
+        let exit = |line| body(line).expect_err(line).exit();
+        assert_eq!(exit("two"), Exit::Usage);
+        assert_eq!(exit("nobody"), Exit::NotFound);
+        assert_eq!(exit("one --for 1h --until 18:30"), Exit::Usage);
+        assert_eq!(exit("one --from here"), Exit::Usage);
+        assert_eq!(exit("one --from 203.0.113.9/24"), Exit::Usage);
+        assert_eq!(exit("one --from 2001:db8::1/64"), Exit::Usage);
+        assert_eq!(exit("one --port 0"), Exit::Usage);
+        assert_eq!(exit("one:ssh"), Exit::Usage, "the machine is there");
+        assert_eq!(exit("nobody:ssh"), Exit::NotFound);
+        assert_eq!(exit("one --break-glass"), Exit::Usage);
+    }
+}

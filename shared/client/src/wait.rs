@@ -1,0 +1,215 @@
+//! Waiting until firewalls hold what was asked for, or will not.
+
+use crate::{
+    client::Client,
+    names,
+    path::{segment, target_path},
+    spinner::spinner,
+    words,
+};
+use jiff::SignedDuration;
+use portcullis_domain::GrantState;
+use portcullis_program::{Failure, output::printable};
+use portcullis_wire::{AnswerView, GrantView, GrantsQuery, PatienceQuery, TargetView};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long to wait for somebody's yes, and then for the firewalls.
+const WAIT_MAX: Duration = Duration::from_mins(15);
+/// How long to wait for a machine's firewalls alone.
+const SETTLED_MAX: Duration = Duration::from_secs(15);
+/// How soon to look at them for the first time; then each time after twice as long.
+const SETTLED_SOONEST: Duration = Duration::from_millis(25);
+/// When the cloud itself is asked whether it answers at all, and how long it may take.
+const ASKED_AFTER: Duration = Duration::from_millis(1500);
+const ANSWERED_WITHIN: SignedDuration = SignedDuration::from_secs(3);
+/// How often to look.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How many of a target's newest grants are looked through for those of the request.
+const NEWEST: usize = 200;
+
+/// What the answer has become.
+#[derive(Debug, PartialEq, Eq)]
+enum Now {
+    Waiting(String),
+    Settled,
+}
+
+/// The answer once its ports are open, or wait only for their time; whoever cannot wait for it is told how it goes on.
+pub fn until_open(client: &Client, mut answer: AnswerView, goes_on: &str) -> Result<AnswerView, Failure> {
+    let spinner = spinner();
+    let begun = Instant::now();
+    while begun.elapsed() < WAIT_MAX {
+        match look(&answer, client.out.now().timestamp())? {
+            Now::Settled => {
+                spinner.finish_and_clear();
+                return Ok(answer);
+            }
+            Now::Waiting(what) => spinner.set_message(printable(&what).into_owned()),
+        }
+        thread::sleep(LOOK_EVERY);
+        answer = again(client, &answer).map_err(|failure| failure.and(goes_on))?;
+    }
+    spinner.finish_and_clear();
+    let (id, minutes) = (&answer.request.id, WAIT_MAX.as_secs() / 60);
+    Err(Failure::unavailable(format!("request `{id}` is not open after {minutes} minutes")).next(goes_on))
+}
+
+/// Waits until a machine's firewalls hold what was just said of it: the table knows when. A cloud that does not answer is not
+/// waited for.
+pub fn until_settled(client: &Client, target: &str) -> Result<(), Failure> {
+    let spinner = spinner();
+    let name = names::short(target);
+    spinner.set_message(printable(&format!("waiting for the firewalls of {name}")).into_owned());
+    let (begun, mut pause, mut is_asked) = (Instant::now(), SETTLED_SOONEST, false);
+    let seen = |wait| -> Result<TargetView, Failure> {
+        client.http.query(&target_path(target, ""), &PatienceQuery { wait: Some(wait) })
+    };
+    let troubles = loop {
+        thread::sleep(pause);
+        let mut now = seen(SignedDuration::ZERO)?;
+        if !now.settled && !is_asked && ASKED_AFTER < begun.elapsed() {
+            (is_asked, now) = (true, seen(ANSWERED_WITHIN)?);
+            if let Some(why) = now.unseen.take().filter(|_| !now.settled) {
+                spinner.finish_and_clear();
+                return Err(silent(name, why));
+            }
+        }
+        if now.settled {
+            spinner.finish_and_clear();
+            return Ok(());
+        }
+        if SETTLED_MAX < begun.elapsed() {
+            break seen(ANSWERED_WITHIN)?.troubles;
+        }
+        pause = (pause * 2).min(LOOK_EVERY);
+    };
+    spinner.finish_and_clear();
+    let seconds = SETTLED_MAX.as_secs();
+    Err(Failure::unavailable(format!("the firewalls of `{name}` do not hold this after {seconds} s"))
+        .because(troubles)
+        .next(GOES_ON))
+}
+
+const GOES_ON: &str =
+    "it is written down and tried again by itself; `portcullis targets` shows what becomes of it";
+
+fn silent(name: &str, why: String) -> Failure {
+    Failure::unavailable(format!(
+        "the cloud does not answer, so the firewalls of `{name}` do not hold this yet"
+    ))
+    .because([why])
+    .next(GOES_ON)
+}
+
+/// The same answer as it is now.
+fn again(client: &Client, answer: &AnswerView) -> Result<AnswerView, Failure> {
+    let id = &answer.request.id;
+    let request = client.http.get(&format!("/v1/requests/{}", segment(id)))?;
+    let mut targets: Vec<&str> = answer.request.asks.iter().map(|it| it.target.as_str()).collect();
+    targets.sort_unstable();
+    targets.dedup();
+    let mut grants: Vec<GrantView> = vec![];
+    for target in targets {
+        let query = GrantsQuery { target: Some(target.to_owned()), ..GrantsQuery::default() };
+        let newest: Vec<GrantView> = client.http.list("/v1/grants", &query, Some(NEWEST))?;
+        grants.extend(newest.into_iter().filter(|it| it.request == *id));
+    }
+    grants.sort_by(|one, other| (&one.target, one.port).cmp(&(&other.target, other.port)));
+    Ok(AnswerView { request, grants })
+}
+
+fn look(answer: &AnswerView, now: jiff::Timestamp) -> Result<Now, Failure> {
+    let request = &answer.request;
+    match request.state.as_str() {
+        "pending" => {
+            let who = words::people(&request.approvers);
+            return Ok(Now::Waiting(format!(
+                "waiting for a yes of {who}: portcullis approve {}",
+                request.id
+            )));
+        }
+        "approved" => {}
+        state => {
+            let by = request.decided_by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
+            return Err(Failure::refused(format!("request `{}` is {state}{by}", request.id))
+                .because(request.decided_why.clone())
+                .next("ask them, or ask anew with `portcullis request`"));
+        }
+    }
+    let mut missing = vec![];
+    for grant in &answer.grants {
+        let name = || format!("{}:{}", names::short(&grant.target), grant.port);
+        match grant.state {
+            GrantState::Open => {}
+            GrantState::Approved if now < grant.start => {}
+            GrantState::Approved => missing.push(name()),
+            GrantState::OpenFailed => {
+                let by = grant.open_failed.as_deref().unwrap_or("another rule");
+                return Err(Failure::broken(format!("`{}` does not open, though all is written", name()))
+                    .because([format!("it is kept shut by {by}")])
+                    .next(format!(
+                        "change that rule; `portcullis check` says when it helped; the lease runs on as `{}`",
+                        grant.id
+                    )));
+            }
+            GrantState::Closing | GrantState::Closed => {
+                return Err(Failure::refused(format!("the lease of `{}` is over already", name()))
+                    .because(grant.reason.clone())
+                    .next("ask anew with `portcullis request`"));
+            }
+        }
+    }
+    if missing.is_empty() && !answer.grants.is_empty() {
+        return Ok(Now::Settled);
+    }
+    Ok(Now::Waiting(format!("opening {}", missing.join(", "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+    use portcullis_program::Exit;
+    use serde_json::json;
+
+    fn answer(request: &str, grants: &[&str]) -> AnswerView {
+        let grant = |state: &&str| {
+            json!({
+                "id": "r-1", "request": "r", "target": "/vm/web-1", "port": 22, "protocol": "TCP", "state": state,
+                "by": "ann", "sources": ["10.0.0.1/32"], "start": "1970-01-01T00:00:10Z",
+                "end": "1970-01-01T01:00:00Z", "justification": null, "opened_at": null,
+                "open_failed": null, "closed_at": null, "reason": null,
+            })
+        };
+        let request = json!({
+            "id": "r", "by": "ann", "state": request, "asked_at": "1970-01-01T00:00:00Z", "justification": null,
+            "asks": [], "shown": "", "until": null, "approvers": ["bob"], "decided_at": null,
+            "decided_by": null, "decided_why": null,
+        });
+        let grants: Vec<_> = grants.iter().map(grant).collect();
+        serde_json::from_value(json!({ "request": request, "grants": grants })).expect("an answer")
+    }
+
+    #[test]
+    fn waiting_ends_when_every_port_is_open_or_one_will_not_be() {
+        let later = Timestamp::from_second(20).expect("in range");
+        let look = |request, grants: &[&str]| look(&answer(request, grants), later).map_err(|it| it.exit());
+        let waiting = |now: Result<Now, Exit>| matches!(now, Ok(Now::Waiting(_)));
+        assert!(waiting(look("pending", &[])));
+        assert!(waiting(look("approved", &[])), "its grants are not there yet");
+        assert!(waiting(look("approved", &["open", "approved"])));
+        assert_eq!(look("approved", &["open", "open"]), Ok(Now::Settled));
+        assert_eq!(look("approved", &["open", "open_failed"]), Err(Exit::Broken));
+        assert_eq!(look("approved", &["closed"]), Err(Exit::Refused));
+        assert_eq!(look("rejected", &[]), Err(Exit::Refused));
+        assert_eq!(look("lapsed", &[]), Err(Exit::Refused));
+    }
+
+    #[test]
+    fn a_lease_of_later_is_not_waited_for() {
+        assert_eq!(look(&answer("approved", &["approved"]), Timestamp::UNIX_EPOCH), Ok(Now::Settled));
+    }
+}

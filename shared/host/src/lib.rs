@@ -1,0 +1,17 @@
+//! `portcullis up`, and what else of the program stands on a machine of its own: everything in one process.
+
+mod alarm;
+mod beyond;
+mod clock;
+mod cloud;
+mod failed;
+pub mod log;
+mod outside;
+pub mod role;
+mod serve;
+mod signals;
+pub mod simcloud;
+mod simulated;
+mod site;
+mod steady;
+pub mod up;

@@ -1,0 +1,144 @@
+//! The options of `portcullis up`.
+
+use crate::{cloud, simulated::Pace};
+use clap::ValueEnum;
+use ipnet::IpNet;
+use jiff::SignedDuration;
+use portcullis_app::Bots;
+use portcullis_domain::{LEASE_DEFAULT, LEASE_MIN, Terms};
+use portcullis_program::{Failure, length, private};
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+/// Serve the API, and open and close on the clock.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where to serve the API
+    #[arg(long, env = "PORTCULLIS_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7422")]
+    pub listen: SocketAddr,
+    /// What to guard
+    #[arg(
+        long,
+        env = "PORTCULLIS_GUARD",
+        value_name = "WHAT",
+        value_delimiter = ',',
+        default_value = "simcloud"
+    )]
+    pub guard: Vec<Guard>,
+    /// What becomes of established connections when a lease ends (this machine only)
+    #[arg(long, env = "PORTCULLIS_ESTABLISHED", value_name = "WHAT", default_value = "survive")]
+    pub established: EstablishedArg,
+    /// How long a request waits for its approval
+    #[arg(long, env = "PORTCULLIS_PENDING_FOR", value_name = "TIME", default_value = "8h")]
+    #[arg(value_parser = length)]
+    pub pending_for: SignedDuration,
+    /// The shortest lease; less than 5m is for demonstrations
+    #[arg(long, env = "PORTCULLIS_LEASE_MIN", value_name = "TIME", default_value = "5m")]
+    #[arg(value_parser = length)]
+    pub lease_min: SignedDuration,
+    /// How often every firewall is compared with the table, whatever anybody asked
+    #[arg(long, env = "PORTCULLIS_RECONCILE_EVERY", value_name = "TIME", default_value = "1m")]
+    #[arg(value_parser = length)]
+    pub reconcile_every: SignedDuration,
+    /// Where to serve the simulated Azure: a loopback address
+    #[arg(long, env = "PORTCULLIS_SIMCLOUD_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub simcloud_listen: SocketAddr,
+    /// How quick the simulated Azure is [default: as it was; a new one is ordinary]
+    #[arg(long, env = "PORTCULLIS_SIMCLOUD_PACE", value_name = "PACE")]
+    pub simcloud_pace: Option<Pace>,
+    /// A file that says which bots may send events, and on whose behalf:
+    /// `[{"source": "chatops", "for": ["ann"]}]`, with "*" for anybody. Default: none
+    #[arg(long, env = "PORTCULLIS_BOTS_FILE", value_name = "FILE")]
+    pub bots: Option<PathBuf>,
+    /// The real one.
+    #[command(flatten)]
+    pub azure: cloud::Args,
+    /// A proxy whose X-Forwarded-For is believed; may be given several times
+    #[arg(long, env = "PORTCULLIS_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    #[arg(value_parser = range)]
+    pub trusted_proxy: Vec<IpNet>,
+}
+
+/// What to guard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Guard {
+    /// A simulated Azure, kept in the data folder
+    Simcloud,
+    /// Azure
+    Azure,
+    /// This Linux machine, through nftables; needs root
+    Host,
+}
+
+/// What becomes of established connections when a lease ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EstablishedArg {
+    /// They go on, as in Azure; new ones are refused
+    Survive,
+    /// They are cut as well
+    Cut,
+}
+
+/// A range, or one address.
+fn range(text: &str) -> Result<IpNet, String> {
+    let range = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    range.map_err(|_| "not an address or a range such as `10.0.0.1` or `10.0.0.0/8`".to_owned())
+}
+
+impl Args {
+    /// What a demonstration needs: leases of seconds on a fleet of its own.
+    pub fn for_demonstration() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            guard: vec![Guard::Simcloud],
+            simcloud_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            simcloud_pace: Some(Pace::Quick),
+            azure: cloud::Args::default(),
+            established: EstablishedArg::Survive,
+            pending_for: Terms::default().pending_for,
+            lease_min: LEASE_MIN.min(SignedDuration::from_secs(1)),
+            reconcile_every: SignedDuration::from_mins(1),
+            trusted_proxy: vec![],
+            bots: None,
+        }
+    }
+
+    /// Refuses times that no installation can go by.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let times = [
+            ("--pending-for", self.pending_for),
+            ("--lease-min", self.lease_min),
+            ("--reconcile-every", self.reconcile_every),
+        ];
+        if let Some((option, time)) = times.into_iter().find(|(_, time)| *time < SignedDuration::from_secs(1))
+        {
+            return Err(Failure::usage(format!("`{option} {time:#}` is too short: at least 1s")));
+        }
+        if LEASE_DEFAULT < self.lease_min {
+            let (asked, max) = (self.lease_min, LEASE_DEFAULT);
+            return Err(Failure::usage(format!("`--lease-min {asked:#}` is too long: at most {max:#}")));
+        }
+        Ok(())
+    }
+
+    pub(super) fn bots(&self) -> Result<Bots, Failure> {
+        let Some(file) = &self.bots else { return Ok(Bots::default()) };
+        private::check_file(file)?;
+        let cannot = |why: String| Failure::usage(format!("cannot use `{}`: {why}", file.display()));
+        let text = fs::read_to_string(file).map_err(|error| cannot(error.to_string()))?;
+        text.parse().map_err(cannot)
+    }
+}
+
+impl Guard {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Simcloud => "simcloud",
+            Self::Azure => "azure",
+            Self::Host => "host",
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What went wrong, told to a person: why, and what to do next; and to a script: the exit code.
+
+use crate::terminal::{Paint, printable};
+use std::{
+    fmt,
+    io::{self, IsTerminal as _, Write as _},
+    process::ExitCode,
+};
+
+/// How a command ends. Scripts rely on the numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// What was wanted is so.
+    Done = 0,
+    /// A person has to look.
+    Broken = 1,
+    /// The command line says something that cannot be meant.
+    Usage = 2,
+    /// No, and nothing is wrong with the machinery.
+    Refused = 3,
+    /// There is no such thing.
+    NotFound = 4,
+    /// Nobody answers: try again.
+    Unavailable = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// A command that did not do what was wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    exit: Exit,
+    message: String,
+    reasons: Vec<String>,
+    next: Option<String>,
+}
+
+impl Failure {
+    /// The command line says something that cannot be meant.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::of(Exit::Usage, message)
+    }
+
+    /// No, and nothing is wrong with the machinery.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::of(Exit::Refused, message)
+    }
+
+    /// There is no such thing.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::of(Exit::NotFound, message)
+    }
+
+    /// Nobody answers: try again.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::of(Exit::Unavailable, message)
+    }
+
+    /// A person has to look.
+    pub fn broken(message: impl Into<String>) -> Self {
+        Self::of(Exit::Broken, message)
+    }
+
+    /// The same, for what was being done.
+    pub fn cannot(doing: &str, error: impl fmt::Display) -> Self {
+        Self::broken(format!("cannot {doing}: {error}"))
+    }
+
+    /// With why, a line each.
+    #[must_use]
+    pub fn because(self, reasons: impl IntoIterator<Item = String>) -> Self {
+        Self { reasons: reasons.into_iter().collect(), ..self }
+    }
+
+    /// With one more line of why.
+    #[must_use]
+    pub fn and(mut self, reason: impl Into<String>) -> Self {
+        self.reasons.push(reason.into());
+        self
+    }
+
+    /// With what to do next.
+    #[must_use]
+    pub fn next(self, next: impl Into<String>) -> Self {
+        Self { next: Some(next.into()), ..self }
+    }
+
+    /// What did not happen, in a line.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Why, a line each.
+    pub fn reasons(&self) -> &[String] {
+        &self.reasons
+    }
+
+    /// The code to exit with.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// Tells the person on standard error.
+    pub fn tell(&self) -> Exit {
+        let paint = Paint::of(io::stderr().is_terminal());
+        let error = paint.red("error:");
+        // Nobody is left to be told that standard error is gone.
+        let _ = writeln!(io::stderr(), "{error} {}", printable(&self.body()));
+        self.exit
+    }
+
+    /// The message, every reason, and what to do next, a line each.
+    pub fn body(&self) -> String {
+        let mut lines = vec![self.message.clone()];
+        lines.extend(self.reasons.iter().chain(&self.next).map(|it| format!("  {it}")));
+        lines.join("\n")
+    }
+
+    fn of(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), reasons: vec![], next: None }
+    }
+}
