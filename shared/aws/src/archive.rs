@@ -1,6 +1,7 @@
 //! Evidence in a bucket of S3.
 
 use crate::{
+    pauses::pauses,
     settings::{ATTEMPTS_MAX, BACKOFF},
     store::told,
 };
@@ -37,8 +38,7 @@ impl Archive for Bucket {
     /// Tried here and not by the SDK, which would take what its own lost try left for somebody else's.
     async fn put(&self, name: &str, content: Vec<u8>) -> Result<(), Error> {
         let content = SdkBody::from(content);
-        let (mut wait, mut may_be_ours) = (BACKOFF, false);
-        let mut tries_left = ATTEMPTS_MAX;
+        let (mut pauses, mut may_be_ours) = (pauses(BACKOFF, ATTEMPTS_MAX - 1), false);
         loop {
             let Some(content) = content.try_clone() else {
                 return Err(Error::Broken {
@@ -46,7 +46,6 @@ impl Archive for Bucket {
                     source: "its content can be read only once".into(),
                 });
             };
-            tries_left -= 1;
             let Err(error) = self.put_once(name, content).await else { return Ok(()) };
             match error.as_service_error().and_then(ProvideErrorMetadata::code) {
                 // Nobody else writes into the folder of one export.
@@ -57,11 +56,10 @@ impl Archive for Bucket {
             }
             may_be_ours |= is_unknown(&error);
             let error = told(KEEP, error);
-            if tries_left == 0 || matches!(error, Error::Broken { .. }) {
-                return Err(error);
+            match pauses.next() {
+                Some(pause) if !matches!(error, Error::Broken { .. }) => tokio::time::sleep(pause).await,
+                Some(_) | None => return Err(error),
             }
-            tokio::time::sleep(wait).await;
-            wait *= 2;
         }
     }
 }

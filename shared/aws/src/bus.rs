@@ -1,6 +1,6 @@
 //! Events on EventBridge.
 
-use crate::store::told;
+use crate::{pauses::pauses, store::told};
 use aws_sdk_eventbridge::{
     Client,
     primitives::DateTime,
@@ -91,17 +91,17 @@ impl Bus for EventBus {
             }
         }
         let mut failed: Vec<(Sent, String)> = vec![];
-        let mut wait = AFTER_FAILURE;
-        for attempt in 1..=TRIES_MAX {
+        let mut pauses = pauses(AFTER_FAILURE, TRIES_MAX - 1);
+        loop {
             failed.clear();
             for batch in batches(waiting) {
                 failed.extend(self.put(batch).await?);
             }
-            if failed.is_empty() || attempt == TRIES_MAX {
+            if failed.is_empty() {
                 break;
             }
-            tokio::time::sleep(wait).await;
-            wait *= 2;
+            let Some(pause) = pauses.next() else { break };
+            tokio::time::sleep(pause).await;
             waiting = failed.drain(..).map(|(sent, _)| sent).collect();
         }
         let failed =

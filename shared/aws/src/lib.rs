@@ -6,6 +6,7 @@ mod archive;
 mod bus;
 mod connector;
 mod federation;
+mod pauses;
 mod settings;
 mod store;
 mod tokens;

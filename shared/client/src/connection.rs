@@ -5,6 +5,7 @@ use crate::{
     auth::Auth,
     globals::Globals,
     path::{encoded, query_string},
+    pauses::pauses,
     problem,
     profile::{self, Profile},
     socket,
@@ -266,7 +267,7 @@ impl Connection {
         headers: &[(&str, &str)],
         tries: u32,
     ) -> Result<T, Failure> {
-        let (mut pause, mut n, mut may_replace) = (PAUSE, 0, true);
+        let (mut pauses, mut n, mut may_replace) = (pauses(PAUSE, tries), 0, true);
         while n < tries {
             n += 1;
             let is_last = n == tries;
@@ -290,8 +291,7 @@ impl Connection {
                 Err(error) if is_last || n == 1 && is_refused(&error) => return Err(self.unreachable(&error)),
                 Err(_) => {}
             }
-            thread::sleep(pause);
-            pause *= 2;
+            thread::sleep(pauses.next().unwrap_or(PAUSE));
         }
         Err(Failure::unavailable(format!("nobody answers at `{}`", self.url)))
     }

@@ -24,6 +24,7 @@ mod moments;
 mod names;
 mod output;
 mod path;
+mod pauses;
 mod ports;
 mod problem;
 mod profile;

@@ -10,6 +10,7 @@ use super::{
     spill::{Layout, SPILLED},
     told,
 };
+use crate::pauses::pauses;
 use aws_sdk_dynamodb::{
     error::SdkError,
     operation::{put_item::PutItemError, transact_write_items::TransactWriteItemsError},
@@ -97,16 +98,14 @@ impl DynamoStore {
             let source = format!("it has {} changes: at most {CHANGES_MAX}", all.len()).into();
             return Err(Error::Broken { doing: "write a transaction", source });
         }
-        let mut wait = AFTER_MEETING;
-        for _ in 0..MEETINGS_MAX {
+        for pause in pauses(AFTER_MEETING, MEETINGS_MAX) {
             let Err(failed) = self.try_once(&all, &commit).await else { return Ok(()) };
             match failed {
                 Failed::Condition if self.was_written(witness.as_ref(), &commit).await? => return Ok(()),
                 Failed::Condition => return Err(Error::Conflict),
-                Failed::Meeting => tokio::time::sleep(wait).await,
+                Failed::Meeting => tokio::time::sleep(pause).await,
                 Failed::Otherwise(error) => return Err(error),
             }
-            wait *= 2;
         }
         Err(Error::Conflict)
     }

@@ -11,6 +11,7 @@ mod spill;
 pub(crate) use commit::{delete, put};
 pub(crate) use items::Item;
 
+use crate::pauses::pauses;
 use aws_sdk_dynamodb::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
@@ -116,8 +117,7 @@ impl DynamoStore {
         let build =
             |error: aws_sdk_dynamodb::error::BuildError| Error::Broken { doing: READ, source: error.into() };
         let (mut wanted, mut found) = (wanted.build().map_err(build)?, vec![]);
-        let mut wait = AFTER_UNPROCESSED;
-        for _ in 0..UNPROCESSED_MAX {
+        for pause in pauses(AFTER_UNPROCESSED, UNPROCESSED_MAX) {
             let call = self.client.batch_get_item().request_items(&self.table, wanted);
             let answer = call.send().await.map_err(|error| told(READ, error))?;
             found.extend(answer.responses.into_iter().flatten().flat_map(|(_, items)| items));
@@ -125,8 +125,7 @@ impl DynamoStore {
                 Some((_, rest)) if !rest.keys().is_empty() => wanted = rest,
                 Some(_) | None => return Ok(found),
             }
-            tokio::time::sleep(wait).await;
-            wait *= 2;
+            tokio::time::sleep(pause).await;
         }
         let source = format!("it was too busy to give all items in {UNPROCESSED_MAX} tries").into();
         Err(Error::Unavailable { doing: READ, source })

@@ -1,6 +1,9 @@
 //! The few calls of AWS that only look, each signed by hand: the SDKs of six more services would cost minutes of building.
 
-use crate::account::{Account, Signer, no_region};
+use crate::{
+    account::{Account, Signer, no_region},
+    pauses::pauses,
+};
 use jiff::Timestamp;
 use portcullis_program::Failure;
 use roxmltree::Document;
@@ -144,15 +147,13 @@ impl Aws {
     }
 
     fn tried(&self, signer: &Signer, request: &Request<String>) -> Looked<String> {
-        let mut pause = PAUSE;
-        for _ in 1..TRIES {
+        for pause in pauses(PAUSE, TRIES - 1) {
             match self.send(signer, request.clone()) {
                 Ok((status, _, _)) if is_passing(status) => {}
                 Ok((status, kind, body)) => return judged(status, kind, body),
                 Err(_) => {}
             }
             thread::sleep(pause);
-            pause *= 2;
         }
         let (status, kind, body) = self.send(signer, request.clone())?;
         judged(status, kind, body)
