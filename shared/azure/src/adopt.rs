@@ -7,11 +7,11 @@
 use crate::{
     Azure,
     arm::{Condition, Found, Sent, Write},
-    azure::NETWORK_API,
     parts::digest,
     rule::Shown,
     topology::{Topology, list, text, texts},
     turns::Rank,
+    versions::NETWORK_API,
     write::is_front,
 };
 use data_encoding::HEXLOWER;

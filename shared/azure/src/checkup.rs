@@ -2,9 +2,10 @@
 
 use crate::{
     Azure, Forbidden, NoToken, Refused, Role,
-    azure::{Group, SUBSCRIPTIONS_API},
+    group::Group,
     room::{PREFIXES_MAX, RULES_MAX},
     topology::{text, texts},
+    versions::SUBSCRIPTIONS_API,
 };
 use portcullis_app::{Error, Finding, ports::Checkup};
 use portcullis_domain::SKEW_MAX;

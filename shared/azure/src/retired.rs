@@ -6,12 +6,13 @@
 use crate::{
     Azure,
     arm::{Condition, Found, Sent, Write},
-    azure::{Group, NETWORK_API},
+    group::Group,
     network::range,
     parts::{Part, Version, digest},
     refused::forbids_deletion,
     rule::{Properties, Shown},
     turns::Rank,
+    versions::NETWORK_API,
     write::shown,
 };
 use jiff::{SignedDuration, Timestamp};

@@ -1,7 +1,7 @@
 //! How much a security group takes.
 
 use crate::{
-    azure::Group,
+    group::Group,
     parts::{Part, printed, singular},
     rule::{Properties, Shown},
     write::WRITE,

@@ -3,8 +3,8 @@
 use crate::{
     Azure,
     arm::{Condition, Found, Sent, Write},
-    azure::{Group, NETWORK_API},
     batches::Joined,
+    group::Group,
     nat,
     parts::{Part, Subject, Version, digest, parts, same_rule, versions},
     refused::cause,
@@ -12,6 +12,7 @@ use crate::{
     rule::{Properties, Shown},
     topology::{Front, Vm},
     turns::Rank,
+    versions::NETWORK_API,
 };
 use futures_util::future::join_all;
 use portcullis_app::Error;
