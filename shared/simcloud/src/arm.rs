@@ -7,10 +7,10 @@ use crate::{
     graph,
     kind::Kind,
     path::Place,
+    peer::{BODY_MAX, Base},
     permissions::links,
     refused::Refused,
     rule::etag_text,
-    serve::{BODY_MAX, Base},
     write::{Accepted, Conditions, another_operation},
 };
 use axum::{

@@ -1,7 +1,7 @@
 //! What only the operator of the simulator may ask of it: over loopback, with a secret, and no part of Azure.
 
 use crate::{
-    Call, Faults, Packet, PacketProtocol, Passage, Permissions, Refused, Restrictions, Simcloud, serve::Peer,
+    Call, Faults, Packet, PacketProtocol, Passage, Permissions, Refused, Restrictions, Simcloud, peer::Peer,
 };
 use axum::{
     Json,

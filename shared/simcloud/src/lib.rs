@@ -17,6 +17,7 @@ mod kind;
 mod login;
 mod packet;
 mod path;
+mod peer;
 mod permissions;
 mod quota;
 mod refused;

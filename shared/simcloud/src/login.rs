@@ -1,6 +1,6 @@
 //! Where tokens come from: the endpoints of Entra ID, and the one that machines ask.
 
-use crate::{Simcloud, cloud::TOKEN_LIFE_SECS, serve::Base};
+use crate::{Simcloud, cloud::TOKEN_LIFE_SECS, peer::Base};
 use axum::{
     Form, Json,
     extract::{Path, Query, State},

@@ -2,23 +2,20 @@
 
 use crate::{
     Simcloud, arm, control, login,
-    tls::{Tls, TlsListener},
+    peer::{BODY_MAX, Peer, Scheme},
+    tls::Tls,
 };
 use axum::{
     Extension, Router,
-    extract::{DefaultBodyLimit, FromRequestParts, Request, State, connect_info::Connected},
-    http::{HeaderValue, header, request::Parts},
+    extract::{DefaultBodyLimit, Request, State},
+    http::{HeaderValue, header},
     middleware::{self, Next},
     response::Response,
     routing::{get, post},
-    serve::IncomingStream,
 };
 use jiff::fmt::rfc2822::DateTimePrinter;
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc};
+use std::{future::Future, io, sync::Arc};
 use tokio::net::TcpListener;
-
-/// How long a body may be, in bytes: a rule with 4,000 long prefixes has a fifth of it.
-pub const BODY_MAX: usize = 1024 * 1024;
 
 /// Serves a cloud until it is told to stop; over HTTPS with a certificate, over HTTP without.
 pub async fn serve(
@@ -64,40 +61,6 @@ async fn date(State(cloud): State<Arc<Simcloud>>, request: Request, next: Next) 
         response.headers_mut().insert(header::DATE, date);
     }
     response
-}
-
-/// Who calls.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
-
-impl Connected<IncomingStream<'_, TcpListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
-
-impl Connected<IncomingStream<'_, TlsListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
-
-/// `http` or `https`.
-#[derive(Debug, Clone, Copy)]
-struct Scheme(&'static str);
-
-/// Where the caller found us, such as `http://127.0.0.1:7423`: links lead there again.
-#[derive(Debug)]
-pub struct Base(pub String);
-
-impl<S: Sync> FromRequestParts<S> for Base {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let host = parts.headers.get(header::HOST).and_then(|it| it.to_str().ok());
-        let scheme = parts.extensions.get::<Scheme>().map_or("http", |it| it.0);
-        Ok(Self(format!("{scheme}://{}", host.unwrap_or("localhost"))))
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,10 @@
 //! even if nobody is there to tell it.
 
 mod connected;
+mod established;
 mod table;
+
+pub use established::Established;
 
 use crate::Clock;
 use portcullis_app::{
@@ -39,15 +42,6 @@ pub struct Host {
     writing: Mutex<()>,
     /// What was in the way of reading and writing the packet filter.
     troubles: Troubles,
-}
-
-/// What becomes of established connections when a lease ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Established {
-    /// They go on, as in Azure; new ones are refused.
-    Survive,
-    /// Their packets are dropped too.
-    Cut,
 }
 
 impl Host {

@@ -13,7 +13,7 @@
 //! for one of this machine's own as soon as this machine sends something (`nf_conntrack_tcp_loose`), and
 //! an answer to that would pass for good.
 
-use super::Established;
+use super::established::Established;
 use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Net, Ipv6Subnets};
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{Gate, Protocol, Rule, RuleName, Sources};

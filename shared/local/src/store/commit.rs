@@ -1,7 +1,7 @@
 //! One batch: first every condition, then every change.
 
 use super::{
-    Failed,
+    failed::Failed,
     tables::{DUE_REQUEST, DUE_TARGET, META_REST, Open, json, nanos, next_number, parse},
 };
 use portcullis_app::{

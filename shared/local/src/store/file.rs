@@ -1,10 +1,10 @@
 //! The file, open and locked; and opened anew where the disk failed it.
 
 use super::{
-    Failed,
     disk::{self, Disk, Room},
+    failed::{Failed, unavailable},
     tables::{LAYOUT, LAYOUT_WITH_GRANTS, META_LAYOUT, Open, json, parse},
-    targets, unavailable,
+    targets,
 };
 use portcullis_app::Error;
 use redb::{Database, ReadableDatabase as _, TableError};

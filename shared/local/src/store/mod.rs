@@ -6,6 +6,7 @@
 mod class;
 mod commit;
 mod disk;
+mod failed;
 mod file;
 mod reserve;
 pub(crate) mod tables;
@@ -18,10 +19,12 @@ pub(crate) use class::Class;
 pub(crate) use commit::{append, rest_head};
 use commit::{of_person, of_request, of_target};
 use disk::Room;
+pub(crate) use failed::Failed;
+use failed::{corrupt, unavailable};
 use file::{File, mib};
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
-    BoxError, Disk, Error, Finding,
+    Disk, Error, Finding,
     ports::{
         Batch, Cursor, Due, GrantFilter, PART_BYTES_MAX, Page, PageAsked, Rank, RequestFilter, Seen, Store,
         Turn,
@@ -54,24 +57,6 @@ pub struct RedbStore {
     file: Arc<File>,
     turns: Turns,
     decoded: Decoded,
-}
-
-/// Why a write did not happen.
-pub(crate) enum Failed {
-    /// Nothing was changed; the others in its transaction are none the worse.
-    Whole(Error),
-    /// Something may be half written: the transaction is given up.
-    Torn(redb::Error),
-}
-
-impl Failed {
-    /// What it means for the caller.
-    fn told(self, doing: &'static str) -> Error {
-        match self {
-            Self::Whole(error) => error,
-            Self::Torn(error) => told(doing, error),
-        }
-    }
 }
 
 impl RedbStore {
@@ -432,39 +417,6 @@ fn sized_grant(table: &ReadTransaction, id: &str) -> Result<Option<(Grant, usize
 fn name<T: std::str::FromStr<Err: fmt::Display>>(table: &'static str, text: &str) -> Result<T, Error> {
     text.parse().map_err(|error| corrupt(table, text, &error))
 }
-
-fn corrupt(table: &'static str, key: &str, error: &impl fmt::Display) -> Error {
-    let source = format!("`{key}` in `{table}` is not what was written: {error}").into();
-    Error::Broken { doing: "read the table", source }
-}
-
-fn unavailable(doing: &'static str) -> impl FnOnce(BoxError) -> Error {
-    move |source| Error::Unavailable { doing, source }
-}
-
-/// What the file's own trouble means for whoever asked.
-fn told(doing: &'static str, error: redb::Error) -> Error {
-    let is_broken = matches!(error, redb::Error::Corrupted(_));
-    let source = Box::new(error);
-    if is_broken { Error::Broken { doing, source } } else { Error::Unavailable { doing, source } }
-}
-
-impl From<Error> for Failed {
-    fn from(error: Error) -> Self {
-        Self::Whole(error)
-    }
-}
-
-macro_rules! torn {
-    ($($error:ty),*) => {$(
-        impl From<$error> for Failed {
-            fn from(error: $error) -> Self {
-                Self::Torn(error.into())
-            }
-        }
-    )*};
-}
-torn!(redb::StorageError, redb::TableError, redb::TransactionError, redb::CommitError);
 
 impl fmt::Debug for RedbStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

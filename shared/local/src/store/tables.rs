@@ -1,6 +1,6 @@
 //! Where things stand in the file. Keys are names, values JSON: a person can read it with any tool.
 
-use super::{Failed, corrupt};
+use super::failed::{Failed, corrupt};
 use jiff::Timestamp;
 use portcullis_app::Error;
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};

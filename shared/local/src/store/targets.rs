@@ -2,7 +2,7 @@
 //! there are. What is read is kept decoded: a target is read at every ask, and thousands of rows take longer than a commit.
 
 use super::{
-    Failed, corrupt,
+    failed::{Failed, corrupt},
     tables::{GRANTS, GRANTS_LIVE, Open, Version, json, parse},
 };
 use portcullis_domain::{Grant, Next, Target, TargetId};

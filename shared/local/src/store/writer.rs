@@ -4,13 +4,12 @@
 //! nothing can be written at all, in memory, recorded in its order as soon as it can be.
 
 use super::{
-    Failed,
     class::Class,
+    failed::{Failed, unavailable},
     file::{File, Opened},
     reserve,
     tables::Open,
     transaction::{Trouble, begin, finish},
-    unavailable,
 };
 use portcullis_app::Error;
 use portcullis_domain::Entry;

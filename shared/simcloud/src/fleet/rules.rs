@@ -1,6 +1,6 @@
 //! The rules that people, and Microsoft's own just-in-time access, left in the sample fleet.
 
-use super::Dice;
+use super::dice::Dice;
 use crate::{
     jit,
     rule::{Access, Direction, Ends, Properties, Reference, RuleProtocol},
