@@ -154,47 +154,8 @@ fn jumped(by_ms: i64) -> String {
 
 /// The person, or the source, that a fact comes from.
 pub fn by(fact: &Fact) -> Option<String> {
-    match fact {
-        Fact::PolicySet { by, .. }
-        | Fact::PolicyConfirmed { by, .. }
-        | Fact::PolicyRefused { by, .. }
-        | Fact::RequestRefused { by, .. }
-        | Fact::ApprovalNeeded { by, .. }
-        | Fact::RequestRejected { by, .. }
-        | Fact::DecisionRefused { by, .. }
-        | Fact::Ended { by, .. }
-        | Fact::Adopted { by, .. }
-        | Fact::ForeignDeleted { by, .. }
-        | Fact::TokenMade { by, .. }
-        | Fact::TokenRevoked { by, .. }
-        | Fact::ExportAsked { by, .. }
-        | Fact::GlassBroken { by, .. }
-        | Fact::TokenRefused { by, .. } => Some(by.to_string()),
-        Fact::Approved { grant, approver } => Some(with_yes(grant.by.as_str(), approver.as_ref())),
-        Fact::Extended { by, approver, .. } => Some(with_yes(by.as_str(), approver.as_ref())),
-        // On whose behalf it claims to be is no word of theirs.
-        Fact::EventRefused { source, .. } => Some(source.clone()),
-        Fact::PolicyReverted { .. }
-        | Fact::RequestLapsed { .. }
-        | Fact::Opened { .. }
-        | Fact::OpenFailed { .. }
-        | Fact::ClosingSoon { .. }
-        | Fact::Closed { .. }
-        | Fact::TakenOver { .. }
-        | Fact::Writing { .. }
-        | Fact::ReadBack { .. }
-        | Fact::DriftFound { .. }
-        | Fact::DriftHealed
-        | Fact::LockDefeated { .. }
-        | Fact::SettleFailed { .. }
-        | Fact::ExportReady { .. }
-        | Fact::ClockJumped { .. }
-        | Fact::DriftRepeated { .. }
-        | Fact::DiskLow { .. }
-        | Fact::DiskFailed { .. }
-        | Fact::DiskRecovered
-        | Fact::OrphanDeleted { .. } => None,
-    }
+    let about = fact.about();
+    about.by.map(|by| with_yes(by, about.approver))
 }
 
 /// How a fact stands in a table.

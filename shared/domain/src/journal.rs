@@ -1,8 +1,10 @@
 //! What happened, numbered without gaps and chained by hashes: outbox, audit log and export in one.
 
+mod about;
 mod chain;
 mod replay;
 
+pub use about::About;
 pub use chain::{BadRecord, Content, Entry, Hash, Head};
 pub use replay::{Told, Waiting};
 
@@ -232,140 +234,6 @@ pub enum EndReason {
     UserRequested,
     /// Its port is no longer guarded.
     PolicyChanged,
-}
-
-impl Fact {
-    /// The grant whose life it changes.
-    pub fn grant(&self) -> Option<&GrantId> {
-        match self {
-            Self::Approved { grant, .. } => Some(&grant.id),
-            Self::Extended { grant, .. }
-            | Self::Ended { grant, .. }
-            | Self::Opened { grant, .. }
-            | Self::OpenFailed { grant, .. }
-            | Self::ClosingSoon { grant, .. }
-            | Self::Closed { grant, .. } => Some(grant),
-            Self::PolicySet { .. }
-            | Self::PolicyConfirmed { .. }
-            | Self::PolicyReverted { .. }
-            | Self::PolicyRefused { .. }
-            | Self::RequestRefused { .. }
-            | Self::ApprovalNeeded { .. }
-            | Self::RequestRejected { .. }
-            | Self::DecisionRefused { .. }
-            | Self::RequestLapsed { .. }
-            | Self::GlassBroken { .. }
-            | Self::TakenOver { .. }
-            | Self::Writing { .. }
-            | Self::ReadBack { .. }
-            | Self::DriftFound { .. }
-            | Self::DriftHealed
-            | Self::LockDefeated { .. }
-            | Self::SettleFailed { .. }
-            | Self::OrphanDeleted { .. }
-            | Self::Adopted { .. }
-            | Self::ForeignDeleted { .. }
-            | Self::TokenMade { .. }
-            | Self::TokenRevoked { .. }
-            | Self::EventRefused { .. }
-            | Self::ExportAsked { .. }
-            | Self::ExportReady { .. }
-            | Self::TokenRefused { .. }
-            | Self::ClockJumped { .. }
-            | Self::DriftRepeated { .. }
-            | Self::DiskLow { .. }
-            | Self::DiskFailed { .. }
-            | Self::DiskRecovered => None,
-        }
-    }
-
-    /// The request that it is about.
-    pub fn request(&self) -> Option<RequestId> {
-        match self {
-            Self::RequestRefused { request, .. }
-            | Self::ApprovalNeeded { request, .. }
-            | Self::RequestRejected { request, .. }
-            | Self::DecisionRefused { request, .. }
-            | Self::RequestLapsed { request, .. }
-            | Self::GlassBroken { request, .. }
-            | Self::Extended { request, .. } => Some(request.clone()),
-            Self::Approved { grant, .. } => Some(grant.request.clone()),
-            Self::Ended { grant, .. }
-            | Self::Opened { grant, .. }
-            | Self::OpenFailed { grant, .. }
-            | Self::ClosingSoon { grant, .. }
-            | Self::Closed { grant, .. } => grant.derivation().map(|(request, _)| request),
-            Self::PolicySet { .. }
-            | Self::PolicyConfirmed { .. }
-            | Self::PolicyReverted { .. }
-            | Self::PolicyRefused { .. }
-            | Self::EventRefused { .. }
-            | Self::ExportAsked { .. }
-            | Self::ExportReady { .. }
-            | Self::TakenOver { .. }
-            | Self::Writing { .. }
-            | Self::ReadBack { .. }
-            | Self::DriftFound { .. }
-            | Self::DriftHealed
-            | Self::LockDefeated { .. }
-            | Self::SettleFailed { .. }
-            | Self::OrphanDeleted { .. }
-            | Self::Adopted { .. }
-            | Self::ForeignDeleted { .. }
-            | Self::TokenMade { .. }
-            | Self::TokenRevoked { .. }
-            | Self::TokenRefused { .. }
-            | Self::ClockJumped { .. }
-            | Self::DriftRepeated { .. }
-            | Self::DiskLow { .. }
-            | Self::DiskFailed { .. }
-            | Self::DiskRecovered => None,
-        }
-    }
-
-    /// What whoever asked calls the matter that it answers.
-    pub fn correlation(&self) -> Option<&CorrelationId> {
-        match self {
-            Self::Approved { grant, .. } => grant.correlation.as_ref(),
-            Self::RequestRefused { correlation, .. }
-            | Self::ApprovalNeeded { correlation, .. }
-            | Self::RequestRejected { correlation, .. }
-            | Self::RequestLapsed { correlation, .. }
-            | Self::GlassBroken { correlation, .. }
-            | Self::EventRefused { correlation, .. }
-            | Self::ExportAsked { correlation, .. }
-            | Self::ExportReady { correlation, .. }
-            | Self::Extended { correlation, .. }
-            | Self::Ended { correlation, .. }
-            | Self::Opened { correlation, .. }
-            | Self::OpenFailed { correlation, .. }
-            | Self::ClosingSoon { correlation, .. }
-            | Self::Closed { correlation, .. } => correlation.as_ref(),
-            Self::DecisionRefused { .. }
-            | Self::PolicySet { .. }
-            | Self::PolicyConfirmed { .. }
-            | Self::PolicyReverted { .. }
-            | Self::PolicyRefused { .. }
-            | Self::TakenOver { .. }
-            | Self::Writing { .. }
-            | Self::ReadBack { .. }
-            | Self::DriftFound { .. }
-            | Self::DriftHealed
-            | Self::LockDefeated { .. }
-            | Self::SettleFailed { .. }
-            | Self::OrphanDeleted { .. }
-            | Self::Adopted { .. }
-            | Self::ForeignDeleted { .. }
-            | Self::TokenMade { .. }
-            | Self::TokenRevoked { .. }
-            | Self::TokenRefused { .. }
-            | Self::ClockJumped { .. }
-            | Self::DriftRepeated { .. }
-            | Self::DiskLow { .. }
-            | Self::DiskFailed { .. }
-            | Self::DiskRecovered => None,
-        }
-    }
 }
 
 #[cfg(test)]

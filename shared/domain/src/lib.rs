@@ -50,7 +50,7 @@ pub use finding::{Finding, Verdict};
 pub use glass::Pane;
 pub use grant::{Grant, GrantState};
 pub use grants::Grants;
-pub use journal::{BadRecord, Content, EndReason, Entry, Fact, Hash, Head, Told, Waiting};
+pub use journal::{About, BadRecord, Content, EndReason, Entry, Fact, Hash, Head, Told, Waiting};
 pub use lease::{LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, Lease, START_WITHIN, Window};
 pub use machine::{MachineFacts, Os, TargetState};
 pub use name::{
