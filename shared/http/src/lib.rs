@@ -4,26 +4,34 @@
 //! A [`Site`] is what the router stands on; `portcullis_wire` is what clients share with it.
 
 mod adopt;
+mod bounds;
 mod caller;
+mod description;
 mod events;
 mod export;
 mod grants;
 mod meta;
 mod patience;
 mod problem;
+mod proxies;
 mod requests;
+mod site;
 mod strangers;
 mod targets;
 mod turns;
 mod views;
 
-pub use caller::{Caller, Proxies, Shown, Vouched, shown};
+pub use bounds::Bounds;
+pub use caller::{Caller, Shown, Vouched, shown};
+pub use description::description as openapi;
 pub use problem::Problem;
+pub use proxies::Proxies;
+pub use site::Site;
 pub use strangers::{Counts, Happened, Strangers, network};
 pub use turns::Turns;
 pub use views::verified;
 
-use meta::Bearer;
+use bounds::BODY_MAX;
 use portcullis_wire as wire;
 
 use axum::{
@@ -33,95 +41,10 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{delete, get, post},
 };
-use jiff::Timestamp;
-use portcullis_app::{
-    Bots, EVENT_MAX, Error, Finding, Parts, Rights,
-    ports::{Authentication, Outside, Store, Tokens},
-};
-use portcullis_domain::{CorrelationId, TOKEN_IN_TEXT, Terms, holds_token};
-use std::{
-    future::Future,
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use portcullis_app::EVENT_MAX;
+use portcullis_domain::{CorrelationId, TOKEN_IN_TEXT, holds_token};
+use std::sync::Arc;
 use tracing::Instrument as _;
-use utoipa::OpenApi;
-
-/// How long a body may be, in bytes: the largest request has 40 ports.
-const BODY_MAX: usize = 64 * 1024;
-
-/// What the router stands on: the composition root implements it.
-pub trait Site: Send + Sync + 'static {
-    /// The table.
-    type Store: Store;
-    /// The firewalls and the machines behind them, with what else is known of them.
-    type Outside: Outside;
-    /// The token book, which also tells whose token a caller shows.
-    type Tokens: Authentication + Tokens;
-
-    /// The table.
-    fn store(&self) -> &Self::Store;
-    /// The firewalls and the machines behind them.
-    fn outside(&self) -> &Self::Outside;
-    /// The token book.
-    fn tokens(&self) -> &Self::Tokens;
-    /// The settings that reviews depend on.
-    fn terms(&self) -> &Terms;
-    /// Is there an archive that evidence is put into when an event asks for it? Else whoever wants it takes it away.
-    fn has_archive(&self) -> bool {
-        false
-    }
-    /// What the platform makes of a long answer.
-    fn bounds(&self) -> Bounds {
-        Bounds::NONE
-    }
-    /// How many expensive answers are made at once; as many as are asked for where one process answers one caller at a time.
-    fn turns(&self) -> &Turns {
-        static UNBOUNDED: LazyLock<Turns> = LazyLock::new(Turns::unbounded);
-        &UNBOUNDED
-    }
-    /// Where failed logins are counted and limited; `None` where the platform does that.
-    fn strangers(&self) -> Option<&Strangers> {
-        None
-    }
-    /// Whose word is taken for where a caller is.
-    fn proxies(&self) -> &Proxies;
-    /// The rights of callers.
-    fn rights(&self) -> &Rights;
-    /// Which bots may speak, and for whom.
-    fn bots(&self) -> &Bots;
-    /// The time.
-    fn now(&self) -> Timestamp;
-    /// What a checkup finds of the process itself.
-    fn findings(&self) -> Vec<Finding> {
-        vec![]
-    }
-    /// Can the table be read and written? `Unavailable` if not.
-    fn probe(&self) -> impl Future<Output = Result<(), Error>> + Send;
-    /// The dependencies of an operation.
-    fn parts(&self) -> Parts<'_, Self::Store, Self::Outside, Self::Tokens> {
-        self.parts_with(self.outside())
-    }
-    /// The same with other firewalls and machines, such as those that are asked for a bounded time.
-    fn parts_with<'a, O>(&'a self, outside: &'a O) -> Parts<'a, Self::Store, O, Self::Tokens> {
-        let (store, tokens) = (self.store(), self.tokens());
-        Parts { store, outside, tokens, terms: self.terms(), rights: self.rights() }
-    }
-}
-
-/// How much one answer may be.
-#[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    /// How long it may be, in bytes.
-    pub bytes: usize,
-    /// How long making it may take.
-    pub time: Duration,
-}
-
-impl Bounds {
-    /// None but patience.
-    pub const NONE: Self = Self { bytes: usize::MAX, time: Duration::MAX };
-}
 
 /// Everything that can be asked, over HTTP.
 pub fn router<S: Site>(site: Arc<S>) -> Router {
@@ -160,36 +83,12 @@ pub fn router<S: Site>(site: Arc<S>) -> Router {
         .route("/v1/tokens", get(meta::tokens::<S>).post(meta::issue_token::<S>))
         .route("/v1/tokens/{person}", delete(meta::revoke_token::<S>))
         .route("/healthz", get(meta::healthz::<S>))
-        .route("/openapi.json", get(meta::openapi))
+        .route("/openapi.json", get(description::openapi))
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(middleware::from_fn(bounded_and_logged))
         .with_state(site)
 }
-
-/// The description of all that, as an `OpenAPI` document.
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    Described::openapi()
-}
-
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Portcullis",
-        description = "Just-in-time access to management ports. Every path but `/healthz` and `/openapi.json` \
-            wants `Authorization: Bearer <token>`. What is refused is answered as an RFC 9457 problem with every reason."
-    ),
-    paths(
-        targets::list, targets::show, targets::enable, targets::edit, targets::disable, targets::confirm,
-        targets::plan, targets::check, targets::activity, targets::names, requests::list, requests::initiate, requests::explain,
-        requests::show, requests::approve, requests::reject, grants::list, grants::show, grants::close,
-        grants::extend, adopt::list, adopt::adopt, events::list, events::submit, export::download, meta::verify, meta::doctor, meta::whoami, meta::tokens,
-        meta::issue_token, meta::revoke_token, meta::healthz, meta::openapi,
-    ),
-    components(schemas(Problem)),
-    modifiers(&Bearer),
-)]
-struct Described;
 
 /// One line for each call, without addresses, names or tokens; calls that only look are logged at `debug`. All that is logged
 /// until then says which call it belongs to, and which matter: as its caller calls it, or else the request, by whoever

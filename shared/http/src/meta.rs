@@ -8,27 +8,14 @@ use crate::{
 };
 use axum::{
     Json,
-    body::Bytes,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
-    response::{IntoResponse as _, Response},
+    http::{HeaderMap, StatusCode},
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{command, perform, query};
 use portcullis_domain::{CorrelationId, IdempotencyKey, Person, RequestId, TOKEN_IN_TEXT, holds_token};
-use std::{
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
-use utoipa::{
-    Modify,
-    openapi::{
-        ContentBuilder, Ref, ResponseBuilder,
-        security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
-    },
-};
 
 /// How many items a part of a list has when nobody says, and at most.
 const LIMIT: (usize, usize) = (100, 200);
@@ -124,35 +111,6 @@ pub(crate) async fn healthz<S: Site>(State(site): State<Arc<S>>) -> Result<Json<
     Ok(Json(HealthView { status: "ok".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }))
 }
 
-/// This description.
-#[utoipa::path(get, path = "/openapi.json", security(()), responses((status = 200), (status = 304)))]
-pub(crate) async fn openapi(headers: HeaderMap) -> Response {
-    let Description { text, tag } = &*DESCRIPTION;
-    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|it| it.to_str().ok());
-    let is_known = known.flat_map(|it| it.split(',')).any(|it| matches!(it.trim(), "*") || it.trim() == tag);
-    let headers = [(header::ETAG, tag.as_str()), (header::CONTENT_TYPE, "application/json")];
-    if is_known {
-        (StatusCode::NOT_MODIFIED, headers).into_response()
-    } else {
-        (headers, text.clone()).into_response()
-    }
-}
-
-/// The description as it is sent, and its name in a cache.
-struct Description {
-    text: Bytes,
-    tag: String,
-}
-
-/// Made for the first caller who asks for it, once: it takes milliseconds, and nobody needs a token for it.
-static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| {
-    // Serialising cannot fail: all of it is text.
-    let text = Bytes::from(serde_json::to_vec(&crate::openapi()).unwrap_or_default());
-    let mut hash = DefaultHasher::new();
-    text.hash(&mut hash);
-    Description { tag: format!("\"{}-{:016x}\"", env!("CARGO_PKG_VERSION"), hash.finish()), text }
-});
-
 /// The caller's idempotency key. Without one every call is a request of its own.
 pub(crate) fn key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
     const NAME: &str = "idempotency-key";
@@ -199,31 +157,4 @@ pub(crate) fn patience(asked: Option<SignedDuration>) -> Result<Duration, Proble
     let bad =
         || Problem::bad_input(format!("`{asked}` is no time to wait: 0 to {} seconds", WAIT_MAX.as_secs()));
     wait.ok_or_else(bad)
-}
-
-/// Every path wants a bearer token unless it says otherwise, and may answer that there was none, that it
-/// cannot read the input, or that it cannot say now.
-#[derive(Debug)]
-pub(crate) struct Bearer;
-
-impl Modify for Bearer {
-    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        const NAME: &str = "bearer";
-        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-        openapi.components.get_or_insert_default().add_security_scheme(NAME, scheme);
-        openapi.security = Some(vec![SecurityRequirement::new(NAME, Vec::<String>::new())]);
-        let content = || ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-        let problem = |why: &str| {
-            ResponseBuilder::new().description(why).content("application/problem+json", content()).build()
-        };
-        let items = openapi.paths.paths.values_mut();
-        let all = items.flat_map(|it| [it.get.as_mut(), it.post.as_mut(), it.delete.as_mut()]);
-        for operation in all.flatten().filter(|it| it.security.is_none()) {
-            for (status, why) in [("400", "cannot be read"), ("401", "no valid token"), ("503", "try again")]
-            {
-                let known = operation.responses.responses.entry(status.to_owned());
-                known.or_insert_with(|| problem(why).into());
-            }
-        }
-    }
 }

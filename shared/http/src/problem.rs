@@ -1,6 +1,9 @@
 //! What is answered when it is not what was asked for: RFC 9457 problems.
 
-use crate::{BODY_MAX, Bounds, wire::Reason};
+use crate::{
+    bounds::{BODY_MAX, Bounds},
+    wire::Reason,
+};
 use axum::{
     Json,
     body::Bytes,

@@ -1,0 +1,99 @@
+//! The description of all that can be asked.
+
+use crate::{Problem, adopt, events, export, grants, meta, requests, targets};
+use axum::{
+    body::Bytes,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::LazyLock,
+};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::{
+        ContentBuilder, Ref, ResponseBuilder,
+        security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+    },
+};
+
+/// The description of all that can be asked, as an `OpenAPI` document.
+pub fn description() -> utoipa::openapi::OpenApi {
+    Described::openapi()
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Portcullis",
+        description = "Just-in-time access to management ports. Every path but `/healthz` and `/openapi.json` \
+            wants `Authorization: Bearer <token>`. What is refused is answered as an RFC 9457 problem with every reason."
+    ),
+    paths(
+        targets::list, targets::show, targets::enable, targets::edit, targets::disable, targets::confirm,
+        targets::plan, targets::check, targets::activity, targets::names, requests::list, requests::initiate, requests::explain,
+        requests::show, requests::approve, requests::reject, grants::list, grants::show, grants::close,
+        grants::extend, adopt::list, adopt::adopt, events::list, events::submit, export::download, meta::verify, meta::doctor, meta::whoami, meta::tokens,
+        meta::issue_token, meta::revoke_token, meta::healthz, openapi,
+    ),
+    components(schemas(Problem)),
+    modifiers(&Bearer),
+)]
+struct Described;
+
+/// This description.
+#[utoipa::path(get, path = "/openapi.json", security(()), responses((status = 200), (status = 304)))]
+pub(crate) async fn openapi(headers: HeaderMap) -> Response {
+    let Description { text, tag } = &*DESCRIPTION;
+    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|it| it.to_str().ok());
+    let is_known = known.flat_map(|it| it.split(',')).any(|it| matches!(it.trim(), "*") || it.trim() == tag);
+    let headers = [(header::ETAG, tag.as_str()), (header::CONTENT_TYPE, "application/json")];
+    if is_known {
+        (StatusCode::NOT_MODIFIED, headers).into_response()
+    } else {
+        (headers, text.clone()).into_response()
+    }
+}
+
+/// The description as it is sent, and its name in a cache.
+struct Description {
+    text: Bytes,
+    tag: String,
+}
+
+/// Made for the first caller who asks for it, once: it takes milliseconds, and nobody needs a token for it.
+static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| {
+    // Serialising cannot fail: all of it is text.
+    let text = Bytes::from(serde_json::to_vec(&description()).unwrap_or_default());
+    let mut hash = DefaultHasher::new();
+    text.hash(&mut hash);
+    Description { tag: format!("\"{}-{:016x}\"", env!("CARGO_PKG_VERSION"), hash.finish()), text }
+});
+
+/// Every path wants a bearer token unless it says otherwise, and may answer that there was none, that it
+/// cannot read the input, or that it cannot say now.
+#[derive(Debug)]
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        const NAME: &str = "bearer";
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        openapi.components.get_or_insert_default().add_security_scheme(NAME, scheme);
+        openapi.security = Some(vec![SecurityRequirement::new(NAME, Vec::<String>::new())]);
+        let content = || ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        let problem = |why: &str| {
+            ResponseBuilder::new().description(why).content("application/problem+json", content()).build()
+        };
+        let items = openapi.paths.paths.values_mut();
+        let all = items.flat_map(|it| [it.get.as_mut(), it.post.as_mut(), it.delete.as_mut()]);
+        for operation in all.flatten().filter(|it| it.security.is_none()) {
+            for (status, why) in [("400", "cannot be read"), ("401", "no valid token"), ("503", "try again")]
+            {
+                let known = operation.responses.responses.entry(status.to_owned());
+                known.or_insert_with(|| problem(why).into());
+            }
+        }
+    }
+}
