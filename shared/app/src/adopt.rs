@@ -55,7 +55,8 @@ pub(crate) async fn adopt(
     let (by, now) = (call.by(), call.now);
     let found = outside.found().await?;
     let named = |it: &&Adoptable| it.policy.as_ref().is_some_and(|id| id.eq_ignore_ascii_case(what));
-    let machine = found.items.iter().flat_map(Adoptable::targets).find(|it| it.as_str() == what);
+    let machine =
+        found.items.iter().flat_map(Adoptable::targets).find(|it| it.as_str().eq_ignore_ascii_case(what));
     let chosen: Vec<&Adoptable> = match machine {
         Some(machine) => found.items.iter().filter(|it| it.targets().any(|it| it == machine)).collect(),
         None => found.items.iter().filter(named).collect(),

@@ -10,7 +10,7 @@ use crate::{
 use jiff::SignedDuration;
 use portcullis_domain::GrantState;
 use portcullis_program::{Failure, output::printable};
-use portcullis_wire::{AnswerView, GrantView, GrantsQuery, PatienceQuery, TargetView};
+use portcullis_wire::{AnswerView, PatienceQuery, RequestView, TargetView};
 use std::{
     thread,
     time::{Duration, Instant},
@@ -27,8 +27,6 @@ const ASKED_AFTER: Duration = Duration::from_millis(1500);
 const ANSWERED_WITHIN: SignedDuration = SignedDuration::from_secs(3);
 /// How often to look.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How many of a target's newest grants are looked through for those of the request.
-const NEWEST: usize = 200;
 
 /// What the answer has become.
 #[derive(Debug, PartialEq, Eq)]
@@ -104,19 +102,11 @@ fn silent(name: &str, why: String) -> Failure {
     .next(GOES_ON)
 }
 
-/// The same answer as it is now.
+/// The same answer as it is now: a request comes with its grants.
 fn again(client: &Client, answer: &AnswerView) -> Result<AnswerView, Failure> {
-    let id = &answer.request.id;
-    let request = client.http.get(&format!("/v1/requests/{}", segment(id)))?;
-    let mut targets: Vec<&str> = answer.request.asks.iter().map(|it| it.target.as_str()).collect();
-    targets.sort_unstable();
-    targets.dedup();
-    let mut grants: Vec<GrantView> = vec![];
-    for target in targets {
-        let query = GrantsQuery { target: Some(target.to_owned()), ..GrantsQuery::default() };
-        let newest: Vec<GrantView> = client.http.list("/v1/grants", &query, Some(NEWEST))?;
-        grants.extend(newest.into_iter().filter(|it| it.request == *id));
-    }
+    let mut request: RequestView =
+        client.http.get(&format!("/v1/requests/{}", segment(&answer.request.id)))?;
+    let mut grants = std::mem::take(&mut request.grants);
     grants.sort_by(|one, other| (&one.target, one.port).cmp(&(&other.target, other.port)));
     Ok(AnswerView { request, grants })
 }

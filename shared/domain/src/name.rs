@@ -17,7 +17,7 @@ pub struct BadName {
 }
 
 macro_rules! names {
-    ($($(#[$doc:meta])* $name:ident: $what:literal, $max:literal, $wanted:literal, $accepts:expr;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $what:literal, $max:literal, $wanted:literal, $accepts:expr $(, $canonical:path)?;)*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -41,6 +41,11 @@ macro_rules! names {
                     let given = text.chars().take(80).collect();
                     return Err(BadName { given, what: $what, wanted: $wanted });
                 }
+                $(
+                    if let Some(canonical) = $canonical(text) {
+                        return Ok(Self(canonical));
+                    }
+                )?
                 Ok(Self(text.to_owned()))
             }
         }
@@ -69,7 +74,7 @@ macro_rules! names {
 names! {
     /// The machine: an ARM resource id, an instance ARN, a host.
     TargetId: "a target id", 512, "1 to 512 printable characters without spaces, and not `portcullis`",
-        |it| is_word(it) && it != REST;
+        |it| is_word(it) && it != REST, folded;
     /// What holds rules, possibly for several targets.
     FirewallId: "a firewall id", 512, "1 to 512 printable characters without spaces", is_word;
     /// One request. Derived from the requester and their idempotency key.
@@ -90,7 +95,7 @@ names! {
     /// One run of one worker. No two runs that may be alive together share it.
     ClaimToken: "a claim token", 128, "1 to 128 printable characters without spaces", is_word;
     /// One chain of journal entries: a target's, or the one for everything that is no target's.
-    Chain: "a journal chain", 512, "a target id, or `portcullis` for what concerns no target", is_word;
+    Chain: "a journal chain", 512, "a target id, or `portcullis` for what concerns no target", is_word, folded;
 }
 
 /// The name of the chain for what concerns no target.
@@ -98,6 +103,16 @@ const REST: &str = "portcullis";
 
 fn is_word(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii_graphic())
+}
+
+/// The one spelling of an ARM resource id, in lower case; nothing for any other name.
+///
+/// Azure compares its ids without regard to case, and spells them in several ways itself.
+/// <https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules>
+fn folded(text: &str) -> Option<String> {
+    const ARM: &str = "/subscriptions/";
+    let is_arm = text.get(..ARM.len()).is_some_and(|it| it.eq_ignore_ascii_case(ARM));
+    is_arm.then(|| text.to_ascii_lowercase())
 }
 
 fn is_slug(text: &str) -> bool {
@@ -266,6 +281,21 @@ fn digest(parts: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arm_id_in_any_letter_case_names_one_target_and_one_chain() {
+        let (one, other) = ("/subscriptions/A/resourceGroups/RG/vm", "/SUBSCRIPTIONS/a/resourcegroups/rg/VM");
+        let target = one.parse::<TargetId>().expect("valid");
+        assert_eq!(target, other.parse().expect("valid"));
+        assert_eq!(target.as_str(), "/subscriptions/a/resourcegroups/rg/vm");
+        assert_eq!(Chain::from(&target), other.parse().expect("valid"));
+        assert_eq!(serde_json::from_value::<TargetId>(json!(other)).expect("valid"), target);
+    }
+
+    #[test]
+    fn name_of_a_host_keeps_its_letter_case() {
+        assert_eq!("Web-1".parse::<TargetId>().expect("valid").as_str(), "Web-1");
+    }
 
     #[test]
     fn a_rule_name_reads_back() {
