@@ -3,6 +3,7 @@
 mod cli;
 mod cli_events;
 mod clock;
+mod commands;
 mod durability;
 mod e2e_callers;
 mod e2e_host;
