@@ -8,7 +8,7 @@ use portcullis_app::{
     submit,
 };
 use portcullis_domain::{
-    Ask, Cause, Chain, Entry, Fact, Head, Party, Sources, TargetId, Terms, What, Window,
+    Ask, Cause, Chain, Entry, Fact, GrantId, Head, Party, Sources, TargetId, Terms, What, Window,
 };
 use portcullis_local::RedbStore;
 use portcullis_tests::door::{Asked, initiate};
@@ -122,7 +122,7 @@ async fn what_is_refused_is_told_as_it_was_asked() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = RedbStore::open(&folder.path().join("table.redb")).expect("opens");
     store.commit(Batch::of(guarded("vm-1", at(0)), Seen::NEVER)).await.expect("committed");
-    let odd = odd();
+    let odd = odd(&leased(&store).await);
     for (n, what) in odd.iter().enumerate() {
         let (by, key) = (named("ann"), named(&format!("odd-{n}")));
         let asked = Asked { by, key, what: what.clone(), justification: None, correlation: None };
@@ -146,16 +146,25 @@ async fn what_is_refused_is_told_as_it_was_asked() {
     assert_eq!(refused, odd.len() + garbage.len(), "each is told once: it names one machine at most");
 }
 
+fn ask(window: Window, sources: Sources) -> Ask {
+    Ask { target: named("vm-1"), port: named("22"), protocol: None, sources, window }
+}
+
+fn open(asks: Vec<Ask>) -> What {
+    What::Initiate { asks, break_glass: false }
+}
+
+/// A grant whose lease somebody may want to be longer.
+async fn leased(store: &RedbStore) -> GrantId {
+    let what = open(vec![ask(Window::For(HOUR), named("198.51.100.1"))]);
+    let (by, key) = (named("ann"), named("lease"));
+    let asked = Asked { by, key, what, justification: None, correlation: None };
+    let answer = initiate(store, &Terms::default(), &asked, at(1)).await.expect("granted");
+    answer.grants[0].id.clone()
+}
+
 /// What nobody may have.
-fn odd() -> Vec<What> {
-    let ask = |window: Window, sources: Sources| Ask {
-        target: named("vm-1"),
-        port: named("22"),
-        protocol: None,
-        sources,
-        window,
-    };
-    let open = |asks: Vec<Ask>| What::Initiate { asks, break_glass: false };
+fn odd(grant: &GrantId) -> Vec<What> {
     let windows = [
         Window::For(-HOUR),
         Window::For(SignedDuration::ZERO),
@@ -168,7 +177,7 @@ fn odd() -> Vec<What> {
     ];
     let here: Sources = named("198.51.100.1");
     let windows = windows.map(|it| open(vec![ask(it, here.clone())]));
-    let extend = What::Extend { target: named("vm-1"), grant: named("nothing-1"), end: Timestamp::MIN };
+    let extend = What::Extend { target: named("vm-1"), grant: grant.clone(), end: Timestamp::MIN };
     let nobody = open(vec![ask(Window::For(HOUR), Sources::default())]);
     windows.into_iter().chain([open(vec![]), nobody, extend]).collect()
 }

@@ -84,6 +84,7 @@ const ARROWS: [(&str, &[&str]); 24] = [
             "portcullis-local",
             "portcullis-simcloud",
             "portcullis-tests",
+            "portcullis-wire",
         ],
     ),
 ];
