@@ -7,8 +7,8 @@ use crate::{CorrelationId, Fact, GrantId, Person, RequestId};
 pub struct About<'a> {
     /// The grant whose life it changes.
     pub grant: Option<&'a GrantId>,
-    /// The request, also that of the grant.
-    pub request: Option<RequestId>,
+    /// The request that it names; that of a grant is in the grant's id.
+    pub request: Option<&'a RequestId>,
     /// The correlation id of what it answers.
     pub correlation: Option<&'a CorrelationId>,
     /// The person who caused it, or the source of an event.
@@ -23,14 +23,14 @@ impl Fact {
         match self {
             Self::Approved { grant, approver } => About {
                 grant: Some(&grant.id),
-                request: Some(grant.request.clone()),
+                request: Some(&grant.request),
                 correlation: grant.correlation.as_ref(),
                 by: Some(grant.by.as_str()),
                 approver: approver.as_ref(),
             },
             Self::Extended { grant, request, by, approver, correlation, .. } => About {
                 grant: Some(grant),
-                request: Some(request.clone()),
+                request: Some(request),
                 correlation: correlation.as_ref(),
                 by: Some(by.as_str()),
                 approver: approver.as_ref(),
@@ -45,18 +45,14 @@ impl Fact {
             Self::RequestRefused { request, by, correlation, .. }
             | Self::ApprovalNeeded { request, by, correlation, .. }
             | Self::RequestRejected { request, by, correlation, .. }
-            | Self::GlassBroken { request, by, correlation, .. } => About {
-                request: Some(request.clone()),
-                correlation: correlation.as_ref(),
-                ..About::caused_by(by)
-            },
-            Self::RequestLapsed { request, correlation, .. } => About {
-                request: Some(request.clone()),
-                correlation: correlation.as_ref(),
-                ..About::default()
-            },
+            | Self::GlassBroken { request, by, correlation, .. } => {
+                About { request: Some(request), correlation: correlation.as_ref(), ..About::caused_by(by) }
+            }
+            Self::RequestLapsed { request, correlation, .. } => {
+                About { request: Some(request), correlation: correlation.as_ref(), ..About::default() }
+            }
             Self::DecisionRefused { request, by, .. } => {
-                About { request: Some(request.clone()), ..About::caused_by(by) }
+                About { request: Some(request), ..About::caused_by(by) }
             }
             Self::ExportAsked { by, correlation, .. } => {
                 About { correlation: correlation.as_ref(), ..About::caused_by(by) }
@@ -98,9 +94,10 @@ impl Fact {
         self.about().grant
     }
 
-    /// The request that it is about.
+    /// The request that it is about, also that of its grant.
     pub fn request(&self) -> Option<RequestId> {
-        self.about().request
+        let About { request, grant, .. } = self.about();
+        request.cloned().or_else(|| grant?.derivation().map(|(request, _)| request))
     }
 
     /// The correlation id of what it answers.
@@ -115,7 +112,6 @@ impl<'a> About<'a> {
     }
 
     fn of_grant(grant: &'a GrantId, correlation: Option<&'a CorrelationId>) -> Self {
-        let request = grant.derivation().map(|(request, _)| request);
-        Self { grant: Some(grant), request, correlation, ..Self::default() }
+        Self { grant: Some(grant), correlation, ..Self::default() }
     }
 }
