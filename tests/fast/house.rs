@@ -1,6 +1,6 @@
 //! The house: which way the arrows point, how small the mains are, and that the README tells the truth.
 
-use portcullis_tests::root;
+use portcullis_tests::{modules::Modules, root};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 
@@ -88,6 +88,76 @@ const ARROWS: [(&str, &[&str]); 24] = [
         ],
     ),
 ];
+/// Modules that need each other, by their crate, since they are one thing in several files; with why.
+const ONE_THING: [(&str, &[&str], &str); 8] = [
+    (
+        "shared/domain",
+        &[
+            "drifts",
+            "glass",
+            "grant",
+            "grants",
+            "journal",
+            "journal::about",
+            "journal::chain",
+            "journal::replay",
+            "lease",
+            "next",
+            "policy",
+            "refusal",
+            "request",
+            "review",
+            "room",
+            "target",
+            "view",
+        ],
+        "one aggregate: a target's transitions give facts, and facts hold what they are about",
+    ),
+    ("shared/domain", &["net", "space"], "sources, and the set of addresses that they are"),
+    (
+        "shared/azure",
+        &["azure", "inventory", "leftovers", "retired", "room", "snapshot", "write"],
+        "the type `Azure`",
+    ),
+    ("shared/aws", &["store", "store::commit", "store::lists", "store::spill"], "the type `DynamoStore`"),
+    ("shared/simcloud", &["cloud", "jit", "permissions", "restrictions"], "the type `Cloud`"),
+    ("tests", &["fleet", "fleet::furniture"], "the type `Fleet`"),
+    (
+        "tests",
+        &[
+            "small_world::dependencies",
+            "small_world::fault",
+            "small_world::oracle",
+            "small_world::run",
+            "small_world::world",
+        ],
+        "one simulator: everything in it happens in its `World`",
+    ),
+    (
+        "tests",
+        &[
+            "stories",
+            "stories::actors",
+            "stories::bots",
+            "stories::clock",
+            "stories::cloud",
+            "stories::executor",
+            "stories::faults",
+            "stories::machine",
+            "stories::oracle",
+            "stories::oracle::asked",
+            "stories::oracle::bus",
+            "stories::oracle::gates",
+            "stories::oracle::record",
+            "stories::outside",
+            "stories::queue",
+            "stories::relay",
+            "stories::store",
+            "stories::world",
+        ],
+        "one simulator: everything in it happens in its `World`",
+    ),
+];
 /// What the domain may be made of: nothing that reads a clock, throws dice or waits.
 const DOMAIN: [&str; 7] = ["data-encoding", "ipnet", "jiff", "serde", "serde_json", "sha2", "thiserror"];
 /// How long a `main.rs` may be, in lines.
@@ -158,6 +228,29 @@ fn the_arrows_point_one_way() {
             assert!(may_see.contains(&dependency.as_str()), "`{name}` must not see `{dependency}`");
         }
     }
+}
+
+#[test]
+fn no_modules_need_each_other() {
+    let mut count = 0;
+    let manifests = files(&["functions", "shared", "tests"], &["toml"]);
+    for manifest in manifests.iter().filter(|it| it.ends_with("Cargo.toml")) {
+        let folder = manifest.parent().expect("a folder");
+        let name = folder.strip_prefix(root()).expect("in the workspace").display().to_string();
+        let one_thing: Vec<&[&str]> =
+            ONE_THING.iter().filter(|it| it.0 == name).map(|(_, modules, _)| *modules).collect();
+        let roots = ["src/lib.rs", "src/main.rs"].map(|it| folder.join(it));
+        for root in roots.iter().filter(|it| it.exists()) {
+            let modules = Modules::of(root);
+            count += modules.count();
+            let shown = |it: &(String, String)| format!("{} -> {}", it.0, it.1);
+            let cycles = modules.cycles(&one_thing);
+            let cycles = cycles.iter().map(|it| it.iter().map(shown).collect::<Vec<_>>().join(", "));
+            let cycles: Vec<String> = cycles.collect();
+            assert!(cycles.is_empty(), "modules of {name} need each other:\n  {}", cycles.join("\n  "));
+        }
+    }
+    assert!(300 < count, "the modules were found: {count}");
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub mod guarded;
 pub mod installation;
 pub mod lateness;
 pub mod long_journal;
+pub mod modules;
 pub mod network;
 pub mod place;
 pub mod python;
