@@ -3,17 +3,17 @@
 use futures_util::stream;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
-    self as app, Error, Held,
+    self as app, Error, Held, Message, handle_all,
     ports::{
         Batch, Clock, Due, Firewalls, GrantFilter, OurRule, Page, PageAsked, Rank, RequestFilter, Seen,
         Store, Turn,
     },
+    settle_named,
 };
 use portcullis_domain::{
     Chain, Change, ClaimToken, Entry, Grant, GrantId, Head, Request, RequestId, Snapshot, Target, TargetId,
     WORKER_LIFE,
 };
-use portcullis_lambda::{Message, handle_all, settle_named};
 use portcullis_tests::{
     given::{self, named, ssh},
     stories::{Outside, calmly},

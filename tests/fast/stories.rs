@@ -12,8 +12,8 @@ use std::{
     thread,
 };
 
-/// How many seeds every build tells.
-const SEEDS: u64 = 9_000;
+/// How many seeds `cargo test` tells; the gate tells 9,000.
+const SEEDS: u64 = 500;
 /// What must have happened over so many seeds, or they prove nothing.
 const ENOUGH_SEEDS: u64 = 1_000;
 const SOMETIMES: [&str; 72] = [

@@ -2,32 +2,10 @@
 
 use crate::{Failed, WallClock};
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
-use futures_util::future::join_all;
 use lambda_runtime::{LambdaEvent, service_fn};
-use portcullis_app::{
-    Error, live,
-    ports::{Clock, Firewalls, Store},
-    settle_on,
-};
-use portcullis_domain::{ClaimToken, CorrelationId, holds_token};
+use portcullis_app::{Error, Message, handle_all, ports::Clock as _};
+use portcullis_domain::ClaimToken;
 use serde_json::Value;
-use tracing::{Instrument as _, Span};
-
-/// An event of the bus, as a queue delivers it: at least once, in any order.
-#[derive(Debug)]
-pub struct Message {
-    /// What the queue delivered.
-    pub body: String,
-    /// A claim that nobody else has.
-    pub token: ClaimToken,
-}
-
-impl Message {
-    /// The event, if it is JSON.
-    pub fn event(&self) -> Option<Value> {
-        serde_json::from_str(&self.body).ok()
-    }
-}
 
 /// Handles the messages of a queue, all of a batch at once. Those that fail are delivered again, and in the end to
 /// the queue of dead letters; the others are not.
@@ -56,58 +34,6 @@ pub async fn run_queue(
     Ok(lambda_runtime::run(service_fn(batch)).await?)
 }
 
-/// Handles named messages side by side, and gives the names of those that failed.
-pub async fn handle_all(
-    messages: impl IntoIterator<Item = (String, Message)>,
-    handle: impl AsyncFn(Message) -> Result<(), Error>,
-) -> Vec<String> {
-    let handle = &handle;
-    let one = async |(id, message): (String, Message)| {
-        let span = span(&id, &message);
-        let outcome = handle(message).instrument(span.clone()).await;
-        span.in_scope(|| match &outcome {
-            Ok(()) => tracing::info!("A message was handled"),
-            Err(error) => say(error),
-        });
-        outcome.err().map(|_| id)
-    };
-    join_all(messages.into_iter().map(one)).await.into_iter().flatten().collect()
-}
-
-/// Whatever is logged of a message says which one it is, and which matter it belongs to: as whoever asked calls it, or else
-/// the request that it is about, or else the event itself. Whoever handles it may know better.
-fn span(id: &str, message: &Message) -> Span {
-    let event = message.event().unwrap_or_default();
-    let named = [&event["detail"]["correlation_id"], &event["detail"]["request"], &event["id"]];
-    // Strangers write these too: a name is short, and a word.
-    let matter =
-        named.iter().find_map(|it| it.as_str().filter(|it| !holds_token(it))?.parse::<CorrelationId>().ok());
-    let correlation_id = matter.as_ref().map(CorrelationId::as_str);
-    tracing::info_span!("message", message_id = id, correlation_id)
-}
-
-/// Settles the target that an event names: a lease was approved or ended, a policy changed.
-///
-/// An event only makes it prompt: what it names is due by itself.
-pub async fn settle_named(
-    store: &impl Store,
-    firewalls: &impl Firewalls,
-    clock: &impl Clock,
-    message: Message,
-) -> Result<(), Error> {
-    let target = message.event().and_then(|it| it["detail"]["target"].as_str()?.parse().ok());
-    let Some(target) = target else {
-        tracing::warn!("An event names no target; nothing is lost: what is due is in the table");
-        return Ok(());
-    };
-    let now = clock.now();
-    match live("settle", clock, now, settle_on(store, firewalls, clock, &target, &message.token)).await {
-        // It was never guarded: somebody else's event.
-        Err(Error::NotFound { .. }) => Ok(()),
-        outcome => outcome,
-    }
-}
-
 /// Handles what a schedule invokes; what its event says is nothing that anybody needs.
 pub async fn run_schedule(
     clock: WallClock,
@@ -123,18 +49,6 @@ pub async fn run_schedule(
     Ok(lambda_runtime::run(service_fn(invoked)).await?)
 }
 
-/// Logged here, once: what is tried again is no error yet.
-fn say(error: &Error) {
-    match error {
-        Error::Broken { .. } => {
-            tracing::error!(error = error.full(), "A message failed until somebody looks");
-        }
-        Error::Conflict | Error::NotFound { .. } | Error::Refused(_) | Error::Unavailable { .. } => {
-            tracing::warn!(error = error.full(), "A message failed, and is delivered again");
-        }
-    }
-}
-
 /// Lambda repeats the name of an invocation that failed; the time tells its runs apart.
 fn token(request: &str, n: usize, clock: WallClock) -> ClaimToken {
     let text = format!("{request}-{}-{n}", clock.now().as_nanosecond());
@@ -142,11 +56,12 @@ fn token(request: &str, n: usize, clock: WallClock) -> ClaimToken {
     sound.parse().unwrap_or_else(|_| unreachable!("printable characters are a claim token"))
 }
 
-#[cfg(all(test, feature = "aws"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::log::tests::said;
     use serde_json::json;
+    use tracing::Span;
     use tracing_subscriber::filter::LevelFilter;
 
     /// What is logged while this event is handled so.

@@ -1,9 +1,9 @@
 //! The table's stream: what was committed, in the order of the commits to each chain.
 
-use crate::{Failed, Meter, first_untold};
+use crate::{Failed, Meter};
 use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
 use lambda_runtime::{LambdaEvent, service_fn};
-use portcullis_app::{ports::Bus, relay};
+use portcullis_app::{first_untold, ports::Bus, relay};
 use portcullis_aws::entries_in;
 use portcullis_domain::Entry;
 use serde_json::Value;

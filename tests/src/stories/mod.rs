@@ -20,7 +20,7 @@
 //! After a million milliseconds the faults stop and time goes on: then everything must come to rest.
 //!
 //! ```text
-//! cargo test --workspace --test fast stories::                       the seeds of every build
+//! cargo test --workspace --test fast stories::                       the seeds of `cargo test`
 //! STORIES_SEEDS=100000 cargo test --workspace --test fast stories::  many more
 //! STORIES_WEATHER=Paced cargo test --workspace --test fast stories::         those of one weather
 //! STORIES_SEED=7 cargo test --workspace --test fast -- --nocapture stories::stories   one, told line by line

@@ -9,9 +9,8 @@ use super::{
     outside::Outside,
     world::{Job, World},
 };
-use portcullis_app::{Bots, Error, Incoming, ports::Clock as _, submit};
+use portcullis_app::{Bots, Error, Incoming, Message, handle_all, ports::Clock as _, settle_named, submit};
 use portcullis_domain::WORKER_LIFE;
-use portcullis_lambda::{Message, handle_all, settle_named};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,

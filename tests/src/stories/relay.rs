@@ -14,12 +14,11 @@ use super::{
     world::{Job, World},
 };
 use portcullis_app::{
-    Error, Event,
+    Error, Event, first_untold,
     ports::{Bus, NotPublished},
     relay,
 };
 use portcullis_domain::{Chain, Entry};
-use portcullis_lambda::first_untold;
 use std::{
     collections::{BTreeSet, VecDeque},
     sync::Arc,
@@ -108,7 +107,7 @@ impl Stream {
 impl Batch {
     /// What a relay does with it. One that fails leaves the rest to the next.
     pub(super) async fn tell(self, outside: &Outside) -> Result<(), Error> {
-        let told = async |record: &Record| Ok(relay(outside, &record.entries).await?);
+        let told = async |record: &Record| relay(outside, &record.entries).await;
         let untold = first_untold(self.records.iter().map(AsRef::as_ref), told).await.map(|it| it.n);
         outside.world().relayed(&self, untold);
         Ok(())
