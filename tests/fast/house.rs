@@ -67,7 +67,6 @@ const ARROWS: [(&str, &[&str]); 24] = [
             "portcullis-client",
             "portcullis-domain",
             "portcullis-http",
-            "portcullis-lambda",
             "portcullis-local",
             "portcullis-simcloud",
             "portcullis-wire",
@@ -163,7 +162,7 @@ const DOMAIN: [&str; 7] = ["data-encoding", "ipnet", "jiff", "serde", "serde_jso
 /// How long a `main.rs` may be, in lines.
 const MAIN_MAX: usize = 40;
 /// The README's second command.
-const TEST: &str = "cargo test --workspace";
+const TEST: &str = "cargo test";
 /// How long any file of ours may be, in lines.
 const FILE_MAX: usize = 700;
 
@@ -334,7 +333,14 @@ fn every_rule_is_cited_where_it_is_kept_and_is_tested() {
 fn the_gate_runs_the_readmes_test_command() {
     let readme = fs::read_to_string(root().join("README.md")).expect("a README");
     let gate = fs::read_to_string(root().join(".ci/run")).expect("a gate");
-    assert!(readme.contains(TEST) && gate.contains(TEST));
+    let is_there = |text: &str| {
+        let commands = text.lines().map(|it| it.split('#').next().unwrap_or_default());
+        commands
+            .map(|it| it.trim().trim_start_matches("$ "))
+            .any(|it| it == TEST || it == format!("part fast {TEST}"))
+    };
+    assert!(is_there(&readme), "the README says `{TEST}`");
+    assert!(is_there(&gate), "the gate runs `{TEST}`");
 }
 
 #[test]
@@ -357,5 +363,74 @@ fn every_mutant_says_its_mechanism_and_fits_the_tree() {
         let git = git.expect("git runs");
         let why = String::from_utf8_lossy(&git.stderr);
         assert!(git.status.success(), "{} does not fit the tree: {why}", path.display());
+    }
+}
+
+/// A name of a need, and the beginnings of the names of tests that need it, as `.ci/run` has them.
+fn needed() -> BTreeMap<String, Vec<String>> {
+    let gate = fs::read_to_string(root().join(".ci/run")).expect("a gate");
+    let table =
+        gate.split("declare -A needed=(").nth(1).and_then(|it| it.split("\n)").next()).expect("a table");
+    let rows = table.split('[').skip(1).map(|row| {
+        let (need, names) = row.split_once("]=").expect("a row");
+        (need.to_owned(), names.replace('"', "").split_whitespace().map(str::to_owned).collect())
+    });
+    rows.collect()
+}
+
+/// The tests that are ignored unless they are asked for: the file of each, the modules and the name, and the reason.
+fn ignored() -> Vec<(PathBuf, String, String)> {
+    let mut all = vec![];
+    for path in files(&["tests/fast", "tests/gate/azure", "tests/gate/aws", "tests/gate/host"], &["rs"]) {
+        let text = fs::read_to_string(&path).expect("reads");
+        let suite = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let night = text.find("mod at_night {").unwrap_or(text.len());
+        for (at, marker) in text.match_indices(concat!("#[ignore", " = \"")) {
+            let (reason, rest) = text[at + marker.len()..].split_once("\"]").expect("a reason");
+            // A test, or what a macro makes tests of.
+            let words = rest.split(|it: char| !(it.is_alphanumeric() || "_$#".contains(it)));
+            let name =
+                words.filter(|it| !["", "#", "async", "fn"].contains(it)).find(|it| !it.starts_with('#'));
+            let within = if night < at { "at_night::" } else { "" };
+            all.push((
+                path.clone(),
+                format!("{suite}::{within}{}", name.expect("a name")),
+                reason.to_owned(),
+            ));
+        }
+    }
+    all
+}
+
+#[test]
+fn a_test_that_is_ignored_needs_what_the_gate_knows_or_takes_long() {
+    let (needed, ignored) = (needed(), ignored());
+    assert!(40 < ignored.len() && 4 < needed.len(), "they were found: {} {needed:?}", ignored.len());
+    let is_of = |need: &str, name: &str| needed[need].iter().any(|it| format!("{name}::").starts_with(it));
+    for (path, name, reason) in &ignored {
+        let Some(needs) = reason.strip_prefix("needs ") else {
+            let is_apart =
+                name.contains("::at_night::") || path.parent().is_some_and(|it| it.ends_with("fast"));
+            assert!(
+                reason.starts_with("takes ") && is_apart,
+                "{name}: `{reason}` is no need, and no matter of the night"
+            );
+            continue;
+        };
+        let needs: Vec<&str> = needs.split(" and ").collect();
+        assert!(needs.iter().all(|it| needed.contains_key(*it)), "{name}: the gate knows no `{reason}`");
+        for need in needed.keys() {
+            assert_eq!(
+                needs.contains(&need.as_str()),
+                is_of(need, name),
+                "{name} and {need}, by .ci/run and by its reason"
+            );
+        }
+    }
+    for (need, names) in &needed {
+        for it in names {
+            let is_there = ignored.iter().any(|(_, name, _)| format!("{name}::").starts_with(it));
+            assert!(is_there, "no test that needs {need} is called `{it}…`");
+        }
     }
 }

@@ -22,6 +22,7 @@ pub mod installation;
 pub mod lateness;
 pub mod long_journal;
 pub mod modules;
+pub mod needs;
 pub mod network;
 pub mod place;
 pub mod python;

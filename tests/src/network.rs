@@ -1,8 +1,9 @@
 //! A machine and its visitors, in network namespaces of their own, joined by a cable.
 
+use crate::needs::lacking;
 use std::{
     env,
-    io::{BufRead, BufReader, Read, Write, stderr},
+    io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{
@@ -45,13 +46,10 @@ pub struct Connection {
 }
 
 impl Network {
-    /// Lays the cable. `None`, said aloud, where that is not possible: without root, `ip` or `nft`.
-    pub fn lay() -> Option<Self> {
+    /// Lays the cable, which takes root, `ip` and `nft`.
+    pub fn lay() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        if let Some(why) = missing() {
-            skipped(&why);
-            return None;
-        }
+        must_be_possible();
         let name = format!("pc{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let network = Self { machine: format!("{name}m"), visitor: format!("{name}v"), listeners: vec![] };
         let (m, v) = (network.machine.as_str(), network.visitor.as_str());
@@ -72,7 +70,7 @@ impl Network {
             let words: Vec<&str> = words.split(' ').collect();
             must(Command::new("ip").args(words));
         }
-        Some(network)
+        network
     }
 
     /// What to put before a command to run it on the machine.
@@ -148,7 +146,7 @@ fn play(test: &str, within: &str, role: &str) -> Child {
     Command::new("ip")
         .args(["netns", "exec", within])
         .arg(env::current_exe().expect("this test"))
-        .args(["--exact", test, "--nocapture"])
+        .args(["--exact", test, "--nocapture", "--include-ignored"])
         .env(PART, role)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -157,28 +155,19 @@ fn play(test: &str, within: &str, role: &str) -> Child {
         .expect("starts")
 }
 
-/// Says so aloud: what a test that passes prints through the macros, nobody sees.
-pub fn skipped(why: &str) {
-    let test = thread::current().name().unwrap_or("a test").to_owned();
-    writeln!(stderr(), "skipped: {test}: {why}").expect("somebody hears");
-}
-
 /// Runs a test once more in a process and a network namespace of its own, where it may change whatever
-/// it likes; true in that process, where the test is to be done. Says aloud where that is not possible.
+/// it likes; true in that process, where the test is to be done.
 pub fn is_alone(test: &str) -> bool {
     const ALONE: &str = "PORTCULLIS_TEST_ALONE";
     if env::var_os(ALONE).is_some() {
         return true;
     }
-    if let Some(why) = missing() {
-        skipped(&why);
-        return false;
-    }
+    must_be_possible();
     let mut again = Command::new("unshare");
     again
         .arg("--net")
         .arg(env::current_exe().expect("this test"))
-        .args(["--exact", test, "--nocapture"])
+        .args(["--exact", test, "--nocapture", "--include-ignored"])
         .env(ALONE, "1");
     let output = again.output().expect("starts");
     let told =
@@ -263,10 +252,12 @@ fn machine_for(visitor: &str) -> &'static str {
     if visitor.contains(':') { MACHINE_V6 } else { MACHINE }
 }
 
-/// What keeps this from working here; found out once, since tests run side by side.
-fn missing() -> Option<String> {
+/// Found out once, since tests run side by side.
+fn must_be_possible() {
     static MISSING: OnceLock<Option<String>> = OnceLock::new();
-    MISSING.get_or_init(look_for_what_is_missing).clone()
+    if let Some(why) = MISSING.get_or_init(look_for_what_is_missing) {
+        lacking("nft", why);
+    }
 }
 
 fn look_for_what_is_missing() -> Option<String> {

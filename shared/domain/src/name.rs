@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(target, other.parse().expect("valid"));
         assert_eq!(target.as_str(), "/subscriptions/a/resourcegroups/rg/vm");
         assert_eq!(Chain::from(&target), other.parse().expect("valid"));
-        assert_eq!(serde_json::from_value::<TargetId>(json!(other)).expect("valid"), target);
+        assert_eq!(serde_json::from_value::<TargetId>(serde_json::json!(other)).expect("valid"), target);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What queues, wires and AWS itself do to the real functions: what cannot be done, what is told twice, in the
-//! wrong order, or too late, and calls that fail or whose answers are lost. Deployed as in `e2e_aws.rs`. Where
-//! the emulator cannot be installed, each test says `skipped` and why.
+//! wrong order, or too late, and calls that fail or whose answers are lost. Deployed as in `e2e_aws.rs`.
 
 use jiff::Timestamp;
 use portcullis_domain::{GrantId, IdempotencyKey, Person, RequestId};
@@ -30,21 +29,22 @@ const HEARD_WITHIN: Duration = Duration::from_mins(1);
 const LATE_MS: i64 = 2_000;
 
 /// One deployment for those that harm no neighbour. What comes to `submit` and `settle` comes twice, always.
-fn doubled() -> Option<&'static Stack> {
-    static DOUBLED: OnceLock<Option<Stack>> = OnceLock::new();
+fn doubled() -> &'static Stack {
+    static DOUBLED: OnceLock<Stack> = OnceLock::new();
     let deploy = || {
-        let stack = Stack::deploy(Auth::Open)?;
+        let stack = Stack::deploy(Auth::Open);
         stack.double("submit");
         stack.double("settle");
-        Some(stack)
+        stack
     };
-    DOUBLED.get_or_init(deploy).as_ref()
+    DOUBLED.get_or_init(deploy)
 }
 
 /// As often as the template says, and then it waits where somebody is told of it. What came with it is done.
 #[test]
+#[ignore = "needs pypi"]
 fn what_cannot_be_done_ends_where_it_is_seen() {
-    let Some(stack) = Stack::deploy(Auth::Open) else { return };
+    let stack = Stack::deploy(Auth::Open);
     let (broken, sound) = (stack.enable("web-1"), stack.enable("build-1"));
     for queue in ["submit", "settle"] {
         stack.hide_for(queue, HIDDEN_SECS);
@@ -99,8 +99,9 @@ fn is_given_up(stack: &Stack, queue: &str) {
 /// Everything that came to the queues, twice as it happens, comes twice more in reverse order after it is over,
 /// beginning with the end of what has not begun.
 #[test]
+#[ignore = "needs pypi"]
 fn told_twice_and_backwards_it_is_the_same() {
-    let Some(stack) = doubled() else { return };
+    let stack = doubled();
     let (wishes, news, ear) = (stack.tap("submit"), stack.tap("settle"), stack.listen("backwards"));
     let ports = json!({ "ports": [{ "port": 22, "approvers": ["*"] }] });
     let target = stack.enable_with("farm-2", &ports);
@@ -150,8 +151,9 @@ fn told_twice_and_backwards_it_is_the_same() {
 
 /// An end and its beginning at once: whichever comes first, the end is answered, and said again it is the end.
 #[test]
+#[ignore = "needs pypi"]
 fn an_end_beside_its_beginning_is_answered() {
-    let Some(stack) = doubled() else { return };
+    let stack = doubled();
     let target = stack.enable("app-1");
     let ear = stack.listen("beside");
     let granted = grant("beside");
@@ -178,8 +180,9 @@ fn an_end_beside_its_beginning_is_answered() {
 /// The relay dies with what it was about to tell, and whoever it tells never answers again, for the whole life of a grant:
 /// that opens by the clock, and closes on time.
 #[test]
+#[ignore = "needs pypi"]
 fn a_relay_that_dies_before_a_bus_that_is_gone_makes_nothing_wrong() {
-    let Some(stack) = Stack::deploy(Auth::Open) else { return };
+    let stack = Stack::deploy(Auth::Open);
     stack.enable("web-1");
     let (bus, heard) = deaf();
     stack.reroute(&["EVENTBRIDGE"], &bus);
@@ -223,9 +226,10 @@ fn deaf() -> (String, Receiver<String>) {
 /// A whole life while calls of the functions to DynamoDB and EventBridge fail in every way there is: who asks
 /// notices nothing.
 #[test]
+#[ignore = "needs pypi"]
 fn through_faults_on_the_wire_it_is_one_life() {
-    let Some(stack) = Stack::deploy(Auth::Open) else { return };
-    let Some(proxy) = Proxy::before(stack.aws.url()) else { return };
+    let stack = Stack::deploy(Auth::Open);
+    let proxy = Proxy::before(stack.aws.url());
     stack.reroute(&["DYNAMODB", "EVENTBRIDGE"], proxy.url());
     let mut planned: Vec<&str> = vec![];
     let mut plan = |faults: &[(&'static str, Fault)]| {

@@ -1,6 +1,5 @@
 //! README.md's section "Run it in your AWS account", followed to the letter: its commands are read from it and
-//! run, with an emulator for AWS and a simulated Azure. Where the tools or the emulator cannot be installed, a
-//! test says `skipped` and why.
+//! run, with an emulator for AWS and a simulated Azure.
 
 use jiff::Timestamp;
 use portcullis_gate::aws::{Auth, Ministack, function};
@@ -8,7 +7,7 @@ use portcullis_simcloud::{Faults, Packet, PacketProtocol, Simcloud};
 use portcullis_tests::{
     azure::{ANN, Azure},
     binary::{program, text},
-    network::skipped,
+    needs::lacking,
     python::programs,
 };
 use serde_json::Value;
@@ -27,6 +26,7 @@ const BOB: &str = "198.51.100.7";
 /// All of it but the compiling: `sam build` is given functions that are built already, which `scripts/cargo-lambda`
 /// hands it.
 #[test]
+#[ignore = "needs pypi"]
 fn the_section_is_true_to_the_letter() {
     let built = function("api").parent().expect("a folder");
     is_followed(&Builder { program: tests().join("scripts"), functions: Some(built.to_owned()) });
@@ -34,12 +34,15 @@ fn the_section_is_true_to_the_letter() {
 
 /// And with it. The profile of release that cargo-lambda chooses is its own, so nothing that is built already
 /// is of use: `cargo test --workspace --test aws readme_aws:: -- --ignored`.
-#[test]
-#[ignore = "builds everything anew, as whoever follows the README does"]
-fn the_section_is_true_with_all_that_it_builds() {
-    match programs(&tests().join("scripts/cargo_lambda.txt"), &place().join("cargo_lambda")) {
-        Ok(program) => is_followed(&Builder { program, functions: None }),
-        Err(why) => skipped(&why),
+mod at_night {
+    use super::*;
+
+    #[test]
+    #[ignore = "takes long: it builds everything anew, as whoever follows the README does"]
+    fn the_section_is_true_with_all_that_it_builds() {
+        let program = programs(&tests().join("scripts/cargo_lambda.txt"), &place().join("cargo_lambda"));
+        let program = program.unwrap_or_else(|why| lacking("pypi", &why));
+        is_followed(&Builder { program, functions: None });
     }
 }
 
@@ -50,11 +53,9 @@ struct Builder {
 }
 
 fn is_followed(builder: &Builder) {
-    let tools = match programs(&tests().join("scripts/tools.txt"), &place().join("aws_tools")) {
-        Ok(tools) => tools,
-        Err(why) => return skipped(&why),
-    };
-    let Some(aws) = Ministack::start(Auth::Enforced) else { return };
+    let tools = programs(&tests().join("scripts/tools.txt"), &place().join("aws_tools"));
+    let tools = tools.unwrap_or_else(|why| lacking("pypi", &why));
+    let aws = Ministack::start(Auth::Enforced);
     let azure = Azure::with(|_| Simcloud::new(1, Arc::new(Timestamp::now)));
     azure.cloud.plan(Faults { operation_millis: 100, ..Faults::quick() });
     let tenant = azure.cloud.tenant();

@@ -83,7 +83,7 @@ struct Scene {
 
 fn main() {
     let wire = Wire::listen();
-    let (Some(stack), Some(shadow)) = (Stack::deploy_behind(&wire), Table::local()) else { return };
+    let (stack, shadow) = (Stack::deploy_behind(&wire), Table::local());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starts");
     let (table, target) = (stack.store(), stack.azure.machine(MACHINE));
     let scene = Scene { stack, wire, table, target, runtime };

@@ -38,7 +38,7 @@ fn main() {
 }
 
 fn orchestrate() {
-    let Some(network) = Network::lay() else { return };
+    let network = Network::lay();
     let data = tempfile::tempdir().expect("a folder");
     let up = Up::start(data.path(), &["--guard", "host", "--lease-min", "1s"], &network.on_machine());
     let target = up.json(&["targets"])[0]["id"].as_str().expect("an id").to_owned();

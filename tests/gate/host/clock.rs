@@ -1,11 +1,10 @@
 //! The clock of the machine is set while a lease is open: the real program shuts by the first of two clocks, and tells
 //! of it (INVARIANT: an-end-counts-by-both-clocks). Its clock is set by `libfaketime`, and nobody else's is.
-//!
-//! Where that is not installed, every test here says `skipped`.
 
 use portcullis_tests::{
     binary::{Up, text},
-    network::{Network, VISITORS, plays_a_part, skipped},
+    needs::lacking,
+    network::{Network, VISITORS, plays_a_part},
 };
 use serde_json::Value;
 use std::{
@@ -32,14 +31,13 @@ struct Wall {
 }
 
 impl Wall {
-    fn new() -> Option<Self> {
+    fn new() -> Self {
         if !Path::new(LIBRARY).exists() {
-            skipped("there is no libfaketime here: install it");
-            return None;
+            lacking("faketime", "install libfaketime");
         }
         let wall = Self { folder: tempfile::tempdir().expect("a folder") };
         wall.set("+0");
-        Some(wall)
+        wall
     }
 
     fn file(&self) -> PathBuf {
@@ -75,13 +73,13 @@ struct Timed {
 }
 
 impl Timed {
-    fn start(options: &[&str], within: &[&str]) -> Option<Self> {
-        let wall = Wall::new()?;
+    fn start(options: &[&str], within: &[&str]) -> Self {
+        let wall = Wall::new();
         let before = wall.before();
         let within: Vec<&str> = within.iter().copied().chain(before.iter().map(String::as_str)).collect();
         let data = tempfile::tempdir().expect("a folder");
         let options = [&["--lease-min", "1s", "--reconcile-every", "1s"], options].concat();
-        Some(Self { up: Up::start(data.path(), &options, &within), wall, data })
+        Self { up: Up::start(data.path(), &options, &within), wall, data }
     }
 
     /// Opens a port, and says since when it may be open.
@@ -140,8 +138,9 @@ fn wait(what: &str, is_so: impl Fn() -> bool) -> Instant {
 }
 
 #[test]
+#[ignore = "needs faketime"]
 fn a_clock_that_is_set_back_makes_no_lease_in_azure_longer() {
-    let Some(it) = Timed::start(&[], &[]) else { return };
+    let it = Timed::start(&[], &[]);
     assert_eq!(it.clock().0, "ok");
     let asked = it.open("db-1:22", VISITOR, "10s");
     assert!(it.passes());
@@ -161,8 +160,9 @@ fn a_clock_that_is_set_back_makes_no_lease_in_azure_longer() {
 }
 
 #[test]
+#[ignore = "needs faketime"]
 fn a_clock_that_is_set_forward_shuts_at_once() {
-    let Some(it) = Timed::start(&[], &[]) else { return };
+    let it = Timed::start(&[], &[]);
     it.open("db-1:22", VISITOR, "5m");
     assert!(it.passes());
     it.wall.set("+600");
@@ -180,8 +180,9 @@ fn a_clock_that_is_set_forward_shuts_at_once() {
 }
 
 #[test]
+#[ignore = "needs faketime"]
 fn a_start_with_a_clock_behind_the_journal_goes_on_from_the_journal() {
-    let Some(it) = Timed::start(&[], &[]) else { return };
+    let it = Timed::start(&[], &[]);
     it.open("db-1:22", VISITOR, "5s");
     let Timed { up, wall, data } = it;
     up.kill();
@@ -200,14 +201,15 @@ fn a_start_with_a_clock_behind_the_journal_goes_on_from_the_journal() {
 }
 
 #[test]
+#[ignore = "needs faketime and nft"]
 fn a_clock_that_is_set_back_heals_no_port_of_this_machine_open() {
     const TEST: &str = "clock::a_clock_that_is_set_back_heals_no_port_of_this_machine_open";
     if plays_a_part() {
         return;
     }
-    let Some(mut network) = Network::lay() else { return };
+    let mut network = Network::lay();
     network.listen(TEST, PORT);
-    let Some(it) = Timed::start(&["--guard", "host"], &network.on_machine()) else { return };
+    let it = Timed::start(&["--guard", "host"], &network.on_machine());
     let targets = it.up.json(&["targets"]);
     let host = targets[0]["id"].as_str().expect("an id").to_owned();
     it.up.json(&["enable", &host, "--port", &PORT.to_string()]);

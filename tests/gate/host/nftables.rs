@@ -1,6 +1,6 @@
 //! nftables passes the suite of every firewall, and a foreign hand in our table is noticed and healed.
 //!
-//! Every test runs in a network namespace of its own; without root or `nft` it says `skipped` and why.
+//! Every test runs in a network namespace of its own; which takes root and `nft`.
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{Reading, Steady, ports::Firewalls};
@@ -27,6 +27,7 @@ macro_rules! every_contract {
     ($($contract:ident),* $(,)?) => {
         mod contract {
             $(#[tokio::test]
+            #[ignore = "needs nft"]
             async fn $contract() {
                 if super::is_alone(concat!("nftables::contract::", stringify!($contract))) {
                     let host = super::host();
@@ -84,6 +85,7 @@ fn nft(words: &str) -> String {
 }
 
 #[tokio::test]
+#[ignore = "needs nft"]
 async fn a_foreign_hand_is_noticed_and_healed() {
     if !is_alone("nftables::a_foreign_hand_is_noticed_and_healed") {
         return;
@@ -131,6 +133,7 @@ async fn a_foreign_hand_is_noticed_and_healed() {
 }
 
 #[tokio::test]
+#[ignore = "needs nft"]
 async fn what_was_changed_by_hand_is_believed_to_be_open() {
     if !is_alone("nftables::what_was_changed_by_hand_is_believed_to_be_open") {
         return;
@@ -147,6 +150,7 @@ async fn what_was_changed_by_hand_is_believed_to_be_open() {
 
 /// Who lost the data folder and renamed the machine must not find its ports open.
 #[tokio::test]
+#[ignore = "needs nft"]
 async fn a_lock_of_another_name_of_this_machine_stays() {
     if !is_alone("nftables::a_lock_of_another_name_of_this_machine_stays") {
         return;
@@ -167,6 +171,7 @@ async fn a_lock_of_another_name_of_this_machine_stays() {
 }
 
 #[tokio::test]
+#[ignore = "needs nft"]
 async fn everybody_elses_tables_stay_as_they_are() {
     if !is_alone("nftables::everybody_elses_tables_stay_as_they_are") {
         return;
@@ -184,6 +189,7 @@ async fn everybody_elses_tables_stay_as_they_are() {
 }
 
 #[tokio::test]
+#[ignore = "needs nft"]
 async fn every_kind_of_source_reads_back() {
     if !is_alone("nftables::every_kind_of_source_reads_back") {
         return;
@@ -204,6 +210,7 @@ async fn every_kind_of_source_reads_back() {
 }
 
 #[tokio::test]
+#[ignore = "needs nft"]
 async fn the_kernel_shuts_by_itself() {
     if !is_alone("nftables::the_kernel_shuts_by_itself") {
         return;
@@ -240,6 +247,7 @@ async fn the_kernel_shuts_by_itself() {
 ///
 /// INVARIANT (an-end-counts-by-both-clocks): else the lease would be written anew, for as long as the clock was set back.
 #[tokio::test]
+#[ignore = "needs nft"]
 async fn what_the_kernel_shut_is_not_opened_anew_by_a_clock_that_is_set_back() {
     if !is_alone("nftables::what_the_kernel_shut_is_not_opened_anew_by_a_clock_that_is_set_back") {
         return;

@@ -36,10 +36,24 @@ fn up_killed_five_times_under_asks_loses_nothing_acknowledged() {
     kill_again_and_again(5);
 }
 
-#[test]
-#[ignore = "at night: tests/night kills"]
-fn up_killed_fifty_times_under_asks_loses_nothing_acknowledged() {
-    kill_again_and_again(50);
+mod at_night {
+    #[test]
+    #[ignore = "takes long: tests/night kills"]
+    fn up_killed_fifty_times_under_asks_loses_nothing_acknowledged() {
+        super::kill_again_and_again(50);
+    }
+
+    #[test]
+    #[ignore = "takes long: tests/night flood"]
+    fn leases_end_on_time_in_a_flood() {
+        super::flood();
+    }
+
+    #[test]
+    #[ignore = "takes long, and needs root: tests/night disk"]
+    fn leases_end_on_time_while_a_disk_fills_and_empties() {
+        super::fill_and_empty_a_disk();
+    }
 }
 
 /// A lease that was acknowledged.
@@ -161,9 +175,7 @@ fn verified(data: &Path) {
 
 /// Strangers that ask, that say nothing and that never read, one kind after another and all at once; in between, asks
 /// with a token.
-#[test]
-#[ignore = "at night: tests/night flood"]
-fn leases_end_on_time_in_a_flood() {
+fn flood() {
     const MACHINES: u16 = 12;
     const CROWDS: [(Behaviour, usize); 3] =
         [(Behaviour::Asks, 250), (Behaviour::NeverReads, 270), (Behaviour::Silent, 1000)];
@@ -196,9 +208,7 @@ fn leases_end_on_time_in_a_flood() {
 }
 
 /// A disk without a free page for ten seconds, and with room for five, again and again.
-#[test]
-#[ignore = "at night, as root: tests/night disk"]
-fn leases_end_on_time_while_a_disk_fills_and_empties() {
+fn fill_and_empty_a_disk() {
     const MACHINES: u16 = 8;
     const ROUNDS: usize = 8;
     const MEGABYTES: u32 = 48;

@@ -1,24 +1,33 @@
 //! A test for each contract, named after what passes it: each is a function `async fn NAME(contract: impl AsyncFn(…))` beside the
-//! macro, which gives the contract what it is about.
+//! macro, which gives the contract what it is about. What stands before a name, such as `#[ignore = "needs pypi"]`, is for all of its tests.
+
+/// One test.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! one_contract {
+    ([$($attribute:tt)*] $contract:ident $body:block) => {
+        #[tokio::test]
+        $($attribute)*
+        async fn $contract() $body
+    };
+}
 
 /// A test of each contract on one implementation.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! every_contract {
-    ($on:ident: $suite:ident { $($contract:ident),* $(,)? }) => {
+    ($attributes:tt $on:ident: $suite:ident { $($contract:ident),* $(,)? }) => {
         mod $on {
-            $(#[tokio::test]
-            async fn $contract() {
+            $($crate::one_contract! { $attributes $contract {
                 super::$on(async |it| super::$suite::$contract(it).await).await;
-            })*
+            } })*
         }
     };
-    ($on:ident: $suite:ident at a target { $($contract:ident),* $(,)? }) => {
+    ($attributes:tt $on:ident: $suite:ident at a target { $($contract:ident),* $(,)? }) => {
         mod $on {
-            $(#[tokio::test]
-            async fn $contract() {
+            $($crate::one_contract! { $attributes $contract {
                 super::$on(async |it, id| super::$suite::$contract(it, id, super::$suite::any_time()).await).await;
-            })*
+            } })*
         }
     };
 }
@@ -26,8 +35,8 @@ macro_rules! every_contract {
 /// On each of these tables.
 #[macro_export]
 macro_rules! every_contract_of_a_store {
-    ($($on:ident),*) => {
-        $($crate::every_contract! { $on: store {
+    ($($(#[$attribute:meta])* $on:ident),*) => {
+        $($crate::every_contract! { [$(#[$attribute])*] $on: store {
             what_is_committed_is_loaded, a_conflict_leaves_no_trace, one_of_many_writers_wins, writers_in_turn_all_commit, granted_once,
             the_rest_is_one_chain, due_follows_every_commit, what_comes_due_has_its_time, targets_are_listed_in_parts,
             chains_are_listed_in_parts, entries_are_read_in_parts_of_bounded_length,
@@ -39,8 +48,8 @@ macro_rules! every_contract_of_a_store {
 /// On each of these firewalls.
 #[macro_export]
 macro_rules! every_contract_of_firewalls {
-    ($($on:ident),*) => {
-        $($crate::every_contract! { $on: firewalls at a target {
+    ($($(#[$attribute:meta])* $on:ident),*) => {
+        $($crate::every_contract! { [$(#[$attribute])*] $on: firewalls at a target {
             what_is_written_is_read, writing_twice_is_once, deleting_the_absent_succeeds,
             what_is_not_ours_stays, ours_lists_every_rule, ours_tells_what_a_rule_tells,
             what_is_there_is_not_gone, an_unknown_target_is_not_found,
@@ -52,41 +61,40 @@ macro_rules! every_contract_of_firewalls {
 /// On each of these archives.
 #[macro_export]
 macro_rules! every_contract_of_an_archive {
-    ($($on:ident),*) => {
-        $(mod $on {
+    ($($(#[$attribute:meta])* $on:ident),*) => {
+        $($crate::every_contract_of_an_archive! { @ [$(#[$attribute])*] $on })*
+    };
+    (@ $attributes:tt $on:ident) => {
+        mod $on {
             use $crate::contracts::archive;
-            #[tokio::test]
-            async fn what_is_put_is_kept() {
+            $crate::one_contract! { $attributes what_is_put_is_kept {
                 super::$on(async |it, read| archive::what_is_put_is_kept(it, read).await).await;
-            }
-            #[tokio::test]
-            async fn what_is_kept_is_never_overwritten() {
+            } }
+            $crate::one_contract! { $attributes what_is_kept_is_never_overwritten {
                 super::$on(async |it, read| archive::what_is_kept_is_never_overwritten(it, read).await).await;
-            }
-            #[tokio::test]
-            async fn one_of_many_writers_is_kept_whole() {
+            } }
+            $crate::one_contract! { $attributes one_of_many_writers_is_kept_whole {
                 super::$on(async |it, read| archive::one_of_many_writers_is_kept_whole(it, read).await).await;
-            }
-        })*
+            } }
+        }
     };
 }
 
 /// On each of these buses.
 #[macro_export]
 macro_rules! every_contract_of_a_bus {
-    ($($on:ident),*) => {
-        $($crate::every_contract_of_a_bus! { $on:
+    ($($(#[$attribute:meta])* $on:ident),*) => {
+        $($crate::every_contract_of_a_bus! { [$(#[$attribute])*] $on:
             what_is_published_is_heard, more_than_go_at_a_time_are_heard, what_is_long_together_is_heard,
             what_is_too_long_holds_up_nothing
         })*
     };
-    ($on:ident: $($contract:ident),*) => {
+    ($attributes:tt $on:ident: $($contract:ident),*) => {
         mod $on {
             use $crate::contracts::bus;
-            $(#[tokio::test]
-            async fn $contract() {
+            $($crate::one_contract! { $attributes $contract {
                 super::$on(async |it, heard| bus::$contract(it, heard).await).await;
-            })*
+            } })*
         }
     };
 }
@@ -94,19 +102,18 @@ macro_rules! every_contract_of_a_bus {
 /// On each of these books of tokens.
 #[macro_export]
 macro_rules! every_contract_of_tokens {
-    ($($on:ident),*) => {
-        $($crate::every_contract_of_tokens! { $on:
+    ($($(#[$attribute:meta])* $on:ident),*) => {
+        $($crate::every_contract_of_tokens! { [$(#[$attribute])*] $on:
             a_token_says_who_calls, a_new_token_replaces_the_one_before, what_is_revoked_is_refused,
             every_change_is_recorded, of_many_at_once_one_stays
         })*
     };
-    ($on:ident: $($contract:ident),*) => {
+    ($attributes:tt $on:ident: $($contract:ident),*) => {
         mod $on {
             use $crate::contracts::tokens;
-            $(#[tokio::test]
-            async fn $contract() {
+            $($crate::one_contract! { $attributes $contract {
                 super::$on(async |it, store| tokens::$contract(it, store).await).await;
-            })*
+            } })*
         }
     };
 }

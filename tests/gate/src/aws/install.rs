@@ -1,6 +1,5 @@
 //! Where the emulators come from: Python's and npm's registries, pinned. `Err` says why there are none here.
 
-use portcullis_tests::network::skipped;
 use serde_json::Value;
 use std::{
     env,
@@ -16,21 +15,10 @@ const DYNAMODB: &str = "amplify-dynamodb-simulator@2.9.30";
 const INTEGRITY: &str =
     "sha512-xTeeRLvzEfqyd5lh3bH4c0kHvSHHmmhD5ZDsHFKAQ5g2Zl6JqlFdutaQhCLHzxEp6Ry1o7TB6niIoXuQAnSewQ==";
 
-/// Where emulators can be had, as `.ci/run` says: of the registries that are named here, separated by commas, or of all with `1`,
-/// no test goes without. Whoever reads that all passed relies on it.
-const NO_SKIP: &str = "PORTCULLIS_NO_SKIP";
 /// Python's registry.
 pub(super) const PYPI: &str = "pypi";
 /// npm's, and Java to run what comes from there.
 pub(super) const NPM: &str = "npm";
-
-/// There is no emulator for the test that asks, and why. It goes without, said aloud, where it may.
-pub(super) fn lacking(registry: &str, why: &str) {
-    let named = env::var(NO_SKIP).unwrap_or_default();
-    let may_skip = named != "1" && named.split(',').all(|it| it != registry);
-    assert!(may_skip, "`{NO_SKIP}={named}`, and there is no emulator: {why}");
-    skipped(why);
-}
 
 /// The folder of programs of a Python that has ministack, microburst and boto3.
 pub(super) fn programs() -> Result<&'static Path, String> {

@@ -5,6 +5,7 @@ use super::{
     process::{Process, is_up},
     table::dynamodb,
 };
+use portcullis_tests::needs::lacking;
 use serde_json::{Value, json};
 use std::{process::Command, time::Duration};
 
@@ -36,9 +37,9 @@ pub enum Fault {
 }
 
 impl Proxy {
-    /// In front of an emulator that has DynamoDB. `None`, said aloud, where it cannot be installed.
-    pub fn before(upstream: &str) -> Option<Self> {
-        let programs = install::programs().map_err(|why| install::lacking(install::PYPI, &why)).ok()?;
+    /// In front of an emulator that has DynamoDB.
+    pub fn before(upstream: &str) -> Self {
+        let programs = install::programs().unwrap_or_else(|why| lacking(install::PYPI, &why));
         let command = |port: u16| {
             let mut command = Command::new(programs.join("microburst"));
             command.args(["--upstream", upstream, "--host", "127.0.0.1", "--port", &port.to_string()]);
@@ -50,7 +51,7 @@ impl Proxy {
         let proxy = Self { process, url: url(port) };
         // It reads what AWS is like when it is first asked, which takes seconds.
         dynamodb(&proxy.url, "ListTables", &json!({})).unwrap_or_else(|error| panic!("{error}"));
-        Some(proxy)
+        proxy
     }
 
     /// Where its calls go.

@@ -4,6 +4,7 @@ use super::{
     Wire, install,
     process::{Process, is_up},
 };
+use portcullis_tests::needs::lacking;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -61,32 +62,27 @@ pub struct Ministack {
 }
 
 impl Ministack {
-    /// The one of this program, where whoever calls may. `None`, said aloud, where it cannot be installed.
-    pub fn shared() -> Option<&'static Self> {
-        static SHARED: OnceLock<Option<Ministack>> = OnceLock::new();
-        let shared = SHARED.get_or_init(|| Self::start(Auth::Open)).as_ref();
-        if shared.is_none() {
-            // Whoever came first has said why.
-            install::lacking(install::PYPI, "there is no ministack");
-        }
-        shared
+    /// The one of this program, where whoever calls may.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Ministack> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start(Auth::Open))
     }
 
-    /// One of its own. `None`, said aloud, where it cannot be installed.
-    pub fn start(auth: Auth) -> Option<Self> {
+    /// One of its own.
+    pub fn start(auth: Auth) -> Self {
         Self::start_with(auth, url)
     }
 
-    /// One whose functions call it over this wire. `None`, said aloud, where it cannot be installed.
-    pub fn behind(wire: &Wire) -> Option<Self> {
-        let started = Self::start_with(Auth::Open, |_| wire.url().to_owned())?;
+    /// One whose functions call it over this wire.
+    pub fn behind(wire: &Wire) -> Self {
+        let started = Self::start_with(Auth::Open, |_| wire.url().to_owned());
         wire.lead_to(&started.url);
-        Some(started)
+        started
     }
 
     /// Its functions inherit where they call from its own environment.
-    fn start_with(auth: Auth, called_at: impl Fn(u16) -> String) -> Option<Self> {
-        let programs = install::programs().map_err(|why| install::lacking(install::PYPI, &why)).ok()?;
+    fn start_with(auth: Auth, called_at: impl Fn(u16) -> String) -> Self {
+        let programs = install::programs().unwrap_or_else(|why| lacking(install::PYPI, &why));
         let command = |port: u16| {
             let mut command = Command::new(programs.join("ministack"));
             command.envs(ROOT).env("GATEWAY_PORT", port.to_string()).env("AWS_ENDPOINT_URL", called_at(port));
@@ -103,7 +99,7 @@ impl Ministack {
         };
         let (process, port) = Process::up_at(name, command, is_ready);
         let hands = Mutex::new(Hands::new(programs, &url(port)));
-        Some(Self { process, url: url(port), hands })
+        Self { process, url: url(port), hands }
     }
 
     /// What programs that speak to AWS have to find in their environment: where it is, and the keys of root.

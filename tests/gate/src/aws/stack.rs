@@ -33,15 +33,14 @@ pub struct Answered {
 }
 
 impl Stack {
-    /// A deployment of its own. `None`, said aloud, where the emulator cannot be installed.
-    pub fn deploy(auth: Auth) -> Option<Self> {
-        Ministack::start(auth).map(|aws| Self::on(aws, "debug"))
+    /// A deployment of its own.
+    pub fn deploy(auth: Auth) -> Self {
+        Self::on(Ministack::start(auth), "debug")
     }
 
-    /// One whose functions call AWS over this wire, and log what they do by default. `None`, said aloud, where the
-    /// emulator cannot be installed.
-    pub fn deploy_behind(wire: &Wire) -> Option<Self> {
-        Ministack::behind(wire).map(|aws| Self::on(aws, "info"))
+    /// One whose functions call AWS over this wire, and log what they do by default.
+    pub fn deploy_behind(wire: &Wire) -> Self {
+        Self::on(Ministack::behind(wire), "info")
     }
 
     fn on(aws: Ministack, log_level: &str) -> Self {

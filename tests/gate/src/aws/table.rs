@@ -1,6 +1,7 @@
 //! Tables as the template defines them, each test with one of its own.
 
 use super::{Ministack, install, process::Process};
+use portcullis_tests::needs::lacking;
 use serde_json::{Value, json};
 use std::{
     fmt,
@@ -33,11 +34,11 @@ pub struct Table {
 }
 
 impl Local {
-    /// The one of this program. `None`, said aloud, where it cannot be installed.
-    pub fn shared() -> Option<&'static Self> {
+    /// The one of this program.
+    pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Result<Local, String>> = OnceLock::new();
         let shared = SHARED.get_or_init(|| install::dynamodb_local().map(Self::start));
-        shared.as_ref().map_err(|why| install::lacking(install::NPM, why)).ok()
+        shared.as_ref().unwrap_or_else(|why| lacking(install::NPM, why))
     }
 
     /// Started by Jetty's configuration and not by its own main, which would listen on every interface.
@@ -68,16 +69,16 @@ impl Local {
 }
 
 impl Table {
-    /// In DynamoDB Local. `None`, said aloud, where that cannot be installed.
-    pub fn local() -> Option<Self> {
-        let local = Local::shared()?;
-        definition().map(|it| Self::create(&local.url, &local.process, it))
+    /// In DynamoDB Local.
+    pub fn local() -> Self {
+        let local = Local::shared();
+        Self::create(&local.url, &local.process, definition())
     }
 
-    /// In ministack. `None`, said aloud, where that cannot be installed.
-    pub fn ministack() -> Option<Self> {
-        let ministack = Ministack::shared()?;
-        definition().map(|it| Self::create(ministack.url(), ministack.process(), it))
+    /// In ministack.
+    pub fn ministack() -> Self {
+        let ministack = Ministack::shared();
+        Self::create(ministack.url(), ministack.process(), definition())
     }
 
     fn create(endpoint: &str, kept_by: &'static Process, definition: &Value) -> Self {
@@ -127,8 +128,8 @@ pub fn dynamodb(endpoint: &str, operation: &str, with: &Value) -> Result<Value, 
     if answer.status().is_success() { Ok(body) } else { Err(body) }
 }
 
-/// What `CreateTable` is told. `None`, said aloud, where nobody can read the template.
-fn definition() -> Option<&'static Value> {
+/// What `CreateTable` is told.
+fn definition() -> &'static Value {
     static DEFINITION: OnceLock<Result<Value, String>> = OnceLock::new();
     let read = || {
         let template = portcullis_tests::root().join(TEMPLATE);
@@ -136,5 +137,5 @@ fn definition() -> Option<&'static Value> {
         let printed = install::script("table.py", &[&template]).unwrap_or_else(|why| panic!("{why}"));
         Ok(serde_json::from_str(&printed).expect("JSON"))
     };
-    DEFINITION.get_or_init(read).as_ref().map_err(|why| install::lacking(install::PYPI, why)).ok()
+    DEFINITION.get_or_init(read).as_ref().unwrap_or_else(|why| lacking(install::PYPI, why))
 }
