@@ -111,7 +111,7 @@ fn of(name: &str) -> Operation {
 /// The commands of the program, as its help lists them.
 fn in_help() -> BTreeSet<String> {
     let output = Command::new(program()).arg("--help").output().expect("runs");
-    let help = text(&output.stdout).into_owned();
+    let help = text(&output.stdout);
     let (_, after) = help.split_once("Commands:").expect("a list of commands");
     let lines = after.lines().skip(1).take_while(|it| !it.is_empty());
     let names = lines.filter(|it| it.starts_with("  ") && !it.starts_with("   "));
