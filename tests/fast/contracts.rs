@@ -1,11 +1,7 @@
 //! Every implementation of a port passes the suite of that port.
 
-use portcullis_app::{
-    Error,
-    ports::{Archive, Inventory},
-};
+use portcullis_app::ports::Inventory;
 use portcullis_azure::Azure;
-use portcullis_client::Folder;
 use portcullis_domain::{Existing, TargetId};
 use portcullis_local::{LocalBus, RedbStore};
 use portcullis_simcloud::Faults;
@@ -17,11 +13,11 @@ use portcullis_tests::{
     stories::{Outside, calmly},
 };
 use serde_json::Value;
-use std::{cell::RefCell, fs, io::ErrorKind, sync::Arc};
+use std::{cell::RefCell, sync::Arc};
 
 portcullis_tests::every_contract_of_a_bus! { a_local_bus, the_bus_of_stories }
 portcullis_tests::every_contract_of_tokens! { tokens_in_redb }
-portcullis_tests::every_contract_of_an_archive! { a_memory, a_folder }
+portcullis_tests::every_contract_of_an_archive! { a_memory }
 portcullis_tests::every_contract_of_a_store! { redb, the_table_of_stories }
 portcullis_tests::every_contract_of_firewalls! { fleet, azure, the_firewalls_of_stories }
 
@@ -66,29 +62,6 @@ type Read<'a> = &'a dyn Fn(&str) -> Option<Vec<u8>>;
 async fn a_memory(contract: impl AsyncFn(&Memory, Read<'_>)) {
     let memory = Memory::default();
     contract(&memory, &|name| memory.files().remove(name)).await;
-}
-
-/// What a client keeps evidence in, as an archive.
-struct Kept(Folder);
-
-impl Archive for Kept {
-    async fn put(&self, name: &str, content: Vec<u8>) -> Result<(), Error> {
-        self.0.keep(name, &content).map_err(|error| {
-            if error.kind() == ErrorKind::AlreadyExists {
-                return Error::Conflict;
-            }
-            Error::Unavailable { doing: "keep evidence", source: error.into() }
-        })
-    }
-}
-
-async fn a_folder(contract: impl AsyncFn(&Kept, Read<'_>)) {
-    let parent = tempfile::tempdir().expect("a folder");
-    let path = parent.path().join("new");
-    contract(&Kept(Folder::at(&path).expect("made")), &|name| fs::read(path.join(name)).ok()).await;
-    let names = fs::read_dir(&path).expect("listed").map(|it| it.expect("an entry").file_name());
-    let drafts: Vec<_> = names.filter(|it| it.to_string_lossy().starts_with('.')).collect();
-    assert!(drafts.is_empty(), "no draft is left: {drafts:?}");
 }
 
 /// Once on a machine with one security group, once on one with two.

@@ -64,7 +64,6 @@ const ARROWS: [(&str, &[&str]); 24] = [
         &[
             "portcullis-app",
             "portcullis-azure",
-            "portcullis-client",
             "portcullis-domain",
             "portcullis-http",
             "portcullis-local",
@@ -78,6 +77,7 @@ const ARROWS: [(&str, &[&str]); 24] = [
             "portcullis-app",
             "portcullis-aws",
             "portcullis-azure",
+            "portcullis-client",
             "portcullis-domain",
             "portcullis-http",
             "portcullis-local",

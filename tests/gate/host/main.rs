@@ -4,6 +4,7 @@ mod cli;
 mod cli_events;
 mod clock;
 mod commands;
+mod contracts;
 mod durability;
 mod e2e_callers;
 mod e2e_host;
