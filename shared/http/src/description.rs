@@ -43,7 +43,7 @@ pub fn description() -> utoipa::openapi::OpenApi {
 struct Described;
 
 /// This description.
-#[utoipa::path(get, path = "/openapi.json", security(()), responses((status = 200), (status = 304)))]
+#[utoipa::path(get, path = "/openapi.json", tag = "meta", security(()), responses((status = 200), (status = 304)))]
 pub(crate) async fn openapi(headers: HeaderMap) -> Response {
     let Description { text, tag } = &*DESCRIPTION;
     let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|it| it.to_str().ok());
