@@ -24,3 +24,4 @@ mod small_world;
 mod stories;
 mod submit;
 mod verify;
+mod words;

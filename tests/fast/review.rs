@@ -600,8 +600,8 @@ fn whoever_breaks_the_glass_says_why() {
     assert_eq!(told(&both), ["glass-without-why", "may-not-break-glass"]);
     let Review::Refused(refusals) = both else { panic!("{both:?}") };
     let said = [
-        "whoever breaks the glass says why: give a justification",
-        "`ann` may not break the glass of port `5003/tcp` of `vm`: nobody may",
+        "break-glass needs a reason: give a justification",
+        "`ann` may not use break-glass for port `5003/tcp` of `vm`: nobody may",
     ];
     assert_eq!(refusals.to_string(), said.join("; "));
 }

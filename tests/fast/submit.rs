@@ -132,7 +132,7 @@ async fn bots_approve_reject_and_close_for_people() {
     let mut own = yes.clone();
     own["on_behalf_of"] = "ann".into();
     let why = refused(&place, &envelope("chatops", "access.approve", own)).await;
-    assert!(why.contains("somebody else than `ann`"), "{why}");
+    assert!(why.contains("`ann` made this request"), "{why}");
     let approved = answered(&place, "chatops", "access.approve", yes).await;
     assert!(matches!(approved.request.state, RequestState::Approved { by: Some(_), .. }));
     let close = json!({ "version": 1, "on_behalf_of": "ann", "correlation_id": "done", "grant": approved.grants[0].id });

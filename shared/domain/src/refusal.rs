@@ -20,13 +20,13 @@ pub enum Refusal {
     TooManyGates { count: usize, max: usize },
     #[error("port `{gate}` of `{target}` is asked for twice")]
     AskedTwice { target: TargetId, gate: Gate },
-    #[error("`{target}` is not guarded here, nor was it ever: `targets` lists what there is")]
+    #[error("`{target}` is not guarded here, and never was: `portcullis targets` lists the machines")]
     UnknownTarget { target: TargetId },
     #[error("`{target}` is not guarded: enable it first")]
     NotEnabled { target: TargetId },
     #[error("port `{asked}` of `{target}` is not guarded: {} may be asked for", listed(guarded))]
     NotGuarded { target: TargetId, asked: String, guarded: Vec<Gate> },
-    #[error("no source was given for port `{gate}` of `{target}`, so nobody would be let in")]
+    #[error("port `{gate}` of `{target}` is asked for without a source: name an address or a range")]
     NoSources { target: TargetId, gate: Gate },
     #[error("`{asked}` may not reach port `{gate}` of `{target}`: sources within {allowed} may")]
     SourceNotAllowed { target: TargetId, gate: Gate, asked: Sources, allowed: Sources },
@@ -54,7 +54,7 @@ pub enum Refusal {
     )]
     ShareUsedUp { target: TargetId, by: Person, room: Room, held: usize, asked: usize, max: usize },
     #[error(
-        "`{target}` has `{held}` {room}, and `{asked}` more would use what is kept for breaking glass: at most {max} without; wait until some are closed"
+        "`{target}` has `{held}` {room}, and `{asked}` more would use the room that is kept for break-glass: at most {max} without; wait until some are closed"
     )]
     OnlyReserveLeft { target: TargetId, room: Room, held: usize, asked: usize, max: usize },
     #[error("`{:#}` is too long: at most {max:#}", whole(asked))]
@@ -66,17 +66,17 @@ pub enum Refusal {
     #[error("the lease would be over before it starts: its end must be in the future")]
     Over,
     #[error(
-        "port `{gate}` of `{target}` needs an approval that nobody but `{by}` may give: name another approver in the policy"
+        "port `{gate}` of `{target}` needs an approval, and its only approver is the requester `{by}`: name another approver in the policy"
     )]
     NobodyMayApprove { target: TargetId, gate: Gate, by: Person },
     #[error("the ports asked for have no approver in common: ask for them in requests of their own")]
     NoCommonApprover,
-    #[error("`{by}` may not break the glass of port `{gate}` of `{target}`: {} may", nobody_or(may))]
+    #[error("`{by}` may not use break-glass for port `{gate}` of `{target}`: {} may", nobody_or(may))]
     MayNotBreakGlass { target: TargetId, gate: Gate, by: Person, may: Vec<Person> },
-    #[error("whoever breaks the glass says why: give a justification")]
+    #[error("break-glass needs a reason: give a justification")]
     GlassWithoutWhy,
     #[error(
-        "whoever breaks the glass opens at once, and `{start}` is yet to come: leave the start out, or wait for a yes"
+        "break-glass opens at once, and `{start}` is in the future: leave the start out, or wait for an approval"
     )]
     GlassLater { start: Timestamp },
     #[error(
@@ -84,13 +84,13 @@ pub enum Refusal {
     )]
     KeyReused { key: IdempotencyKey, request: RequestId },
     // Deciding
-    #[error("a request is approved by somebody else than `{by}`, who made it")]
+    #[error("`{by}` made this request and may not decide it: another approver has to")]
     OwnRequest { by: Person },
     #[error("`{by}` may not decide this: {} may", nobody_or(approvers))]
     NotAnApprover { by: Person, approvers: Vec<Person> },
     #[error("the request is {state}, so there is nothing left to decide")]
     NotPending { state: &'static str },
-    #[error("the request is not the one that was shown: look at it again")]
+    #[error("the request is not the one that was shown: read it again")]
     NotAsShown,
     // Living
     #[error("the lease of `{grant}` is over: ask for a new one")]
@@ -100,9 +100,9 @@ pub enum Refusal {
     #[error("the new end must be later than `{end}`")]
     NotLater { end: Timestamp },
     // Guarding
-    #[error("`{target}` was changed by somebody else meanwhile: look at it again")]
+    #[error("`{target}` was changed by another caller meanwhile: read it again")]
     ChangedMeanwhile { target: TargetId },
-    #[error("tokens are made and taken away by `{operator}`, not by `{by}`")]
+    #[error("`{by}` may not make or revoke tokens: `{operator}` may")]
     NotTheOperator { by: Person, operator: Person },
     #[error(
         "the token of `{operator}` is made by `portcullis up`: delete the file `token` in its data folder and start it again"
@@ -112,14 +112,14 @@ pub enum Refusal {
     NoPorts,
     #[error("port `{gate}` is in the policy twice")]
     PortTwice { gate: Gate },
-    #[error("port `{gate}` allows no source, so nobody could ever ask: name a range, or `*` for anywhere")]
+    #[error("port `{gate}` allows no source: name a range, or `*` for anywhere")]
     NoAllowedSources { gate: Gate },
     #[error("`{count}` ports in one policy are too many: at most {max}")]
     TooManyPorts { count: usize, max: usize },
     #[error("`{target}` is guarded already, by another policy: edit it instead")]
     AlreadyEnabled { target: TargetId },
     #[error(
-        "`{target}` has rules of a portcullis that this table knows nothing of ({}): another installation may guard it, and two would undo each other's rules; disable it there, or if that table is lost take it over",
+        "`{target}` has rules of a Portcullis that this table does not know ({}): another installation may guard it, and two would undo each other's rules; disable it there, or if that table is lost take it over",
         listed(rules)
     )]
     GuardedElsewhere { target: TargetId, rules: Vec<RuleName> },

@@ -119,6 +119,20 @@ fn in_help() -> BTreeSet<String> {
     names.filter(|it| *it != "help").map(str::to_owned).collect()
 }
 
+/// A change of wording is reviewed as one.
+#[test]
+fn help_of_each_command_is_in_these_words() {
+    let mut pages = vec![];
+    let commands = in_help();
+    for command in std::iter::once(None).chain(commands.iter().map(Some)) {
+        let words = command.into_iter().map(String::as_str).chain(["--help"]);
+        let output = Command::new(program()).args(words).env("COLUMNS", "120").output().expect("runs");
+        assert!(output.status.success(), "{command:?}");
+        pages.push(text(&output.stdout));
+    }
+    insta::assert_snapshot!(pages.join("\n----\n\n"));
+}
+
 #[test]
 fn each_command_of_the_help_is_listed_with_its_operation() {
     let listed = COMMANDS.iter().map(|(name, _)| *name).chain(OTHERS);
