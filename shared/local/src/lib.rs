@@ -7,7 +7,7 @@ mod tokens;
 
 pub use bus::LocalBus;
 pub use nft::{Established, Host};
-pub use store::RedbStore;
+pub use store::{Class, RedbStore};
 pub use tokens::TokenBook;
 
 /// What time it is.

@@ -47,6 +47,10 @@ pub(super) enum Event {
     Revoke(i64),
     /// There is so much space on the disk, until then.
     Space(Space, i64),
+    /// The table takes no commit, until then.
+    Shut(i64),
+    /// And takes them again.
+    Reopen,
     /// A lease starts or ends: nothing happens, and the oracle looks.
     Look,
 }
@@ -68,7 +72,7 @@ pub(super) enum Space {
     Enough,
     /// What was kept back for what shuts.
     KeptBack,
-    /// None.
+    /// None: what shuts is stored in memory.
     None,
 }
 
@@ -142,6 +146,8 @@ impl Timeline {
             | Event::Set(_)
             | Event::Revoke(_)
             | Event::Space(..)
+            | Event::Shut(_)
+            | Event::Reopen
             | Event::Look => ((at, order), event),
         };
         self.events = events.into_iter().map(delayed).collect();

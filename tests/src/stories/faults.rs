@@ -15,7 +15,7 @@ pub(super) const SLOW_MS: i64 = 12_000;
 pub(super) const LONG_MS: i64 = 240_000;
 /// How soon after a credential was refused another one is to be had.
 pub(super) const RENEWS_MS: i64 = 3_000;
-/// For how long a disk is so full that nothing at all is stored.
+/// For how long a disk is so full that nothing at all is written to it, or a table takes no commit.
 pub(super) const FULL_MS: i64 = 20_000;
 /// What an ordinary cloud takes for one write, during which it takes no other to the same firewall.
 pub(super) const PACE_MS: i64 = 2_000;
@@ -59,8 +59,10 @@ pub enum Weather {
     Starved,
     /// The cloud refuses a credential before its time: nobody gets an answer until another one was made.
     TokenRefused,
-    /// The disk is full: what people ask for is not stored, and for some seconds nothing is.
+    /// The disk is full: what people ask for is not stored, and what shuts is, for some seconds in memory alone.
     NoSpace,
+    /// For some seconds the table takes no commit at all.
+    TableOut,
     /// All of it.
     Everything,
 }
@@ -89,6 +91,7 @@ pub(super) struct Faults {
     pub(super) starved_once_in: u64,
     pub(super) revocations_max: u64,
     pub(super) fills_max: u64,
+    pub(super) table_outs_max: u64,
     /// What happens once, at any call.
     pub(super) once: Option<Once>,
 }
@@ -124,7 +127,7 @@ impl Faults {
 
 impl Weather {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Calm,
         Self::Skewed,
         Self::OneLost,
@@ -142,6 +145,7 @@ impl Weather {
         Self::Starved,
         Self::TokenRefused,
         Self::NoSpace,
+        Self::TableOut,
         Self::Everything,
     ];
 
@@ -167,6 +171,7 @@ impl Weather {
             Self::Starved => Faults { starved_once_in: 40, ..skewed },
             Self::TokenRefused => Faults { revocations_max: 20, ..skewed },
             Self::NoSpace => Faults { fills_max: 8, ..skewed },
+            Self::TableOut => Faults { table_outs_max: 8, ..skewed },
             Self::Everything => Faults {
                 late_once_in: 5,
                 twice_once_in: 10,
@@ -180,6 +185,7 @@ impl Weather {
                 starved_once_in: 200,
                 revocations_max: 2,
                 fills_max: 1,
+                table_outs_max: 1,
                 ..stormy
             },
         }

@@ -91,11 +91,6 @@ impl Queues {
 }
 
 impl Delivery {
-    /// Which queue it is of.
-    pub(super) fn queue(&self) -> Queue {
-        self.queue
-    }
-
     /// How long the platform lets a worker live that handles it.
     pub(super) fn life_ms(&self) -> i64 {
         match self.queue {

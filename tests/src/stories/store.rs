@@ -14,6 +14,7 @@ use portcullis_app::{
 use portcullis_domain::{
     Chain, Entry, Fact, Grant, GrantId, Head, Next, Owner, Request, RequestId, Target, TargetId, Told,
 };
+use portcullis_local::Class;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Lists come in parts as short as this, so that whoever reads them has to go on.
@@ -130,24 +131,45 @@ fn part<'a, T: Clone + 'a>(
 }
 
 impl World {
-    /// What people ask for is not stored where there is only the space that was kept back for what shuts, unless it shuts.
-    fn finds_space(&mut self, worker: &Outside, batch: &Batch) -> Result<(), Error> {
-        let shuts =
-            |(next, _): &(Next, Seen)| next.entries.iter().all(|it| matches!(it.fact, Fact::Ended { .. }));
-        let asks = self.lives.get(&worker.worker).is_some_and(|it| it.asks);
-        let asks = asks && (batch.request.is_some() || !batch.targets.iter().all(shuts));
-        let what = match self.space {
-            Space::None => "nothing was stored",
-            Space::KeptBack if asks => "ask was not stored",
-            Space::KeptBack | Space::Enough => return Ok(()),
-        };
-        self.oracle.count(what);
-        self.note(worker.actor(), || "finds no space to store that".to_owned());
-        Err(unavailable("store it", "no space is left on the disk"))
+    /// What there is to store a commit in, as the local table has it: while the disk is full what a caller asks for finds
+    /// nothing, what a caller takes away what was kept back, or memory alone, and what settles as much.
+    fn space_for(&mut self, batch: &Batch) -> Space {
+        let rows = &self.table.targets;
+        let class = Class::of(batch, |id| rows.get(id)?.target.policy());
+        match (self.space, class) {
+            (Space::Enough, _) | (Space::KeptBack, Class::Ends | Class::Settles) => Space::Enough,
+            (Space::KeptBack | Space::None, Class::Asks) => Space::None,
+            (Space::None, Class::Ends) => Space::KeptBack,
+            (Space::None, Class::Settles) => {
+                self.oracle.count("stored in memory");
+                Space::Enough
+            }
+        }
     }
 
     fn commit(&mut self, worker: &Outside, batch: Batch) -> Result<(), Error> {
-        self.finds_space(worker, &batch)?;
+        let missing = |what| Err(unavailable("store it", what));
+        if self.is_table_out {
+            self.oracle.count("nothing was stored");
+            self.note(worker.actor(), || "meets a table that takes nothing".to_owned());
+            return missing("the table takes no commit");
+        }
+        match self.space_for(&batch) {
+            Space::Enough => self.make(worker, batch),
+            Space::KeptBack => {
+                self.oracle.count("end was not acknowledged");
+                self.note(worker.actor(), || "takes away, and is told that it is in memory alone".to_owned());
+                self.make(worker, batch).and_then(|()| missing("it is in memory alone"))
+            }
+            Space::None => {
+                self.oracle.count("ask was not stored");
+                self.note(worker.actor(), || "finds no space to store that".to_owned());
+                missing("no space is left on the disk")
+            }
+        }
+    }
+
+    fn make(&mut self, worker: &Outside, batch: Batch) -> Result<(), Error> {
         if !self.table.accepts(&batch) {
             self.oracle.count("commit lost the race");
             self.note(worker.actor(), || "loses the race for a commit".to_owned());

@@ -10,7 +10,7 @@ use super::{
     log::{Actor, Log},
     machine::{Machine, Setting},
     oracle::{Excuses, Oracle, Scene},
-    queue::{Delivery, Queue, Queues},
+    queue::{Delivery, Queues},
     relay::{Batch, RELAY_LIFE_MS, Stream},
     store::Table,
 };
@@ -27,7 +27,7 @@ pub(super) const STORY_ENDS_MS: i64 = 2_400_000;
 pub(super) const RECONCILE_EVERY_MS: i64 = 900_000;
 /// The last reconcile has time to rest.
 const RECONCILES_END_MS: i64 = STORY_ENDS_MS - 60_000;
-/// Whatever was refused for lack of a credential or of space is done so long after there is one, less the promise.
+/// Whatever was refused for lack of a credential, or of a table, is done so long after there is one, less the promise.
 const REFUSED_MS: i64 = 3_000;
 /// What a call costs that is tried again at once.
 const LOST_CALL_MS: i64 = 1_500;
@@ -65,12 +65,7 @@ impl Job {
             // It is a part of the program that is not replaced.
             Self::Record(_) => (NEVER - now, true),
         };
-        let asks = match self {
-            Self::Wish(_) => true,
-            Self::Handle(delivery) => delivery.queue() == Queue::Submit,
-            Self::Relay(_) | Self::Expire { .. } | Self::Reconcile | Self::Verify | Self::Record(_) => false,
-        };
-        Life { dies_at: now + life, starved_until: 0, is_zombie: false, is_dispensable, asks }
+        Life { dies_at: now + life, starved_until: 0, is_zombie: false, is_dispensable }
     }
 }
 
@@ -85,8 +80,6 @@ pub(super) struct Life {
     pub(super) is_zombie: bool,
     /// It holds nothing that anybody waits for: whatever becomes of it, nothing else may be late.
     pub(super) is_dispensable: bool,
-    /// It stores what somebody asks for.
-    pub(super) asks: bool,
 }
 
 #[derive(Debug)]
@@ -113,6 +106,8 @@ pub(super) struct World {
     /// The credential was refused, and another one is to be had then.
     pub(super) renews_at: Option<i64>,
     pub(super) space: Space,
+    /// The table takes no commit.
+    pub(super) is_table_out: bool,
     /// Who waits for an answer that never comes.
     pub(super) doomed: BTreeSet<u64>,
 }
@@ -144,6 +139,7 @@ impl World {
             asleep_until: 0,
             renews_at: None,
             space: Space::Enough,
+            is_table_out: false,
             doomed: BTreeSet::new(),
         };
         let beginning = format!("{:?}, {:?}, {:?}", plot.weather, world.stream, world.queues);
@@ -230,6 +226,12 @@ impl World {
             }
             self.time.at(until, Event::Space(Space::Enough, STORY_ENDS_MS));
         }
+        for _ in 0..self.dice.roll(self.faults.table_outs_max + 1) {
+            let (from, _) = self.trouble();
+            let until = from + 1 + self.dice.below(FULL_MS);
+            self.time.at(from, Event::Shut(until));
+            self.time.at(until, Event::Reopen);
+        }
         for _ in 0..self.dice.roll(self.faults.sleeps_max + 1) {
             let (from, until) = self.trouble();
             self.time.at(from, Event::Sleep { until });
@@ -293,12 +295,19 @@ impl World {
             }
             Event::Space(space, until) => {
                 self.note(Actor::World, || format!("space on the disk until {until} ms: {space:?}"));
-                if space == Space::None {
-                    // A worker that cannot even give its claim back leaves it standing; nobody claims anything meanwhile.
-                    let until = until.max(self.time.now + ms(CLAIM));
-                    self.oracle.excuse(None, self.time.now, until + REFUSED_MS, Excuses::Work);
-                }
+                // What shuts is stored all the same: that excuses no lateness.
                 self.space = space;
+            }
+            Event::Shut(until) => {
+                self.note(Actor::World, || format!("the table takes no commit until {until} ms"));
+                self.is_table_out = true;
+                // A worker that cannot even give its claim back leaves it standing; nobody claims anything meanwhile.
+                let until = until.max(self.time.now + ms(CLAIM));
+                self.oracle.excuse(None, self.time.now, until + REFUSED_MS, Excuses::Work);
+            }
+            Event::Reopen => {
+                self.note(Actor::World, || "the table takes commits again".to_owned());
+                self.is_table_out = false;
             }
             Event::Fill(firewall, until) => {
                 self.note(Actor::World, || format!("{firewall} is full until {until} ms"));
@@ -514,7 +523,8 @@ impl World {
             | Weather::DeletionRefused
             | Weather::Paced
             | Weather::TokenRefused
-            | Weather::NoSpace => true,
+            | Weather::NoSpace
+            | Weather::TableOut => true,
             Weather::OneLost
             | Weather::OneDeath
             | Weather::Asleep

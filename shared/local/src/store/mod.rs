@@ -15,7 +15,7 @@ mod transaction;
 mod turns;
 mod writer;
 
-pub(crate) use class::Class;
+pub use class::Class;
 pub(crate) use commit::{append, rest_head};
 use commit::{of_person, of_request, of_target};
 use disk::Room;
