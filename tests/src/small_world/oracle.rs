@@ -1,26 +1,29 @@
 //! What must hold in every state of the small world. Its checks have the names of the rules in the design.
 
 use super::{
+    digest::digest_of,
     fault::millis,
-    world::{Effect, LEASES, STRANGER, WORKERS, World, gate, parsed, stamp, world_ms},
+    firewall::{Effect, Writing},
+    table::{Committing, Stored},
+    world::{LEASES, STRANGER, WORKERS, World, gate, parsed},
 };
-use portcullis_domain::{
-    CLAIM, Chain, Change, ChangeTo, Entry, Fact, GrantId, LOOK_AGAIN, RETRY_MAX, Rule, Standing, Target,
-    WORKER_LIFE,
+use portcullis_domain::{CLAIM, ChangeTo, LOOK_AGAIN, RETRY_MAX, Rule, WORKER_LIFE};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
 };
-use std::{net::IpAddr, sync::OnceLock};
 
 /// Shut on time, seen to be so as soon after that, and open as fast: what is late by more than this needs an excuse.
 const PROMISED_MS: i64 = 2_000;
 
 /// The addresses that knock: those of the leases, and one without a lease.
-fn knocking() -> &'static [IpAddr; 3] {
+pub(super) fn knocking() -> [IpAddr; 3] {
     static KNOCKING: OnceLock<[IpAddr; 3]> = OnceLock::new();
-    KNOCKING.get_or_init(|| [LEASES[0].address, LEASES[1].address, STRANGER].map(parsed))
+    *KNOCKING.get_or_init(|| [LEASES[0].address, LEASES[1].address, STRANGER].map(parsed))
 }
 
 /// What it has seen.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Oracle {
     /// Until then a fault lets workers be late.
     late_until: i64,
@@ -34,13 +37,9 @@ pub(super) struct Oracle {
     waits_since: [Option<i64>; 2],
     /// The end of a lease was not seen.
     unseen_since: [Option<i64>; 2],
-    /// Who shut something of a lease that is over, and has not committed what came of it.
-    shut_by: Option<usize>,
     /// Whom a rule of ours has let in.
     let_in: [bool; 2],
-    /// The changes that the journal says will be written.
-    intended: Vec<String>,
-    broken: Option<(&'static str, String)>,
+    broken: Option<Arc<(&'static str, String)>>,
 }
 
 impl Oracle {
@@ -60,12 +59,44 @@ impl Oracle {
         self.cuts_until = self.cuts_until.max(until);
     }
 
-    pub(super) fn break_rule(&mut self, rule: &'static str, how: String) {
-        self.broken.get_or_insert((rule, how));
+    /// What was stored of who was let in is lost.
+    pub(super) fn forget_who_is_in(&mut self) {
+        self.let_in = [false; 2];
     }
 
-    pub(super) fn broken(&self) -> Option<(&'static str, String)> {
-        self.broken.clone()
+    pub(super) fn break_rule(&mut self, rule: &'static str, how: String) {
+        self.broken.get_or_insert_with(|| Arc::new((rule, how)));
+    }
+
+    pub(super) fn broken(&self) -> Option<(&'static str, &str)> {
+        self.broken.as_deref().map(|(rule, how)| (*rule, how.as_str()))
+    }
+
+    /// When whoever waits since then has no excuse any more. A worker that was refused what opens, and is late as well, sets
+    /// the next try by when it saw that.
+    fn opens_by(&self, since: i64) -> i64 {
+        let is_refused = self.is_refused(since);
+        self.late_until.max(if is_refused {
+            self.waits_until.max(self.late_until + millis(RETRY_MAX))
+        } else {
+            0
+        })
+    }
+
+    fn is_refused(&self, since: i64) -> bool {
+        self.waits_until != 0 && since <= self.waits_until
+    }
+
+    /// All of it that can still break a rule.
+    pub(super) fn digest(&self, now: i64) -> u64 {
+        let untils = [self.late_until, self.waits_until, self.cuts_until, self.differs_until];
+        // What is excused no longer keeps no states apart.
+        let untils = untils.map(|until| (until - now).max(-PROMISED_MS - millis(RETRY_MAX) - 1));
+        let are_refused = self.waits_since.map(|it| it.is_some_and(|since| self.is_refused(since)));
+        let since = |it: Option<i64>| it.map(|since| since - now);
+        let broken = self.broken.as_ref().map(|it| it.0);
+        let waits = (self.waits_since.map(since), self.unseen_since.map(since), are_refused);
+        digest_of((untils, self.passes_since.map(since), waits, self.let_in, broken))
     }
 }
 
@@ -83,116 +114,103 @@ impl World {
     }
 
     /// INVARIANT (journal-equals-state, closed-means-read-back, nothing-is-forgotten)
-    pub(super) fn committed(&mut self, actor: usize, before: &Target, entries: &[Entry]) {
-        let chain = Chain::from(&self.target.id);
-        for entry in entries {
-            match self.head.follow(&chain, entry) {
-                Ok(head) => self.head = head,
-                Err(bad) => self.oracle.break_rule("journal-equals-state", bad.to_string()),
-            }
-            self.told.hear(entry);
-            if let Fact::Closed { grant, .. } = &entry.fact {
-                self.closed(before, grant);
-            }
-            if let Fact::Writing { changes } = &entry.fact {
-                self.oracle.intended.clone_from(changes);
-            }
-            if let Fact::ReadBack { .. } = &entry.fact {
-                self.oracle.shut_by = None;
-            }
+    pub(super) fn committed(&mut self, actor: usize, before: &Stored, committing: &Committing) {
+        if let Some((rule, how)) = &committing.breaks {
+            self.oracle.break_rule(rule, how.clone());
         }
-        if let Err(bad) = self.told.agrees_with(&self.target) {
-            self.oracle.break_rule("journal-equals-state", bad.to_string());
+        for n in &committing.closes {
+            self.closed(before, *n);
         }
-        if self.head != self.target.head() {
-            self.oracle.break_rule("journal-equals-state", "the head is not where the chain ends".to_owned());
+        if committing.reads_back {
+            self.desks[actor].has_shut = false;
         }
-        let is_free = actor < WORKERS && !self.target.is_claimed();
-        if is_free && !self.target.grants().is_empty() {
+        let is_free = actor < WORKERS && !self.table.is_claimed;
+        if is_free && self.table.has_grants() {
             let latest = self.now + millis(CLAIM.max(RETRY_MAX));
-            let edges = self.target.grants().values().map(|it| world_ms(it.lease.end()));
-            let latest = edges.min().unwrap_or(latest).max(latest);
-            if self.target.due_at().is_none_or(|at| latest < world_ms(at)) {
-                let how = format!("it is due at {:?}, not by {latest} ms", self.target.due_at());
+            let latest = self.table.first_end().unwrap_or(latest).max(latest);
+            if self.table.due_at.is_none_or(|at| latest < at) {
+                let how = format!("it is due at {:?}, not by {latest} ms", self.table.due_at);
                 self.oracle.break_rule("nothing-is-forgotten", how);
             }
         }
     }
 
-    fn closed(&mut self, before: &Target, grant: &GrantId) {
-        let Some(it) = before.grant_of(grant) else { return };
+    fn closed(&mut self, before: &Stored, n: usize) {
+        let Some(it) = before.leases[n] else { return };
         let is_excused = self.now <= self.oracle.differs_until;
-        let n = LEASES.iter().position(|of| of.by == it.by.as_str());
-        if n.is_some_and(|n| self.passes(knocking()[n])) && !is_excused {
-            self.oracle.break_rule("closed-means-read-back", format!("{grant} is closed, and open"));
+        let by = LEASES[n].by;
+        if self.rules.passes[n] && !is_excused {
+            self.oracle.break_rule("closed-means-read-back", format!("{by}'s lease is closed, and open"));
         }
-        if !it.lease.is_over(self.stamp()) {
-            self.oracle.break_rule("closed-means-read-back", format!("{grant} is closed, and not over"));
+        if !it.is_over(self.now) {
+            self.oracle.break_rule("closed-means-read-back", format!("{by}'s lease is closed, and not over"));
         }
     }
 
     /// Every write, as its worker makes it.
-    pub(super) fn wrote(&mut self, actor: usize, change: &Change) {
-        let token = self.desks[actor].token.clone();
-        let is_mine = token.is_some_and(|it| self.target.standing(&it, self.stamp()) == Standing::Mine);
-        if !is_mine {
-            let how = format!("worker {actor} writes without a claim: {change}");
+    pub(super) fn wrote(&mut self, actor: usize, writing: &Writing, wants: Option<u64>) {
+        let Writing { change, says, .. } = writing;
+        if !self.is_claimed_by(actor) {
+            let how = format!("worker {actor} writes without a claim: {says}");
             self.oracle.break_rule("a-claim-outlives-its-worker", how);
         }
-        let effect = self.effect(change);
+        let effect = self.rules.effect(change);
         // A worker decides by a time that is no earlier than that at which it began.
-        let begun_at = stamp(self.desks[actor].dies_at - millis(WORKER_LIFE));
-        let is_over = |n: usize| self.lease(LEASES[n]).is_some_and(|it| it.lease.is_over(begun_at));
+        let begun_at = self.desks[actor].dies_at - millis(WORKER_LIFE);
+        let is_any_over = self.table.leases.iter().flatten().any(|it| it.is_over(begun_at));
         if let (Effect::Opens, ChangeTo::Put { rule: Rule::Allow { sources, .. }, .. }) = (effect, &change.to)
         {
+            let is_meant = wants.is_some_and(|it| self.rules.versions.contains(&it));
             let is_shutting =
-                self.is_meant(change) && self.let_in(&change.name).is_some_and(|it| !sources.cover(it));
-            let is_early = self.oracle.shut_by == Some(actor);
-            if is_shutting || is_early {
-                let how = format!("worker {actor} opens before it has shut, and told of it: {change}");
+                is_meant && self.rules.let_in(&change.name).is_some_and(|it| !sources.cover(it));
+            if is_shutting || self.desks[actor].has_shut {
+                let how = format!("worker {actor} opens before it has shut, and told of it: {says}");
                 self.oracle.break_rule("closing-waits-for-no-opening", how);
             }
-        } else if (0..LEASES.len()).any(is_over) {
-            self.oracle.shut_by = Some(actor);
+        } else if is_any_over {
+            self.desks[actor].has_shut = true;
         }
         // What an adapter makes of a deletion that is refused is within its intent.
         let is_retiring =
             matches!(&change.to, ChangeTo::Put { rule: Rule::Deny { gates }, .. } if gates.is_empty());
-        if !is_retiring && !self.oracle.intended.contains(&change.to_string()) {
-            self.oracle.break_rule("journal-equals-state", format!("nobody recorded the intent to {change}"));
+        let intended = self.desks[actor].intent.as_ref().and_then(|it| it.intends.as_ref());
+        if !is_retiring && !intended.is_some_and(|it| it.contains(says)) {
+            self.oracle.break_rule("journal-equals-state", format!("nobody recorded the intent to {says}"));
         }
         if let ChangeTo::Put { rule: Rule::Allow { sources, .. }, .. } = &change.to
             && sources.is_empty()
         {
-            self.oracle.break_rule("empty-is-nothing", format!("{change} admits nobody"));
+            self.oracle.break_rule("empty-is-nothing", format!("{says} admits nobody"));
         }
     }
 
     /// INVARIANT (shut-by-default, the-clock-closes, no-neighbour-harmed): after every step, and whenever time went on.
     pub(super) fn observe(&mut self) {
-        let now = self.stamp();
-        let late = |since: i64, until: i64| since.max(until) + PROMISED_MS < self.now;
-        let mut oracle = std::mem::take(&mut self.oracle);
-        for (n, address) in knocking().iter().enumerate() {
-            let lease = LEASES.get(n).and_then(|it| self.lease(*it));
-            let is_live = lease.is_some_and(|it| it.lease.is_live(now));
-            let passes = self.passes(*address);
+        let now = self.now;
+        let late = |since: i64, until: i64| since.max(until) + PROMISED_MS < now;
+        let (leases, passing) = (self.table.leases, self.rules.passes);
+        let oracle = &mut self.oracle;
+        for (n, passes) in passing.into_iter().enumerate() {
+            let address = || knocking()[n];
+            let lease = leases.get(n).copied().flatten();
+            let is_live = lease.is_some_and(|it| it.is_live(now));
             if passes && !is_live {
-                let since = *oracle.passes_since[n].get_or_insert(self.now);
+                let since = *oracle.passes_since[n].get_or_insert(now);
                 if late(since, oracle.late_until) {
                     let rule = if lease.is_some() { "the-clock-closes" } else { "shut-by-default" };
-                    oracle.break_rule(rule, format!("{address} passes since {since} ms"));
+                    oracle.break_rule(rule, format!("{} passes since {since} ms", address()));
                 }
             } else {
                 oracle.passes_since[n] = None;
             }
-            let is_unseen = lease.is_some_and(|it| it.lease.is_over(now));
+            let is_unseen = lease.is_some_and(|it| it.is_over(now));
             if let Some(it) = oracle.unseen_since.get_mut(n) {
-                let since = it.filter(|_| is_unseen).or(is_unseen.then_some(self.now));
+                let since = it.filter(|_| is_unseen).or(is_unseen.then_some(now));
                 *it = since;
                 let late_until = oracle.late_until.max(oracle.differs_until);
                 if since.is_some_and(|since| late(since + PROMISED_MS, late_until)) {
-                    let how = format!("{address} is over since {since:?} ms, and nobody has seen it shut");
+                    let how =
+                        format!("{} is over since {since:?} ms, and nobody has seen it shut", address());
                     oracle.break_rule("the-clock-closes", how);
                 }
             }
@@ -202,38 +220,31 @@ impl World {
                 }
                 continue;
             };
-            let was_open = oracle.let_in[n] && lease.opened_at.is_some();
+            let was_open = oracle.let_in[n] && lease.was_opened;
             oracle.let_in[n] |= passes;
             if passes {
                 oracle.waits_since[n] = None;
-            } else if was_open && oracle.differs_until.max(oracle.cuts_until) < self.now {
-                oracle.break_rule("no-neighbour-harmed", format!("{address} was let in, and is kept out"));
+            } else if was_open && oracle.differs_until.max(oracle.cuts_until) < now {
+                oracle
+                    .break_rule("no-neighbour-harmed", format!("{} was let in, and is kept out", address()));
             } else {
-                let since = *oracle.waits_since[n].get_or_insert(self.now);
-                if late(since, oracle.late_until.max(oracle.waits_until)) {
-                    oracle.break_rule("opens-on-time", format!("{address} waits since {since} ms"));
+                let since = *oracle.waits_since[n].get_or_insert(now);
+                if late(since, oracle.opens_by(since)) {
+                    oracle.break_rule("opens-on-time", format!("{} waits since {since} ms", address()));
                 }
             }
         }
-        // What is excused no longer keeps no states apart.
-        let Oracle { late_until, waits_until, cuts_until, differs_until, .. } = &mut oracle;
-        for until in [late_until, waits_until, cuts_until, differs_until] {
-            if *until + PROMISED_MS < self.now {
-                *until = 0;
-            }
-        }
-        self.oracle = oracle;
     }
 
     /// Nothing will happen any more: everything rests, and the firewall holds the lock alone.
     pub(super) fn conclude(&mut self) {
-        let target = &self.target;
-        if !target.grants().is_empty() || target.is_claimed() || target.misses() != 0 {
-            let how = format!("it is restless, and not due: {target:?}");
+        let table = &self.table;
+        if table.has_grants() || table.is_claimed || table.misses != 0 {
+            let how = format!("it is restless, and not due: {:?}", table.target(false));
             self.oracle.break_rule("nothing-is-forgotten", how);
         }
-        if !self.held().eq([&self.lock()]) || knocking().iter().any(|it| self.passes(*it)) {
-            let how = format!("{} is not shut: {:?}", gate(), self.read().firewalls);
+        if !self.rules.is_lock_alone() || self.rules.passes.contains(&true) {
+            let how = format!("{} is not shut: {:?}", gate(), self.rules);
             self.oracle.break_rule("shut-by-default", how);
         }
     }

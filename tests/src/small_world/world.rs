@@ -1,28 +1,28 @@
-//! The state of the small world without its workers. It can be copied, and two of them can be compared.
+//! The state of the small world: plain data, so that it can be copied, and two of them can be compared.
 
 use super::{
-    dependencies::unavailable,
-    fault::{CLOCK_BACK_MS, Fault, GROWTH_REFUSED_MS, LANDS_WITHIN_MS, NO_SPACE_MS, millis},
+    Planted,
+    actor::{Answer, Asks, Came, Cast, Node, Role, Steps},
+    digest::digest_of,
+    fault::{
+        CLOCK_BACK_MS, Fault, GROWTH_REFUSED_MS, LANDS_WITHIN_MS, NO_COMMIT_MS, NO_SPACE_MS, RESTARTS_MS,
+        millis,
+    },
+    firewall::{Effect, Landed, Refuses, Rules, Versions, Writing},
     oracle::Oracle,
-    run::Choice,
+    run::Step,
+    table::{Claims, Committing, Stored},
 };
 use jiff::{SignedDuration, Timestamp};
-use portcullis_app::{
-    Error, Reading, Steady,
-    ports::{Batch, Seen},
-};
+use portcullis_app::{Reading, Steady};
 use portcullis_domain::{
-    Action, AddressSet, Bands, Change, ChangeTo, ClaimToken, Etag, Existing, Families, Firewall, FirewallId,
-    FirewallKind, Foreign, Gate, Grant, GrantId, Head, Held, Lease, Owner, Person, Protocol, RETRY_MAX,
-    Request, RequestId, RequestState, Rule, RuleName, Snapshot, Sources, Target, TargetId, Told, What,
+    Gate, Grant, GrantId, Lease, Person, Policy, PortRule, RETRY_MAX, Request, RequestId, RequestState,
+    Target, Terms, Told, What,
 };
-use serde::Serialize;
+use portcullis_local::Class;
 use std::{
-    collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher},
-    hash::{Hash as _, Hasher as _},
-    net::IpAddr,
+    array,
     sync::{Arc, OnceLock},
-    task::Waker,
 };
 
 /// The workers, and after them the person who closes a lease.
@@ -41,7 +41,6 @@ pub(super) const STRANGER: &str = "198.51.100.1";
 /// The target is guarded then, and the leases are granted at 0.
 const BEGINNING_MS: i64 = -1_000_000;
 const EPOCH_MS: i64 = 1_767_225_600_000;
-const BANDS: Bands = Bands { allows: 100..108, denies: 108..111, existing: Existing::Override };
 
 /// A lease of this world.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +51,7 @@ pub(super) struct Asked {
     pub(super) ends_ms: i64,
 }
 
-/// A call that waits for its answer.
+/// A kind of call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Call {
     Load,
@@ -61,62 +60,53 @@ pub(super) enum Call {
     Write,
 }
 
-/// What a write would do to what stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// It lets somebody in who is not let in now, whatever else it does.
-    Opens,
-    /// It only shuts.
-    Shuts,
-    /// It shuts by deleting.
-    Deletes,
-}
-
-/// What becomes of a call: the fault that befalls it, if any.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Verdict(pub(super) Option<Fault>);
-
 /// What an actor is at.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Desk {
-    /// The call that waits, and how its caller is woken.
-    pub(super) pending: Option<(Call, Waker)>,
-    /// What becomes of it, once that was chosen.
-    pub(super) verdict: Option<Verdict>,
-    /// What it would write.
-    pub(super) writes: Option<Change>,
-    /// Digest of all that the actor was told: it is a function of that. None for an actor that is not there.
-    pub(super) told: Option<u64>,
+    /// Who sits there, after all that it was told.
+    pub(super) node: Option<Arc<Node>>,
+    /// The version of what it loaded or stored last, and those of the rules that it read last.
+    seen: u64,
+    versions: Versions,
     /// When its platform kills it.
     pub(super) dies_at: i64,
     /// It gets no turn before.
     pub(super) starved_until: i64,
-    /// What it claims by.
-    pub(super) token: Option<ClaimToken>,
+    /// It shut something of a lease that is over, and has not committed what came of it.
+    pub(super) has_shut: bool,
+    /// The commit by which it recorded what it will write.
+    pub(super) intent: Option<Arc<Committing>>,
+}
+
+/// A write that will land, at any time from now on.
+#[derive(Debug, Clone)]
+pub(super) struct Late {
+    writing: Arc<Writing>,
+    wants: Option<u64>,
+    pub(super) lands_by: i64,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct World {
     pub(super) now: i64,
-    pub(super) target: Target,
+    pub(super) table: Arc<Stored>,
     version: u64,
-    /// Digest of the quiescent state that this one came from: what is said of both needs no saying again.
-    pub(super) origin: u64,
-    pub(super) told: Told,
-    pub(super) head: Head,
-    grants: BTreeMap<GrantId, Grant>,
-    /// Each with the digest of what it says.
-    ours: BTreeMap<RuleName, (Held, u64)>,
-    written: u64,
-    pub(super) late: Vec<(Change, i64)>,
+    /// Whose claim stands; of nobody who is alive where it is nobody's here.
+    claimed_by: Option<usize>,
+    /// What the disk holds, where what is stored is in memory alone.
+    on_disk: Option<Arc<Stored>>,
+    pub(super) rules: Arc<Rules>,
+    pub(super) late: Vec<Late>,
     /// Until then the firewall takes no growth.
     no_growth_until: i64,
     /// Until then it takes no allow in the place of one that stands.
     no_rewrite_until: i64,
     /// It takes no deletion.
     keeps_rules: bool,
-    /// Until then nothing is stored.
+    /// Until then the disk is full: what shuts is stored in memory.
     full_until: i64,
+    /// Until then nothing is stored.
+    no_commit_until: i64,
     /// How far the clock on the wall was set back, and the time that everybody in this process goes by.
     set_back_ms: i64,
     steady: Steady,
@@ -127,92 +117,72 @@ pub(super) struct World {
     pub(super) has_closed: bool,
     /// How many there were.
     pub(super) faults: u32,
-    /// Who went on last, and how often somebody was left who could go on.
+    /// Who went on last, and how often somebody was left who could go on: where that counts.
     pub(super) last: Option<usize>,
     pub(super) switches: u32,
     pub(super) oracle: Oracle,
     pub(super) path: Option<Arc<Step>>,
-}
-
-/// One choice of a path, and those before it.
-#[derive(Debug)]
-pub(super) struct Step {
-    pub(super) at: i64,
-    pub(super) choice: Choice,
-    /// The call that it is about.
-    pub(super) call: Option<Call>,
-    pub(super) before: Option<Arc<Self>>,
+    planted: Option<Planted>,
 }
 
 impl World {
     /// A target that is guarded, and not yet settled.
     pub(super) fn begin() -> Self {
-        let rule = portcullis_domain::PortRule::offered(parsed("22"), parsed("tcp"));
-        let policy =
-            portcullis_domain::Policy::of(vec![rule], &portcullis_domain::Terms::default()).expect("valid");
+        let rule = PortRule::offered(parsed("22"), parsed("tcp"));
+        let policy = Policy::of(vec![rule], &Terms::default()).expect("valid");
         let target = Target::unguarded(parsed("vm"));
-        let mut world = Self {
+        let unguarded = Stored::of(target.clone(), Told::default());
+        let guarded = target.set_policy(Some(policy), &parsed("olga"), None, stamp(BEGINNING_MS));
+        let committing = unguarded.committing(guarded.expect("it is new"));
+        Self {
             now: BEGINNING_MS,
-            origin: 0,
-            target,
-            version: 0,
-            told: Told::default(),
-            head: Head::default(),
-            grants: BTreeMap::new(),
-            ours: BTreeMap::new(),
-            written: 0,
+            table: Arc::clone(&committing.next),
+            version: 1,
+            claimed_by: None,
+            on_disk: None,
+            rules: Arc::new(Rules::unguarded()),
             late: vec![],
             no_growth_until: BEGINNING_MS,
             no_rewrite_until: BEGINNING_MS,
             keeps_rules: false,
             full_until: BEGINNING_MS,
+            no_commit_until: BEGINNING_MS,
             set_back_ms: 0,
             steady: Steady::begin(reading(BEGINNING_MS, 0), Timestamp::MIN).0,
             rests_until: [BEGINNING_MS; WORKERS],
-            desks: Default::default(),
+            desks: array::from_fn(|_| Desk::default()),
             has_closed: false,
             faults: 0,
             last: None,
             switches: 0,
             oracle: Oracle::default(),
             path: None,
-        };
-        let guarded = world.target.clone().set_policy(Some(policy), &parsed("olga"), None, world.stamp());
-        world
-            .commit(PERSON, Batch::of(guarded.expect("it is new"), Seen::NEVER))
-            .expect("nobody else writes");
-        world
+            planted: None,
+        }
+    }
+
+    /// Something is wrong with the world from now on.
+    pub(super) fn plant(&mut self, planted: Option<Planted>) {
+        self.planted = planted;
+    }
+
+    fn is(&self, planted: Planted) -> bool {
+        self.planted == Some(planted)
+    }
+
+    /// What all actors have in common.
+    pub(super) fn cast() -> Arc<Cast> {
+        let [grant, _] = grants();
+        Arc::new(Cast { target: parsed("vm"), grant })
     }
 
     /// Both leases are granted, and the first of them begins.
     pub(super) fn grant_both(&mut self) {
         (self.now, self.path) = (0, None);
         self.steady = Steady::begin(reading(0, 0), Timestamp::MIN).0;
-        let now = self.stamp();
-        let grants = LEASES.iter().enumerate().map(|(n, it)| {
-            let by: Person = parsed(it.by);
-            let id = RequestId::derived(&by, &parsed(&format!("key {n}")));
-            let length = SignedDuration::from_millis(it.ends_ms - it.starts_ms);
-            let lease = Lease::starting(stamp(it.starts_ms), length).expect("a lease");
-            let request = Request {
-                id: id.clone(),
-                by,
-                what: What::Initiate { asks: vec![], break_glass: false },
-                justification: None,
-                correlation: None,
-                asked_at: now,
-                state: RequestState::Approved { at: now, by: None, broke_glass: false },
-            };
-            let place = (self.target.id.clone(), gate());
-            Grant::approved(GrantId::derived(&id, 0), &request, place, parsed(it.address), lease)
-        });
-        let next = self.target.clone().grant(grants.collect(), None, now);
-        self.commit(PERSON, Batch::of(next, Seen(self.version))).expect("nobody else writes");
-    }
-
-    /// The true time, which nobody in it can know.
-    pub(super) fn stamp(&self) -> Timestamp {
-        stamp(self.now)
+        let next = self.table.target(false).clone().grant(grants().to_vec(), None, stamp(0));
+        self.table = Arc::clone(&self.table.committing(next).next);
+        self.version += 1;
     }
 
     /// The time as everybody in this process reads it.
@@ -221,26 +191,44 @@ impl World {
     }
 
     /// The same for who only wants to know what it would be.
-    fn time_there(&self) -> Timestamp {
+    fn time_there(&self) -> i64 {
         let mut steady = self.steady;
-        steady.next(reading(self.now, self.set_back_ms)).0
+        world_ms(steady.next(reading(self.now, self.set_back_ms)).0)
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.table.due_at.is_some_and(|at| at <= self.time_there())
+    }
+
+    pub(super) fn is_claimed_by(&self, actor: usize) -> bool {
+        self.claimed_by == Some(actor)
+    }
+
+    /// The call that an actor waits for, if it could be answered now.
+    pub(super) fn pending(&self, actor: usize) -> Option<&Asks> {
+        let desk = &self.desks[actor];
+        desk.node.as_ref().filter(|_| desk.starved_until <= self.now)?.asks()
     }
 
     /// What lasts of a fault that befell a call.
     pub(super) fn befall(&mut self, fault: Fault) {
+        let now = self.now;
+        self.oracle.excuse(now + fault.excuses_ms());
         match fault {
             Fault::GrowthRefused => {
-                self.no_growth_until = self.now + GROWTH_REFUSED_MS;
+                self.no_growth_until = now + GROWTH_REFUSED_MS;
                 // What is refused for good is tried again ever more seldom.
                 self.oracle.excuse_opening(self.no_growth_until + millis(RETRY_MAX));
             }
             Fault::RewriteRefused => {
-                self.no_rewrite_until = self.now + GROWTH_REFUSED_MS;
+                self.no_rewrite_until = now + GROWTH_REFUSED_MS;
                 // What cannot be narrowed is deleted, and then opened anew.
                 self.oracle.excuse_cuts(self.no_rewrite_until + millis(RETRY_MAX));
             }
             Fault::DeletionRefused => self.keeps_rules = true,
-            Fault::NoSpace => self.full_until = self.now + NO_SPACE_MS,
+            Fault::NoSpace => self.full_until = now + NO_SPACE_MS,
+            Fault::NoCommit => self.no_commit_until = now + NO_COMMIT_MS,
+            Fault::Crash => self.crash(),
             Fault::ClockBack => self.set_back_ms += CLOCK_BACK_MS,
             Fault::Unreached
             | Fault::Unheard
@@ -252,295 +240,286 @@ impl World {
         }
     }
 
+    /// The process dies, with all that is in its memory alone, and a new one takes the claims of the dead.
+    fn crash(&mut self) {
+        let rests_until = self.now + RESTARTS_MS;
+        (0..ACTORS).for_each(|actor| self.leave(actor));
+        self.rests_until = [rests_until; WORKERS];
+        if let Some(on_disk) = self.on_disk.take() {
+            self.table = on_disk;
+            self.version += 1;
+            // Who is let in again is let in anew.
+            self.oracle.forget_who_is_in();
+        }
+        let is_stored = self.no_commit_until <= self.now;
+        if let Some(released) = self.table.without_claim(stamp(self.now)).filter(|_| is_stored) {
+            self.store(&released, None);
+        }
+    }
+
     /// Would it change nothing?
     pub(super) fn is_befallen(&self, fault: Fault) -> bool {
         fault == Fault::DeletionRefused && self.keeps_rules
     }
 
-    pub(super) fn lease(&self, of: Asked) -> Option<&Grant> {
-        self.target.grants().values().find(|it| it.by.as_str() == of.by)
+    /// Nobody sits there any longer.
+    pub(super) fn leave(&mut self, actor: usize) {
+        self.desks[actor] = Desk::default();
+        self.claimed_by = self.claimed_by.filter(|it| *it != actor);
     }
 
-    /// The lease that the person closes.
-    pub(super) fn grant(&self, of: Asked) -> Option<(GrantId, Person)> {
-        self.grants.values().find(|it| it.by.as_str() == of.by).map(|it| (it.id.clone(), it.by.clone()))
+    /// Somebody begins there.
+    pub(super) fn spawn(&mut self, actor: usize, dies_at: i64, steps: &mut Steps) {
+        let role = if actor == PERSON { Role::Person } else { Role::Worker };
+        let now = self.time();
+        self.desks[actor] = Desk { node: Some(steps.begin(role, now)), dies_at, ..Desk::default() };
     }
 
-    pub(super) fn grant_of(&self, id: &GrantId) -> Option<Grant> {
-        self.grants.get(id).cloned()
-    }
-
-    pub(super) fn load(&self, id: &TargetId) -> Option<(Target, Seen)> {
-        (*id == self.target.id).then(|| (self.target.clone(), Seen(self.version)))
+    /// The call of an actor is answered; gives whether the actor is done, and well.
+    pub(super) fn answer(&mut self, actor: usize, fault: Option<Fault>, steps: &mut Steps) -> Option<bool> {
+        let node = self.desks[actor].node.clone()?;
+        let answer = match node.asks()? {
+            Asks::Write(writing) => self.write(actor, fault, writing),
+            _ if fault == Some(Fault::Unreached) => Answer::Unavailable,
+            Asks::Commit(committing) => {
+                let answer = self.commit(actor, committing);
+                match (fault, answer) {
+                    (Some(Fault::Unheard), Answer::Committed(_)) => Answer::Unavailable,
+                    (_, answer) => answer,
+                }
+            }
+            Asks::Find => Answer::Found,
+            Asks::Load => Answer::Loaded {
+                stored: Arc::clone(&self.table),
+                is_mine: self.is_claimed_by(actor)
+                    || self.is(Planted::ClaimsAreShared) && self.table.is_claimed,
+                version: self.version,
+            },
+            Asks::Read => Answer::Read { rules: Arc::clone(&self.rules), at: world_ms(self.time()) },
+        };
+        let desk = &mut self.desks[actor];
+        match &answer {
+            Answer::Loaded { version, .. } => desk.seen = *version,
+            Answer::Read { rules, .. } => desk.versions = rules.versions,
+            Answer::Committed(committing) => {
+                desk.seen = self.version;
+                if committing.intends.is_some() {
+                    desk.intent = Some(Arc::clone(committing));
+                }
+            }
+            Answer::Found | Answer::Written | Answer::Conflict | Answer::Unavailable | Answer::Refused(_) => {
+            }
+        }
+        let next = steps.answer(&node, answer);
+        match next.came {
+            Came::To(_) => {
+                desk.node = Some(next);
+                None
+            }
+            Came::End { is_ok } => {
+                self.leave(actor);
+                Some(is_ok)
+            }
+        }
     }
 
     /// All or nothing, on the version that was seen.
-    pub(super) fn commit(&mut self, actor: usize, batch: Batch) -> Result<(), Error> {
-        if self.now < self.full_until {
-            return Err(unavailable("store it"));
+    ///
+    /// Where the disk is full it is kept in memory, as the local table does it: what settles is stored, what a person takes
+    /// away takes effect and is not acknowledged, and what is asked for is refused.
+    fn commit(&mut self, actor: usize, committing: &Arc<Committing>) -> Answer {
+        if self.now < self.no_commit_until {
+            return Answer::Unavailable;
         }
-        let [(next, seen)] = <[_; 1]>::try_from(batch.targets).expect("there is one target");
-        if seen != Seen(self.version) || next.entries.first().is_some_and(|it| it.n != self.head.n) {
-            return Err(Error::Conflict);
+        let is_full = self.now < self.full_until;
+        let is_refused = match committing.class {
+            Class::Asks => true,
+            Class::Settles => self.is(Planted::SettlingIsRefused),
+            Class::Ends => false,
+        };
+        if is_full && is_refused {
+            return Answer::Unavailable;
         }
-        let before = std::mem::replace(&mut self.target, next.target);
+        if self.desks[actor].seen != self.version && !self.is(Planted::VersionsAreIgnored) {
+            return Answer::Conflict;
+        }
+        if committing.of != self.table.says() {
+            self.oracle.break_rule("journal-equals-state", "a commit is made over another one".to_owned());
+        }
+        let before = self.store(committing, Some(actor));
+        self.committed(actor, &before, committing);
+        match committing.class {
+            Class::Ends if is_full => Answer::Unavailable,
+            Class::Settles | Class::Ends | Class::Asks => Answer::Committed(Arc::clone(committing)),
+        }
+    }
+
+    fn store(&mut self, committing: &Committing, actor: Option<usize>) -> Arc<Stored> {
+        let before = std::mem::replace(&mut self.table, Arc::clone(&committing.next));
         self.version += 1;
-        self.grants.extend(next.grants.into_iter().map(|it| (it.id.clone(), it)));
-        self.committed(actor, &before, &next.entries);
-        Ok(())
-    }
-
-    pub(super) fn read(&mut self) -> Snapshot {
-        let (retired, ours): (Vec<_>, Vec<_>) = self.ours.iter().partition(|(_, (held, _))| is_retired(held));
-        let retired = retired.into_iter().map(|(name, (held, _))| silent(name, held.priority));
-        let firewall = Firewall {
-            id: firewall(),
-            kind: FirewallKind::Ordered { otherwise: Action::Deny },
-            bands: BANDS,
-            inside: AddressSet::default(),
-            families: Families::BOTH,
-            foreign: retired.chain([everybody()]).collect(),
-            ours: ours.into_iter().map(|(name, (held, _))| (name.clone(), held.clone())).collect(),
+        if self.now < self.full_until {
+            self.on_disk.get_or_insert_with(|| Arc::clone(&before));
+        }
+        self.claimed_by = match committing.claims {
+            Claims::Nobodys => None,
+            Claims::Mine => actor,
+            Claims::Others => self.claimed_by,
         };
-        Snapshot::of(self.time(), vec![firewall])
+        before
     }
 
-    /// A write takes effect, unless the rule is not the one that was meant; says whether that changed anything.
-    pub(super) fn land(&mut self, change: &Change) -> Result<bool, Error> {
-        let held = self.ours.get(&change.name).map(|(held, _)| held);
-        let is_rewritten = self.now < self.no_rewrite_until && self.let_in(&change.name).is_some();
-        let is_meant = change.if_match.is_none() || held.is_some_and(|it| it.etag == change.if_match);
-        let says = |it: Option<&(Held, u64)>| it.map(|(held, says)| (*says, held.priority));
-        let before = says(self.ours.get(&change.name));
-        match &change.to {
-            ChangeTo::Delete if held.is_none() => {}
-            ChangeTo::Delete | ChangeTo::Put { .. } if !is_meant => return Err(Error::Conflict),
-            ChangeTo::Delete if self.keeps_rules => return Err(refused("deletion")),
-            ChangeTo::Put { rule: Rule::Allow { .. }, .. } if is_rewritten => {
-                return Err(refused("any other text"));
-            }
-            ChangeTo::Put { .. }
-                if self.now < self.no_growth_until && self.effect(change) == Effect::Opens =>
-            {
-                return Err(refused("growth"));
-            }
-            ChangeTo::Delete => drop(self.ours.remove(&change.name)),
-            ChangeTo::Put { rule, priority } => {
-                if self.ours.iter().any(|(name, (it, _))| *name != change.name && it.priority == *priority) {
-                    return Err(Error::Conflict);
-                }
-                self.written += 1;
-                let etag = Some(Etag(self.written.to_string()));
-                let says = digest_of(rule);
-                let held = Held { rule: Some(rule.clone()), priority: *priority, beside: vec![], etag };
-                self.ours.insert(change.name.clone(), (held, says));
-            }
+    fn write(&mut self, actor: usize, fault: Option<Fault>, writing: &Arc<Writing>) -> Answer {
+        let wants = writing.wants(self.desks[actor].versions);
+        if fault == Some(Fault::Unreached) {
+            return Answer::Unavailable;
         }
-        Ok(before != says(self.ours.get(&change.name)))
-    }
-
-    /// What a write would do to the rule that stands.
-    pub(super) fn effect(&self, change: &Change) -> Effect {
-        match &change.to {
-            ChangeTo::Delete => Effect::Deletes,
-            ChangeTo::Put { rule: Rule::Deny { .. }, .. } => Effect::Shuts,
-            ChangeTo::Put { rule: Rule::Allow { sources, .. }, .. } => {
-                let is_covered = self.let_in(&change.name).is_some_and(|it| it.cover(sources));
-                if is_covered { Effect::Shuts } else { Effect::Opens }
-            }
+        self.wrote(actor, writing, wants);
+        if matches!(fault, Some(Fault::Late | Fault::LateUnheard | Fault::Doubled)) {
+            self.late.push(Late {
+                writing: Arc::clone(writing),
+                wants,
+                lands_by: self.now + LANDS_WITHIN_MS,
+            });
         }
-    }
-
-    /// Whom a rule lets in.
-    pub(super) fn let_in(&self, name: &RuleName) -> Option<&Sources> {
-        let (held, _) = self.ours.get(name)?;
-        match held.rule.as_ref()? {
-            Rule::Allow { sources, .. } => Some(sources),
-            Rule::Deny { .. } => None,
-        }
-    }
-
-    /// Is it the rule that a write means?
-    pub(super) fn is_meant(&self, change: &Change) -> bool {
-        self.ours.get(&change.name).is_some_and(|(held, _)| held.etag == change.if_match)
-    }
-
-    /// What a rule that may not be deleted is written over with; nothing where that is done.
-    pub(super) fn retiring(&self, deletion: &Change) -> Option<Change> {
-        let (held, _) = self.ours.get(&deletion.name).filter(|(held, _)| !is_retired(held))?;
-        let to = ChangeTo::Put { rule: Rule::Deny { gates: BTreeSet::new() }, priority: held.priority };
-        Some(Change { to, ..deletion.clone() })
-    }
-
-    /// A write will land, at any time from now on.
-    pub(super) fn delay(&mut self, change: &Change) {
-        self.late.push((change.clone(), self.now + LANDS_WITHIN_MS));
-    }
-
-    /// Does a packet from there get through? The first rule that speaks of it decides.
-    pub(super) fn passes(&self, from: IpAddr) -> bool {
-        let (source, gate): (IpAddr, Gate) = (from, gate());
-        let admits = |sources: &Sources| sources.ranges().iter().any(|range| range.contains(&source));
-        let speaking = self.ours.values().filter_map(|(held, _)| match held.rule.as_ref()? {
-            Rule::Deny { gates } => gates.contains(&gate).then_some((held.priority, false)),
-            Rule::Allow { gate: of, sources, .. } => {
-                (*of == gate && admits(sources)).then_some((held.priority, true))
-            }
-        });
-        speaking.min().is_none_or(|(_, passes)| passes)
-    }
-
-    /// The names of all rules of ours that say anything.
-    pub(super) fn held(&self) -> impl Iterator<Item = &RuleName> {
-        self.ours.iter().filter(|(_, (held, _))| !is_retired(held)).map(|(name, _)| name)
-    }
-
-    pub(super) fn lock(&self) -> RuleName {
-        RuleName { owner: Owner::from(&self.target.id), gate: None }
-    }
-
-    /// A name that stands in no claim and that no live worker has.
-    pub(super) fn fresh_token(&self) -> ClaimToken {
-        let is_free = |it: &ClaimToken| {
-            self.desks.iter().all(|desk| desk.token.as_ref() != Some(it))
-                && self.target.standing(it, self.stamp()) != portcullis_domain::Standing::Mine
+        let landed = match fault {
+            Some(Fault::Late) => return Answer::Written,
+            Some(Fault::LateUnheard) => return Answer::Unavailable,
+            _ => self.land(writing, wants),
         };
-        let mut all = (0..=ACTORS).map(|n| parsed::<ClaimToken>(&format!("w{n}")));
-        all.find(is_free).expect("fewer are in use")
-    }
-
-    pub(super) fn is_due(&self) -> bool {
-        self.target.due_at().is_some_and(|at| at <= self.time_there())
-    }
-
-    /// Nobody is alive who knows of versions: they begin anew, so that they do not keep equal states apart.
-    pub(super) fn forget_versions(&mut self) {
-        (self.version, self.written) = (1, 0);
-        (self.last, self.switches) = (None, 0);
-        for (held, _) in self.ours.values_mut() {
-            self.written += 1;
-            let etag = Some(Etag(self.written.to_string()));
-            for (change, _) in self.late.iter_mut().filter(|(it, _)| it.if_match == held.etag) {
-                change.if_match.clone_from(&etag);
-            }
-            held.etag = etag;
+        match landed {
+            Some(answer) => answer,
+            None if fault == Some(Fault::Unheard) => Answer::Unavailable,
+            None => Answer::Written,
         }
     }
 
-    /// What an actor was told goes into what it is.
-    pub(super) fn tell(&mut self, actor: usize, what: impl std::hash::Hash) {
-        let told = &mut self.desks[actor].told;
-        let mut hasher = DefaultHasher::new();
-        (*told, what).hash(&mut hasher);
-        *told = Some(hasher.finish());
-    }
-
-    /// What an actor is told of the table, or of the firewall.
-    pub(super) fn digest_of_call(&self, call: Call) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        match call {
-            Call::Load => self.hash_target(&mut hasher),
-            Call::Read => {
-                self.time_there().hash(&mut hasher);
-                self.hash_rules(&mut hasher);
+    /// A write takes effect; why not, if it does not.
+    fn land(&mut self, writing: &Writing, wants: Option<u64>) -> Option<Answer> {
+        let refuses = Refuses {
+            growth: self.now < self.no_growth_until,
+            rewrites: self.now < self.no_rewrite_until,
+            deletions: self.keeps_rules,
+        };
+        match self.rules.land(writing, wants, refuses) {
+            Landed::Changed(rules) => {
+                self.rules = Arc::new(rules);
+                // What is for a version that is gone never lands.
+                let rules = Arc::clone(&self.rules);
+                self.late.retain(|it| it.wants.is_none_or(|wants| rules.versions.contains(&wants)));
+                None
             }
-            Call::Commit | Call::Write => {}
+            Landed::Same => None,
+            Landed::Conflict => Some(Answer::Conflict),
+            Landed::Refused => Some(Answer::Refused(self.rules.retiring(&writing.change))),
         }
-        hasher.finish()
     }
 
-    /// Two worlds of one digest have the same future, but for the hashes of their journals.
+    pub(super) fn land_late(&mut self, n: usize) {
+        let Late { writing, wants, .. } = self.late.remove(n);
+        let before = self.rules.shape.from(0);
+        if self.land(&writing, wants).is_none() && self.rules.shape.from(0) != before {
+            self.landed_late();
+        }
+    }
+
+    pub(super) fn effect(&self, asks: &Asks) -> Option<Effect> {
+        match asks {
+            Asks::Write(writing) => Some(self.rules.effect(&writing.change)),
+            Asks::Find | Asks::Load | Asks::Commit(_) | Asks::Read => None,
+        }
+    }
+
+    /// The disk has room again: what was kept in memory is on it.
+    pub(super) fn recover(&mut self) {
+        if self.full_until <= self.now {
+            self.on_disk = None;
+        }
+    }
+
+    /// Two worlds of one digest have the same future: all that it counts of the past is what somebody may still ask for, all
+    /// that it counts of times is how far they are from now, and of versions whether they are the newest. Workers have
+    /// no names.
     pub(super) fn digest(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.hash_target(&mut hasher);
-        (self.origin, self.last, self.switches).hash(&mut hasher);
-        self.hash_world(&mut hasher);
-        for desk in &self.desks {
-            let token = desk.token.as_ref().map(ClaimToken::as_str);
-            (desk.told, token, desk.dies_at, desk.starved_until).hash(&mut hasher);
-        }
-        hasher.finish()
+        let mut workers = [self.desk_digest(0), self.desk_digest(1)];
+        workers.sort_unstable();
+        digest_of((workers, self.desk_digest(PERSON), self.own_digest()))
     }
 
-    /// The same of a quiescent state, whatever it came from.
-    pub(super) fn quiescent_digest(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        digest_of(&self.target).hash(&mut hasher);
-        self.hash_world(&mut hasher);
-        hasher.finish()
+    /// Digest of one actor's part of the world.
+    pub(super) fn desk_digest(&self, actor: usize) -> u64 {
+        let now = self.now;
+        let desk = &self.desks[actor];
+        let rests_until = self.rests_until.get(actor).map_or(0, |it| (it - now).max(0));
+        let Some(node) = &desk.node else { return digest_of((rests_until, self.last == Some(actor))) };
+        let are_newest: [bool; 2] =
+            array::from_fn(|n| desk.versions[n] != 0 && desk.versions[n] == self.rules.versions[n]);
+        digest_of((
+            (node.told, node.began - now, desk.seen == self.version, are_newest),
+            (desk.dies_at - now, (desk.starved_until - now).max(0), desk.has_shut),
+            (self.is_claimed_by(actor), rests_until, self.last == Some(actor)),
+        ))
     }
 
-    fn hash_world(&self, hasher: &mut DefaultHasher) {
-        (self.now, self.has_closed, self.faults).hash(hasher);
-        // What is over is no longer a difference.
-        let lasting =
-            [self.no_growth_until, self.no_rewrite_until, self.full_until].map(|until| until.max(self.now));
-        (lasting, self.keeps_rules, self.rests_until.map(|until| until.max(self.now))).hash(hasher);
+    fn own_digest(&self) -> u64 {
+        let now = self.now;
+        let lasting = [self.no_growth_until, self.no_rewrite_until, self.full_until, self.no_commit_until];
+        let late = self
+            .late
+            .iter()
+            .map(|it| digest_of((it.writing.shape.from(now), it.wants.is_some(), it.lands_by - now)));
         // A steady time depends on nothing else of the past.
-        let (steady, epoch) = (&self.steady, stamp(0));
-        (self.set_back_ms, steady.lead(), steady.running_at(epoch)).hash(hasher);
-        self.hash_rules(hasher);
-        for (change, lands_by) in &self.late {
-            (change.to_string(), change.if_match.as_ref().map(|it| &it.0), lands_by).hash(hasher);
-        }
-        self.oracle.hash(hasher);
+        let ahead = world_ms(self.steady.now())
+            - i64::try_from(self.steady.running_at(self.steady.now()).as_millis()).expect("short");
+        let lead = self.steady.lead().as_millis();
+        digest_of((
+            (self.table.shape.from(now), self.on_disk.as_ref().map(|it| it.shape.from(now))),
+            (self.rules.shape.from(now), late.fold(0_u64, u64::wrapping_add)),
+            (
+                lasting.map(|until| (until - now).max(0)),
+                self.keeps_rules,
+                self.set_back_ms,
+                ahead,
+                lead as i64,
+            ),
+            (self.has_closed, self.faults, self.switches, self.oracle.digest(now)),
+        ))
     }
 
-    /// All that is stored, as far as two paths from one quiescent state can differ in it: the journal tells it, and
-    /// beside that there is only whose claim stands, and until when.
-    fn hash_target(&self, hasher: &mut DefaultHasher) {
-        let claims = |it: &Desk| {
-            let token = it.token.as_ref()?;
-            Some(self.target.standing(token, self.stamp()) == portcullis_domain::Standing::Mine)
+    /// Digest to the letter: of every version and hash, of the hour, and of which worker it is.
+    pub(super) fn letter(&self) -> u64 {
+        let desk = |it: &Desk| {
+            let at = (it.seen, it.versions, it.dies_at, it.starved_until, it.has_shut);
+            (it.node.as_ref().map(|it| it.letter()), at)
         };
-        (self.version, self.head.n, self.head.hash.to_string(), self.target.due_at()).hash(hasher);
-        (self.target.is_claimed(), self.desks.iter().map(claims).collect::<Vec<_>>()).hash(hasher);
-    }
-
-    fn hash_rules(&self, hasher: &mut DefaultHasher) {
-        for (name, (held, says)) in &self.ours {
-            let etag = held.etag.as_ref().map(|it| &it.0);
-            (name.gate.is_some(), held.priority, etag, says).hash(hasher);
-        }
+        let late = self.late.iter().map(|it| (it.writing.shape.from(0), it.wants, it.lands_by));
+        digest_of((
+            (self.now, self.digest(), self.table.letter, self.version, self.claimed_by),
+            (self.on_disk.as_ref().map(|it| it.letter), self.rules.letter()),
+            (late.collect::<Vec<_>>(), self.desks.iter().map(desk).collect::<Vec<_>>(), self.rests_until),
+        ))
     }
 }
 
-/// Digest of all that is stored but the hashes of the journal.
-fn digest_of(what: &impl Serialize) -> u64 {
-    let mut value = serde_json::to_value(what).expect("it is stored as JSON");
-    if let Some(fields) = value.as_object_mut() {
-        fields.remove("head");
-    }
-    let mut hasher = DefaultHasher::new();
-    value.to_string().hash(&mut hasher);
-    hasher.finish()
-}
-
-/// A foreign rule beneath ours that lets everybody in: what a lock is for.
-fn everybody() -> Foreign {
-    Foreign {
-        name: "all".to_owned(),
-        priority: 4000,
-        action: Action::Allow,
-        protocol: Protocol::Any,
-        sources: Sources::anywhere(),
-        unsure: Sources::default(),
-        ports: vec![0..=u16::MAX],
-        to: Sources::anywhere(),
-    }
-}
-
-/// A rule of ours that is over, and may not be deleted, as an adapter shows it: it says nothing.
-fn silent(name: &RuleName, priority: u16) -> Foreign {
-    Foreign { name: name.to_string(), priority, action: Action::Deny, ports: vec![], ..everybody() }
-}
-
-fn is_retired(held: &Held) -> bool {
-    matches!(&held.rule, Some(Rule::Deny { gates }) if gates.is_empty())
-}
-
-fn refused(what: &'static str) -> Error {
-    Error::Broken { doing: "write the rule", source: what.into() }
+fn grants() -> [Grant; 2] {
+    let mut n = 0;
+    LEASES.map(|it| {
+        let by: Person = parsed(it.by);
+        let id = RequestId::derived(&by, &parsed(&format!("key {n}")));
+        n += 1;
+        let length = SignedDuration::from_millis(it.ends_ms - it.starts_ms);
+        let lease = Lease::starting(stamp(it.starts_ms), length).expect("a lease");
+        let request = Request {
+            id: id.clone(),
+            by,
+            what: What::Initiate { asks: vec![], break_glass: false },
+            justification: None,
+            correlation: None,
+            asked_at: stamp(0),
+            state: RequestState::Approved { at: stamp(0), by: None, broke_glass: false },
+        };
+        let place = (parsed("vm"), gate());
+        Grant::approved(GrantId::derived(&id, 0), &request, place, parsed(it.address), lease)
+    })
 }
 
 /// What both clocks show.
@@ -552,10 +531,6 @@ fn reading(now: i64, set_back_ms: i64) -> Reading {
 pub(super) fn gate() -> Gate {
     static GATE_OF_ALL: OnceLock<Gate> = OnceLock::new();
     *GATE_OF_ALL.get_or_init(|| parsed(GATE))
-}
-
-fn firewall() -> FirewallId {
-    parsed("nsg")
 }
 
 pub(super) fn stamp(ms: i64) -> Timestamp {
