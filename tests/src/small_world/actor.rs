@@ -145,6 +145,18 @@ impl Asks {
 }
 
 impl Answer {
+    /// How a call failed.
+    fn error(&self) -> Error {
+        match self {
+            Self::Conflict => Error::Conflict,
+            Self::Unavailable => Error::Unavailable { doing: "reach it", source: "lost".into() },
+            Self::Refused(_) => Error::Broken { doing: "write the rule", source: "refused".into() },
+            Self::Found | Self::Loaded { .. } | Self::Committed(_) | Self::Read { .. } | Self::Written => {
+                unreachable!("this answers another call: {self:?}")
+            }
+        }
+    }
+
     /// What of it can matter: of versions and of the journal's hashes nothing does, but whether they are the newest, and
     /// that the world knows.
     pub(super) fn digest(&self, from: i64) -> u64 {
@@ -353,16 +365,14 @@ impl Dependencies {
             }
             Asks::Write(Arc::new(Writing::of(change.clone())))
         };
-        match Turn(self, asks).await {
-            Answer::Written => Ok(()),
-            Answer::Conflict => Err(Error::Conflict),
-            Answer::Unavailable => Err(unavailable()),
-            Answer::Refused(retiring) => {
-                self.script().retiring = retiring;
-                Err(Error::Broken { doing: "write the rule", source: "refused".into() })
-            }
-            other => unreachable!("no write is answered with {other:?}"),
+        let answer = Turn(self, asks).await;
+        if matches!(answer, Answer::Written) {
+            return Ok(());
         }
+        if let Answer::Refused(retiring) = &answer {
+            self.script().retiring.clone_from(retiring);
+        }
+        Err(answer.error())
     }
 }
 
@@ -378,25 +388,18 @@ impl Store for Dependencies {
             // Whoever settles begins each round by a turn and a load; all others go on after a load of their own.
             script.rounds += u32::from(script.turn == Some(0));
         }
-        match Turn(self, |_: &Script| Asks::Load).await {
-            Answer::Loaded { stored, is_mine, version } => {
-                let target = stored.target(is_mine).clone();
-                let mut script = self.script();
-                (script.stored, script.version) = (Some(stored), version);
-                Ok(Some((target, Seen(version))))
-            }
-            Answer::Unavailable => Err(unavailable()),
-            other => unreachable!("nothing is loaded with {other:?}"),
-        }
+        let answer = Turn(self, |_: &Script| Asks::Load).await;
+        let Answer::Loaded { stored, is_mine, version } = answer else { return Err(answer.error()) };
+        let target = stored.target(is_mine).clone();
+        let mut script = self.script();
+        (script.stored, script.version) = (Some(stored), version);
+        Ok(Some((target, Seen(version))))
     }
 
     async fn grant(&self, _: &GrantId) -> Result<Option<Grant>, Error> {
-        match Turn(self, |_: &Script| Asks::Find).await {
-            // Whoever closes asks it for its target alone.
-            Answer::Found => Ok(Some(self.cast.grant.clone())),
-            Answer::Unavailable => Err(unavailable()),
-            other => unreachable!("nothing is found with {other:?}"),
-        }
+        let answer = Turn(self, |_: &Script| Asks::Find).await;
+        // Whoever closes asks it for its target alone.
+        if matches!(answer, Answer::Found) { Ok(Some(self.cast.grant.clone())) } else { Err(answer.error()) }
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), Error> {
@@ -406,17 +409,12 @@ impl Store for Dependencies {
             let stored = script.stored.as_ref().expect("it was loaded");
             Asks::Commit(Arc::new(stored.batched(batch.clone())))
         };
-        match Turn(self, asks).await {
-            Answer::Committed(committing) => {
-                let mut script = self.script();
-                script.version += 1;
-                script.stored = Some(Arc::clone(&committing.next));
-                Ok(())
-            }
-            Answer::Conflict => Err(Error::Conflict),
-            Answer::Unavailable => Err(unavailable()),
-            other => unreachable!("no commit is answered with {other:?}"),
-        }
+        let answer = Turn(self, asks).await;
+        let Answer::Committed(committing) = answer else { return Err(answer.error()) };
+        let mut script = self.script();
+        script.version += 1;
+        script.stored = Some(Arc::clone(&committing.next));
+        Ok(())
     }
 
     async fn request(&self, _: &RequestId) -> Result<Option<(Request, Seen)>, Error> {
@@ -458,14 +456,10 @@ impl Store for Dependencies {
 
 impl Firewalls for Dependencies {
     async fn read(&self, _: &TargetId) -> Result<Snapshot, Error> {
-        match Turn(self, |_: &Script| Asks::Read).await {
-            Answer::Read { rules, at } => {
-                self.script().versions = rules.versions;
-                Ok(rules.read(stamp(at)))
-            }
-            Answer::Unavailable => Err(unavailable()),
-            other => unreachable!("nothing is read with {other:?}"),
-        }
+        let answer = Turn(self, |_: &Script| Asks::Read).await;
+        let Answer::Read { rules, at } = answer else { return Err(answer.error()) };
+        self.script().versions = rules.versions;
+        Ok(rules.read(stamp(at)))
     }
 
     async fn ours(&self) -> Result<Vec<OurRule>, Error> {
@@ -478,8 +472,4 @@ impl Firewalls for Dependencies {
         }
         Ok(())
     }
-}
-
-fn unavailable() -> Error {
-    Error::Unavailable { doing: "reach it", source: "lost".into() }
 }

@@ -64,7 +64,8 @@ impl Hasher for Identity {
 /// The two halves of a product, as one.
 fn folded(one: u64, other: u64) -> u64 {
     let product = u128::from(one) * u128::from(other);
-    let [low, high] = [product, product >> 64].map(|it| (it & u128::from(u64::MAX)) as u64);
+    let half = |it: u128| u64::try_from(it & u128::from(u64::MAX)).expect("it is half as long");
+    let [low, high] = [product, product >> 64].map(half);
     low ^ high
 }
 

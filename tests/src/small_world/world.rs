@@ -474,13 +474,7 @@ impl World {
         digest_of((
             (self.table.shape.from(now), self.on_disk.as_ref().map(|it| it.shape.from(now))),
             (self.rules.shape.from(now), late.fold(0_u64, u64::wrapping_add)),
-            (
-                lasting.map(|until| (until - now).max(0)),
-                self.keeps_rules,
-                self.set_back_ms,
-                ahead,
-                lead as i64,
-            ),
+            (lasting.map(|until| (until - now).max(0)), self.keeps_rules, self.set_back_ms, ahead, lead),
             (self.has_closed, self.faults, self.switches, self.oracle.digest(now)),
         ))
     }
