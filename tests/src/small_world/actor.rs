@@ -209,7 +209,7 @@ impl Steps {
     }
 
     /// Somebody goes on with an answer.
-    pub(super) fn answer(&mut self, node: &Arc<Node>, answer: Answer) -> Arc<Node> {
+    pub(super) fn answer(&mut self, node: &Arc<Node>, answer: &Answer) -> Arc<Node> {
         let digest = if self.is_literal { answer.letter() } else { answer.digest(0) };
         let answered = digest_of((node.key, digest));
         if let Some(known) = self.answers.get(&answered) {
@@ -220,7 +220,7 @@ impl Steps {
         next
     }
 
-    fn next(&mut self, node: &Arc<Node>, answer: Answer, answered: u64) -> Arc<Node> {
+    fn next(&mut self, node: &Arc<Node>, answer: &Answer, answered: u64) -> Arc<Node> {
         let (role, began) = (node.role, node.began);
         let told = digest_of((node.told, answer.digest(began)));
         let memory = node.memory;
@@ -229,13 +229,13 @@ impl Steps {
         let mut next = Node { role, began, key: answered, told, memory, ended: 0, before, came };
         let made = self.made(&next);
         next.came = made.came;
-        next.ended = digest_of((node.ended, std::mem::discriminant(&answer)));
+        next.ended = digest_of((node.ended, std::mem::discriminant(answer)));
         match role {
             Role::Worker => {
-                let kept = next.memory.follow(node, &answer, &next.came, made.rounds);
+                let kept = next.memory.follow(node, answer, &next.came, made.rounds);
                 next.told = kept.map_or(told, |kept| digest_of((next.memory.digest(began), kept)));
             }
-            Role::Person => next.told = pressed(node, &answer, &next.came),
+            Role::Person => next.told = pressed(node, answer, &next.came),
         }
         if !self.is_literal {
             next.key = digest_of((role, began, next.told));

@@ -113,7 +113,9 @@ fn take_in(value: &Value, mixer: &mut Mixer, times: &mut Vec<i64>) {
         },
         Value::Array(all) => {
             (5_u8, all.len()).hash(mixer);
-            all.iter().for_each(|it| take_in(it, mixer, times));
+            for it in all {
+                take_in(it, mixer, times);
+            }
         }
         Value::Object(all) => {
             (6_u8, all.len()).hash(mixer);

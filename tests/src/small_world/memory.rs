@@ -38,7 +38,7 @@ pub(super) struct Memory {
 impl Memory {
     /// Of somebody who begins then.
     pub(super) fn of(now: i64, rounds: u32) -> Self {
-        Self { now, rounds, ..Self::default() }
+        Self { rounds, now, ..Self::default() }
     }
 
     /// What a worker knows after one more answer; gives a digest of what it keeps of it, where it forgets all else.

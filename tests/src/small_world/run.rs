@@ -2,7 +2,7 @@
 
 use super::{
     Extent, Fault,
-    actor::Steps,
+    actor::{Asks, Steps},
     digest::digest_of,
     fault::{STARVED_MS, millis},
     world::{ACTORS, Call, PERSON, WORKERS, World},
@@ -89,7 +89,7 @@ impl World {
 
     pub(super) fn take(&mut self, choice: Choice, extent: &Extent, steps: &mut Steps) {
         let call = match choice {
-            Choice::Answer(actor, _) => self.pending(actor).map(|it| it.call()),
+            Choice::Answer(actor, _) => self.pending(actor).map(Asks::call),
             Choice::Pass | Choice::Close | Choice::Land(_) => None,
         };
         let before = self.path.take();

@@ -137,8 +137,7 @@ impl Search<'_> {
         let mut tally = Tally::default();
         let mut steps = Steps::of(World::cast(), self.extent.is_literal);
         let (mut ahead, mut counted) = (vec![], 0);
-        loop {
-            let Some(mut world) = ahead.pop().or_else(|| self.taken()) else { break };
+        while let Some(mut world) = ahead.pop().or_else(|| self.taken()) {
             let digest = world.digest();
             tally.states += 1;
             tally.quiescent += u64::from(world.is_quiescent());

@@ -88,8 +88,8 @@ pub(super) fn mine() -> ClaimToken {
 }
 
 impl Stored {
-    pub(super) fn of(target: Target, told: Told) -> Self {
-        let mut value = serde_json::to_value(&target).expect("it is stored as JSON");
+    pub(super) fn of(target: &Target, told: Told) -> Self {
+        let mut value = serde_json::to_value(target).expect("it is stored as JSON");
         let letter = digest_of(value.to_string());
         let is_claimed = target.is_claimed();
         let claimed = |by: &str, value: &mut Value| {
@@ -186,17 +186,16 @@ impl Stored {
             broken("the head is not where the chain ends".to_owned());
         }
         let facts = || next.entries.iter().map(|it| &it.fact);
-        let closed = facts().filter_map(|fact| {
+        let over = facts().filter_map(|fact| {
             let Fact::Closed { grant, .. } = fact else { return None };
             let by = &self.target.grant_of(grant)?.by;
             LEASES.iter().position(|it| it.by == by.as_str())
         });
-        let closes = closed.collect();
-        let intends = facts().filter_map(|fact| {
+        let closes = over.collect();
+        let intends = facts().rev().find_map(|fact| {
             let Fact::Writing { changes } = fact else { return None };
             Some(changes.clone())
         });
-        let intends = intends.last();
         let reads_back = facts().any(|it| matches!(it, Fact::ReadBack { .. }));
         let token = serde_json::to_value(&next.target).expect("JSON")["claim"]["token"].clone();
         let claims = match token.as_str() {
@@ -204,7 +203,7 @@ impl Stored {
             Some(MINE) => Claims::Mine,
             Some(_) => Claims::Others,
         };
-        let next = Arc::new(Self::of(next.target, told));
+        let next = Arc::new(Self::of(&next.target, told));
         let prolongs = self.is_claimed && next.is_claimed && self.due_at != next.due_at;
         Committing { next, of: self.says(), class, claims, closes, intends, reads_back, prolongs, breaks }
     }

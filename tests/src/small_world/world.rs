@@ -131,7 +131,7 @@ impl World {
         let rule = PortRule::offered(parsed("22"), parsed("tcp"));
         let policy = Policy::of(vec![rule], &Terms::default()).expect("valid");
         let target = Target::unguarded(parsed("vm"));
-        let unguarded = Stored::of(target.clone(), Told::default());
+        let unguarded = Stored::of(&target, Told::default());
         let guarded = target.set_policy(Some(policy), &parsed("olga"), None, stamp(BEGINNING_MS));
         let committing = unguarded.committing(guarded.expect("it is new"));
         Self {
@@ -310,7 +310,7 @@ impl World {
             Answer::Found | Answer::Written | Answer::Conflict | Answer::Unavailable | Answer::Refused(_) => {
             }
         }
-        let next = steps.answer(&node, answer);
+        let next = steps.answer(&node, &answer);
         match next.came {
             Came::To(_) => {
                 desk.node = Some(next);
