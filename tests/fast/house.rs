@@ -124,10 +124,14 @@ const ONE_THING: [(&str, &[&str], &str); 8] = [
     (
         "tests",
         &[
-            "small_world::dependencies",
+            "small_world::actor",
+            "small_world::digest",
             "small_world::fault",
+            "small_world::firewall",
+            "small_world::memory",
             "small_world::oracle",
             "small_world::run",
+            "small_world::table",
             "small_world::world",
         ],
         "one simulator: everything in it happens in its `World`",

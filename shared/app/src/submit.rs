@@ -374,6 +374,7 @@ struct RequestBody {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TargetBody {
+    #[serde(deserialize_with = "said::target")]
     target: TargetId,
     ports: Vec<PortBody>,
 }

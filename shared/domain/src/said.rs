@@ -1,5 +1,6 @@
-//! Times as programs say them, for `deserialize_with`: what cannot be read is refused in our words.
+//! Times and machines as programs say them, for `deserialize_with`: what cannot be read is refused in our words.
 
+use crate::TargetId;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, de::Error};
 use std::str::FromStr;
@@ -22,6 +23,11 @@ pub fn any_time<'de, D: Deserializer<'de>>(said: D) -> Result<Option<Timestamp>,
 /// A time, which has to be said.
 pub fn time<'de, D: Deserializer<'de>>(said: D) -> Result<Timestamp, D::Error> {
     read(&String::deserialize(said)?, TIME)
+}
+
+/// A machine, by its id in any letter case.
+pub fn target<'de, D: Deserializer<'de>>(said: D) -> Result<TargetId, D::Error> {
+    String::deserialize(said)?.parse().map_err(D::Error::custom)
 }
 
 fn read<T: FromStr, E: Error>(text: &str, wanted: &str) -> Result<T, E> {

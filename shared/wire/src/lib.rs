@@ -113,6 +113,7 @@ pub struct InitiateBody {
 pub struct AskBody {
     /// The target's id.
     #[schema(value_type = String)]
+    #[serde(deserialize_with = "said::target")]
     pub target: portcullis_domain::TargetId,
     /// 1 to 65535.
     #[schema(value_type = u16)]
