@@ -5,7 +5,7 @@
 //! compiler knows of no other way to them.
 
 use crate::{
-    Call, Error, Operation,
+    Call, Error, Operation, Right,
     ports::{Outside, Store, Tokens},
     record::{Record, record},
 };
@@ -34,25 +34,6 @@ pub struct Parts<'a, S, O, T> {
 pub struct Rights {
     /// The operator. Without one nobody may administer.
     pub operator: Option<Person>,
-}
-
-/// The right that an operation needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Right {
-    /// To read.
-    Read,
-    /// To ask for access, and to have a lease extended.
-    Request,
-    /// To decide a request.
-    Approve,
-    /// To end a lease.
-    Close,
-    /// To change what is guarded.
-    Configure,
-    /// To take evidence away.
-    Export,
-    /// To change who may call.
-    Administer,
 }
 
 /// A command or a query, with its arguments, and the use case behind it.

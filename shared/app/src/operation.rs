@@ -1,7 +1,5 @@
 //! Every operation that there is: its name, its kind, and the right that it needs.
 
-use crate::Right;
-
 macro_rules! operations {
     ($($(#[$doc:meta])* $operation:ident: $name:literal, $kind:ident, $right:ident;)*) => {
         /// An operation of the door.
@@ -36,6 +34,25 @@ macro_rules! operations {
             }
         }
     };
+}
+
+/// The right that an operation needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Right {
+    /// To read.
+    Read,
+    /// To ask for access, and to have a lease extended.
+    Request,
+    /// To decide a request.
+    Approve,
+    /// To end a lease.
+    Close,
+    /// To change what is guarded.
+    Configure,
+    /// To take evidence away.
+    Export,
+    /// To change who may call.
+    Administer,
 }
 
 /// Whether an operation changes anything.
