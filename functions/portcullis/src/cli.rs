@@ -42,35 +42,35 @@ pub enum Command {
     Simcloud(simcloud::Args),
     /// List machines, guarded or not
     Targets(client::Targets),
-    /// Show what guarding would write, and which rules of others it would shadow or be defeated by
+    /// Preview the rules that guarding would write, and the rules of others that they shadow or that defeat them
     Plan(client::Plan),
     /// Guard machines: their ports are shut, but for leases
     Enable(client::Enable),
-    /// Keep a change that would lapse
+    /// Keep a change that lapses unless it is confirmed
     Confirm(client::One),
-    /// Change what is guarded
+    /// Change the guarded ports of machines
     Edit(client::Edit),
     /// Guard a machine no longer: its firewalls become what they were before
     Disable(client::One),
     /// Ask for ports
     Request(client::Request),
-    /// Say what the answer to a request would be, and why; nothing is written
+    /// Preview the answer to a request, with every reason; nothing is written
     Explain(client::Asking),
     /// List requests
     Requests(client::Requests),
-    /// Say yes to somebody's request
+    /// Approve the request of another person
     Approve(client::Approve),
-    /// Say no to somebody's request
+    /// Reject a request
     Reject(client::Reject),
-    /// List grants: who may pass where, until when
+    /// List grants: person, port, sources and end
     Grants(client::Grants),
     /// End leases now
     Close(client::Close),
     /// Ask for a later end of a lease
     Extend(client::Extend),
-    /// Say whether a packet gets through, and which rule decides
+    /// Test a packet against the firewalls, and print the rule that decides
     Check(client::Check),
-    /// Show what happened to a machine
+    /// Print the journal of a machine
     Activity(client::Activity),
     /// Recompute the journal: was anything changed, dropped or reordered? With --data in that folder,
     /// while nobody serves it
@@ -79,29 +79,29 @@ pub enum Command {
         #[arg(value_name = "PATH", conflicts_with = "data")]
         export: Option<PathBuf>,
     },
-    /// Take the journal of some time away as evidence
+    /// Export the journal of a period as evidence
     Export(client::Export),
-    /// Show what happens, as it happens
+    /// Print events, with --follow as they happen
     Events(client::Events),
     /// Send an event, as bots do
     Send(client::Send),
-    /// List what Microsoft's own just-in-time access guards, or take it over
+    /// List the policies of Microsoft's own just-in-time access, or take one over
     Adopt(client::Adopt),
-    /// Look whether all is as it should be, and what to do where it is not
+    /// Check the installation, and print a remedy for each fault
     Doctor,
-    /// Look whether a deployment in AWS lacks anything, and what to do about it
+    /// Check a deployment in AWS, and print a remedy for each fault
     DeployCheck(client::DeployCheck),
-    /// Say who you are there, and from where you call
+    /// Print your name and your address, as the server sees them
     Whoami,
     /// List the profiles of the configuration file
     Profiles,
     /// Make, list and revoke tokens
     #[command(subcommand)]
     Token(client::Token),
-    /// Print what Portcullis has to be allowed to do in a cloud
+    /// Print the rights that Portcullis needs in a cloud
     #[command(subcommand)]
     Role(role::Role),
-    /// Print what makes your shell complete these commands
+    /// Print completions of these commands for your shell
     #[command(after_help = "Example:\n  source <(portcullis completions bash)")]
     Completions {
         /// Which shell

@@ -155,12 +155,12 @@ fn each_command_performs_the_operation_that_it_is_for_and_changes_nothing_else()
     run(&mut place, &["enable", "web-1"], &[]);
     run(&mut place, &["edit", "web-1", "--add-port", "8443", "--confirm-within", "5m"], &[]);
     run(&mut place, &["confirm", "web-1"], &[]);
-    run(&mut place, &["explain", "web-1", "--from", ANN], &[]);
-    run(&mut place, &["request", "web-1", "--from", ANN, "--for", "10m"], &[]);
-    run(&mut place, &["extend", "web-1", "--by", "5m"], &[]);
+    run(&mut place, &["explain", "web-1:22", "--from", ANN], &[]);
+    run(&mut place, &["request", "web-1:22", "--from", ANN, "--for", "10m"], &[]);
+    run(&mut place, &["extend", "web-1:22", "--by", "5m"], &[]);
     run(&mut place, &["grants"], &[]);
     run(&mut place, &["check", "web-1", "22", "--from", ANN], &[]);
-    run(&mut place, &["close", "web-1"], &[]);
+    run(&mut place, &["close", "web-1:22"], &[]);
     run(&mut place, &["requests"], &[]);
     run(&mut place, &["activity", "web-1"], &[]);
     run(&mut place, &["events"], &[]);
@@ -181,7 +181,7 @@ fn each_command_performs_the_operation_that_it_is_for_and_changes_nothing_else()
     run(&mut place, &["whoami"], &[]);
     run(&mut place, &["edit", "web-1", "--set", "22,approver=bob"], &[]);
     for verb in ["reject", "approve"] {
-        let asked = place.up.json(&["request", "web-1", "--from", ANN, "--for", "10m"]);
+        let asked = place.up.json(&["request", "web-1:22", "--from", ANN, "--for", "10m"]);
         let bob = token(&place.up, "bob");
         place.operations(None);
         let id = asked["request"]["id"].as_str().expect("an id");
