@@ -100,11 +100,12 @@ fn every_interleaving_with_one_fault_breaks_no_rule() {
 fn every_interleaving_with_two_faults_breaks_no_rule() {
     let parts: u64 = said("SMALL_WORLD_PARTS", 64);
     let first: u64 = said("SMALL_WORLD_PART", 0);
+    let switches_max: u32 = said("SMALL_WORLD_SWITCHES", EACH);
     let mut steps_max: u64 = said("SMALL_WORLD_STEPS", u64::MAX);
     let mut whole = 0;
     for part in (0..parts).map(|n| (first + n) % parts) {
         println!("part {part} of {parts}:");
-        let tally = tried(&Extent { part: (part, parts), steps_max, ..extent(2, EACH, 1) });
+        let tally = tried(&Extent { part: (part, parts), steps_max, ..extent(2, switches_max, 1) });
         steps_max = steps_max.saturating_sub(tally.steps);
         if tally.is_cut {
             break;

@@ -533,7 +533,7 @@ fn linters_have_nothing_to_say() {
     ];
     for (program, words) in checks {
         let mut check = Command::new(programs.join(program));
-        check.args(words).current_dir(tests.join("..")).env("HOME", place).env("NO_COLOR", "1");
+        check.args(words).current_dir(portcullis_tests::root()).env("HOME", place).env("NO_COLOR", "1");
         check.env("AWS_DEFAULT_REGION", "us-east-1").env("SAM_CLI_TELEMETRY", "0");
         let told = check.output().expect("runs");
         assert!(told.status.success(), "{program}:\n{}{}", text(&told.stdout), text(&told.stderr));

@@ -42,6 +42,7 @@
 //!
 //! ```text
 //! SMALL_WORLD_PART=3 SMALL_WORLD_PARTS=1024 SMALL_WORLD_STEPS=1000000000   from the fourth part on, as far as so many steps go
+//! SMALL_WORLD_SWITCHES=1                                                   no more switches
 //! ```
 
 mod actor;
