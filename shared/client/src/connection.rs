@@ -33,7 +33,7 @@ const BODY_MAX: u64 = 64 << 20;
 /// How often something is asked whose answer may be lost.
 const TRIES: u32 = 4;
 /// How long to wait before the second try; twice as long before each further one.
-const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(200);
 /// How many parts a list may have.
 pub const PARTS_MAX: usize = 10_000;
 /// How many items a part has at most, as the API says.
