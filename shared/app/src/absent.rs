@@ -1,4 +1,4 @@
-//! Parts that a program has no right to, and that none of its operations needs: whoever asks them all the same is told so.
+//! Parts that a program has no right to. None of its operations needs them; a use of one is an error.
 
 use crate::{
     Error,
