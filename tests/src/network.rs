@@ -22,6 +22,8 @@ pub const VISITORS: [&str; 2] = ["10.77.0.2", "10.77.0.3"];
 pub const MACHINE_V6: &str = "fd77::1";
 /// See [`MACHINE_V6`].
 pub const VISITOR_V6: &str = "fd77::2";
+/// Where a container of the machine is, and the machine as the container sees it.
+const CONTAINER: [&str; 2] = ["10.78.0.2", "10.78.0.1"];
 /// How long a visitor waits for an answer. What is shut answers nothing, and on this cable an answer
 /// takes less than a thousandth of it.
 pub const PATIENCE: Duration = Duration::from_millis(400);
@@ -34,6 +36,7 @@ const PART: &str = "PORTCULLIS_TEST_PART";
 pub struct Network {
     machine: String,
     visitor: String,
+    container: Option<String>,
     listeners: Vec<Child>,
 }
 
@@ -51,7 +54,8 @@ impl Network {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         must_be_possible();
         let name = format!("pc{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let network = Self { machine: format!("{name}m"), visitor: format!("{name}v"), listeners: vec![] };
+        let (machine, visitor) = (format!("{name}m"), format!("{name}v"));
+        let network = Self { machine, visitor, container: None, listeners: vec![] };
         let (m, v) = (network.machine.as_str(), network.visitor.as_str());
         for words in [
             format!("netns add {m}"),
@@ -85,7 +89,39 @@ impl Network {
 
     /// Something that answers on a port of the machine, over both families.
     pub fn listen(&mut self, test: &str, port: u16) {
-        let mut listener = play(test, &self.machine, &format!("listen {port}"));
+        self.answer(test, &self.machine.clone(), port);
+    }
+
+    /// A container of the machine that answers on a port of its own, published as container engines do it: another table
+    /// translates the destination, and the machine forwards.
+    pub fn publish(&mut self, test: &str, port: u16, inside: u16) {
+        let (m, c) = (self.machine.clone(), self.machine.replace('m', "c"));
+        let [container, gateway] = CONTAINER;
+        for words in [
+            format!("netns add {c}"),
+            format!("-n {m} link add {c} type veth peer name {c} netns {c}"),
+            format!("-n {m} addr add {gateway}/24 dev {c}"),
+            format!("-n {c} addr add {container}/24 dev {c}"),
+            format!("-n {c} link set lo up"),
+            format!("-n {m} link set {c} up"),
+            format!("-n {c} link set {c} up"),
+            format!("-n {c} route add default via {gateway}"),
+            format!("netns exec {m} sysctl -qw net.ipv4.ip_forward=1"),
+        ] {
+            let words: Vec<&str> = words.split(' ').collect();
+            must(Command::new("ip").args(words));
+        }
+        self.answer(test, &c, inside);
+        self.container = Some(c);
+        self.nft(&format!(
+            "add table ip engine; \
+             add chain ip engine prerouting {{ type nat hook prerouting priority dstnat ; }}; \
+             add rule ip engine prerouting tcp dport {port} fib daddr type local dnat to {container}:{inside}"
+        ));
+    }
+
+    fn answer(&mut self, test: &str, within: &str, port: u16) {
+        let mut listener = play(test, within, &format!("listen {port}"));
         let mut line = String::new();
         let mut output = BufReader::new(listener.stdout.take().expect("piped"));
         while !line.contains("listening") {
@@ -290,7 +326,7 @@ impl Drop for Network {
             drop(listener.kill());
             drop(listener.wait());
         }
-        for name in [&self.machine, &self.visitor] {
+        for name in [&self.machine, &self.visitor].into_iter().chain(&self.container) {
             drop(Command::new("ip").args(["netns", "delete", name]).output());
         }
     }

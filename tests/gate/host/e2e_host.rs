@@ -136,6 +136,44 @@ fn refused_then_open_for_one_address_then_refused() {
     assert_eq!(verified.status.code(), Some(0), "{}", text(&verified.stderr));
 }
 
+/// Another table may lead a guarded port to a port that nobody guards, on the machine or in a container of it: the lock is on
+/// the port that the visitor asked for.
+#[test]
+#[ignore = "needs nft"]
+fn a_port_that_another_table_translates_is_shut_and_opens_for_a_lease() {
+    const TEST: &str = "e2e_host::a_port_that_another_table_translates_is_shut_and_opens_for_a_lease";
+    const INSIDE: u16 = 2200;
+    if plays_a_part() {
+        return;
+    }
+    for to_container in [false, true] {
+        for established in ["survive", "cut"] {
+            let mut it = Guarded::machine(TEST, &["--established", established]);
+            if to_container {
+                it.network.publish(TEST, PORT, INSIDE);
+            } else {
+                it.network.nft(&format!(
+                    "add table ip detour; \
+                     add chain ip detour prerouting {{ type nat hook prerouting priority dstnat ; }}; \
+                     add rule ip detour prerouting tcp dport {PORT} redirect to :{OTHER_PORT}"
+                ));
+            }
+            let of = |from| (it.reaches(from), from);
+            assert_eq!(VISITORS.map(of), VISITORS.map(|from| (true, from)), "nothing is guarded yet");
+            it.enable();
+            assert_eq!(VISITORS.map(of), VISITORS.map(|from| (false, from)), "{established} {to_container}");
+            assert!(it.network.reaches(TEST, VISITORS[0], OTHER_PORT), "what is not guarded stays open");
+            let grant = it.request(VISITORS[0], "4s");
+            assert_eq!(VISITORS.map(of), [(true, VISITORS[0]), (false, VISITORS[1])]);
+            let mut stays = it.network.connect(TEST, VISITORS[0], PORT);
+            assert!(stays.answers());
+            let late = shut_after(&grant, || it.reaches(VISITORS[0]));
+            assert!(late <= LATE_MAX, "{late:?} after its end somebody still got in");
+            assert_eq!(stays.answers(), established == "survive", "as connections to the machine itself do");
+        }
+    }
+}
+
 /// Two would open each other's ports in turn. A machine is a network namespace, as for its packet filter.
 #[test]
 #[ignore = "needs nft"]

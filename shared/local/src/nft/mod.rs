@@ -1,7 +1,7 @@
 //! This Linux machine, through nftables: one table of our own, changed as a whole, in one transaction.
 //!
 //! Nobody else's table is read or touched. What another table drops stays dropped: an accept of ours
-//! ends our chain alone. The kernel shuts by itself at the end of the last lease, to the next second,
+//! ends our chain alone. What another table translates is guarded by the port that was asked for. The kernel shuts by itself at the end of the last lease, to the next second,
 //! even if nobody is there to tell it.
 
 mod connected;

@@ -7,6 +7,10 @@
 //! tcp dport 22 drop                            the lock
 //! ```
 //!
+//! The same stands in two chains. `arriving` sees a packet's destination before anybody translates it, so that a port which
+//! another table redirects, or publishes for a container, is shut too; there each rule has `fib daddr type local`, since only
+//! packets for this machine are guarded. `input` sees it afterwards, so that no other port is a way to a guarded one.
+//!
 //! What a rule is for stands in its comment: its name, its priority, and when it ends or what it shuts.
 //!
 //! Where connections are cut, connection tracking has no say: it takes a connection that it does not know
@@ -27,9 +31,14 @@ use std::{
 pub const FAMILY: &str = "inet";
 /// What it is called.
 pub const TABLE: &str = "portcullis";
-const CHAIN: &str = "input";
-/// Before the filters of others, which stand at 0.
-const PRIORITY: i32 = -10;
+/// Our chains.
+const CHAINS: [Chain; 2] = [
+    // After connection tracking (-200), and before every translation of destinations (-100 by convention, and never as early as
+    // connection tracking). Source: Linux, `enum nf_ip_hook_priorities`.
+    Chain { name: "arriving", hook: "prerouting", priority: -199, is_for_all: true },
+    // Before the filters of others, which stand at 0.
+    Chain { name: "input", hook: "input", priority: -10, is_for_all: false },
+];
 /// How much longer than its rule an element may last: time-outs are whole seconds, and so is what is
 /// printed of them.
 const ELEMENT_SLACK: SignedDuration = SignedDuration::from_secs(2);
@@ -54,6 +63,16 @@ pub struct Placed {
     pub priority: u16,
 }
 
+/// A base chain of ours.
+#[derive(Debug, Clone, Copy)]
+struct Chain {
+    name: &'static str,
+    hook: &'static str,
+    priority: i32,
+    /// Do packets for other machines come by?
+    is_for_all: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Family {
     V4,
@@ -75,11 +94,11 @@ pub fn commands(rules: &BTreeMap<RuleName, Placed>, established: Established, no
         rules.iter().filter(|(_, it)| lasts(it)).map(|(name, it)| (name.clone(), it.clone())).collect();
     if !rules.is_empty() {
         let sets = rules.iter().flat_map(|(name, placed)| sets(name, &placed.rule, now));
-        let rules = chain(&rules, established, &|name, family| {
+        let rules = chains(&rules, established, &|name, family| {
             rules.get(name).is_some_and(|it| !elements(&it.rule, family).is_empty())
         });
         commands.push(json!({ "add": table }));
-        commands.push(json!({ "add": { "chain": base_chain() } }));
+        commands.extend(CHAINS.map(|it| json!({ "add": { "chain": it.base() } })));
         commands.extend(sets.map(|set| json!({ "add": { "set": set } })));
         commands.extend(rules.into_iter().map(|rule| json!({ "add": { "rule": rule } })));
     }
@@ -122,7 +141,7 @@ impl Table {
             rules.insert(name, placed);
         }
         let wanted =
-            chain(&told, established, &|name, family| sets.contains_key(set_name(name, family).as_str()));
+            chains(&told, established, &|name, family| sets.contains_key(set_name(name, family).as_str()));
         let mut wanted_sets = BTreeSet::new();
         for (name, _) in told.iter().filter(|(_, it)| matches!(it.rule, Rule::Allow { .. })) {
             let names = FAMILIES.map(|family| set_name(name, family));
@@ -133,7 +152,8 @@ impl Table {
         is_as_written &= of("rule").map(known_rule).eq(wanted.iter().map(known_rule));
         is_as_written &= sets.keys().copied().eq(wanted_sets.iter().map(String::as_str));
         is_as_written &= sets.values().all(|set| is_our_set(set));
-        is_as_written &= of("chain").map(known_chain).eq([known_chain(&base_chain())]);
+        let is_known = |chain: &Value| CHAINS.iter().any(|it| known_chain(&it.base()) == known_chain(chain));
+        is_as_written &= of("chain").count() == CHAINS.len() && of("chain").all(is_known);
         // Anything else that can stand in a table: maps, counters, flowtables.
         is_as_written &= objects.iter().all(|it| {
             let kinds = ["metainfo", "table", "set", "chain", "rule"];
@@ -143,59 +163,86 @@ impl Table {
     }
 }
 
-/// All rules of our chain, in their order.
-fn chain(
+/// All rules of our chains, in their order.
+fn chains(
     rules: &BTreeMap<RuleName, Placed>,
     established: Established,
     has_set: &dyn Fn(&RuleName, Family) -> bool,
 ) -> Vec<Value> {
-    let plain =
-        |expressions: Value| json!({ "family": FAMILY, "table": TABLE, "chain": CHAIN, "expr": expressions });
-    let matches =
-        |op: &str, left: Value, right: Value| json!({ "match": { "op": op, "left": left, "right": right } });
-    let accept = || json!({ "accept": null });
-    let loopback = matches("==", json!({ "meta": { "key": "iifname" } }), json!("lo"));
-    let mut chain = vec![plain(json!([loopback, accept()]))];
-    match established {
-        Established::Survive => {
-            let state = matches("in", json!({ "ct": { "key": "state" } }), json!("established"));
-            chain.push(plain(json!([state, accept()])));
-        }
-        Established::Cut => {}
+    CHAINS.iter().flat_map(|it| it.rules(rules, established, has_set)).collect()
+}
+
+impl Chain {
+    fn base(self) -> Value {
+        json!({
+            "family": FAMILY, "table": TABLE, "name": self.name,
+            "type": "filter", "hook": self.hook, "prio": self.priority, "policy": "accept",
+        })
     }
-    let port = |gate: &Gate, transport: &Protocol| {
-        let field = json!({ "payload": { "protocol": word(*transport), "field": "dport" } });
-        matches("==", field, json!(gate.port.number()))
-    };
-    let (mut accepts, mut drops) = (vec![], vec![]);
-    for (name, placed) in rules {
-        let commented = |expressions: Value, what: &dyn std::fmt::Display| {
-            let mut rule = plain(expressions);
-            rule["comment"] = json!(format!("{name} {} {what}", placed.priority));
-            rule
+
+    /// All rules, in their order.
+    fn rules(
+        self,
+        rules: &BTreeMap<RuleName, Placed>,
+        established: Established,
+        has_set: &dyn Fn(&RuleName, Family) -> bool,
+    ) -> Vec<Value> {
+        let plain = |expressions: Value| json!({ "family": FAMILY, "table": TABLE, "chain": self.name, "expr": expressions });
+        let matches = |op: &str, left: Value, right: Value| json!({ "match": { "op": op, "left": left, "right": right } });
+        let accept = || json!({ "accept": null });
+        let loopback = matches("==", json!({ "meta": { "key": "iifname" } }), json!("lo"));
+        let mut chain = vec![plain(json!([loopback, accept()]))];
+        match established {
+            Established::Survive => {
+                let state = matches("in", json!({ "ct": { "key": "state" } }), json!("established"));
+                chain.push(plain(json!([state, accept()])));
+            }
+            Established::Cut => {}
+        }
+        let port = |gate: &Gate, transport: &Protocol| {
+            let field = json!({ "payload": { "protocol": word(*transport), "field": "dport" } });
+            let mut expressions = vec![matches("==", field, json!(gate.port.number()))];
+            if self.is_for_all {
+                let kind = json!({ "fib": { "result": "type", "flags": ["daddr"] } });
+                expressions.push(matches("==", kind, json!("local")));
+            }
+            expressions
         };
-        match &placed.rule {
-            Rule::Allow { gate, until, .. } => {
-                for transport in gate.protocol.transports() {
-                    for family in FAMILIES.into_iter().filter(|family| has_set(name, *family)) {
-                        let field = json!({ "payload": { "protocol": family.header(), "field": "saddr" } });
-                        let source = matches("==", field, json!(format!("@{}", set_name(name, family))));
-                        accepts.push(commented(json!([port(gate, transport), source, accept()]), until));
+        let (mut accepts, mut drops) = (vec![], vec![]);
+        for (name, placed) in rules {
+            let commented = |expressions: Value, what: &dyn std::fmt::Display| {
+                let mut rule = plain(expressions);
+                rule["comment"] = json!(format!("{name} {} {what}", placed.priority));
+                rule
+            };
+            match &placed.rule {
+                Rule::Allow { gate, until, .. } => {
+                    for transport in gate.protocol.transports() {
+                        for family in FAMILIES.into_iter().filter(|family| has_set(name, *family)) {
+                            let field =
+                                json!({ "payload": { "protocol": family.header(), "field": "saddr" } });
+                            let source = matches("==", field, json!(format!("@{}", set_name(name, family))));
+                            let mut expressions = port(gate, transport);
+                            expressions.extend([source, accept()]);
+                            accepts.push(commented(expressions.into(), until));
+                        }
                     }
                 }
-            }
-            Rule::Deny { gates } => {
-                for gate in gates {
-                    for transport in gate.protocol.transports() {
-                        drops.push(commented(json!([port(gate, transport), { "drop": null }]), gate));
+                Rule::Deny { gates } => {
+                    for gate in gates {
+                        for transport in gate.protocol.transports() {
+                            let mut expressions = port(gate, transport);
+                            expressions.push(json!({ "drop": null }));
+                            drops.push(commented(expressions.into(), gate));
+                        }
                     }
                 }
             }
         }
+        chain.extend(accepts);
+        chain.extend(drops);
+        chain
     }
-    chain.extend(accepts);
-    chain.extend(drops);
-    chain
 }
 
 /// What a comment tells of a rule of ours; `None` if it is not one of our comments.
@@ -211,13 +258,6 @@ fn hear(comment: &str, told: &mut BTreeMap<RuleName, Placed>) -> Option<()> {
         gates.insert(what.parse().ok()?);
     }
     Some(())
-}
-
-fn base_chain() -> Value {
-    json!({
-        "family": FAMILY, "table": TABLE, "name": CHAIN,
-        "type": "filter", "hook": "input", "prio": PRIORITY, "policy": "accept",
-    })
 }
 
 /// The sets of a rule, with what they hold and for how long.
