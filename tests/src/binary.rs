@@ -1,6 +1,6 @@
 //! The real program, built once, run as its users run it.
 
-use crate::released::cargo;
+use crate::built::{How, built};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use serde_json::Value;
 use std::{
@@ -29,27 +29,7 @@ pub fn program() -> &'static Path {
         if let Some(built) = env::var_os(BUILT) {
             return built.into();
         }
-        let words = [
-            "build",
-            // With the features that the tests were built with: those of the package alone would build every dependency anew.
-            "--workspace",
-            "--bin",
-            "portcullis",
-            "--message-format",
-            "json",
-            "--quiet",
-            "--locked",
-        ];
-        // What is measured is what people run.
-        let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
-        let built =
-            cargo().args(words).args(["--profile", profile]).current_dir(env!("CARGO_MANIFEST_DIR")).output();
-        let built = built.expect("cargo runs");
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        let messages = String::from_utf8_lossy(&built.stdout).into_owned();
-        let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let mut executables = messages.filter_map(|it| it["executable"].as_str().map(PathBuf::from));
-        executables.next_back().expect("one executable")
+        built(&["portcullis"], How::AsTests).remove(0)
     })
 }
 

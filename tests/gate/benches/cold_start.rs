@@ -6,8 +6,8 @@
 //! its own that is the time on the clock. The median of many rounds stands against the median of the empty one.
 
 use portcullis_tests::{
+    built::{FUNCTIONS, How, built},
     cold::{RuntimeApi, Start, environment},
-    released::{DEPLOYED, FUNCTIONS, released},
 };
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -36,7 +36,7 @@ fn main() {
         fs::copy(file, &copy).expect("copied");
         copy
     };
-    let files: Vec<PathBuf> = names.iter().zip(released(&names, DEPLOYED)).map(deployed).collect();
+    let files: Vec<PathBuf> = names.iter().zip(built(&names, How::AsDeployed)).map(deployed).collect();
     let api = RuntimeApi::listen();
     let environments: Vec<_> = names.iter().map(|it| environment(it, &GIVEN)).collect();
     let mut starts: Vec<Vec<Start>> = vec![vec![]; names.len()];

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use portcullis_app::ports::Tokens as _;
 use portcullis_aws::{Cloud, DynamoStore, Keys, TokenBook};
 use portcullis_simcloud::{Faults, Packet, PacketProtocol, Simcloud};
-use portcullis_tests::{azure::Azure, commands::BOTS, given, released::FUNCTIONS, root};
+use portcullis_tests::{azure::Azure, built::FUNCTIONS, commands::BOTS, given, root};
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fs, sync::Arc};
