@@ -73,15 +73,19 @@ impl Taken {
     fn by<'a>(grants: impl IntoIterator<Item = &'a Grant>) -> Self {
         let mut taken = Self::default();
         for grant in grants {
-            taken.add(grant);
+            taken.add(Self::one(grant));
         }
         taken
     }
 
-    fn add(&mut self, grant: &Grant) {
-        self.leases += 1;
-        self.ranges += grant.sources.ranges().len();
-        self.bytes += grant.length();
+    fn one(grant: &Grant) -> Self {
+        Self { leases: 1, ranges: grant.sources.ranges().len(), bytes: grant.length() }
+    }
+
+    fn add(&mut self, more: Self) {
+        self.leases += more.leases;
+        self.ranges += more.ranges;
+        self.bytes += more.bytes;
     }
 
     fn of(self, room: Room) -> usize {
@@ -99,7 +103,15 @@ pub(crate) fn no_room(target: &Target, by: &Person, asked: &[&Grant], now: Times
     let id = || target.id.clone();
     let kept = || target.grants().values();
     let ordinary = || asked.iter().copied().filter(|it| !it.broke_glass);
-    let (all, theirs) = (Taken::by(kept()), Taken::by(kept().filter(|it| it.by == *by)));
+    let (mut all, mut theirs) = (Taken::default(), Taken::default());
+    for grant in kept() {
+        // A machine may have thousands, and every ask comes by here: each is measured once.
+        let one = Taken::one(grant);
+        all.add(one);
+        if grant.by == *by {
+            theirs.add(one);
+        }
+    }
     let (more, wanted) = (Taken::by(ordinary()), Taken::by(asked.iter().copied()));
     let mut reasons = vec![];
     for room in Room::ALL {
@@ -124,7 +136,7 @@ pub(crate) fn no_room(target: &Target, by: &Person, asked: &[&Grant], now: Times
     }
     for (gate, (asked, any)) in gates {
         let live = kept().filter(|it| it.gate == gate && !it.lease.is_over(now));
-        let held = Taken::by(live).ranges;
+        let held: usize = live.map(|it| it.sources.ranges().len()).sum();
         let room = Room::Ranges;
         if 0 < asked && room.unreserved() < held + asked {
             reasons.push(Refusal::OnlyReserveLeft {
