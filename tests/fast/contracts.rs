@@ -7,7 +7,7 @@ use portcullis_local::{LocalBus, RedbStore};
 use portcullis_simcloud::Faults;
 use portcullis_tests::{
     archive::Memory,
-    contracts::{bus::as_heard, firewalls, store},
+    contracts::{bus::as_heard, feed, firewalls, store},
     fleet::Fleet,
     given,
     stories::{Outside, calmly},
@@ -19,11 +19,20 @@ portcullis_tests::every_contract_of_a_bus! { a_local_bus, the_bus_of_stories }
 portcullis_tests::every_contract_of_tokens! { tokens_in_redb }
 portcullis_tests::every_contract_of_an_archive! { a_memory }
 portcullis_tests::every_contract_of_a_store! { redb, the_table_of_stories }
+portcullis_tests::every_contract_of_a_feed! { the_feed_of_redb, the_feed_of_stories }
 portcullis_tests::every_contract_of_firewalls! { fleet, azure, the_firewalls_of_stories }
 
 async fn redb(contract: impl AsyncFn(&RedbStore)) {
     let folder = tempfile::tempdir().expect("a folder");
     contract(&RedbStore::open(&folder.path().join("table.redb")).expect("opens")).await;
+}
+
+async fn the_feed_of_redb(contract: impl AsyncFn(&RedbStore)) {
+    redb(contract).await;
+}
+
+async fn the_feed_of_stories(contract: impl AsyncFn(&Outside)) {
+    calmly(contract).await;
 }
 
 async fn tokens_in_redb(contract: impl AsyncFn(&portcullis_local::TokenBook, &RedbStore)) {

@@ -5,8 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
     self as app, Error, Held, Message, handle_all,
     ports::{
-        Batch, Clock, Due, Firewalls, GrantFilter, OurRule, Page, PageAsked, Rank, RequestFilter, Seen,
-        Store, Turn,
+        Batch, Clock, Due, FeedItem, Firewalls, GrantFilter, OurRule, Page, PageAsked, Rank, RequestFilter,
+        Seen, Store, Turn,
     },
     settle_named,
 };
@@ -345,6 +345,19 @@ impl Store for Wrong<'_> {
 
     async fn last(&self, chain: &Chain) -> Result<Option<Entry>, Error> {
         self.world.last(chain).await
+    }
+
+    async fn feed(
+        &self,
+        since: Timestamp,
+        after: Option<&FeedItem>,
+        at_most: usize,
+    ) -> Result<Vec<FeedItem>, Error> {
+        self.world.feed(since, after, at_most).await
+    }
+
+    async fn recorded(&self, items: &[FeedItem]) -> Result<Vec<Vec<Entry>>, Error> {
+        self.world.recorded(items).await
     }
 }
 

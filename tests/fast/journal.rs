@@ -1,7 +1,7 @@
 //! What was once recorded stays readable and verifies: entries of every fact with their hashes, and a table and exports
 //! that an older version made.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
     self as app, Evidence, MANIFEST,
     ports::{PageAsked, RequestFilter, Store},
@@ -113,6 +113,11 @@ async fn a_table_of_an_older_version_verifies_and_is_worked_on() {
         verified.entries
     };
     assert_eq!(verify().await, ENTRIES);
+    let feed = store.feed(Timestamp::MIN, None, 1000).await.expect("read");
+    assert!(feed.is_sorted_by_key(|it| it.at));
+    let recorded = store.recorded(&feed).await.expect("read").concat();
+    let numbers: BTreeSet<(Chain, u64)> = recorded.iter().map(|it| (it.chain.clone(), it.n)).collect();
+    assert_eq!((recorded.len() as u64, numbers.len() as u64), (ENTRIES, ENTRIES), "the feed has all of them");
 
     let waits = RequestFilter { state: Some("pending".to_owned()), ..RequestFilter::default() };
     let page = PageAsked { after: None, at_most: 10 };

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use portcullis_app::{
     self as app, Error,
-    ports::{Batch, Due, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
+    ports::{Batch, Due, FeedItem, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
 };
 use portcullis_domain::{
     BadRecord, Chain, Entry, Grant, GrantId, Head, Request, RequestId, Target, TargetId,
@@ -72,6 +72,19 @@ impl<S: Store> Store for Behind<'_, S> {
 
     async fn last(&self, chain: &Chain) -> Result<Option<Entry>, Error> {
         self.table.last(chain).await
+    }
+
+    async fn feed(
+        &self,
+        since: Timestamp,
+        after: Option<&FeedItem>,
+        at_most: usize,
+    ) -> Result<Vec<FeedItem>, Error> {
+        self.table.feed(since, after, at_most).await
+    }
+
+    async fn recorded(&self, items: &[FeedItem]) -> Result<Vec<Vec<Entry>>, Error> {
+        self.table.recorded(items).await
     }
 }
 

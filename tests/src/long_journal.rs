@@ -4,7 +4,7 @@ use crate::given::{asked, in_one_read, named, person};
 use jiff::Timestamp;
 use portcullis_app::{
     Error,
-    ports::{Batch, Due, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
+    ports::{Batch, Due, FeedItem, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
 };
 use portcullis_domain::{
     Chain, Entry, Fact, Grant, GrantId, Hash, Head, Request, RequestId, Target, TargetId,
@@ -116,6 +116,14 @@ impl Store for LongJournal {
     }
 
     async fn grants(&self, _: &GrantFilter, _: &PageAsked) -> Result<Page<Grant>, Error> {
+        unreachable!("{NOT_READ}")
+    }
+
+    async fn feed(&self, _: Timestamp, _: Option<&FeedItem>, _: usize) -> Result<Vec<FeedItem>, Error> {
+        unreachable!("{NOT_READ}")
+    }
+
+    async fn recorded(&self, _: &[FeedItem]) -> Result<Vec<Vec<Entry>>, Error> {
         unreachable!("{NOT_READ}")
     }
 }

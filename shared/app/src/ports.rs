@@ -3,10 +3,12 @@
 
 mod adoptable;
 mod event;
+mod feed;
 mod turn;
 
 pub use adoptable::{Adoptable, AdoptableMachine, AdoptablePort, AdoptableRule, Adoptables};
 pub use event::{Detail, Event};
+pub use feed::FeedItem;
 pub use turn::{Rank, Turn};
 
 use crate::{BoxError, Error, Principal};
@@ -101,6 +103,28 @@ pub trait Store: Send + Sync {
 
     /// The last entry of a chain, in one read; nothing where it has none.
     fn last(&self, chain: &Chain) -> impl Future<Output = Result<Option<Entry>, Error>> + Send;
+
+    /// Items of the feed at or after a time, by time, and after `after` where that is given; fewer than `at_most` is the
+    /// end. Every entry is in one item. Items of one time come in an order of the table's own, always the same.
+    ///
+    /// An item has the time of its entries, not that of its commit, and the feed may be an index that is a moment behind: a
+    /// reader finds an item later at a time that it has read already.
+    fn feed(
+        &self,
+        since: Timestamp,
+        after: Option<&FeedItem>,
+        at_most: usize,
+    ) -> impl Future<Output = Result<Vec<FeedItem>, Error>> + Send;
+
+    /// The entries of items of the feed, item by item; of fewer items, but of one at least, where they are longer together
+    /// than [`PART_BYTES_MAX`].
+    fn recorded(&self, items: &[FeedItem]) -> impl Future<Output = Result<Vec<Vec<Entry>>, Error>> + Send;
+
+    /// The time from which on the feed has every entry. Entries before it are in their chains alone, if the table is older
+    /// than its feed.
+    fn feed_begins(&self) -> impl Future<Output = Result<Timestamp, Error>> + Send {
+        async { Ok(Timestamp::MIN) }
+    }
 }
 
 /// How long the records of one read are together, in bytes as JSON; a single record may be longer. The number of

@@ -188,7 +188,7 @@ fn calls(stack: &Stack, target: &str) -> Vec<Call> {
         ("dynamodb", "get_item", json!({ "TableName": table, "Key": key }), KEEPERS),
         ("dynamodb", "batch_get_item", json!({ "RequestItems": { table: { "Keys": [key] } } }), GATHERERS),
         ("dynamodb", "query", query(None, "pk"), SEARCHERS),
-        ("dynamodb", "query", query(Some("due"), "due_shard"), &["expire"]),
+        ("dynamodb", "query", query(Some("due"), "due_shard"), &["api", "expire"]),
         ("dynamodb", "query", query(Some("listed"), "list"), &["api", "export"]),
         ("dynamodb", "query", query(Some("of_target"), "target"), &["api"]),
         ("dynamodb", "query", query(Some("of_person"), "person"), &["api"]),

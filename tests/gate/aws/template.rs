@@ -18,7 +18,7 @@ type Row = (&'static str, i64, &'static [May]);
 
 /// One authority each.
 const FUNCTIONS: [Row; 7] = [
-    ("Api", 25, &[(API_TABLE, "Table.Arn", None), LISTED, OF_PERSON, OF_TARGET, AZURE]),
+    ("Api", 25, &[(API_TABLE, "Table.Arn", None), DUE, LISTED, OF_PERSON, OF_TARGET, AZURE]),
     ("Expire", 120 + WORKER_LIFE.as_secs() + START_SECS, &[(EXPIRE_TABLE, "Table.Arn", None), DUE, AZURE]),
     (
         "Export",
@@ -41,7 +41,7 @@ const FUNCTIONS: [Row; 7] = [
 ];
 // Whoever commits puts and updates: a transaction asks for the authority of each of its parts, and their conditions ask for none.
 // Nobody has `dynamodb:Scan`: what is due is never found by looking at everything.
-/// Every route: what is named, what is listed, and the entries of a chain. It alone takes something away: the digest of a
+/// Every route: what is named, what is listed, the entries of a chain, and the feed, which stands in the index of what is due. It alone takes something away: the digest of a
 /// token that is good no more.
 const API_TABLE: &[&str] = &[
     "dynamodb:BatchGetItem",

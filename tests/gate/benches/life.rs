@@ -187,7 +187,9 @@ impl Scene {
 
 /// Does it only look at what is due?
 fn is_clock(call: &Call) -> bool {
-    call.operation == "Query" && call.with["IndexName"] == "due"
+    let partition = call.with["ExpressionAttributeValues"][":pk"]["S"].as_str();
+    // The feed stands in the same index.
+    call.operation == "Query" && partition.is_some_and(|it| it.starts_with("due#"))
 }
 
 /// A line of what is told for each phase, and for all of them.

@@ -45,6 +45,18 @@ macro_rules! every_contract_of_a_store {
     };
 }
 
+/// On the feed of each of these tables.
+#[macro_export]
+macro_rules! every_contract_of_a_feed {
+    ($($(#[$attribute:meta])* $on:ident),*) => {
+        $($crate::every_contract! { [$(#[$attribute])*] $on: feed {
+            every_entry_is_in_the_feed_once_by_its_time, the_feed_is_read_from_a_time_on,
+            a_page_of_the_feed_ends_in_the_middle_of_one_time, what_is_written_late_has_its_own_time_in_the_feed,
+            the_feed_is_read_in_parts_of_bounded_length,
+        } })*
+    };
+}
+
 /// On each of these firewalls.
 #[macro_export]
 macro_rules! every_contract_of_firewalls {

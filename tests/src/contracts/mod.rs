@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod bus;
 pub mod every;
+pub mod feed;
 pub mod firewalls;
 pub mod store;
 pub mod tokens;

@@ -15,7 +15,10 @@ use futures_util::task::noop_waker;
 use jiff::Timestamp;
 use portcullis_app::{
     self as app, Error,
-    ports::{Batch, Due, Firewalls, GrantFilter, OurRule, Page, PageAsked, Rank, RequestFilter, Seen, Store},
+    ports::{
+        Batch, Due, FeedItem, Firewalls, GrantFilter, OurRule, Page, PageAsked, Rank, RequestFilter, Seen,
+        Store,
+    },
 };
 use portcullis_domain::{
     Chain, Change, ChangeTo, Entry, Grant, GrantId, Head, Request, RequestId, Snapshot, Target, TargetId,
@@ -450,6 +453,14 @@ impl Store for Dependencies {
     }
 
     async fn last(&self, _: &Chain) -> Result<Option<Entry>, Error> {
+        unreachable!("nobody lists here")
+    }
+
+    async fn feed(&self, _: Timestamp, _: Option<&FeedItem>, _: usize) -> Result<Vec<FeedItem>, Error> {
+        unreachable!("nobody lists here")
+    }
+
+    async fn recorded(&self, _: &[FeedItem]) -> Result<Vec<Vec<Entry>>, Error> {
         unreachable!("nobody lists here")
     }
 }

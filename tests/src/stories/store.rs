@@ -9,7 +9,7 @@ use crate::given;
 use jiff::Timestamp;
 use portcullis_app::{
     Error,
-    ports::{Batch, Cursor, Due, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
+    ports::{Batch, Cursor, Due, FeedItem, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
 };
 use portcullis_domain::{
     Chain, Entry, Fact, Grant, GrantId, Head, Next, Owner, Request, RequestId, Target, TargetId, Told,
@@ -47,6 +47,11 @@ pub(super) struct Row {
 impl Table {
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Every entry of every chain.
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.targets.values().flat_map(|row| &row.entries).chain(&self.rest)
     }
 
     /// Whose name that is, among those who are known.
@@ -327,6 +332,33 @@ impl Store for Outside {
             let rows = &world.table.targets;
             let row = rows.values().find(|row| Chain::from(&row.target.id) == *chain);
             Ok(row.map_or(&world.table.rest, |row| &row.entries).last().cloned())
+        })
+        .await
+    }
+
+    async fn feed(
+        &self,
+        since: Timestamp,
+        after: Option<&FeedItem>,
+        at_most: usize,
+    ) -> Result<Vec<FeedItem>, Error> {
+        self.call(|world| {
+            let all = world.table.entries().filter(|it| since <= it.at);
+            let mut items: Vec<FeedItem> =
+                all.map(|it| FeedItem { at: it.at, chain: it.chain.clone(), last: it.n }).collect();
+            items.retain(|it| after.is_none_or(|after| after < it));
+            items.sort();
+            items.truncate(at_most);
+            Ok(items)
+        })
+        .await
+    }
+
+    async fn recorded(&self, items: &[FeedItem]) -> Result<Vec<Vec<Entry>>, Error> {
+        self.call(|world| {
+            let is_it = |it: &&Entry, item: &FeedItem| it.chain == item.chain && it.n == item.last;
+            let all = items.iter().filter_map(|item| world.table.entries().find(|it| is_it(it, item)));
+            Ok(given::in_one_read(all.cloned()).into_iter().map(|it| vec![it]).collect())
         })
         .await
     }

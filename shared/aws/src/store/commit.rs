@@ -4,7 +4,7 @@ use super::{
     DynamoStore,
     items::{
         BODY, CHAINS, COMMIT, DUE_AT, DUE_SHARD, GRANTS_CLOSED, GRANTS_OPEN, HASH, Key, LENGTH, LIST,
-        LISTED_AT, PERSON, PK, SK, TARGET, VERSION, body, grants_of, length, moment, n, requests_in,
+        LISTED_AT, PERSON, PK, SK, TARGET, VERSION, body, feed_at, grants_of, length, moment, n, requests_in,
         requests_of, s,
     },
     spill::{Layout, SPILLED},
@@ -323,7 +323,11 @@ impl Changes {
     fn entries(&mut self, table: &str, entries: &[Entry]) -> Result<(), Error> {
         for segment in segments(entries)? {
             let (Some(first), Some(last)) = (segment.first(), segment.last()) else { continue };
-            let mut put = put(table, &Key::entries(&first.chain, last.n)).item(BODY, body(&segment)?);
+            let key = Key::entries(&first.chain, last.n);
+            let mut put = put(table, &key)
+                .item(BODY, body(&segment)?)
+                .item(DUE_SHARD, s(key.feed_shard()))
+                .item(DUE_AT, s(feed_at(last.at, &key)));
             if first.n == 0 {
                 put = put.item(LIST, s(CHAINS)).item(LISTED_AT, s(first.chain.as_str()));
             }
@@ -379,21 +383,21 @@ fn approved(entry: &Entry) -> Option<&GrantId> {
     Some(&grant.id)
 }
 
-/// In as few parts as items hold.
+/// In as few parts as items hold: entries of one chain and one time.
 fn segments(entries: &[Entry]) -> Result<Vec<Vec<&Entry>>, Error> {
     let mut segments: Vec<Vec<&Entry>> = vec![];
-    let (mut length, mut chain) = (0, None::<&Chain>);
+    let (mut length, mut of) = (0, None::<(&Chain, Timestamp)>);
     for entry in entries {
         let json = serde_json::to_vec(entry);
         let json = json.map_err(|error| Error::Broken { doing: WRITE, source: error.into() })?;
         match segments.last_mut() {
-            Some(segment) if length + json.len() <= SEGMENT_MAX && chain == Some(&entry.chain) => {
+            Some(segment) if length + json.len() <= SEGMENT_MAX && of == Some((&entry.chain, entry.at)) => {
                 segment.push(entry);
                 length += json.len();
             }
             Some(_) | None => {
                 segments.push(vec![entry]);
-                (length, chain) = (json.len(), Some(&entry.chain));
+                (length, of) = (json.len(), Some((&entry.chain, entry.at)));
             }
         }
     }

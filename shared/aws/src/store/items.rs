@@ -7,7 +7,7 @@
 //! | that there is such a target | `D#targets` | id | |
 //! | request | `R#<id>` | `STATE` | due while it waits; listed by state; of its person |
 //! | grant | `R#<request>` | `G#<number>` | listed as open or closed; of its target; of its person |
-//! | entries of one commit | `J#<chain>` | number of the last one | a chain's first ones: listed |
+//! | entries of one commit | `J#<chain>` | number of the last one | due, as the feed; a chain's first ones: listed |
 //! | end of the chain of the rest | `H#portcullis` | `HEAD` | |
 //! | token | `K#<digest>`, `P#<person>` | `TOKEN` | |
 //!
@@ -16,6 +16,7 @@
 //! their texts sort as they do.
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use portcullis_app::Error;
 use portcullis_domain::{Chain, GrantId, Person, RequestId, TargetId};
@@ -46,7 +47,7 @@ pub const MADE_AT: &str = "made_at";
 /// Whose token it is, or which token they have.
 pub const TOKEN: &str = "token";
 
-/// The index of what is due: by shard and time.
+/// The index of what is due, and of the feed: by shard and time.
 pub const BY_DUE: Index = Index { name: "due", pk: DUE_SHARD, sk: DUE_AT };
 /// The index of lists: by list and place in it.
 pub const LISTED: Index = Index { name: "listed", pk: LIST, sk: LISTED_AT };
@@ -55,9 +56,9 @@ pub const OF_TARGET: Index = Index { name: "of_target", pk: TARGET, sk: LISTED_A
 /// The index of a person's requests, and of their grants.
 pub const OF_PERSON: Index = Index { name: "of_person", pk: PERSON, sk: LISTED_AT };
 
-/// Which part of the index of what is due an item is in.
+/// Which part of the index of what is due, or of the feed, an item is in.
 pub const DUE_SHARD: &str = "due_shard";
-/// When it is due.
+/// When it is due, or its place in the feed.
 pub const DUE_AT: &str = "due_at";
 /// Which list it is in.
 pub const LIST: &str = "list";
@@ -82,6 +83,8 @@ pub const TARGETS: &str = "D#targets";
 
 /// Into how many parts what is due is divided: one would take about a thousand changes per second.
 pub const DUE_SHARDS: u8 = 4;
+/// Into how many parts the feed is divided; as with what is due.
+pub const FEED_SHARDS: u8 = 4;
 /// A body longer than this, in bytes, is deflated: an item has at most 400 KB.
 const PACK_MIN: usize = 64 * 1024;
 /// A body may be this long, in bytes, when it is inflated again.
@@ -173,6 +176,11 @@ impl Key {
     pub fn due_shard(&self) -> String {
         due_shard(Sha256::digest(&self.pk)[0] % DUE_SHARDS)
     }
+
+    /// The part of the feed that its entries belong to.
+    pub fn feed_shard(&self) -> String {
+        feed_shard(Sha256::digest(&self.pk)[0] % FEED_SHARDS)
+    }
 }
 
 /// The `sk` of a target or a request.
@@ -186,6 +194,18 @@ const TOKEN_SK: &str = "TOKEN";
 /// A part of the index of what is due.
 pub fn due_shard(shard: u8) -> String {
     format!("due#{shard}")
+}
+
+/// A part of the feed: a partition of the index of what is due, beside those.
+pub fn feed_shard(shard: u8) -> String {
+    format!("feed#{shard}")
+}
+
+/// The place of entries in the feed: by time, and of one time by a digest of their key, so that no two have the same place.
+pub fn feed_at(at: Timestamp, Key { pk, sk }: &Key) -> String {
+    const DIGEST_BYTES: usize = 8;
+    let digest = Sha256::digest(format!("{pk} {sk}"));
+    format!("{}#{}", moment(at), HEXLOWER.encode(&digest[..DIGEST_BYTES]))
 }
 
 /// What the partition of a chain's entries begins with.

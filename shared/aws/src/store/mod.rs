@@ -4,6 +4,7 @@
 //! and the items themselves are then read as they were last committed.
 
 mod commit;
+mod feed;
 pub(crate) mod items;
 mod lists;
 mod spill;
@@ -28,7 +29,8 @@ use lists::{Paging, Range, Walk};
 use portcullis_app::{
     Error,
     ports::{
-        Batch, Due, GrantFilter, PART_BYTES_MAX, Page, PageAsked, Rank, RequestFilter, Seen, Store, Turn,
+        Batch, Due, FeedItem, GrantFilter, PART_BYTES_MAX, Page, PageAsked, Rank, RequestFilter, Seen, Store,
+        Turn,
     },
 };
 use portcullis_domain::{Chain, Entry, Grant, GrantId, Hash, Head, Request, RequestId, Target, TargetId};
@@ -38,7 +40,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     hash::{BuildHasher as _, Hasher as _, RandomState},
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -74,13 +76,16 @@ pub struct DynamoStore {
     commits: AtomicU64,
     clock: Clock,
     remembered: Remembered,
+    /// Since when the feed is whole, once it has begun: see [`Store::feed_begins`].
+    feed_begins: OnceLock<Timestamp>,
 }
 
 impl DynamoStore {
     /// The table of this name. `writer` must be a name that no other process ever has.
     pub fn new(client: Client, table: impl Into<String>, writer: impl Into<String>, clock: Clock) -> Self {
         let (table, writer) = (table.into(), writer.into());
-        Self { client, table, writer, commits: AtomicU64::new(0), clock, remembered: Remembered::default() }
+        let (commits, feed_begins) = (AtomicU64::new(0), OnceLock::new());
+        Self { client, table, writer, commits, clock, remembered: Remembered::default(), feed_begins }
     }
 
     /// Can it be read? `Unavailable` if not, `Broken` if it never will.
@@ -303,6 +308,23 @@ impl Store for DynamoStore {
         let found = self.keys(&range, ("#sk <= :place", Some(number(u64::MAX))), 1).await?;
         let Some((_, item)) = found.first() else { return Ok(None) };
         Ok(parse::<Vec<Entry>>(item)?.pop())
+    }
+
+    async fn feed(
+        &self,
+        since: Timestamp,
+        after: Option<&FeedItem>,
+        at_most: usize,
+    ) -> Result<Vec<FeedItem>, Error> {
+        self.feed_items(since, after, at_most).await
+    }
+
+    async fn recorded(&self, items: &[FeedItem]) -> Result<Vec<Vec<Entry>>, Error> {
+        self.entries_of(items).await
+    }
+
+    async fn feed_begins(&self) -> Result<Timestamp, Error> {
+        self.feed_beginning().await
     }
 }
 

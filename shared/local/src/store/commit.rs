@@ -2,6 +2,7 @@
 
 use super::{
     failed::Failed,
+    feed,
     tables::{DUE_REQUEST, DUE_TARGET, META_REST, Open, json, nanos, next_number, parse},
 };
 use portcullis_app::{
@@ -132,7 +133,7 @@ fn put_entries(entries: &[Entry], open: &mut Open<'_>) -> Result<(), Failed> {
     for entry in entries {
         open.entries.insert((entry.chain.as_str(), entry.n), json(entry)?.as_slice())?;
     }
-    Ok(())
+    feed::put(entries, open)
 }
 
 fn reschedule(

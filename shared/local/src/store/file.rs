@@ -3,7 +3,8 @@
 use super::{
     disk::{self, Disk, Room},
     failed::{Failed, unavailable},
-    tables::{LAYOUT, LAYOUT_WITH_GRANTS, META_LAYOUT, Open, json, parse},
+    feed,
+    tables::{LAYOUT, LAYOUT_WITH_GRANTS, LAYOUT_WITHOUT_FEED, META_LAYOUT, Open, json, parse},
     targets,
 };
 use portcullis_app::Error;
@@ -157,7 +158,7 @@ fn lay_out(database: &Database) -> Result<(), Failed> {
     let known = known_layout(database)?;
     match known {
         Some(LAYOUT) => return Ok(()),
-        Some(LAYOUT_WITH_GRANTS) | None => {}
+        Some(LAYOUT_WITHOUT_FEED | LAYOUT_WITH_GRANTS) | None => {}
         Some(other) => {
             let why = format!("its layout is version {other}, and this program knows version {LAYOUT}");
             return Err(Failed::Whole(Error::Broken { doing: "open the table", source: why.into() }));
@@ -169,6 +170,7 @@ fn lay_out(database: &Database) -> Result<(), Failed> {
         if known == Some(LAYOUT_WITH_GRANTS) {
             targets::take_grants_out(&mut open)?;
         }
+        feed::make(&mut open)?;
         open.meta.insert(META_LAYOUT, json(&LAYOUT)?.as_slice())?;
     }
     transaction.commit()?;

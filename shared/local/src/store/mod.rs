@@ -7,6 +7,7 @@ mod class;
 mod commit;
 mod disk;
 mod failed;
+mod feed;
 mod file;
 mod reserve;
 pub(crate) mod tables;
@@ -26,8 +27,8 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
     Disk, Error, Finding,
     ports::{
-        Batch, Cursor, Due, GrantFilter, PART_BYTES_MAX, Page, PageAsked, Rank, RequestFilter, Seen, Store,
-        Turn,
+        Batch, Cursor, Due, FeedItem, GrantFilter, PART_BYTES_MAX, Page, PageAsked, Rank, RequestFilter,
+        Seen, Store, Turn,
     },
 };
 use portcullis_domain::{
@@ -38,7 +39,10 @@ use std::{collections::BTreeMap, fmt, ops::Bound, path::Path, sync::Arc, time::D
 pub(crate) use tables::Open;
 use tables::{DUE_TARGET, LAYOUT, META_LAYOUT, META_REST, json, nanos, parse};
 use targets::Decoded;
-use tokio::{sync::broadcast, time::timeout};
+use tokio::{
+    sync::{broadcast, watch},
+    time::timeout,
+};
 use turns::Turns;
 use writer::{Standing, Writer};
 
@@ -133,6 +137,11 @@ impl RedbStore {
     /// Everything that is committed from now on, a commit at a time.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<[Entry]>> {
         self.writer.subscribe()
+    }
+
+    /// Changes with everything that is committed from now on.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.writer.commits()
     }
 
     pub(crate) fn read<T>(
@@ -360,6 +369,21 @@ impl Store for RedbStore {
             let (chain, n) = key.value();
             Ok(Some(parse("entries", &format!("{chain} {n}"), value.value())?))
         })
+    }
+
+    async fn feed(
+        &self,
+        since: Timestamp,
+        after: Option<&FeedItem>,
+        at_most: usize,
+    ) -> Result<Vec<FeedItem>, Error> {
+        clock_first().await;
+        self.read(|table| feed::list(table, since, after, at_most))
+    }
+
+    async fn recorded(&self, items: &[FeedItem]) -> Result<Vec<Vec<Entry>>, Error> {
+        clock_first().await;
+        self.read(|table| feed::recorded(table, items))
     }
 }
 

@@ -7,8 +7,10 @@ use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The version of this layout. Another one is refused, not guessed at.
-pub const LAYOUT: u64 = 2;
-/// The layout before, in which a target held its grants that are not closed. A file of it is laid out anew when it is opened.
+pub const LAYOUT: u64 = 3;
+/// The layout before, which has no feed. A file of it is laid out anew when it is opened.
+pub const LAYOUT_WITHOUT_FEED: u64 = 2;
+/// The layout before that, in which a target held its grants that are not closed.
 pub const LAYOUT_WITH_GRANTS: u64 = 1;
 
 /// The version of an item, and when it is due in ns since 1970.
@@ -22,6 +24,8 @@ pub const REQUESTS: TableDefinition<'_, &str, (Version, u64, &[u8])> = TableDefi
 pub const GRANTS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("grants");
 /// JSON of an `Entry`; by chain and number.
 pub const ENTRIES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("entries");
+/// The feed: number of the first entry; by time in ns since 1970, chain, and number of the last entry of the same commit.
+pub const FEED: TableDefinition<'_, (i128, &str, u64), u64> = TableDefinition::new("feed");
 /// What is due: time in ns since 1970, [`DUE_TARGET`] or [`DUE_REQUEST`], id.
 pub const DUE: TableDefinition<'_, (i128, u8, &str), ()> = TableDefinition::new("due");
 /// Ids of requests in order of their first commit.
@@ -54,6 +58,7 @@ pub struct Open<'t> {
     pub requests: Table<'t, &'static str, (Version, u64, &'static [u8])>,
     pub grants: Table<'t, &'static str, (u64, &'static [u8])>,
     pub entries: Table<'t, (&'static str, u64), &'static [u8]>,
+    pub feed: Table<'t, (i128, &'static str, u64), u64>,
     pub due: Table<'t, (i128, u8, &'static str), ()>,
     pub requests_listed: Table<'t, u64, &'static str>,
     pub grants_listed: Table<'t, u64, &'static str>,
@@ -72,6 +77,7 @@ impl<'t> Open<'t> {
             requests: transaction.open_table(REQUESTS)?,
             grants: transaction.open_table(GRANTS)?,
             entries: transaction.open_table(ENTRIES)?,
+            feed: transaction.open_table(FEED)?,
             due: transaction.open_table(DUE)?,
             requests_listed: transaction.open_table(REQUESTS_LISTED)?,
             grants_listed: transaction.open_table(GRANTS_LISTED)?,

@@ -25,7 +25,7 @@ use std::{
 use tokio::sync::{
     broadcast,
     mpsc::{self, error::TryRecvError},
-    oneshot,
+    oneshot, watch,
 };
 
 /// How many writes may wait; whoever comes later waits to wait.
@@ -72,6 +72,7 @@ pub struct Writer {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     committed: broadcast::Sender<Arc<[Entry]>>,
+    commits: watch::Sender<u64>,
     seen: Arc<Seen>,
 }
 
@@ -111,7 +112,7 @@ impl Standing {
 impl Writer {
     pub fn start(file: Arc<File>) -> Result<Self, Error> {
         let (jobs, waiting) = mpsc::channel::<Job>(WAITING_MAX);
-        let (committed, _) = broadcast::channel(HEARD_MAX);
+        let ((committed, _), (commits, _)) = (broadcast::channel(HEARD_MAX), watch::channel(0));
         let (standing, written) = (AtomicU8::new(0), Mutex::new(None));
         let seen = Arc::new(Seen { standing, written, outage: Mutex::new(None) });
         let desk = Desk {
@@ -122,11 +123,12 @@ impl Writer {
             tried: now(),
             reserved: None,
             tell: committed.clone(),
+            commits: commits.clone(),
             seen: Arc::clone(&seen),
         };
         let thread = thread::Builder::new().name("store".to_owned()).spawn(move || desk.serve(waiting));
         let thread = thread.map_err(|error| unavailable("start the writer")(error.into()))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), committed, seen })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), committed, commits, seen })
     }
 
     /// How the table stands with its disk.
@@ -150,6 +152,11 @@ impl Writer {
     /// Everything that is committed from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<[Entry]>> {
         self.committed.subscribe()
+    }
+
+    /// Changes with everything that is committed from now on.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.commits.subscribe()
     }
 
     /// Does all of a write, durably, or nothing of it. Must check before it changes; may be done again, where what it
@@ -183,6 +190,7 @@ struct Desk {
     /// How many parts the reserve has; unknown after the table was opened.
     reserved: Option<u64>,
     tell: broadcast::Sender<Arc<[Entry]>>,
+    commits: watch::Sender<u64>,
     seen: Arc<Seen>,
 }
 
@@ -340,6 +348,7 @@ impl Desk {
         if !entries.is_empty() {
             // Nobody may be listening.
             drop(self.tell.send(entries.into()));
+            self.commits.send_modify(|count| *count += 1);
         }
         if self.standing != Standing::Unwritten {
             *self.seen.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(now());
