@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
     Absent, Adopted, Answer, Call, Channel, Discovered, Error, Finding, Guarded, Happened, Issuer, Parts,
-    Plan, Principal, Rights, command, perform,
+    Plan, Principal, Reached, Rights, Wanted, command, perform,
     ports::{Outside, Store},
     query,
 };
@@ -341,11 +341,11 @@ pub async fn activity<S: Store, O: Outside>(
 /// Lists events.
 pub async fn happened<S: Store>(
     store: &S,
-    since: Timestamp,
-    of: Option<&CorrelationId>,
+    from: &Reached,
+    wanted: &Wanted,
     now: Timestamp,
 ) -> Result<Happened, Error> {
-    let happened = query::Happened { since, of: of.cloned() };
+    let happened = query::Happened { from: from.clone(), wanted: wanted.clone() };
     perform(table(store, &any_terms(), &rights()), &call(&reader(), now), happened).await
 }
 

@@ -29,6 +29,7 @@ use std::{
         atomic::{AtomicI64, Ordering},
     },
 };
+use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 /// Where callers of these tests are, unless they say otherwise.
@@ -267,6 +268,10 @@ impl Site for OnePlace {
 
     fn bots(&self) -> &Bots {
         &self.bots
+    }
+
+    fn commits(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.store.commits())
     }
 
     fn turns(&self) -> &Turns {

@@ -1,20 +1,25 @@
-//! What happened, for whoever listens: every chain's entries, by their time.
+//! Events for readers: the entries of all chains, by their time.
 
-use crate::{Error, Event, events, export::first_since, ports::Store};
+use crate::{
+    Error, Event, Reached, events,
+    export::first_since,
+    ports::{FeedItem, Store},
+    reached::NAMED_MAX,
+};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
-use portcullis_domain::{CLAIM, Chain, CorrelationId, Entry};
+use portcullis_domain::{CLAIM, Chain, CorrelationId, Entry, RequestId};
 use std::collections::BTreeMap;
 
 /// How many entries are told at a time, and how long they are together, in bytes as JSON: more only where they are of one
-/// time, since whoever asks for what is next asks by time.
+/// time, since whoever asks for what is next may ask by time.
 const TOLD_MAX: usize = 1_000;
 const TOLD_BYTES_MAX: usize = 4 << 20;
-/// How many chains are read at a time.
+/// How many chains, or items of the feed, are read at a time.
 const PAGE: usize = 200;
 /// How many chains are looked at at once.
 const AT_ONCE_MAX: usize = 16;
-/// How much is told again to whoever asks for what is next: an entry may be written as late after its time as a
+/// How far back a reader looks again who asks for what is next: an entry may be written as late after its time as a
 /// worker lives, by a clock that differs.
 const OVERLAP: SignedDuration = CLAIM;
 
@@ -25,18 +30,108 @@ pub struct Happened {
     pub events: Vec<Event>,
     /// Since when to ask for what is next. Some events are told again then: they have the same ids.
     pub next: Timestamp,
+    /// How far this part goes, to go on from there. What it tells is not told again.
+    pub reached: Reached,
     /// Is there more already?
     pub more: bool,
 }
 
-/// What happened at or after a time, with this correlation id if one is given. Where there is nothing new that
-/// costs one read for each chain.
+/// Which events.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Only the events of what was asked with this correlation id.
+    pub correlation: Option<CorrelationId>,
+    /// Only the events of this request and of its grants.
+    pub request: Option<RequestId>,
+}
+
+impl Wanted {
+    fn has(&self, event: &Event) -> bool {
+        let Self { correlation, request } = self;
+        correlation.as_ref().is_none_or(|it| event.detail.correlation_id.as_ref() == Some(it))
+            && request.as_ref().is_none_or(|it| event.detail.request.as_ref() == Some(it))
+    }
+}
+
+/// The events that a reader has not been told of, the oldest first. Where there are none that costs the same, however many
+/// chains there are.
 pub(crate) async fn happened(
     store: &impl Store,
-    since: Timestamp,
-    of: Option<&CorrelationId>,
+    from: &Reached,
+    wanted: &Wanted,
     now: Timestamp,
 ) -> Result<Happened, Error> {
+    let since = from.since();
+    let Part { read, entries, cut: more } = if since < store.feed_begins().await? {
+        of_chains(store, from).await?
+    } else {
+        of_feed(store, from).await?
+    };
+    let looked_back = now.checked_sub(OVERLAP).unwrap_or(since).max(since);
+    let (next, reached) = match read.last() {
+        // From there on, so that nothing of the same time is left out.
+        Some(newest) if more => {
+            let since = newest.at.min(looked_back);
+            let is_named = read.iter().filter(|it| since <= it.at).count() <= NAMED_MAX;
+            (newest.at, from.to(if is_named { since } else { newest.at }, &read, true))
+        }
+        Some(_) | None => (looked_back, from.to(looked_back, &read, false)),
+    };
+    let events = entries.iter().flat_map(events).filter(|it| wanted.has(it)).collect();
+    Ok(Happened { events, next, reached, more })
+}
+
+/// The entries of a part.
+#[derive(Debug, Default)]
+struct Part {
+    /// Everything that was read for it, also what the reader was told of before.
+    read: Vec<FeedItem>,
+    /// What the reader is told.
+    entries: Vec<Entry>,
+    /// Are there later ones, which were left out?
+    cut: bool,
+}
+
+/// From the feed.
+async fn of_feed(store: &impl Store, from: &Reached) -> Result<Part, Error> {
+    let (mut part, mut bytes, mut newest) = (Part::default(), 0, from.since());
+    loop {
+        let items = store.feed(from.since(), part.read.last(), PAGE).await?;
+        let is_end = items.len() < PAGE;
+        let news: Vec<FeedItem> = items.iter().filter(|it| !from.has(it)).cloned().collect();
+        let (mut loaded, mut unread) = (vec![].into_iter(), &news[..]);
+        for item in items {
+            if from.has(&item) {
+                part.read.push(item);
+                continue;
+            }
+            let is_full = TOLD_MAX <= part.entries.len() || TOLD_BYTES_MAX <= bytes;
+            // Without an entry that is later than what was asked for, the next answer would be this one.
+            if is_full && from.since() < newest {
+                part.cut = true;
+                return Ok(part);
+            }
+            if loaded.len() == 0 {
+                let next = store.recorded(unread).await?;
+                unread = unread.get(next.len()..).unwrap_or_default();
+                loaded = next.into_iter();
+            }
+            let together = loaded.next().unwrap_or_default();
+            bytes += together.iter().map(length).sum::<usize>();
+            newest = item.at;
+            part.entries.extend(together);
+            part.read.push(item);
+        }
+        if is_end {
+            return Ok(part);
+        }
+    }
+}
+
+/// From every chain: a table that is older than its feed has the entries of then there alone. Where there is nothing new
+/// that costs one read for each chain.
+async fn of_chains(store: &impl Store, from: &Reached) -> Result<Part, Error> {
+    let since = from.since();
     let mut found = Found { entries: BTreeMap::new(), bytes: 0, since, cut: false };
     let mut after = None::<Chain>;
     loop {
@@ -49,16 +144,20 @@ pub(crate) async fn happened(
             found.add(entries, is_all);
         }
     }
-    let Found { entries: found, cut: more, .. } = found;
-    let newest = found.last_key_value().map(|((at, _, _), _)| *at);
-    let next = match newest {
-        // From there on, so that nothing of the same time is left out.
-        Some(newest) if more => newest,
-        Some(_) | None => now.checked_sub(OVERLAP).unwrap_or(since).max(since),
-    };
-    let told = found.values().flat_map(|(entry, _)| events(entry));
-    let events = told.filter(|it| of.is_none_or(|of| it.detail.correlation_id.as_ref() == Some(of)));
-    Ok(Happened { events: events.collect(), next, more })
+    let mut part = Part { cut: found.cut, ..Part::default() };
+    for ((at, chain, last), (entry, _)) in found.entries {
+        let item = FeedItem { at, chain, last };
+        if !from.has(&item) {
+            part.entries.push(entry);
+        }
+        part.read.push(item);
+    }
+    Ok(part)
+}
+
+/// How long an entry is. What cannot be written as JSON was not read from it.
+fn length(entry: &Entry) -> usize {
+    serde_json::to_vec(entry).map_or(0, |it| it.len())
 }
 
 /// Entries of all chains, the oldest of them.
@@ -76,8 +175,7 @@ impl Found {
     fn add(&mut self, entries: Vec<Entry>, is_all: bool) {
         let last = entries.last().map(|it| it.at);
         for entry in entries {
-            // What cannot be written as JSON was not read from it.
-            let length = serde_json::to_vec(&entry).map_or(0, |it| it.len());
+            let length = length(&entry);
             self.bytes += length;
             self.entries.insert((entry.at, entry.chain.clone(), entry.n), (entry, length));
         }

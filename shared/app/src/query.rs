@@ -2,7 +2,8 @@
 
 use crate::{
     Adoptables, Answer, Call, Discovered, Error, Exporting, Finding, Happened as News, Manifest,
-    Names as Named, Operation, Parts, Plan as Planned, Principal, Verified, ask, command, discover, doctor,
+    Names as Named, Operation, Parts, Plan as Planned, Principal, Reached, Verified, Wanted, ask, command,
+    discover, doctor,
     door::{Run, runs},
     export, guard, happened, load, look,
     ports::{Archive, GrantFilter, Outside, Page, PageAsked, RequestFilter, Store, Tokens as TokenBook},
@@ -10,8 +11,8 @@ use crate::{
 };
 use jiff::Timestamp;
 use portcullis_domain::{
-    Chain, CorrelationId, Decision, Entry, Gate, Grant, GrantId, Person, PortEdit, Refusals, Request,
-    RequestId, Review, TargetId,
+    Chain, Decision, Entry, Gate, Grant, GrantId, Person, PortEdit, Refusals, Request, RequestId, Review,
+    TargetId,
 };
 use std::net::IpAddr;
 
@@ -104,13 +105,13 @@ pub struct Plan {
 #[derive(Debug, Clone)]
 pub struct ListAdoptables;
 
-/// Events since a time, the oldest first.
+/// Events that a reader has not been told of, the oldest first.
 #[derive(Debug, Clone)]
 pub struct Happened {
-    /// The time.
-    pub since: Timestamp,
-    /// Only the events of this matter.
-    pub of: Option<CorrelationId>,
+    /// How far the reader has got.
+    pub from: Reached,
+    /// Which events.
+    pub wanted: Wanted,
 }
 
 /// Recomputes the journal and compares it with what is stored.
@@ -189,7 +190,7 @@ queries! {
     };
     ListAdoptables => Adoptables, Adoptables, |_query, parts, _call| parts.outside.found().await;
     Happened => Happened, News, |query, parts, call| {
-        happened::happened(parts.store, query.since, query.of.as_ref(), call.now).await
+        happened::happened(parts.store, &query.from, &query.wanted, call.now).await
     };
     Verify => Verify, Verified, |_query, parts, _call| look::verify(parts.store).await;
     Whoami => Whoami, Principal, |_query, _parts, call| Ok(call.principal.clone());

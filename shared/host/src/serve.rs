@@ -21,7 +21,7 @@ use hyper_util::{
 };
 use paced::{Paced, Patience, Streams};
 use places::{Limits, Place, Places};
-use portcullis_http::{Happened, Problem, Shown, Site as _, router, shown};
+use portcullis_http::{Happened, Problem, Shown, Site as _, Stop, router, shown};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     convert::Infallible,
@@ -77,6 +77,7 @@ pub async fn serve(
             app: router(Arc::clone(&site)),
             site: Arc::clone(&site),
             strangers: Semaphore::new(STRANGERS_AT_ONCE),
+            stop: Stop(is_stopped.clone()),
         });
         accept(door, limits, callers, is_stopped.clone())
     };
@@ -105,6 +106,8 @@ struct Callers {
     app: Router,
     site: Arc<LocalSite>,
     strangers: Semaphore,
+    /// Ends the wait of callers who wait for events.
+    stop: Stop,
 }
 
 trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -221,6 +224,7 @@ async fn answer(
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
     request.extensions_mut().insert(shown);
+    request.extensions_mut().insert(callers.stop.clone());
     let response = match time::timeout(REQUEST_MAX, callers.app.clone().oneshot(request)).await {
         Ok(answer) => answer?,
         Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),

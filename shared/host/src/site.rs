@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 /// The dependencies of the scheduler, the backstop and the relay.
 #[derive(Debug)]
@@ -96,6 +96,10 @@ impl Site for LocalSite {
 
     fn turns(&self) -> &Turns {
         &self.turns
+    }
+
+    fn commits(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.store.commits())
     }
 
     fn strangers(&self) -> Option<&Strangers> {

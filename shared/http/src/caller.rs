@@ -26,7 +26,19 @@ impl Caller {
     pub(crate) fn call(self, now: Timestamp) -> Call {
         Call::over_http(self.principal, self.address, now)
     }
+
+    /// The problem of a caller who has waited, and whose token was taken away meanwhile.
+    pub(crate) async fn remains<S: Site>(&self, site: &S, headers: &HeaderMap) -> Result<(), Problem> {
+        match shown(site, headers).await? {
+            Shown::Of(principal) if principal == self.principal => Ok(()),
+            Shown::Of(_) | Shown::Nobodys => Err(Problem::unauthorized(NOT_VALID)),
+            // The platform vouches for them.
+            Shown::Unasked => Ok(()),
+        }
+    }
 }
+
+const NOT_VALID: &str = "this token is not valid, or no longer";
 
 /// Who calls, by the word of the platform that let them in: an extension of the request that the composition
 /// root sets, and nobody else can. A bearer token is not asked for then.
@@ -91,7 +103,7 @@ async fn bearer<S: Site>(parts: &Parts, site: &Arc<S>) -> Result<Result<Principa
         Some(Shown::Nobodys) => None,
         Some(Shown::Unasked) | None => authenticated(&**site, header).await?,
     };
-    Ok(principal.ok_or_else(|| Problem::unauthorized("this token is not valid, or no longer")))
+    Ok(principal.ok_or_else(|| Problem::unauthorized(NOT_VALID)))
 }
 
 async fn authenticated<S: Site>(site: &S, header: &str) -> Result<Option<Principal>, Error> {

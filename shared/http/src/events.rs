@@ -1,34 +1,64 @@
 //! Events over HTTP: what happened, and what bots ask for.
 
 use crate::{
-    Caller, Problem, Site,
+    Caller, Problem, Site, Stop,
+    meta::patience,
     problem::Query,
     requests::parsed,
     views,
+    waiting::Waiting,
     wire::{EventsQuery, GrantView, HappenedView, SubmittedView},
 };
 use axum::{
-    Json,
+    Extension, Json,
     body::Bytes,
     extract::{State, rejection::BytesRejection},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
 };
-use portcullis_app::{self as app, EVENT_MAX, Incoming, Submitted, perform, query};
-use portcullis_domain::CorrelationId;
+use portcullis_app::{self as app, EVENT_MAX, Incoming, Reached, Submitted, Wanted, perform, query};
 use std::sync::Arc;
 
-/// What happened since a time, the oldest first. Ask again with its `next`: what is told twice has the same id.
+/// Events since a time, the oldest first. Ask again with the `cursor` of the answer as `after`: no event is told twice.
+/// Or ask with its `next` as `since`: an event that is told again has the same id.
 #[utoipa::path(get, path = "/v1/events", params(EventsQuery), responses((status = 200, body = HappenedView)))]
 pub(crate) async fn list<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,
+    stop: Option<Extension<Stop>>,
+    headers: HeaderMap,
     Query(query): Query<EventsQuery>,
 ) -> Result<Json<HappenedView>, Problem> {
-    let of: Option<CorrelationId> = query.correlation.as_deref().map(parsed).transpose()?;
-    let now = site.now();
-    let asked = query::Happened { since: query.since.unwrap_or(now), of };
-    let happened = perform(site.parts(), &caller.call(now), asked).await?;
-    Ok(Json(views::happened(happened)))
+    let EventsQuery { since, after, correlation, request, wait } = query;
+    let wanted = Wanted {
+        correlation: correlation.as_deref().map(parsed).transpose()?,
+        request: request.as_deref().map(parsed).transpose()?,
+    };
+    let mut from: Reached = match (since, after) {
+        (Some(_), Some(_)) => return Err(Problem::bad_input("give either `since` or `after`")),
+        (None, Some(after)) => parsed(&after)?,
+        (since, None) => Reached::time(since.unwrap_or_else(|| site.now())),
+    };
+    // Before the table is read, so that no commit falls between.
+    let wait = wait.map(|it| patience(Some(it))).transpose()?.unwrap_or_default();
+    let mut waiting = Waiting::begin(&*site, wait, stop.map(|it| it.0));
+    let mut has_waited = false;
+    loop {
+        let asked = query::Happened { from, wanted: wanted.clone() };
+        let happened = perform(site.parts(), &caller.clone().call(site.now()), asked).await?;
+        let is_all = happened.events.is_empty() && !happened.more;
+        let goes_on = match &mut waiting {
+            Some(waiting) if is_all => waiting.commit().await,
+            Some(_) | None => false,
+        };
+        if !goes_on {
+            if has_waited {
+                caller.remains(&*site, &headers).await?;
+            }
+            return Ok(Json(views::happened(happened)));
+        }
+        has_waited = true;
+        from = happened.reached;
+    }
 }
 
 /// An event of a bot: `detail-type`, `id` and `detail`. Its source is whoever calls, and the policy of bots says

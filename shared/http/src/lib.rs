@@ -20,6 +20,7 @@ mod strangers;
 mod targets;
 mod turns;
 mod views;
+mod waiting;
 
 pub use bounds::Bounds;
 pub use caller::{Caller, Shown, Vouched, shown};
@@ -30,6 +31,7 @@ pub use site::Site;
 pub use strangers::{Counts, Happened, Strangers, network};
 pub use turns::Turns;
 pub use views::verified;
+pub use waiting::Stop;
 
 use bounds::BODY_MAX;
 use portcullis_wire as wire;

@@ -8,6 +8,7 @@ use portcullis_app::{
 };
 use portcullis_domain::Terms;
 use std::{future::Future, sync::LazyLock};
+use tokio::sync::watch;
 
 /// What the router stands on: the composition root implements it.
 pub trait Site: Send + Sync + 'static {
@@ -38,6 +39,10 @@ pub trait Site: Send + Sync + 'static {
     fn turns(&self) -> &Turns {
         static UNBOUNDED: LazyLock<Turns> = LazyLock::new(Turns::unbounded);
         &UNBOUNDED
+    }
+    /// Changes with every commit, so that a caller can wait for the next one; `None` where the platform does not tell of them.
+    fn commits(&self) -> Option<watch::Receiver<u64>> {
+        None
     }
     /// Where failed logins are counted and limited; `None` where the platform does that.
     fn strangers(&self) -> Option<&Strangers> {

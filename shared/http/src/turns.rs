@@ -10,13 +10,17 @@ use tokio::{
 /// How long a caller waits for their turn.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// How many expensive answers of each kind are made at once.
+/// How many callers may wait for what is committed next: a quarter of the places of known callers.
+const WAITING_MAX: usize = 64;
+
+/// How many expensive answers of each kind are made at once, and how many callers wait.
 #[derive(Debug)]
 pub struct Turns {
     verify: Arc<Semaphore>,
     export: Arc<Semaphore>,
     fleet: Arc<Semaphore>,
     doctor: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
     wait: Duration,
 }
 
@@ -30,13 +34,14 @@ impl Turns {
     /// For a process that answers many callers.
     pub fn bounded() -> Self {
         let of = |count| Arc::new(Semaphore::new(count));
-        Self { verify: of(1), export: of(2), fleet: of(8), doctor: of(1), wait: WAIT_MAX }
+        let waiting = of(WAITING_MAX);
+        Self { verify: of(1), export: of(2), fleet: of(8), doctor: of(1), waiting, wait: WAIT_MAX }
     }
 
     /// For a process that answers one caller at a time.
     pub fn unbounded() -> Self {
         let of = || Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
-        Self { verify: of(), export: of(), fleet: of(), doctor: of(), wait: WAIT_MAX }
+        Self { verify: of(), export: of(), fleet: of(), doctor: of(), waiting: of(), wait: WAIT_MAX }
     }
 
     /// To recompute the journal.
@@ -57,6 +62,11 @@ impl Turns {
     /// To look at everything.
     pub(crate) async fn doctor(&self) -> Result<Turn, Problem> {
         self.turn(&self.doctor, "everything is looked at for one caller at a time").await
+    }
+
+    /// To wait for what is committed next; nothing where so many wait already.
+    pub(crate) fn waiting(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.waiting).try_acquire_owned().ok()
     }
 
     async fn turn(&self, of: &Arc<Semaphore>, why: &str) -> Result<Turn, Problem> {

@@ -72,13 +72,14 @@ pub(crate) fn answer(answer: &Answer, now: Timestamp) -> AnswerView {
 }
 
 /// A part of what happened.
-pub(crate) fn happened(Happened { events, next, more }: Happened) -> HappenedView {
+pub(crate) fn happened(Happened { events, next, reached, more }: Happened) -> HappenedView {
     // Serialising cannot fail: every map has text for keys, and there are no floats.
     let view = |it: Event| EventView {
         kind: it.kind.to_owned(),
         detail: serde_json::to_value(it.detail).unwrap_or_default(),
     };
-    HappenedView { events: events.into_iter().map(view).collect(), next, more }
+    let events = events.into_iter().map(view).collect();
+    HappenedView { events, next, cursor: reached.to_string(), more }
 }
 
 /// Whether the journal is whole.

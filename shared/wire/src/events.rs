@@ -1,7 +1,7 @@
 //! Events and evidence on the wire.
 
 use crate::{AnswerView, GrantView, Problem};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{Format, said};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -15,8 +15,17 @@ pub struct EventsQuery {
     #[param(value_type = Option<String>, format = DateTime)]
     #[serde(default, deserialize_with = "said::any_time")]
     pub since: Option<Timestamp>,
+    /// Those that no answer has told yet: the `cursor` of the answer before, in place of `since`.
+    pub after: Option<String>,
     /// Only those that answer what was asked with this id.
     pub correlation: Option<String>,
+    /// Only those of this request and of its grants.
+    pub request: Option<String>,
+    /// How long the answer may wait for the first event, as an ISO 8601 duration of at most 30 seconds. It comes as soon as there
+    /// is one. Where the API runs on AWS, and where 64 callers wait already, it comes at once.
+    #[param(value_type = Option<String>)]
+    #[serde(default, deserialize_with = "said::length")]
+    pub wait: Option<SignedDuration>,
 }
 
 /// A part of what happened.
@@ -27,6 +36,9 @@ pub struct HappenedView {
     /// The `since` to go on with. Some events are told again then, with the same ids.
     #[schema(value_type = String, format = DateTime)]
     pub next: Timestamp,
+    /// The `after` to go on with. No event is told again then, but where more than 256 changes were recorded within 30 seconds.
+    #[serde(default)]
+    pub cursor: String,
     /// Is there more already?
     pub more: bool,
 }

@@ -1,8 +1,16 @@
 //! What AWS keeps and tells passes the suites of the ports, like every other implementation.
 
+use portcullis_app::{
+    Happened, Reached, Wanted,
+    ports::{Batch, Seen, Store as _},
+};
 use portcullis_aws::{Bucket, DynamoStore, EventBus, TokenBook};
-use portcullis_gate::aws::{Ministack, Table, cloud};
-use portcullis_tests::{contracts::store, given};
+use portcullis_gate::aws::{Ministack, Table, cloud, dynamodb};
+use portcullis_tests::{
+    contracts::{feed, store},
+    door,
+    given::{self, at},
+};
 use serde_json::{Value, json};
 use std::sync::{
     Arc,
@@ -13,6 +21,16 @@ portcullis_tests::every_contract_of_a_bus! { #[ignore = "needs pypi"] an_event_b
 portcullis_tests::every_contract_of_tokens! { #[ignore = "needs npm and pypi"] tokens_in_dynamodb_local, #[ignore = "needs pypi"] tokens_in_ministack }
 portcullis_tests::every_contract_of_an_archive! { #[ignore = "needs pypi"] a_bucket }
 portcullis_tests::every_contract_of_a_store! { #[ignore = "needs npm and pypi"] dynamodb_local, #[ignore = "needs pypi"] ministack }
+
+portcullis_tests::every_contract_of_a_feed! { #[ignore = "needs npm and pypi"] the_feed_of_dynamodb_local, #[ignore = "needs pypi"] the_feed_of_ministack }
+
+async fn the_feed_of_dynamodb_local(contract: impl AsyncFn(&DynamoStore)) {
+    dynamodb_local(contract).await;
+}
+
+async fn the_feed_of_ministack(contract: impl AsyncFn(&DynamoStore)) {
+    ministack(contract).await;
+}
 
 async fn dynamodb_local(contract: impl AsyncFn(&DynamoStore)) {
     contract(&in_dynamodb(&Table::local())).await;
@@ -78,4 +96,40 @@ async fn thousands_of_live_grants_of_one_target_are_kept_in_dynamodb_local() {
 #[ignore = "needs pypi"]
 async fn thousands_of_live_grants_of_one_target_are_kept_in_ministack() {
     ministack(async |it| store::thousands_of_live_grants_of_one_target_are_kept(it).await).await;
+}
+
+/// The entries of a version without a feed are in their chains alone: they are read there until the feed has every entry.
+#[tokio::test]
+#[ignore = "needs npm and pypi"]
+async fn a_table_of_a_version_without_a_feed_tells_all_of_its_entries() {
+    const DEPLOYS_FOR: i64 = 15 * 60;
+    let table = Table::local();
+    let store = in_dynamodb(&table);
+    let guard = async |name: &str, second: i64| {
+        store.commit(Batch::of(given::guarded(name, at(second)), Seen::NEVER)).await.expect("committed");
+    };
+    let kinds = async |since: i64, now: i64| {
+        let (from, all) = (Reached::time(at(since)), Wanted::default());
+        let told: Happened = door::happened(&store, &from, &all, at(now)).await.expect("told");
+        told.events.into_iter().map(|it| it.detail.id).collect::<Vec<_>>()
+    };
+    guard("vm-1", 10).await;
+    guard("vm-2", 20).await;
+    let stored = dynamodb(table.endpoint(), "Scan", &json!({ "TableName": table.name() })).expect("read");
+    let of_entries = |it: &&Value| it["pk"]["S"].as_str().is_some_and(|it| it.starts_with("J#"));
+    for item in stored["Items"].as_array().expect("items").iter().filter(of_entries) {
+        let remove = json!({
+            "TableName": table.name(), "Key": { "pk": item["pk"], "sk": item["sk"] },
+            "UpdateExpression": "REMOVE due_shard, due_at",
+        });
+        dynamodb(table.endpoint(), "UpdateItem", &remove).expect("as the version before wrote it");
+    }
+    assert_eq!(store.feed(at(0), None, 10).await.expect("read"), []);
+    let [one, two, three, four] = [1, 2, 3, 4].map(|n| format!("vm-{n}#0#policy.changed"));
+    assert_eq!(kinds(0, 30).await, [one.clone(), two.clone()]);
+    guard("vm-3", 1000).await;
+    assert_eq!(store.feed_begins().await.expect("read"), at(1000 + DEPLOYS_FOR));
+    assert_eq!(kinds(0, 1001).await, [one, two, three]);
+    guard("vm-4", 3000).await;
+    assert_eq!(kinds(2900, 3001).await, [four]);
 }
