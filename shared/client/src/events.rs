@@ -16,10 +16,12 @@ use std::{
     io::{self, Read as _},
     path::{Path, PathBuf},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-/// How often to ask what is new.
+/// How long the API waits for the next event before it answers that there was none.
+const WAIT: SignedDuration = SignedDuration::from_secs(20);
+/// How often to ask what is new where the API does not wait.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How long an event that was shown is kept in mind: so long it may be told again.
 const TOLD_AGAIN: SignedDuration = SignedDuration::from_mins(1);
@@ -72,27 +74,38 @@ impl Events {
     /// Shows them as they come.
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
         let correlation = self.correlation.as_ref().map(ToString::to_string);
-        let mut query = EventsQuery { since: Some(self.since), correlation };
+        let mut query = EventsQuery { since: Some(self.since), correlation, ..EventsQuery::default() };
         let mut told: BTreeMap<String, Timestamp> = BTreeMap::new();
         loop {
+            let asked_at = Instant::now();
             let found: HappenedView = client.http.query("/v1/events", &query)?;
+            let mut has_news = false;
             for event in &found.events {
                 let (id, at) = (id(event), at(event).unwrap_or(found.next));
                 if told.insert(id, at).is_none() {
                     client.out.event(event, || line(event, at, &client.out.now()))?;
+                    has_news = true;
                 }
             }
             told.retain(|_, at| found.next.duration_since(*at) < TOLD_AGAIN);
-            // A part that brings nothing new is the last one, whatever it says.
-            let is_stuck = query.since == Some(found.next);
-            query.since = Some(found.next);
+            // A part that goes no further is the last one, whatever it says.
+            let (since, after) = (query.since, query.after.take());
+            (query.since, query.after) = match found.cursor {
+                // An older version of the API goes by time alone.
+                cursor if cursor.is_empty() => (Some(found.next), None),
+                cursor => (None, Some(cursor)),
+            };
+            let is_stuck = (since, &after) == (query.since, &query.after);
             if found.more && !is_stuck {
                 continue;
             }
             if !self.follow {
                 return Ok(Exit::Done);
             }
-            thread::sleep(ASK_EVERY);
+            query.wait = query.after.is_some().then_some(WAIT);
+            if !has_news {
+                thread::sleep(ASK_EVERY.saturating_sub(asked_at.elapsed()));
+            }
         }
     }
 }

@@ -7,10 +7,10 @@ use crate::{
     spinner::spinner,
     words,
 };
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::GrantState;
 use portcullis_program::{Failure, output::printable};
-use portcullis_wire::{AnswerView, PatienceQuery, RequestView, TargetView};
+use portcullis_wire::{AnswerView, EventsQuery, HappenedView, PatienceQuery, RequestView, TargetView};
 use std::{
     thread,
     time::{Duration, Instant},
@@ -25,8 +25,12 @@ const SETTLED_SOONEST: Duration = Duration::from_millis(25);
 /// When the cloud itself is asked whether it answers at all, and how long it may take.
 const ASKED_AFTER: Duration = Duration::from_millis(1500);
 const ANSWERED_WITHIN: SignedDuration = SignedDuration::from_secs(3);
-/// How often to look.
+/// How often to look, where the API does not say when.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long the API waits for the next event of a request before it is looked at all the same.
+const EVENT_WAIT: Duration = Duration::from_secs(10);
+/// How old the events are that are asked for first, by a clock that may differ from the API's.
+const EVENTS_OF: SignedDuration = SignedDuration::from_mins(1);
 
 /// What the answer has become.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,6 +43,7 @@ enum Now {
 pub fn until_open(client: &Client, mut answer: AnswerView, goes_on: &str) -> Result<AnswerView, Failure> {
     let spinner = spinner();
     let begun = Instant::now();
+    let mut changes = Changes::of(&answer.request.id, client.out.now().timestamp());
     while begun.elapsed() < WAIT_MAX {
         match look(&answer, client.out.now().timestamp())? {
             Now::Settled => {
@@ -47,12 +52,48 @@ pub fn until_open(client: &Client, mut answer: AnswerView, goes_on: &str) -> Res
             }
             Now::Waiting(what) => spinner.set_message(printable(&what).into_owned()),
         }
-        thread::sleep(LOOK_EVERY);
+        changes.wait(client);
         answer = again(client, &answer).map_err(|failure| failure.and(goes_on))?;
     }
     spinner.finish_and_clear();
     let (id, minutes) = (&answer.request.id, WAIT_MAX.as_secs() / 60);
     Err(Failure::unavailable(format!("request `{id}` is not open after {minutes} minutes")).next(goes_on))
+}
+
+/// When a request is to be looked at again: at its next event, where the API can wait for that.
+struct Changes {
+    query: EventsQuery,
+    /// Does the API not wait, or not know how?
+    is_deaf: bool,
+}
+
+impl Changes {
+    fn of(request: &str, now: Timestamp) -> Self {
+        let since = now.saturating_sub(EVENTS_OF).unwrap_or(now);
+        let query =
+            EventsQuery { since: Some(since), request: Some(request.to_owned()), ..EventsQuery::default() };
+        Self { query, is_deaf: false }
+    }
+
+    /// Waits for the next event. A failure is met again by whoever looks then.
+    fn wait(&mut self, client: &Client) {
+        if self.is_deaf {
+            return thread::sleep(LOOK_EVERY);
+        }
+        let asked_at = Instant::now();
+        match client.http.query::<HappenedView>("/v1/events", &self.query) {
+            Ok(found) if !found.cursor.is_empty() => {
+                let came_early =
+                    asked_at.elapsed() < EVENT_WAIT / 2 && found.events.is_empty() && !found.more;
+                // The first answer says where to begin, and waits for nothing.
+                self.is_deaf = self.query.wait.is_some() && came_early;
+                self.query.since = None;
+                self.query.after = Some(found.cursor);
+                self.query.wait = SignedDuration::try_from(EVENT_WAIT).ok();
+            }
+            Ok(_) | Err(_) => self.is_deaf = true,
+        }
+    }
 }
 
 /// Waits until a machine's firewalls hold what was just said of it: the table knows when. A cloud that does not answer is not
@@ -111,7 +152,7 @@ fn again(client: &Client, answer: &AnswerView) -> Result<AnswerView, Failure> {
     Ok(AnswerView { request, grants })
 }
 
-fn look(answer: &AnswerView, now: jiff::Timestamp) -> Result<Now, Failure> {
+fn look(answer: &AnswerView, now: Timestamp) -> Result<Now, Failure> {
     let request = &answer.request;
     match request.state.as_str() {
         "pending" => {
@@ -161,7 +202,6 @@ fn look(answer: &AnswerView, now: jiff::Timestamp) -> Result<Now, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jiff::Timestamp;
     use portcullis_program::Exit;
     use serde_json::json;
 
