@@ -9,7 +9,7 @@ use tokio::{
 };
 
 /// For how long commits are gathered before a caller who waits is answered: many come together.
-const GATHERED_FOR: Duration = Duration::from_millis(20);
+const GATHERED_FOR: Duration = Duration::from_millis(50);
 
 /// Says when the process is about to stop: an extension of the request that the composition root sets, so that no caller
 /// who waits holds it up.
@@ -26,8 +26,8 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Whatever is committed from now on ends the wait. Nothing where nobody can wait: the platform does not tell of
-    /// commits, there is no place, or the caller does not want to.
+    /// The next commit after this ends the wait. `None` where the caller does not wait: the platform does not tell of commits,
+    /// no place is left, or the length of the wait is zero.
     pub(crate) fn begin<S: Site>(site: &S, wait: Duration, stop: Option<Stop>) -> Option<Self> {
         if wait.is_zero() {
             return None;

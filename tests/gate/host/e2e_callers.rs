@@ -11,6 +11,7 @@ use std::{
     net::TcpListener,
     os::unix::fs::PermissionsExt as _,
     process::Stdio,
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -132,6 +133,41 @@ fn a_known_caller_who_never_reads_is_cut() {
     scene.under(&flood);
     // Each connection is cut once nothing of it was read for a while.
     flood.wait_until_cut(100);
+}
+
+#[test]
+fn readers_who_wait_for_events_keep_no_lease_open_and_are_answered_when_the_program_stops() {
+    const READERS: usize = 90;
+    const WAITING_MAX: usize = 64;
+    let scene = Scene::begin(Stdio::null(), &[]);
+    let grant = scene.lease("8s");
+    let (answered, answers) = mpsc::channel();
+    let readers = (0..READERS).map(|_| {
+        let (url, token, answered) = (scene.up.url().to_owned(), scene.token.clone(), answered.clone());
+        thread::spawn(move || {
+            let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
+            let ask = agent.get(format!("{url}/v1/events?correlation=nobodys&wait=PT30S"));
+            let answer = ask.header("authorization", format!("Bearer {token}")).call();
+            let status = answer.map(|it| it.status().as_u16()).map_err(|it| it.to_string());
+            answered.send((status, Instant::now())).expect("they are counted");
+        })
+    });
+    let readers: Vec<_> = readers.collect();
+    let next = || answers.recv_timeout(WAIT_MAX).expect("an answer");
+    for _ in WAITING_MAX..READERS {
+        assert_eq!(next().0, Ok(200), "those who find no place to wait are answered at once");
+    }
+    let (waited, late) = (scene.waits(), scene.lateness(&grant));
+    assert!(late <= LATE_MAX, "a lease was closed {late:?} after its end");
+    assert!(waited <= ANSWER_MAX, "a caller with a token waited {waited:?}");
+    assert!(answers.try_recv().is_err(), "what happens to others ends no wait");
+    let stopped_at = Instant::now();
+    assert!(scene.up.stop().success());
+    for _ in 0..WAITING_MAX {
+        let (status, at) = next();
+        assert_eq!((status, stopped_at <= at), (Ok(200), true));
+    }
+    readers.into_iter().for_each(|it| it.join().expect("it ends"));
 }
 
 #[test]
