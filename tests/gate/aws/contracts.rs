@@ -5,6 +5,7 @@ use portcullis_app::{
     ports::{Batch, Seen, Store as _},
 };
 use portcullis_aws::{Bucket, DynamoStore, EventBus, TokenBook};
+use portcullis_domain::Fact;
 use portcullis_gate::aws::{Ministack, Table, cloud, dynamodb};
 use portcullis_tests::{
     contracts::{feed, store},
@@ -132,4 +133,28 @@ async fn a_table_of_a_version_without_a_feed_tells_all_of_its_entries() {
     assert_eq!(kinds(0, 1001).await, [one, two, three]);
     guard("vm-4", 3000).await;
     assert_eq!(kinds(2900, 3001).await, [four]);
+}
+
+/// What `docs/performance.md` reckons with: the feed is one write of one index for each commit that records something.
+#[tokio::test]
+#[ignore = "needs npm and pypi"]
+async fn an_item_of_entries_takes_one_write_of_one_index() {
+    let (table, other) = (Table::local(), Table::local());
+    let store = in_dynamodb(&table);
+    let guarded = given::guarded("vm-1", at(0));
+    store.commit(Batch::of(guarded.clone(), Seen::NEVER)).await.expect("committed");
+    let noted = guarded.target.note(vec![Fact::DriftHealed, Fact::DriftHealed], at(1));
+    let last = noted.entries.last().expect("two").n;
+    store.commit(Batch::of(noted, Seen::NEVER.next())).await.expect("committed");
+    let key = json!({ "pk": { "S": "J#vm-1" }, "sk": { "S": format!("{last:020}") } });
+    let get = json!({ "TableName": table.name(), "Key": key });
+    let item = dynamodb(table.endpoint(), "GetItem", &get).expect("read")["Item"].clone();
+    let put = json!({ "TableName": other.name(), "Item": item, "ReturnConsumedCapacity": "INDEXES" });
+    let consumed = dynamodb(other.endpoint(), "PutItem", &put).expect("written")["ConsumedCapacity"].clone();
+    let indexes = consumed["GlobalSecondaryIndexes"].as_object().expect("one is written");
+    assert_eq!(indexes.keys().collect::<Vec<_>>(), ["due"]);
+    assert_eq!(
+        (&indexes["due"]["CapacityUnits"], &consumed["Table"]["CapacityUnits"]),
+        (&json!(1.0), &json!(1.0))
+    );
 }
