@@ -12,7 +12,7 @@ use crate::{
 };
 use clap::Args;
 use jiff::ZonedDateTime;
-use portcullis_domain::{Fact, csv_line};
+use portcullis_domain::{Fact, csv_line, csv_time};
 use portcullis_program::{
     Exit, Failure,
     output::{self, escaped, printable},
@@ -117,13 +117,13 @@ fn table(found: &[EntryView], now: &ZonedDateTime) -> Table {
 
 /// RFC 4180, with what identifies an entry and all that it says.
 fn csv(found: &[EntryView]) -> String {
-    let mut text = csv_line(["n", "at", "what", "by", "words", "detail", "hash"]);
+    let mut text = csv_line(["n", "occurred_at", "what", "caused_by", "words", "detail", "hash"]);
     for it in found {
         let fact = fact(it);
         let what = it.fact.get("what").and_then(|it| it.as_str()).unwrap_or_default();
         let by = fact.as_ref().and_then(by).unwrap_or_default();
         let words = fact.as_ref().map(told).unwrap_or_default();
-        let (n, at, detail) = (it.n.to_string(), it.at.to_string(), it.fact.to_string());
+        let (n, at, detail) = (it.n.to_string(), csv_time(it.at), it.fact.to_string());
         // A detail says all, as JSON does; for the rest a person needs no more than they see.
         let cells = [&n, &at, what, &by, &words, &it.hash].map(printable);
         let [n, at, what, by, words, hash] = &cells;
@@ -150,7 +150,7 @@ mod tests {
         let made = json!({"what": "token_made", "person": "ann, \"the one\"", "by": "=cmd()"});
         let text = csv(&[entry(made)]);
         let line = text.lines().nth(1).expect("a line");
-        assert!(line.starts_with("7,1970-01-01T00:00:00Z,token_made,'=cmd(),"), "{line}");
+        assert!(line.starts_with("7,1970-01-01T00:00:00.000000Z,token_made,'=cmd(),"), "{line}");
         assert!(line.contains("\"a token was made for ann, \"\"the one\"\"\""), "{line}");
         assert!(line.ends_with(",ab"), "{line}");
     }

@@ -1,12 +1,20 @@
-//! Comma-separated values, as RFC 4180 has them, for spreadsheets that must not run what is in them.
+//! Comma-separated values, as RFC 4180 has them but for the end of a line, for spreadsheets that must not run what is in them.
 
-/// What a spreadsheet may take for a formula, and what marks that it was made text.
-const GUARDED: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\''];
+use jiff::Timestamp;
+
+/// The first characters of a formula, also in the width of East Asian characters, and the mark of a cell that was made text.
+/// <https://owasp.org/www-community/attacks/CSV_Injection>
+const GUARDED: [char; 12] = ['=', '+', '-', '@', '＝', '＋', '－', '＠', '\t', '\r', '\n', '\''];
 
 /// A line of cells, with its end.
 pub fn csv_line<T: AsRef<str>>(cells: impl IntoIterator<Item = T>) -> String {
     let cells: Vec<String> = cells.into_iter().map(|it| cell(it.as_ref())).collect();
-    format!("{}\r\n", cells.join(","))
+    format!("{}\n", cells.join(","))
+}
+
+/// A time in UTC as a cell: the number of its digits is fixed, and no greater than what any reader takes.
+pub fn csv_time(at: Timestamp) -> String {
+    format!("{at:.6}")
 }
 
 /// Quoted where it must be. What a spreadsheet would take for a formula is made text.
@@ -64,6 +72,24 @@ mod tests {
         let line = csv_line(cells);
         assert!(line.starts_with("'=cmd(),'+1,'-1,'@a,'\tb,''c,,\"a,b\",\"say \"\"no\"\"\","), "{line}");
         assert_eq!(csv_cells(line.trim_end()), Some(cells.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn cell_that_begins_with_a_line_feed_or_a_full_width_sign_is_made_text() {
+        let cells = ["＝cmd()", "＋1", "－1", "＠a", "\n=b"];
+        let line = csv_line(cells);
+        assert_eq!(line, "'＝cmd(),'＋1,'－1,'＠a,\"'\n=b\"\n");
+        assert_eq!(
+            csv_cells(line.strip_suffix('\n').expect("a line")),
+            Some(cells.map(str::to_owned).to_vec())
+        );
+    }
+
+    #[test]
+    fn time_has_six_digits_whether_or_not_it_is_a_whole_second() {
+        let at = |nanosecond| Timestamp::new(1_800_000_000, nanosecond).expect("in range");
+        assert_eq!(csv_time(at(0)), "2027-01-15T08:00:00.000000Z");
+        assert_eq!(csv_time(at(123_456_789)), "2027-01-15T08:00:00.123456Z");
     }
 
     #[test]

@@ -42,7 +42,7 @@ mod space;
 mod target;
 mod view;
 
-pub use csv::csv_line;
+pub use csv::{csv_line, csv_time};
 pub use delay::{CLOUD_WRITE_MAX, Cause, Delay, Hindrance, LATE, Party, is_late};
 pub use diff::{Change, ChangeTo, Diff, diff};
 pub use evidence::{BadExport, Evidence, Format, MANIFEST, Manifest, ManifestFile, Segment};
