@@ -8,13 +8,11 @@ use portcullis_app::{
 use portcullis_domain::{BadRecord, Chain, Fact, Head, Target};
 use portcullis_local::RedbStore;
 use portcullis_tests::{
-    archive::Memory,
+    archive::{Files, exported, verified},
     given::{at, guarded, named},
 };
 use serde_json::Value;
-use std::collections::BTreeMap;
-
-type Files = BTreeMap<String, Vec<u8>>;
+use std::collections::BTreeSet;
 
 /// A table with three targets, each with an entry every ten seconds, and some of the rest.
 async fn table(entries: i64) -> (tempfile::TempDir, RedbStore) {
@@ -42,25 +40,10 @@ async fn note(store: &RedbStore, mut target: Target, mut seen: Seen, entries: i6
     }
 }
 
-async fn exported(store: &RedbStore, from: Timestamp, to: Timestamp, format: Format) -> (Manifest, Files) {
-    let archive = Memory::default();
-    let manifest = export(store, &archive, &Exporting { from, to, format }).await.expect("exported");
-    (manifest, archive.files())
-}
-
-fn verified(files: &Files) -> Result<Manifest, BadExport> {
-    let mut evidence = Evidence::of(&files[MANIFEST])?;
-    while let Some(file) = evidence.next_file().map(str::to_owned) {
-        let content = files.get(&file).ok_or(BadExport::Missing { file })?;
-        evidence.file(content)?;
-    }
-    evidence.finish()
-}
-
-const BOTH: [Format; 2] = [Format::Jsonl, Format::Csv];
+const RECORDS: [Format; 3] = [Format::Jsonl, Format::FlatJsonl, Format::Csv];
 
 fn first(format: Format) -> String {
-    format!("journal-00001.{}", format.ending())
+    format.file(1)
 }
 
 /// The export with other lines in its first file; the manifest says of the file what it is now.
@@ -82,12 +65,36 @@ fn with_manifest(files: &Files, change: impl FnOnce(&mut Value)) -> Files {
 }
 
 #[tokio::test]
-async fn all_of_it_verifies_alone_in_both_formats() {
+async fn all_of_it_verifies_alone_in_each_format_of_records() {
     let (_folder, store) = table(10).await;
-    for format in BOTH {
+    for format in RECORDS {
         let (manifest, files) = exported(&store, Timestamp::UNIX_EPOCH, Timestamp::MAX, format).await;
         assert_eq!((manifest.records, manifest.chains.len(), manifest.files.len()), (35, 4, 1));
         assert_eq!(verified(&files), Ok(manifest), "{format:?}");
+    }
+}
+
+/// What readers of columns rely on: one type for each in every record, and times of one length.
+#[tokio::test]
+async fn flat_records_have_the_columns_of_comma_separated_ones_each_of_one_type() {
+    let (_folder, store) = table(3).await;
+    let (_, files) = exported(&store, Timestamp::UNIX_EPOCH, Timestamp::MAX, Format::FlatJsonl).await;
+    let text = String::from_utf8(files[&first(Format::FlatJsonl)].clone()).expect("text");
+    let records: Vec<Value> = text.lines().map(|it| serde_json::from_str(it).expect("JSON")).collect();
+    let (_, csv) = exported(&store, Timestamp::UNIX_EPOCH, Timestamp::MAX, Format::Csv).await;
+    let csv = String::from_utf8(csv[&first(Format::Csv)].clone()).expect("text");
+    let columns: BTreeSet<&str> = csv.lines().next().expect("a header").split(',').collect();
+    assert!(11 < records.len(), "{text}");
+    for record in &records {
+        let fields = record.as_object().expect("an object");
+        assert_eq!(fields.keys().map(String::as_str).collect::<BTreeSet<_>>(), columns);
+        let is_text =
+            |name: &str| fields[name].is_string() || fields[name].is_null() && name.ends_with("_id");
+        assert!(
+            fields.keys().all(|it| if it == "n" { fields[it].is_u64() } else { is_text(it) }),
+            "{record}"
+        );
+        assert_eq!(record["occurred_at"].as_str().map(str::len), Some("2027-01-15T08:00:00.000000Z".len()));
     }
 }
 
@@ -136,7 +143,7 @@ async fn many_records_are_many_files() {
     let facts = (0..100).map(|_| Fact::SettleFailed { why: long.clone() });
     let (_, rest) = Head::default().append(&Chain::rest(), at(0), facts);
     store.commit(Batch { rest, ..Batch::default() }).await.expect("committed");
-    for format in BOTH {
+    for format in RECORDS {
         let (manifest, mut files) = exported(&store, at(0), at(1), format).await;
         assert_eq!(manifest.files.len(), 3, "10 MB in files of some 4 MiB");
         assert!(files.values().all(|it| it.len() < (4 << 20) + 300_000));
@@ -156,7 +163,7 @@ async fn many_records_are_many_files() {
 #[tokio::test]
 async fn what_is_done_to_the_records_is_found() {
     let (_folder, store) = table(10).await;
-    for format in BOTH {
+    for format in RECORDS {
         // Where the third record of the first chain stands: the rest comes first, with two.
         let header = usize::from(format == Format::Csv);
         let third = header + 4;
@@ -195,15 +202,20 @@ async fn what_is_done_to_the_records_is_found() {
     }
     // What only repeats the fact is checked too.
     let (_, files) = exported(&store, Timestamp::UNIX_EPOCH, Timestamp::MAX, Format::Csv).await;
-    let renamed = with_lines(&files, Format::Csv, |lines| {
-        lines[5] = lines[5].replacen("settle_failed", "drift_healed", 1);
-    });
-    assert!(matches!(verified(&renamed), Err(BadExport::Unreadable { line: 6, .. })));
+    for (before, after) in [("settle_failed", "drift_healed"), (".000000Z", ".000001Z")] {
+        let renamed = with_lines(&files, Format::Csv, |lines| lines[5] = lines[5].replacen(before, after, 1));
+        assert!(matches!(verified(&renamed), Err(BadExport::Unreadable { line: 6, .. })), "{before}");
+        let (_, flat) = exported(&store, Timestamp::UNIX_EPOCH, Timestamp::MAX, Format::FlatJsonl).await;
+        let renamed =
+            with_lines(&flat, Format::FlatJsonl, |lines| lines[5] = lines[5].replacen(before, after, 1));
+        assert!(matches!(verified(&renamed), Err(BadExport::Unreadable { line: 6, .. })), "{before}");
+    }
     let runs = String::from_utf8(files[&first(Format::Csv)].clone()).expect("text");
     assert!(
         runs.lines().flat_map(|it| it.split(',')).all(|it| !it.starts_with(['=', '+', '@'])),
         "nothing runs"
     );
+    assert!(!runs.contains('\r'), "a line ends with LF alone");
 }
 
 #[tokio::test]

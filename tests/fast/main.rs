@@ -9,6 +9,7 @@ mod door;
 mod due;
 mod event_schemas;
 mod export;
+mod export_grants;
 mod feed;
 mod hold;
 mod house;

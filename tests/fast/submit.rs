@@ -426,7 +426,7 @@ proptest! {
 async fn evidence_is_asked_for_like_everything_else() {
     let place = Place::new();
     let wish = |from: &str, by: &str| {
-        json!({ "version": 1, "id": "audit", "correlation_id": "audit-7", "on_behalf_of": by, "format": "csv",
+        json!({ "version": 1, "id": "audit", "correlation_id": "audit-7", "on_behalf_of": by, "format": "grants-csv",
                 "from": from, "to": "2027-02-01T00:00:00Z" })
     };
     let from = "2027-01-01T00:00:00Z";
@@ -434,6 +434,8 @@ async fn evidence_is_asked_for_like_everything_else() {
     assert_eq!(submit(&place, &asked).await.expect("heard"), Submitted::Exporting);
     let told: Vec<Event> = rest(&place).await.iter().flat_map(app::events).collect();
     assert_eq!(told.last().map(|it| it.kind), Some("export.requested"));
+    let fact = told.last().map(|it| it.detail.fact.clone());
+    assert!(matches!(fact, Some(Fact::ExportAsked { format, .. }) if format == "grants-csv"));
     let correlation = told.last().and_then(|it| it.detail.correlation_id.as_ref());
     assert_eq!(correlation.map(ToString::to_string).as_deref(), Some("audit-7"));
     let recorded = rest(&place).await.len();

@@ -31,7 +31,7 @@ const LINE_OF_CHAIN: usize = 512;
 const REASONS: usize = 50;
 const REASONS_OF_MANY: usize = 6;
 
-const BOTH: [Format; 2] = [Format::Jsonl, Format::Csv];
+const RECORDS: [Format; 3] = [Format::Jsonl, Format::FlatJsonl, Format::Csv];
 
 /// Keeps of each file only what the manifest should say of it.
 #[derive(Debug, Default)]
@@ -120,12 +120,31 @@ fn a_long_journal_takes_no_more_memory_than_a_short_one() {
     const LONG: usize = 10 * SHORT;
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let [short, long] = [SHORT, LONG].map(|entries| LongJournal::of([Chain::rest()], entries, REASONS));
-    for format in BOTH {
+    for format in RECORDS {
         let [short, long] = [&short, &long].map(|journal| Exported::of(journal, format));
         let files = [&short, &long].map(|it| it.manifest.files.len());
         assert!(4 < files[0] && 40 < files[1], "{files:?}: most of what is measured is files");
         long.is_like(&short);
     }
+}
+
+/// A row of each is some 25 kB long. Grants that are open are in memory, but no more of them than a machine has room for.
+#[test]
+fn grants_of_a_long_journal_take_no_more_memory_than_those_of_a_short_one() {
+    const SHORT: usize = 700;
+    const LONG: usize = 10 * SHORT;
+    const RANGES: u32 = 1_700;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let chain = || -> Chain { named("vm") };
+    let [short, long] = [SHORT, LONG].map(|grants| {
+        let journal = LongJournal::of_grants(chain(), grants, RANGES);
+        let exported = Exported::of(&journal, Format::GrantsCsv);
+        assert_eq!(exported.manifest.records, grants as u64);
+        exported
+    });
+    let files = [&short, &long].map(|it| it.manifest.files.len());
+    assert!(4 < files[0] && 40 < files[1], "{files:?}: most of what is measured is files");
+    long.is_like(&short);
 }
 
 #[test]
@@ -154,7 +173,7 @@ fn many_chains_take_no_more_memory_than_their_lines_in_the_manifest() {
     let name =
         |n: usize| -> Chain { named(&format!("/subscriptions/lab/providers/virtualMachines/vm-{n:05}")) };
     let [few, many] = [FEW, MANY].map(|chains| LongJournal::of((0..chains).map(name), 1, REASONS_OF_MANY));
-    for format in BOTH {
+    for format in RECORDS {
         let [few, many] = [&few, &many].map(|journal| Exported::of(journal, format));
         assert_eq!([&few, &many].map(|it| it.manifest.chains.len()), [FEW, MANY]);
         assert!(1 < few.manifest.files.len(), "a file was full");

@@ -172,7 +172,7 @@ fn tells(cli: &Cli<'_>) {
 /// As evidence, which is whole.
 fn takes_away(cli: &Cli<'_>) {
     let folder = tempfile::tempdir().expect("a folder");
-    for format in ["jsonl", "csv"] {
+    for format in ["jsonl", "flat-jsonl", "csv", "grants-csv"] {
         let out = folder.path().join(format).to_str().expect("text").to_owned();
         let exported = cli.object(&["export", "--from", "1h", "--format", format, "--out", &out]);
         assert!(exported["records"].as_u64().is_some_and(|it| 0 < it), "{exported}");

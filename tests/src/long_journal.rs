@@ -1,30 +1,70 @@
 //! A journal as long as one likes, which takes no room: each entry is made when it is asked for.
 
-use crate::given::{asked, in_one_read, named, person};
+use crate::given::{self, asked, at, in_one_read, named, person};
 use jiff::Timestamp;
 use portcullis_app::{
     Error,
     ports::{Batch, Due, FeedItem, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
 };
 use portcullis_domain::{
-    Chain, Entry, Fact, Grant, GrantId, Hash, Head, Request, RequestId, Target, TargetId,
+    Chain, EndReason, Entry, Fact, Grant, GrantId, Hash, Head, Request, RequestId, Sources, Target, TargetId,
 };
-use std::{collections::BTreeMap, iter::successors, ops::Bound};
+use std::{collections::BTreeMap, iter::successors, net::Ipv4Addr, ops::Bound};
 
 /// How long a reason of a no is at most as it is recorded, in characters.
 const REASON_MAX: usize = 500;
 /// What is said where more is asked for.
 const NOT_READ: &str = "an export reads chains and entries alone, and `verify` of a journal without targets no more than lists and heads";
 
-/// What an export and `verify` read of a table without targets, and nothing else of it. In each entry somebody was refused at length.
+/// What an export and `verify` read of a table without targets, and nothing else of it.
 #[derive(Debug)]
 pub struct LongJournal {
-    refused: Fact,
+    told: Told,
     /// The hash of each entry, by chain: whoever cuts a chain in half does not have all of it recomputed.
     hashes: BTreeMap<Chain, Vec<Hash>>,
 }
 
+/// What its entries say.
+#[derive(Debug)]
+enum Told {
+    /// In each entry somebody was refused at length.
+    Refused(Box<Fact>),
+    /// A grant with many ranges is made and shut, one after another.
+    Granted(Box<Grant>),
+}
+
+impl Told {
+    fn fact(&self, n: u64) -> Fact {
+        match self {
+            Self::Refused(fact) => (**fact).clone(),
+            Self::Granted(grant) => {
+                let id: GrantId = named(&format!("a-request-{}", n / 2));
+                let closed = Fact::Closed {
+                    grant: id.clone(),
+                    reason: EndReason::Expired,
+                    late_ms: 7,
+                    cloud_ms: None,
+                    delay: None,
+                    correlation: None,
+                };
+                let made =
+                    || Fact::Approved { grant: Box::new(Grant { id, ..(**grant).clone() }), approver: None };
+                if n.is_multiple_of(2) { made() } else { closed }
+            }
+        }
+    }
+}
+
 impl LongJournal {
+    /// So many grants in this chain, one after another, with so many ranges each.
+    pub fn of_grants(chain: Chain, grants: usize, ranges: u32) -> Self {
+        // Every second address: neighbours would be one range.
+        let address = |n: u32| Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 0)) + 2 * n).to_string();
+        let sources = Sources::try_from((0..ranges).map(address).collect::<Vec<_>>()).expect("ranges");
+        let grant = given::grant(&given::request("ann", "key", "vm", at(0)), &named("vm"), at(0));
+        Self::telling(Told::Granted(Box::new(Grant { sources, ..grant })), [chain], 2 * grants)
+    }
+
     /// So many entries in each of these chains, with so many reasons in each entry.
     pub fn of(chains: impl IntoIterator<Item = Chain>, entries: usize, reasons: usize) -> Self {
         let asked = asked("ann", "key", &["vm"], "198.51.100.1");
@@ -37,12 +77,16 @@ impl LongJournal {
             codes: vec![],
             correlation: None,
         };
+        Self::telling(Told::Refused(Box::new(refused)), chains, entries)
+    }
+
+    fn telling(told: Told, chains: impl IntoIterator<Item = Chain>, entries: usize) -> Self {
         let hashes = |chain: &Chain| -> Vec<Hash> {
-            let follow = |head: &Head| Some(head.append(chain, Self::at(head.n), [refused.clone()]).0);
+            let follow = |head: &Head| Some(head.append(chain, Self::at(head.n), [told.fact(head.n)]).0);
             successors(Some(Head::default()), follow).skip(1).take(entries).map(|it| it.hash).collect()
         };
         let hashes = chains.into_iter().map(|chain| (chain.clone(), hashes(&chain))).collect();
-        Self { refused, hashes }
+        Self { told, hashes }
     }
 
     /// When the `n`th entry of each chain was recorded, before anything that is recorded now.
@@ -57,7 +101,7 @@ impl LongJournal {
         hashes.get(n)?;
         let hash = n.checked_sub(1).map(|before| hashes[before]).unwrap_or_default();
         let head = Head { n: n as u64, hash };
-        head.append(chain, Self::at(head.n), [self.refused.clone()]).1.pop()
+        head.append(chain, Self::at(head.n), [self.told.fact(head.n)]).1.pop()
     }
 }
 

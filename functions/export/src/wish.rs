@@ -60,8 +60,11 @@ mod tests {
 
     #[test]
     fn an_event_says_what_it_means() {
-        let fact = r#"{"what":"export_asked","from":"2026-01-01T00:00:00Z","to":"2026-02-01T00:00:00Z","format":"csv","by":"ann"}"#;
-        let wanted = ("2026-01-01T00:00:00Z".to_owned(), "2026-02-01T00:00:00Z".to_owned(), Format::Csv);
-        assert_eq!(asked_by(&format!(r#"{{"detail":{{"fact":{fact}}}}}"#)), wanted);
+        for format in Format::ALL {
+            let fact = r#"{"what":"export_asked","from":"2026-01-01T00:00:00Z","to":"2026-02-01T00:00:00Z","by":"ann","format""#;
+            let fact = format!(r#"{fact}:"{}"}}"#, format.word());
+            let wanted = ("2026-01-01T00:00:00Z".to_owned(), "2026-02-01T00:00:00Z".to_owned(), format);
+            assert_eq!(asked_by(&format!(r#"{{"detail":{{"fact":{fact}}}}}"#)), wanted);
+        }
     }
 }

@@ -253,7 +253,7 @@ runs! {
     OrderExport => OrderExport, (),
     |command, parts, call| {
         let Exporting { from, to, format } = command.exporting;
-        let (format, by) = (format.ending().to_owned(), call.by().clone());
+        let (format, by) = (format.word().to_owned(), call.by().clone());
         let fact = Fact::ExportAsked { from, to, format, by, correlation: call.correlation.clone() };
         let since = command.since.min(call.now).checked_sub(2 * SKEW_MAX).unwrap_or(Timestamp::MIN);
         record_once(parts.store, &fact, since, call.now).await

@@ -5,9 +5,11 @@ use crate::{
     ports::{Archive, Store},
 };
 use jiff::Timestamp;
-use portcullis_domain::{CLAIM, Chain, Entry, Format, Hash, Head, MANIFEST, Manifest, ManifestFile, Segment};
+use portcullis_domain::{
+    CLAIM, Chain, Entry, Format, Hash, Head, Lines, MANIFEST, Manifest, ManifestFile, Segment,
+};
 
-/// A file is ended by the record with which it is longer than this, in bytes.
+/// A file is ended by the line with which it is longer than this, in bytes.
 const PART_MIN: usize = 4 << 20;
 /// How many chains or entries are read at a time.
 const PAGE: usize = 200;
@@ -25,8 +27,8 @@ pub struct Exporting {
     pub format: Format,
 }
 
-/// Writes the journal of a range, chain by chain, in files of bounded length, and last the manifest. What is in
-/// memory does not grow with the journal, but for a line of the manifest for each chain and file.
+/// Writes the journal of a range, or the grants that lived in it, chain by chain, in files of bounded length, and last the
+/// manifest. What is in memory does not grow with the journal, but for a line of the manifest for each chain and file.
 pub async fn export(
     store: &impl Store,
     archive: &impl Archive,
@@ -55,13 +57,18 @@ async fn segment(
     asked: &Exporting,
     writing: &mut Writing<'_, impl Archive>,
 ) -> Result<(), Error> {
-    // Most chains have nothing new: one read says so. Clocks differ by less than a claim.
-    let last = store.last(chain).await?;
-    let is_old = |it: &Entry| it.at.saturating_add(CLAIM).is_ok_and(|latest| latest < asked.from);
-    if last.is_none_or(|it| is_old(&it)) {
-        return Ok(());
-    }
-    let first = first_since(store, chain, asked.from).await?;
+    let mut lines = Lines::of(asked.format, asked.from);
+    let first = if lines.need_all() {
+        0
+    } else {
+        // Most chains have nothing new: one read says so. Clocks differ by less than a claim.
+        let last = store.last(chain).await?;
+        let is_old = |it: &Entry| it.at.saturating_add(CLAIM).is_ok_and(|latest| latest < asked.from);
+        if last.is_none_or(|it| is_old(&it)) {
+            return Ok(());
+        }
+        first_since(store, chain, asked.from).await?
+    };
     let end = first_since(store, chain, asked.to).await?;
     let (mut next, mut begun) = (first, None::<Segment>);
     while next < end {
@@ -88,8 +95,13 @@ async fn segment(
             (segment.last, segment.head) = (entry.n, head.hash);
             segment.records += 1;
             next = head.n;
-            writing.record(entry).await?;
+            if let Some(line) = lines.entry(entry).map_err(unwritable)? {
+                writing.line(&line).await?;
+            }
         }
+    }
+    for line in lines.left() {
+        writing.line(&line).await?;
     }
     writing.manifest.chains.extend(begun);
     Ok(())
@@ -134,8 +146,8 @@ struct Part {
 }
 
 impl<A: Archive> Writing<'_, A> {
-    async fn record(&mut self, entry: &Entry) -> Result<(), Error> {
-        self.part.text.push_str(&self.part.format.line(entry).map_err(unwritable)?);
+    async fn line(&mut self, line: &str) -> Result<(), Error> {
+        self.part.text.push_str(line);
         self.part.records += 1;
         if self.part.text.len() < PART_MIN { Ok(()) } else { self.put().await }
     }
@@ -143,7 +155,7 @@ impl<A: Archive> Writing<'_, A> {
     async fn put(&mut self) -> Result<(), Error> {
         let format = self.part.format;
         let Part { text, records, .. } = std::mem::replace(&mut self.part, Part::of(format));
-        let name = format!("journal-{:05}.{}", self.manifest.files.len() + 1, format.ending());
+        let name = format.file(self.manifest.files.len() + 1);
         let (bytes, sha256) = (text.len() as u64, Hash::of(text.as_bytes()));
         self.archive.put(&name, text.into_bytes()).await?;
         self.manifest.files.push(ManifestFile { name, bytes, records, sha256 });

@@ -26,21 +26,25 @@ pub struct Export {
     /// Before when. Default: now
     #[arg(long, value_name = "TIME", value_parser = moments::past)]
     to: Option<Timestamp>,
-    /// How records are written
+    /// What is written, and how
     #[arg(long, value_name = "FORMAT", default_value = "jsonl")]
     format: FormatArg,
-    /// The folder for it; `-` prints the records alone
+    /// The folder for it; `-` prints the records or grants alone
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
 }
 
-/// How records are written.
+/// What is written, and how.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum FormatArg {
-    /// A JSON object a line
+    /// Records as they are stored, a JSON object a line
     Jsonl,
-    /// Comma-separated values, for spreadsheets
+    /// Records in columns of one type each, a JSON object a line, for tools that want that
+    FlatJsonl,
+    /// Records in the same columns, as comma-separated values
     Csv,
+    /// A row for each grant that lived in the period, as comma-separated values, for auditors
+    GrantsCsv,
 }
 
 const EXAMPLES: &str = "\
@@ -48,6 +52,7 @@ Times are without an offset where you are. `portcullis verify PATH` checks what 
 
 Examples:
   portcullis export --from 2026-05-01 --to 2026-06-01 --out may
+  portcullis export --from 2026-05-01 --to 2026-06-01 --format grants-csv --out may-grants
   portcullis export --from 24h --format csv --out -";
 
 impl Export {
@@ -55,7 +60,9 @@ impl Export {
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
         let format = match self.format {
             FormatArg::Jsonl => Format::Jsonl,
+            FormatArg::FlatJsonl => Format::FlatJsonl,
             FormatArg::Csv => Format::Csv,
+            FormatArg::GrantsCsv => Format::GrantsCsv,
         };
         let from = self.from.unwrap_or(Timestamp::UNIX_EPOCH);
         let query = ExportQuery { from, to: self.to.unwrap_or_else(Timestamp::now), format };
@@ -95,12 +102,13 @@ impl Export {
         let manifest = manifest.ok_or_else(|| Failure::unavailable("the export broke off").next(ANEW))?;
         if !is_printed {
             let seen = Evidence::of(manifest.as_bytes()).map_err(|bad| Failure::broken(bad.to_string()))?;
-            let (records, chains) = (seen.manifest().records, seen.manifest().chains.len());
+            let Manifest { records, chains, format, .. } = seen.manifest();
+            let (records, chains, lines) = (*records, chains.len(), format.lines());
             let digest = Hash::of(manifest.as_bytes());
             let view = json!({ "records": records, "chains": chains, "path": self.out, "sha256": digest });
             client.out.show(&view, || {
                 let path = self.out.display();
-                format!("{records} records of {chains} chains are in `{path}`.\n{}", digest_words(digest))
+                format!("{records} {lines} of {chains} chains are in `{path}`.\n{}", digest_words(digest))
             })?;
         }
         Ok(Exit::Done)
@@ -170,13 +178,15 @@ pub fn verify(path: &Path, is_json: bool) -> Result<Exit, Failure> {
         Err(bad) => json!({ "whole": false, "bad": bad.to_string(), "sha256": digest }),
     };
     Output::here(is_json).show(&view, || match &checked {
-        Ok(Manifest { from, to, records: 0, .. }) => format!(
-            "The export has no records: nothing was verified.\n  period   {from} to {to}, as it says itself\n{}",
+        Ok(Manifest { from, to, records: 0, format, .. }) => format!(
+            "The export has no {}: nothing was verified.\n  period   {from} to {to}, as it says itself\n{}",
+            format.lines(),
             digest_words(digest)
         ),
-        Ok(Manifest { from, to, records, files, chains, .. }) => format!(
-            "The export is whole: {records} records of {} chains.\n  period   {from} to {to}, as it says itself\n  \
+        Ok(Manifest { from, to, records, files, chains, format, .. }) => format!(
+            "The export is whole: {records} {} of {} chains.\n  period   {from} to {to}, as it says itself\n  \
              files    {}\n{}",
+            format.lines(),
             chains.len(),
             files.len(),
             digest_words(digest)

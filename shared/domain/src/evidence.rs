@@ -1,13 +1,14 @@
 //! Checking an export by itself: nothing but its files is asked.
 
+mod lines;
+mod lives;
 mod manifest;
 mod record;
 
+pub use lines::Lines;
 pub use manifest::{Format, MANIFEST, Manifest, ManifestFile, Segment};
 
-use crate::{BadRecord, Chain, Content, Entry, Hash, Head, csv::csv_cells};
-use manifest::VERSION;
-use record::{COLUMNS, cells};
+use crate::{BadRecord, Chain, Entry, Hash, Head, csv::csv_cells};
 
 /// What is wrong with an export: the first thing, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,13 +16,13 @@ use record::{COLUMNS, cells};
 pub enum BadExport {
     #[error("`{MANIFEST}` cannot be read: {why}")]
     Manifest { why: String },
-    #[error("version {version} of an export is not known here: {VERSION} is")]
-    Version { version: u32 },
+    #[error("version {version} of an export as `{format}` is not known here: {known} is")]
+    Version { version: u32, format: &'static str, known: u32 },
     #[error("`{file}` is missing")]
     Missing { file: String },
     #[error("`{file}` is not in the manifest")]
     Unlisted { file: String },
-    #[error("line {line} of `{file}` cannot be read as a record")]
+    #[error("line {line} of `{file}` cannot be read as what its format has in a line")]
     Unreadable { file: String, line: usize },
     #[error("line {line} of `{file}`: {bad}")]
     Record { file: String, line: usize, bad: BadRecord },
@@ -55,12 +56,14 @@ impl Evidence {
     pub fn of(manifest: &[u8]) -> Result<Self, BadExport> {
         let read = serde_json::from_slice::<Manifest>(manifest);
         let manifest = read.map_err(|error| BadExport::Manifest { why: error.to_string() })?;
-        if manifest.version != VERSION {
-            return Err(BadExport::Version { version: manifest.version });
+        let Manifest { version, format, .. } = manifest;
+        let known = format.version();
+        if !(1..=known).contains(&version) {
+            return Err(BadExport::Version { version, format: format.word(), known });
         }
         let other = |what, of: &str| Err(BadExport::OtherManifest { what, of: of.to_owned() });
         for (n, file) in manifest.files.iter().enumerate() {
-            if file.name != format!("journal-{:05}.{}", n + 1, manifest.format.ending()) {
+            if file.name != format.file(n + 1) {
                 return other("name", &file.name);
             }
         }
@@ -70,13 +73,14 @@ impl Evidence {
                 return other("count", segment.chain.as_str());
             }
         }
-        for (what, sum) in [
-            ("records in files", sum(manifest.files.iter().map(|it| it.records))),
-            ("records in chains", sum(manifest.chains.iter().map(|it| it.records))),
-        ] {
-            if sum != Some(manifest.records) {
-                return other("count", what);
-            }
+        if sum(manifest.files.iter().map(|it| it.records)) != Some(manifest.records) {
+            return other("count", "records in files");
+        }
+        // Grants are told by any number of records.
+        if !manifest.has_grants()
+            && sum(manifest.chains.iter().map(|it| it.records)) != Some(manifest.records)
+        {
+            return other("count", "records in chains");
         }
         Ok(Self { manifest, files: 0, segments: 0, head: None, records: 0 })
     }
@@ -95,19 +99,26 @@ impl Evidence {
     pub fn file(&mut self, content: &[u8]) -> Result<(), BadExport> {
         let Some(listed) = self.manifest.files.get(self.files).cloned() else { return Ok(()) };
         let mut records = 0;
-        let is_csv = self.manifest.format == Format::Csv;
+        let header = self.manifest.columns();
         let whole = String::from_utf8_lossy(content);
         for (n, line) in whole.lines().enumerate() {
             let (file, line_number) = (listed.name.clone(), n + 1);
-            if is_csv && n == 0 {
-                if csv_cells(line).is_none_or(|it| it != COLUMNS) {
-                    return Err(BadExport::Unreadable { file, line: line_number });
+            let unreadable = || BadExport::Unreadable { file: file.clone(), line: line_number };
+            if let Some(columns) = header
+                && n == 0
+            {
+                if csv_cells(line).is_none_or(|it| it != columns) {
+                    return Err(unreadable());
                 }
                 continue;
             }
-            let entry = self.parse(line);
-            let entry = entry.ok_or(BadExport::Unreadable { file: file.clone(), line: line_number })?;
-            self.record(&entry, &file, line_number)?;
+            if self.manifest.has_grants() {
+                let is_row = csv_cells(line).is_some_and(|it| it.len() == lives::COLUMNS.len());
+                is_row.then_some(()).ok_or_else(unreadable)?;
+            } else {
+                let entry = self.parse(line).ok_or_else(unreadable)?;
+                self.record(&entry, &file, line_number)?;
+            }
             records += 1;
         }
         self.records += records;
@@ -120,7 +131,9 @@ impl Evidence {
         if let Some(file) = self.next_file() {
             return Err(BadExport::Missing { file: file.to_owned() });
         }
-        if let Some(segment) = self.manifest.chains.get(self.segments) {
+        // A row of a grant has no hash: its file has one.
+        let unread = self.manifest.chains.get(self.segments).filter(|_| !self.manifest.has_grants());
+        if let Some(segment) = unread {
             let n = self.head.map_or(segment.first, |it| it.n);
             return Err(BadExport::CutShort { chain: segment.chain.clone(), n });
         }
@@ -130,15 +143,9 @@ impl Evidence {
     fn parse(&self, line: &str) -> Option<Entry> {
         match self.manifest.format {
             Format::Jsonl => serde_json::from_str(line).ok(),
-            Format::Csv => {
-                let written = csv_cells(line)?;
-                let [chain, n, at, _, _, _, _, fact, prev, hash] =
-                    <&[String; 10]>::try_from(&*written).ok()?;
-                let content = Content::of(chain, n.parse().ok()?, at, fact, prev).ok()?;
-                let entry = Entry::of(content, Hash::try_from(hash.clone()).ok()?).ok()?;
-                // The columns that only repeat what the fact says are not in its hash.
-                (cells(&entry).ok()?.as_slice() == written).then_some(entry)
-            }
+            Format::FlatJsonl => record::of_flat(line),
+            Format::Csv => record::of_cells(&csv_cells(line)?, self.manifest.version),
+            Format::GrantsCsv => None,
         }
     }
 
@@ -164,6 +171,21 @@ impl Evidence {
             (self.head, self.segments) = (None, self.segments + 1);
         }
         Ok(())
+    }
+}
+
+impl Manifest {
+    fn has_grants(&self) -> bool {
+        self.format == Format::GrantsCsv
+    }
+
+    /// What each file begins with, where that is no record.
+    fn columns(&self) -> Option<&'static [&'static str]> {
+        match self.format {
+            Format::Jsonl | Format::FlatJsonl => None,
+            Format::Csv => Some(record::columns(self.version)),
+            Format::GrantsCsv => Some(&lives::COLUMNS),
+        }
     }
 }
 

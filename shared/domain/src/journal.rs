@@ -236,6 +236,17 @@ pub enum EndReason {
     PolicyChanged,
 }
 
+impl EndReason {
+    /// The word that programs go by.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::UserRequested => "user_requested",
+            Self::PolicyChanged => "policy_changed",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

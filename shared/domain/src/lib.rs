@@ -45,7 +45,7 @@ mod view;
 pub use csv::{csv_line, csv_time};
 pub use delay::{CLOUD_WRITE_MAX, Cause, Delay, Hindrance, LATE, Party, is_late};
 pub use diff::{Change, ChangeTo, Diff, diff};
-pub use evidence::{BadExport, Evidence, Format, MANIFEST, Manifest, ManifestFile, Segment};
+pub use evidence::{BadExport, Evidence, Format, Lines, MANIFEST, Manifest, ManifestFile, Segment};
 pub use finding::{Finding, Verdict};
 pub use glass::Pane;
 pub use grant::{Grant, GrantState};

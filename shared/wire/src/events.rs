@@ -82,7 +82,7 @@ pub struct ExportQuery {
     #[param(value_type = String, format = DateTime)]
     #[serde(deserialize_with = "said::time")]
     pub to: Timestamp,
-    /// `jsonl` or `csv`.
+    /// `jsonl`, `flat-jsonl`, `csv` or `grants-csv`.
     #[param(value_type = String)]
     pub format: Format,
 }

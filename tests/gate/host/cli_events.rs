@@ -115,7 +115,7 @@ fn evidence_is_taken_away_and_checked_without_us() {
     let data = tempfile::tempdir().expect("a folder");
     let up = Up::start(data.path(), &[], &[]);
     up.json(&["request", "db-1", "--from", "203.0.113.9", "--why", "=cmd()", "--wait"]);
-    for format in ["jsonl", "csv"] {
+    for (format, ending) in [("jsonl", "jsonl"), ("flat-jsonl", "jsonl"), ("csv", "csv")] {
         let out = data.path().join(format);
         let path = out.to_str().expect("text");
         let exported = up.json(&["export", "--from", "24h", "--format", format, "--out", path]);
@@ -139,7 +139,7 @@ fn evidence_is_taken_away_and_checked_without_us() {
         {
             assert!(told(&whole).contains(part), "{part}: {}", told(&whole));
         }
-        let file = out.join(format!("journal-00001.{format}"));
+        let file = out.join(format!("journal-00001.{ending}"));
         let records = fs::read_to_string(&file).expect("text");
         let printed = up.ask(&["export", "--from", "24h", "--format", format, "--out", "-"]);
         assert!(text(&printed.stdout).starts_with(&records[..100]), "the records alone");

@@ -1,29 +1,31 @@
-//! The manifest of an export: which files and which records it has.
+//! The manifest of an export: which files it has, and which records or grants.
 
 use crate::{Chain, Hash};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// The version of what is exported.
-pub const VERSION: u32 = 1;
 /// The file that says what the others are.
 pub const MANIFEST: &str = "manifest.json";
 
-/// How records are written.
+/// What is written of the journal, and how. `docs/evidence.md` has the columns of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Format {
-    /// A JSON object a line.
+    /// Records as they are stored, a JSON object a line.
     Jsonl,
-    /// Comma-separated values for spreadsheets.
+    /// Records with columns of one type each, a JSON object a line.
+    FlatJsonl,
+    /// Records with the same columns, as comma-separated values.
     Csv,
+    /// Grants, a row each, as comma-separated values.
+    GrantsCsv,
 }
 
 /// What an export says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// The version of its shape.
+    /// The version of its format.
     pub version: u32,
     /// From then on.
     pub from: Timestamp,
@@ -31,11 +33,11 @@ pub struct Manifest {
     pub to: Timestamp,
     /// How the records are written.
     pub format: Format,
-    /// How many there are.
+    /// How many records there are, or grants.
     pub records: u64,
     /// In order.
     pub files: Vec<ManifestFile>,
-    /// In order: the records of one follow those of the one before.
+    /// In order: the records of one follow those of the one before. Of grants, the chains that tell their lives.
     pub chains: Vec<Segment>,
 }
 
@@ -47,13 +49,13 @@ pub struct ManifestFile {
     pub name: String,
     /// How long it is, in bytes.
     pub bytes: u64,
-    /// How many records are in it.
+    /// How many records or grants are in it.
     pub records: u64,
     /// SHA-256 of all of it.
     pub sha256: Hash,
 }
 
-/// What of a chain is in the range: without gaps, so that it can be verified alone.
+/// What of a chain is in the range, without gaps, so that it can be verified alone; of grants, all that was read of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Segment {
@@ -72,11 +74,41 @@ pub struct Segment {
 }
 
 impl Format {
-    /// How names of files in it end.
-    pub fn ending(self) -> &'static str {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Jsonl, Self::FlatJsonl, Self::Csv, Self::GrantsCsv];
+
+    /// The word that programs go by.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Jsonl => "jsonl",
+            Self::FlatJsonl => "flat-jsonl",
             Self::Csv => "csv",
+            Self::GrantsCsv => "grants-csv",
+        }
+    }
+
+    /// What a line is, in the plural.
+    pub fn lines(self) -> &'static str {
+        match self {
+            Self::Jsonl | Self::FlatJsonl | Self::Csv => "records",
+            Self::GrantsCsv => "grants",
+        }
+    }
+
+    /// The name of the `n`th file, counted from 1.
+    pub fn file(self, n: usize) -> String {
+        match self {
+            Self::Jsonl | Self::FlatJsonl => format!("journal-{n:05}.jsonl"),
+            Self::Csv => format!("journal-{n:05}.csv"),
+            Self::GrantsCsv => format!("grants-{n:05}.csv"),
+        }
+    }
+
+    /// The version of what is written now. Version 1 of `csv` had other columns.
+    pub fn version(self) -> u32 {
+        match self {
+            Self::Jsonl | Self::FlatJsonl | Self::GrantsCsv => 1,
+            Self::Csv => 2,
         }
     }
 }
@@ -84,6 +116,6 @@ impl Format {
 impl Manifest {
     /// Of an export that has nothing yet.
     pub fn of(from: Timestamp, to: Timestamp, format: Format) -> Self {
-        Self { version: VERSION, from, to, format, records: 0, files: vec![], chains: vec![] }
+        Self { version: format.version(), from, to, format, records: 0, files: vec![], chains: vec![] }
     }
 }

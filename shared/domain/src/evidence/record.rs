@@ -1,43 +1,130 @@
 //! A record of the journal as a line of a file.
 
-use crate::{Entry, csv::csv_line, evidence::manifest::Format};
+use crate::{
+    Content, Entry, Hash,
+    csv::{csv_line, csv_time},
+};
+use serde::{Deserialize, Serialize};
 
-/// What a file of comma-separated values begins with.
-pub(crate) const COLUMNS: [&str; 10] =
-    ["chain", "n", "at", "what", "request", "grant", "correlation_id", "fact", "prev", "hash"];
-
-impl Format {
-    /// How a file begins.
-    pub fn header(self) -> String {
-        match self {
-            Self::Jsonl => String::new(),
-            Self::Csv => csv_line(COLUMNS),
-        }
-    }
-
-    /// A record as a line, with its end.
-    pub fn line(self, entry: &Entry) -> Result<String, serde_json::Error> {
-        match self {
-            Self::Jsonl => Ok(serde_json::to_string(entry)? + "\n"),
-            Self::Csv => Ok(csv_line(cells(entry)?)),
-        }
-    }
+/// A record in columns, each of one type in every record. A column is called as no dialect of SQL has to quote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Record {
+    chain: String,
+    n: u64,
+    /// The time with a fixed number of digits.
+    occurred_at: String,
+    what: String,
+    request_id: Option<String>,
+    grant_id: Option<String>,
+    correlation_id: Option<String>,
+    /// The same time as it is stored, which the hash covers: JSON, as the fact is. A reader takes it for text, and keeps it.
+    stored_at: String,
+    fact: String,
+    prev: String,
+    hash: String,
 }
 
-/// An entry in [`COLUMNS`].
-pub(crate) fn cells(entry: &Entry) -> Result<[String; 10], serde_json::Error> {
-    let fact: serde_json::Value = serde_json::from_str(entry.stored_fact())?;
-    let what = fact.get("what").and_then(|it| it.as_str()).unwrap_or_default().to_owned();
-    Ok([
-        entry.chain.to_string(),
-        entry.n.to_string(),
-        entry.stored_at(),
-        what,
-        entry.fact.request().map(String::from).unwrap_or_default(),
-        entry.fact.grant().cloned().map(String::from).unwrap_or_default(),
-        entry.fact.correlation().cloned().map(String::from).unwrap_or_default(),
-        entry.stored_fact().to_owned(),
-        entry.prev.to_string(),
-        entry.hash.to_string(),
-    ])
+/// What a file of records as comma-separated values begins with.
+const COLUMNS: [&str; 11] = [
+    "chain",
+    "n",
+    "occurred_at",
+    "what",
+    "request_id",
+    "grant_id",
+    "correlation_id",
+    "stored_at",
+    "fact",
+    "prev",
+    "hash",
+];
+/// The same in version 1, which had the time as it is stored.
+const COLUMNS_1: [&str; 10] =
+    ["chain", "n", "at", "what", "request", "grant", "correlation_id", "fact", "prev", "hash"];
+
+/// The columns of a version.
+pub(crate) fn columns(version: u32) -> &'static [&'static str] {
+    if version == 1 { &COLUMNS_1 } else { &COLUMNS }
+}
+
+/// A record as a line of comma-separated values.
+pub(crate) fn csv(entry: &Entry) -> Result<String, serde_json::Error> {
+    Ok(csv_line(Record::of(entry)?.cells()))
+}
+
+/// A record as a line of JSON with flat columns.
+pub(crate) fn flat(entry: &Entry) -> Result<String, serde_json::Error> {
+    Ok(serde_json::to_string(&Record::of(entry)?)? + "\n")
+}
+
+/// The entry that a line of flat JSON states; nothing where its columns do not agree.
+pub(crate) fn of_flat(line: &str) -> Option<Entry> {
+    let record: Record = serde_json::from_str(line).ok()?;
+    let entry = record.entry()?;
+    (Record::of(&entry).ok()? == record).then_some(entry)
+}
+
+/// The entry that the cells of a line state; nothing where they do not agree.
+pub(crate) fn of_cells(cells: &[String], version: u32) -> Option<Entry> {
+    let entry = match (version, cells) {
+        (1, [chain, n, at, _, _, _, _, fact, prev, hash]) => {
+            entry(chain, n.parse().ok()?, at, fact, prev, hash)?
+        }
+        (2, [chain, n, _, _, _, _, _, at, fact, prev, hash]) => {
+            entry(chain, n.parse().ok()?, &unquoted(at)?, fact, prev, hash)?
+        }
+        _ => return None,
+    };
+    // The columns that only repeat what the fact says are not in its hash.
+    let record = Record::of(&entry).ok()?;
+    let again: &[String] = if version == 1 { &record.cells_1() } else { &record.cells() };
+    (again == cells).then_some(entry)
+}
+
+fn unquoted(json: &str) -> Option<String> {
+    serde_json::from_str(json).ok()
+}
+
+fn entry(chain: &str, n: u64, at: &str, fact: &str, prev: &str, hash: &str) -> Option<Entry> {
+    let content = Content::of(chain, n, at, fact, prev).ok()?;
+    Entry::of(content, Hash::try_from(hash.to_owned()).ok()?).ok()
+}
+
+impl Record {
+    fn of(entry: &Entry) -> Result<Self, serde_json::Error> {
+        let fact: serde_json::Value = serde_json::from_str(entry.stored_fact())?;
+        Ok(Self {
+            chain: entry.chain.to_string(),
+            n: entry.n,
+            occurred_at: csv_time(entry.at),
+            what: fact.get("what").and_then(|it| it.as_str()).unwrap_or_default().to_owned(),
+            request_id: entry.fact.request().map(String::from),
+            grant_id: entry.fact.grant().cloned().map(String::from),
+            correlation_id: entry.fact.correlation().cloned().map(String::from),
+            stored_at: serde_json::to_string(&entry.stored_at())?,
+            fact: entry.stored_fact().to_owned(),
+            prev: entry.prev.to_string(),
+            hash: entry.hash.to_string(),
+        })
+    }
+
+    fn entry(&self) -> Option<Entry> {
+        entry(&self.chain, self.n, &unquoted(&self.stored_at)?, &self.fact, &self.prev, &self.hash)
+    }
+
+    /// In [`COLUMNS`].
+    fn cells(self) -> [String; 11] {
+        let Self { chain, n, occurred_at, what, stored_at, fact, prev, hash, .. } = self;
+        let ids = [self.request_id, self.grant_id, self.correlation_id].map(Option::unwrap_or_default);
+        let [request, grant, correlation] = ids;
+        [chain, n.to_string(), occurred_at, what, request, grant, correlation, stored_at, fact, prev, hash]
+    }
+
+    /// In [`COLUMNS_1`].
+    fn cells_1(self) -> [String; 10] {
+        let at = unquoted(&self.stored_at).unwrap_or_default();
+        let [chain, n, _, what, request, grant, correlation, _, fact, prev, hash] = self.cells();
+        [chain, n, at, what, request, grant, correlation, fact, prev, hash]
+    }
 }
