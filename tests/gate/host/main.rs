@@ -8,6 +8,7 @@ mod contracts;
 mod durability;
 mod e2e_callers;
 mod e2e_host;
+mod evidence_tools;
 mod export_process;
 mod files;
 mod full_disk;
