@@ -4,12 +4,15 @@ use crate::{client::Client, folder::Folder, moments, output::Output, problem, sp
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use portcullis_domain::{BadExport, Evidence, Format, Hash, MANIFEST, Manifest};
-use portcullis_program::{Exit, Failure, output::printable};
+use portcullis_program::{
+    Exit, Failure,
+    output::{self, printable},
+};
 use portcullis_wire::{ExportLine, ExportQuery};
 use serde_json::json;
 use std::{
     fs,
-    io::{self, BufRead, BufReader, IsTerminal as _, Read as _, Write as _},
+    io::{self, BufRead, BufReader, IsTerminal as _, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -88,9 +91,7 @@ impl Export {
                     } else {
                         content.as_str().into()
                     };
-                    io::stdout().write_all(shown.as_bytes()).map_err(|error| {
-                        Failure::broken(format!("cannot write to standard output: {error}"))
-                    })?;
+                    output::print(&shown)?;
                 }
                 None => {}
             }

@@ -170,7 +170,7 @@ impl Asking {
                 None => failure,
             },
             Exit::Unavailable | Exit::Broken => failure.and(format!("it may have been heard: {again}")),
-            Exit::Done | Exit::Usage | Exit::NotFound => failure,
+            Exit::Done | Exit::Usage | Exit::NotFound | Exit::Unread => failure,
         }
     }
 

@@ -136,5 +136,6 @@ fn greet(cloud: &Simcloud, address: SocketAddr, certificate: Option<&Path>) -> R
         format!("  control       {}", cloud.control().unwrap_or_default()),
     ];
     lines.extend(certificate.map(|it| format!("  certificate   {}", it.display())));
-    line(&lines.join("\n"))
+    // It serves on where its greeting is read only in part.
+    line(&lines.join("\n")).or_else(|it| if it.exit() == Exit::Unread { Ok(()) } else { Err(it) })
 }

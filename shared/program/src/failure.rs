@@ -22,6 +22,8 @@ pub enum Exit {
     NotFound = 4,
     /// Nobody answers: try again.
     Unavailable = 5,
+    /// The reader of standard output closed it: the code that a shell gives a program that SIGPIPE (13) ends.
+    Unread = 128 + 13,
 }
 
 impl From<Exit> for ExitCode {
@@ -58,6 +60,11 @@ impl Failure {
     /// Nobody answers: try again.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::of(Exit::Unavailable, message)
+    }
+
+    /// The reader of standard output closed it, as `head` does. It is not told to anybody.
+    pub fn unread() -> Self {
+        Self::of(Exit::Unread, "standard output was closed")
     }
 
     /// A person has to look.
@@ -104,8 +111,11 @@ impl Failure {
         self.exit
     }
 
-    /// Tells the person on standard error.
+    /// Tells the person on standard error, but where `| head` is no failure.
     pub fn tell(&self) -> Exit {
+        if self.exit == Exit::Unread {
+            return self.exit;
+        }
         let paint = Paint::of(io::stderr().is_terminal());
         let error = paint.red("error:");
         // Nobody is left to be told that standard error is gone.

@@ -34,13 +34,14 @@ pub fn ask(question: &str) -> Result<bool, Failure> {
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Prints and does not mind that nobody reads on: `| head` is no failure.
+/// Prints. Where the reader has closed standard output, the command ends there, in silence.
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::broken(format!("cannot write to standard output: {error}")))
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Failure::unread()
+        } else {
+            Failure::broken(format!("cannot write to standard output: {error}"))
         }
-        Ok(()) | Err(_) => Ok(()),
-    }
+    })
 }

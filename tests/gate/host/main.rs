@@ -14,4 +14,5 @@ mod files;
 mod full_disk;
 mod nftables;
 mod night;
+mod pipes;
 mod strangers;
