@@ -29,7 +29,7 @@ pub struct Export {
     /// Before when. Default: now
     #[arg(long, value_name = "TIME", value_parser = moments::past)]
     to: Option<Timestamp>,
-    /// What is written, and how
+    /// The lines of an export
     #[arg(long, value_name = "FORMAT", default_value = "jsonl")]
     format: FormatArg,
     /// The folder for it; `-` prints the records or grants alone
@@ -37,12 +37,12 @@ pub struct Export {
     out: PathBuf,
 }
 
-/// What is written, and how.
+/// The lines of an export.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum FormatArg {
     /// Records as they are stored, a JSON object a line
     Jsonl,
-    /// Records in columns of one type each, a JSON object a line, for tools that want that
+    /// Records in columns of one type each, a JSON object a line
     FlatJsonl,
     /// Records in the same columns, as comma-separated values
     Csv,

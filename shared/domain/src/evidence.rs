@@ -22,7 +22,7 @@ pub enum BadExport {
     Missing { file: String },
     #[error("`{file}` is not in the manifest")]
     Unlisted { file: String },
-    #[error("line {line} of `{file}` cannot be read as what its format has in a line")]
+    #[error("line {line} of `{file}` cannot be read in the format of the export")]
     Unreadable { file: String, line: usize },
     #[error("line {line} of `{file}`: {bad}")]
     Record { file: String, line: usize, bad: BadRecord },
@@ -179,7 +179,7 @@ impl Manifest {
         self.format == Format::GrantsCsv
     }
 
-    /// What each file begins with, where that is no record.
+    /// The header of each file, where its format has one.
     fn columns(&self) -> Option<&'static [&'static str]> {
         match self.format {
             Format::Jsonl | Format::FlatJsonl => None,

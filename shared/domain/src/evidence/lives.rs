@@ -7,7 +7,7 @@ use crate::{
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
-/// What a file of grants begins with. A column is called as no dialect of SQL has to quote.
+/// The header of a file of grants. A column is called as no dialect of SQL has to quote.
 pub(crate) const COLUMNS: [&str; 25] = [
     "grant_id",
     "request_id",

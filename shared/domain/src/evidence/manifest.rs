@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The file that says what the others are.
 pub const MANIFEST: &str = "manifest.json";
 
-/// What is written of the journal, and how. `docs/evidence.md` has the columns of each.
+/// The lines of an export. `docs/evidence.md` has the columns of each format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {

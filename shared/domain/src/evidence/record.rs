@@ -25,7 +25,7 @@ pub(crate) struct Record {
     hash: String,
 }
 
-/// What a file of records as comma-separated values begins with.
+/// The header of a file of records as comma-separated values.
 const COLUMNS: [&str; 11] = [
     "chain",
     "n",
