@@ -8,10 +8,10 @@ use crate::{
     },
     record::{Record, record},
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use portcullis_domain::{
     Action, Fact, LEASE_MAX, Person, Policy, Port, PortRule, Protocol, Refusals, Sources, TARGETS_MAX,
-    TargetId, Terms, diff,
+    TargetId, Terms, diff, length,
 };
 use std::collections::BTreeSet;
 
@@ -244,8 +244,7 @@ impl AdoptablePort {
         }
         let protocol = self.protocol.parse::<Protocol>().map_err(|error| because(error.to_string()));
         let sources = Sources::try_from(self.sources.clone()).map_err(|error| because(error.to_string()));
-        let longest = self.longest.parse::<SignedDuration>();
-        let longest = longest.map_err(|_| because(format!("`{}` is not a length of time", self.longest)));
+        let longest = length(&self.longest).map_err(|error| because(error.to_string()));
         if let Ok(longest) = longest {
             if LEASE_MAX < longest {
                 because(format!("leases of `{longest:#}` are too long: at most {LEASE_MAX:#}"));

@@ -1,6 +1,6 @@
 //! Times as people say and read them.
 
-pub use portcullis_program::length;
+pub use portcullis_domain::length_of_some_time as length;
 
 use jiff::{SignedDuration, Timestamp, ToSpan as _, ZonedDateTime, civil};
 

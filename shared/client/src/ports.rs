@@ -82,7 +82,7 @@ pub fn rule(text: &str) -> Result<PortRuleBody, String> {
             }
             ("max", _) if rule.max.is_some() => return Err("`max` is given twice".to_owned()),
             ("max", time) => {
-                rule.max = Some(moments::length(time).map_err(|it| format!("`{time}` is {it}"))?);
+                rule.max = Some(moments::length(time).map_err(|it| it.to_string())?);
             }
             ("approval", "") => approvers.extend("*".parse()),
             ("approver", person) => {

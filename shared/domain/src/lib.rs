@@ -22,6 +22,7 @@ mod grant;
 mod grants;
 mod journal;
 mod lease;
+mod length;
 mod machine;
 mod marks;
 mod name;
@@ -52,6 +53,7 @@ pub use grant::{Grant, GrantState};
 pub use grants::Grants;
 pub use journal::{About, BadRecord, Content, EndReason, Entry, Fact, Hash, Head, Told, Waiting};
 pub use lease::{LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, Lease, START_WITHIN, Window};
+pub use length::{BadLength, length, length_of_some_time};
 pub use machine::{MachineFacts, Os, TargetState};
 pub use name::{
     BadName, Chain, ClaimToken, CorrelationId, FirewallId, GrantId, IdempotencyKey, Justification, Owner,

@@ -1,18 +1,17 @@
 //! Times and machines as programs say them, for `deserialize_with`: what cannot be read is refused in our words.
 
-use crate::TargetId;
+use crate::{TargetId, length as read_length};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, de::Error};
 use std::str::FromStr;
 
-const LENGTH: &str = "a length of time, such as `90m`, `1h 30m` or `PT1H30M`";
 const TIME: &str = "a time, such as `2026-05-01T18:30:00Z`";
 /// How much of what was said is said again, in characters.
 const GIVEN_MAX: usize = 80;
 
 /// A length of time, if one is said.
 pub fn length<'de, D: Deserializer<'de>>(said: D) -> Result<Option<SignedDuration>, D::Error> {
-    Option::<String>::deserialize(said)?.map(|text| read(&text, LENGTH)).transpose()
+    Option::<String>::deserialize(said)?.map(|text| read_length(&text).map_err(D::Error::custom)).transpose()
 }
 
 /// A time, if one is said.
@@ -61,7 +60,7 @@ mod tests {
     #[test]
     fn times_are_read_as_ever() {
         let (hour, at) = (Some(SignedDuration::from_hours(1)), Timestamp::UNIX_EPOCH);
-        for length in ["1h", "PT1H", "60 minutes"] {
+        for length in ["1h", "PT1H", "60 minutes", "P0DT1H"] {
             let wanted = Said { length: hour, end: Some(at), at };
             assert_eq!(said(&json!({ "length": length, "end": AT, "at": AT })), Ok(wanted), "{length}");
         }
@@ -73,7 +72,8 @@ mod tests {
     #[test]
     fn what_is_none_is_named_with_what_would_be() {
         let no = |value: &Value| said(value).expect_err("none");
-        assert_eq!(no(&json!({ "length": "an hour", "at": AT })), format!("`an hour` is not {LENGTH}"));
+        let an_hour = read_length("an hour").expect_err("no length").to_string();
+        assert_eq!(no(&json!({ "length": "an hour", "at": AT })), an_hour);
         assert_eq!(no(&json!({ "end": "soon", "at": AT })), format!("`soon` is not {TIME}"));
         assert_eq!(no(&json!({ "at": "" })), format!("`` is not {TIME}"));
         assert!(no(&json!({ "at": "x".repeat(1_000) })).len() < 200);

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use portcullis_app::Bots;
-use portcullis_domain::{LEASE_DEFAULT, Person, Terms};
+use portcullis_domain::{LEASE_DEFAULT, Person, Terms, length};
 use std::{fmt, str::FromStr};
 
 /// What the template set.
@@ -67,11 +67,15 @@ impl Environment {
         const TIME: &str = "a time of at least 1s, such as `8h` or `PT8H`";
         const LEASE: &str = "a time of 1s to 3h, such as `5m` or `PT5M`";
         let (terms, second) = (Terms::default(), SignedDuration::from_secs(1));
-        let pending_for = self.parsed(PENDING_FOR, TIME)?.unwrap_or(terms.pending_for);
+        let said = |name, wanted| {
+            let text = self.text(name).map(|it| length(&it));
+            text.transpose().map_err(|_| BadSetting::Unreadable { name, wanted })
+        };
+        let pending_for = said(PENDING_FOR, TIME)?.unwrap_or(terms.pending_for);
         if pending_for < second {
             return Err(BadSetting::Unreadable { name: PENDING_FOR, wanted: TIME });
         }
-        let lease_min = self.parsed(LEASE_MIN, LEASE)?.unwrap_or(terms.lease_min);
+        let lease_min = said(LEASE_MIN, LEASE)?.unwrap_or(terms.lease_min);
         if lease_min < second || LEASE_DEFAULT < lease_min {
             return Err(BadSetting::Unreadable { name: LEASE_MIN, wanted: LEASE });
         }

@@ -4,7 +4,6 @@
 mod data;
 mod dice;
 mod failure;
-mod length;
 pub mod output;
 pub mod private;
 mod terminal;
@@ -12,4 +11,3 @@ mod terminal;
 pub use data::{SOCKET_FILE, TOKEN_FILE};
 pub use dice::secret;
 pub use failure::{Exit, Failure};
-pub use length::length;

@@ -1,7 +1,7 @@
 //! What Microsoft's own just-in-time access left, as it writes it: what it does, and how it is taken over.
 
 use portcullis_app::{self as app, Adoptable, AdoptableRule, Adopted, Error, ports::Adoption};
-use portcullis_domain::{Action, Fact, TargetId, Terms};
+use portcullis_domain::{Action, Fact, LEASE_MAX, TargetId, Terms};
 use portcullis_simcloud::Faults;
 use portcullis_tests::door::{self, Adopting};
 use portcullis_tests::{
@@ -287,6 +287,22 @@ async fn what_cannot_be_taken_over_is_said_and_keeps_the_rest_from_being_deleted
     let one = adopt(&place, place.azure.machine("web-1").as_str(), true).await.expect("said");
     assert_eq!(one.machines.len(), 1, "only the machine that was named");
     assert!(one.kept.iter().any(|it| it.contains("guards 1 more machines")), "{:?}", one.kept);
+}
+
+#[tokio::test]
+async fn policy_whose_longest_lease_is_a_day_keeps_its_port() {
+    let place = Guarded::new();
+    let ports = vec![port(22, "TCP", "P1D"), port(443, "TCP", "P1W"), port(3389, "TCP", "P1M")];
+    put_policy(&place.azure, "days", &[("web-1", ports)], &json!([]));
+    let id = policy_id(&place, "days").await;
+    let adopted = adopt(&place, &id, false).await.expect("taken over");
+    let left = adopted.machines[0].left.join("\n");
+    for part in ["`168h` are too long: at most 24h", "months and years differ in length"] {
+        assert!(left.contains(part), "{part}: {left}");
+    }
+    let target = place.target(&place.azure.machine("web-1")).await;
+    let [rule] = target.policy().expect("guarded").ports() else { panic!("{target:?}") };
+    assert_eq!((rule.gate().to_string().as_str(), rule.max), ("22/tcp", LEASE_MAX));
 }
 
 #[tokio::test]

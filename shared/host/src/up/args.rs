@@ -5,8 +5,8 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 use portcullis_app::Bots;
-use portcullis_domain::{LEASE_DEFAULT, LEASE_MIN, Terms};
-use portcullis_program::{Failure, length, private};
+use portcullis_domain::{LEASE_DEFAULT, LEASE_MIN, Terms, length_of_some_time as length};
+use portcullis_program::{Failure, private};
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
