@@ -1,8 +1,9 @@
 //! What prefixes and tags mean, seen from one virtual network.
 
-use ipnet::IpNet;
+pub use portcullis_domain::address_range as range;
+
 use portcullis_domain::{AddressSet, Sources};
-use std::{collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
 
 /// The virtual address of every host, which is of every virtual network; the probes of Azure's load balancers
 /// come from there, and nobody else. Source: learn.microsoft.com, "What is IP address 168.63.129.16?"
@@ -81,11 +82,6 @@ impl Meant {
     pub fn or(self, other: &Self) -> Self {
         Self { sure: self.sure.union(&other.sure), unsure: self.unsure.union(&other.unsure) }
     }
-}
-
-/// A network or an address.
-pub fn range(text: &str) -> Option<IpNet> {
-    text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 /// Everybody who is not on the Internet.

@@ -1,8 +1,7 @@
 //! Ports as people write them: `22`, `22/tcp`, `22/tcp,from=10.0.0.0/8,max=2h,approval`.
 
 use crate::{moments, names};
-use ipnet::IpNet;
-use portcullis_domain::{Person, Port, Protocol, Sources};
+use portcullis_domain::{Person, Port, Protocol, Sources, address_range};
 use portcullis_program::{Exit, Failure};
 use portcullis_wire::{NameView, PortRuleBody, PortRuleView};
 use std::{collections::BTreeSet, fmt, str::FromStr};
@@ -115,13 +114,13 @@ pub fn rule(text: &str) -> Result<PortRuleBody, String> {
 /// The same, where it can mean but one range: who writes `203.0.113.9/24` may want one address or 256. To a program, as over
 /// HTTP or in a policy of Microsoft's, it is the network.
 pub fn range(text: &str) -> Result<&str, String> {
-    match text.parse::<IpNet>() {
-        Ok(it) if it.addr() != it.network() => {
+    match address_range(text) {
+        Some(it) if it.addr() != it.network() => {
             let (network, address) = (it.trunc(), it.addr());
             Err(format!("`{text}` is either the network `{network}` or the address `{address}`: say which"))
         }
         // What is an address, or none, is for others to read.
-        Ok(_) | Err(_) => Ok(text),
+        Some(_) | None => Ok(text),
     }
 }
 

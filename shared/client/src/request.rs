@@ -8,10 +8,10 @@ use crate::{
     moments, names, ports, wait, words,
 };
 use clap::Args;
-use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
-use portcullis_domain::{CorrelationId, Gate, LEASE_DEFAULT, Sources, TargetId};
-use portcullis_domain::{Os, TargetState};
+use portcullis_domain::{
+    CorrelationId, Gate, LEASE_DEFAULT, Os, Sources, TargetId, TargetState, address_range,
+};
 use portcullis_program::{
     Exit, Failure,
     output::{self, printable},
@@ -122,7 +122,7 @@ impl Request {
 }
 
 fn is_loopback(range: &str) -> bool {
-    range.parse::<IpNet>().is_ok_and(|it| it.addr().is_loopback())
+    address_range(range).is_some_and(|it| it.addr().is_loopback())
 }
 
 impl Asking {

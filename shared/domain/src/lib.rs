@@ -59,7 +59,7 @@ pub use name::{
     BadName, Chain, ClaimToken, CorrelationId, FirewallId, GrantId, IdempotencyKey, Justification, Owner,
     Person, RequestId, RuleName, TargetId,
 };
-pub use net::{BadAddress, Gate, Port, Protocol, Sources};
+pub use net::{BadAddress, Gate, Port, Protocol, Sources, address_range};
 pub use next::{Next, Pass, Standing};
 pub use outlook::{Outlook, outlook};
 pub use path::{Admitted, Decision, Packet, azure_default_rules};

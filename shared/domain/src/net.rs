@@ -122,6 +122,21 @@ impl Sources {
     }
 }
 
+/// One address, or a range in CIDR notation with whatever bits it has behind the prefix.
+///
+/// The standard library reads the address: the parser of [`IpNet`] takes `010.0.0.1/8`, which is 8 to some programs and 10
+/// to others.
+pub fn address_range(text: &str) -> Option<IpNet> {
+    let (address, bits) = match text.split_once('/') {
+        Some((address, bits)) => (address, Some(bits)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().ok()?;
+    let Some(bits) = bits else { return Some(address.into()) };
+    let is_plain = bits == "0" || bits.bytes().all(|it| it.is_ascii_digit()) && !bits.starts_with('0');
+    IpNet::new(address, bits.parse().ok().filter(|_| is_plain)?).ok()
+}
+
 /// `::ffff:10.0.0.1/128` is `10.0.0.1/32`: the kernel and the clouds see such packets as IPv4.
 fn unmapped(range: IpNet) -> IpNet {
     const MAPPED_BITS: u8 = 96;
@@ -147,9 +162,8 @@ impl FromStr for Sources {
         if text == "*" {
             return Ok(Self::anywhere());
         }
-        let range = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         let wanted = "an address or a range, such as `203.0.113.7`, `10.0.0.0/8` or `2001:db8::/32`";
-        range.map(|range| Self::of([range])).map_err(|_| bad(text, wanted))
+        address_range(text).map(|range| Self::of([range])).ok_or_else(|| bad(text, wanted))
     }
 }
 
@@ -298,6 +312,33 @@ mod tests {
     fn empty_is_nothing() {
         assert!(!Sources::default().admit([10, 0, 0, 1].into()));
         assert!(!Sources::default().cover(&sources(&["10.0.0.1"])));
+    }
+
+    #[test]
+    fn range_is_read_only_in_forms_that_every_parser_reads_alike() {
+        for text in ["10.0.0.7", "10.0.0.7/8", "0.0.0.0/0", "2001:db8::/32", "::/0", "::ffff:10.0.0.1/128"] {
+            assert!(address_range(text).is_some(), "{text}");
+        }
+        let odd = [
+            "010.0.0.1",
+            "010.0.0.1/8",
+            "10.0.0.01/8",
+            "10.0.0.0/08",
+            "10.0.0.0/+8",
+            "10.0.0.0/",
+            "10.0.0.0/8/8",
+            "10.0.0.0/255.0.0.0",
+            "10.0.0/8",
+            "10/8",
+            " 10.0.0.0/8",
+            "fe80::1%eth0/64",
+            "::/00",
+            "0x0a.0.0.1/8",
+        ];
+        for text in odd {
+            assert_eq!(address_range(text), None, "{text}");
+            assert!(text.parse::<Sources>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -11,8 +11,8 @@ use crate::{
     kind::Kind,
     refused::Refused,
     rule::{self, Access, Direction, Properties, Reference, RuleProtocol},
+    wanted::network,
 };
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::net::IpAddr;
@@ -191,7 +191,7 @@ impl<'a> Network<'a> {
             let subnet = list(self.body, "/properties/subnets")
                 .iter()
                 .find(|it| text(it, "/id").eq_ignore_ascii_case(home));
-            let inside = subnet.and_then(|it| text(it, "/properties/addressPrefix").parse::<IpNet>().ok());
+            let inside = subnet.and_then(|it| network(text(it, "/properties/addressPrefix")));
             let Some(inside) = inside.and_then(|it| it.hosts().nth(3)) else { continue };
             let mut collections: Vec<&Value> =
                 list(in_force, "/properties/natRuleCollections").iter().collect();
@@ -244,9 +244,9 @@ fn covers(prefix: &str, address: IpAddr) -> bool {
             let in_range = |first: IpAddr, last: IpAddr| first <= address && address <= last;
             first.parse().ok().zip(last.parse().ok()).is_some_and(|(first, last)| in_range(first, last))
         }
-        None => match prefix.parse::<IpNet>() {
-            Ok(network) => network.contains(&address),
-            Err(_) => prefix.parse() == Ok(address),
+        None => match network(prefix) {
+            Some(it) => it.contains(&address),
+            None => prefix.parse() == Ok(address),
         },
     }
 }

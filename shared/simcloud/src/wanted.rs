@@ -292,9 +292,15 @@ pub fn port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|_| text.bytes().all(|it| it.is_ascii_digit()))
 }
 
+/// A network, whose address the standard library reads: the parser of [`IpNet`] takes zeros before a number.
+pub fn network(text: &str) -> Option<IpNet> {
+    let (address, bits) = text.split_once('/')?;
+    IpNet::new(address.parse().ok()?, bits.parse().ok()?).ok()
+}
+
 /// An address, or a network without a host's bits: Azure refuses `10.0.0.1/8`.
 fn check_prefix(id: &str, field: &str, value: &str, among: Among) -> Result<(), Refused> {
-    let is_network = value.parse::<IpNet>().is_ok_and(|it| it.trunc() == it);
+    let is_network = network(value).is_some_and(|it| it.trunc() == it);
     let is_word = value == "*" || is_tag(value);
     if is_network || value.parse::<IpAddr>().is_ok() || is_word && among == Among::None {
         return Ok(());

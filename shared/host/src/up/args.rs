@@ -5,13 +5,9 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 use portcullis_app::Bots;
-use portcullis_domain::{LEASE_DEFAULT, LEASE_MIN, Terms, length_of_some_time as length};
+use portcullis_domain::{LEASE_DEFAULT, LEASE_MIN, Terms, address_range, length_of_some_time as length};
 use portcullis_program::{Failure, private};
-use std::{
-    fs,
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-};
+use std::{fs, net::SocketAddr, path::PathBuf};
 
 /// Serve the API, and open and close on the clock.
 #[derive(Debug, clap::Args)]
@@ -84,8 +80,8 @@ pub enum EstablishedArg {
 
 /// A range, or one address.
 fn range(text: &str) -> Result<IpNet, String> {
-    let range = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    range.map_err(|_| "not an address or a range such as `10.0.0.1` or `10.0.0.0/8`".to_owned())
+    address_range(text)
+        .ok_or_else(|| "not an address or a range such as `10.0.0.1` or `10.0.0.0/8`".to_owned())
 }
 
 impl Args {
