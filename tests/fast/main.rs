@@ -17,6 +17,7 @@ mod http;
 mod journal;
 mod promises;
 mod properties;
+mod protocols;
 mod reconcile;
 mod review;
 mod settle;

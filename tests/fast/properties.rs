@@ -279,6 +279,9 @@ fn id() -> TargetId {
 /// Three ports are guarded, each for other packets; the fourth is not.
 const GATES: [(u16, Protocol); 3] = [(22, Protocol::Tcp), (53, Protocol::Any), (3389, Protocol::Udp)];
 
+/// A lease may also be of one protocol of a guarded port.
+const PARTS: [(u16, Protocol); 2] = [(53, Protocol::Tcp), (53, Protocol::Udp)];
+
 fn gate((port, protocol): (u16, Protocol)) -> Gate {
     Gate { port: port.try_into().expect("not zero"), protocol }
 }
@@ -305,7 +308,7 @@ fn leases() -> impl Strategy<Value = Vec<(Gate, Sources, Lease)>> {
     let lease = (0_i64..50, 1_i64..50).prop_map(|(start, length)| {
         Lease::starting(at(start), SignedDuration::from_secs(length)).expect("short")
     });
-    let gate = prop::sample::select(GATES.map(gate).to_vec());
+    let gate = prop::sample::select([&GATES[..], &PARTS].concat().into_iter().map(gate).collect::<Vec<_>>());
     prop::collection::vec((gate, sources(), lease), 0..8)
 }
 
@@ -558,11 +561,12 @@ proptest! {
         let held = after.firewalls.iter().filter(|it| it.kind == FirewallKind::Union).flat_map(|it| it.ours.values());
         prop_assert!(!held.into_iter().any(|it| matches!(it.rule, Some(Rule::Deny { .. }))), "a group cannot deny");
         for packet in packets() {
-            let is_live = |gate: Gate| leases.iter().any(|(of, sources, lease)| {
-                *of == gate && lease.is_live(now) && sources.ranges().iter().any(|it| is_in(it, packet.source))
+            let is_live = || leases.iter().any(|(of, sources, lease)| {
+                let is_of = of.port == packet.port && [Protocol::Any, packet.protocol].contains(&of.protocol);
+                is_of && lease.is_live(now) && sources.ranges().iter().any(|it| is_in(it, packet.source))
             });
             let wanted = match guarding(&packet) {
-                Some(gate) => is_live(gate) && has_way(packet.source) || !is_walled && passes(&groups, &owner, &packet),
+                Some(_) => is_live() && has_way(packet.source) || !is_walled && passes(&groups, &owner, &packet),
                 None => passes(&before, &owner, &packet),
             };
             prop_assert_eq!(passes(&after, &owner, &packet), wanted, "{:?}", packet);

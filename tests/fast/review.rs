@@ -132,6 +132,36 @@ fn what_may_not_be_asked_of_one_port() {
     expect(&known(), &cases);
 }
 
+/// As with sources: what is asked for is within what the policy allows, and no more of it is granted.
+#[test]
+fn request_for_one_protocol_is_granted_under_a_rule_for_both() {
+    let rules =
+        vec![rule("22"), PortRule { max: MINUTE * 5, ..rule("3389/*") }, rule("53/tcp"), rule("53/udp")];
+    let known = [target("vm", Some(Policy::of(rules, &Terms::default()).expect("valid")))].into();
+    let brief = |protocol| Ask { window: Window::For(MINUTE * 5), ..by_protocol("3389", protocol) };
+    let cases: [(&[Ask], &[&str]); 9] = [
+        (&[brief("tcp")], ALLOWED),
+        (&[brief("udp")], ALLOWED),
+        (&[brief("tcp"), brief("udp")], ALLOWED),
+        (&[brief("*")], ALLOWED),
+        (&[brief("tcp"), brief("*")], &["asked-twice"]),
+        (&[brief("*"), brief("udp")], &["asked-twice"]),
+        (&[by_protocol("3389", "tcp")], &["too-long"]),
+        (&[by_protocol("53", "*")], ALLOWED),
+        (&[by_protocol("22", "*")], &["not-guarded"]),
+    ];
+    expect(&known, &cases);
+    let gates = |asks: &[Ask]| match answer(&known, "ann", asks) {
+        Review::Allowed(Outcome::Granted(grants)) => {
+            grants.iter().map(|it| it.gate.to_string()).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(gates(&[brief("tcp")]), ["3389/tcp"]);
+    assert_eq!(gates(&[brief("*")]), ["3389/*"]);
+    assert_eq!(gates(&[by_protocol("53", "*")]), ["53/tcp", "53/udp"]);
+}
+
 #[test]
 fn a_window_is_within_its_limits() {
     let ahead = |far, length| Window::From { start: at(0) + far, length };

@@ -285,11 +285,7 @@ impl AdoptableRule {
     fn ports_left_by(&self, policy: &Policy, has_own: bool) -> Vec<String> {
         let protocol = self.protocol.parse().unwrap_or(Protocol::Any);
         let shuts = |port: Port| {
-            if has_own {
-                policy.rules_of(port, None).next().is_some()
-            } else {
-                is_shut(policy, port, protocol)
-            }
+            if has_own { policy.rules_of(port).next().is_some() } else { is_shut(policy, port, protocol) }
         };
         let is_left = |it: &&String| !it.parse::<u16>().is_ok_and(|it| Port::try_from(it).is_ok_and(shuts));
         self.ports.iter().filter(is_left).cloned().collect()
@@ -297,10 +293,7 @@ impl AdoptableRule {
 }
 
 fn is_shut(policy: &Policy, port: Port, protocol: Protocol) -> bool {
-    let shut = |transport: &Protocol| {
-        policy.rules_of(port, None).any(|it| it.protocol.transports().contains(transport))
-    };
-    protocol.transports().iter().all(shut)
+    !policy.gates_of(port, Some(protocol)).is_empty()
 }
 
 fn lines(reasons: &Refusals) -> impl Iterator<Item = String> {

@@ -274,7 +274,7 @@ async fn health(
     let defeats = target.defeats_in(&snapshot, now).into_iter();
     troubles.extend(defeats.map(|(gate, by)| format!("the lock of `{gate}` is defeated by {by}")));
     let gate = machine.os.default_gate();
-    if target.policy().is_none_or(|it| it.rules_of(gate.port, None).next().is_none()) {
+    if target.policy().is_none_or(|it| it.rules_of(gate.port).next().is_none()) {
         let owner = Owner::from(&machine.id);
         let admitted = snapshot.admitted(&owner, gate).any;
         if !admitted.is_empty() {

@@ -279,9 +279,7 @@ pub(crate) async fn supported(
 }
 
 fn warnings(snapshot: &Snapshot, policy: &Policy, has_way_back: bool) -> Vec<String> {
-    let guarded = |gate: &Gate| {
-        policy.gates().iter().any(|it| it.port == gate.port && it.protocol.meets(gate.protocol))
-    };
+    let guarded = |gate: &Gate| policy.gates().iter().any(|it| it.meets(*gate));
     let connected = snapshot.connected.iter().filter(|(gate, _)| guarded(gate));
     let advice =
         if has_way_back { "" } else { "; give a time to confirm within, so that a mistake undoes itself" };

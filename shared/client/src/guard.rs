@@ -233,7 +233,7 @@ fn planned(client: &Client, target: &NameView, plan: &PlanView) -> String {
 }
 
 fn is_guarded(target: &NameView, rule: &PortRuleBody) -> bool {
-    let fits = |protocol| rule.protocol.is_none_or(|it| it == protocol);
+    let fits = |protocol| rule.protocol.is_none_or(|it| it.meets(protocol));
     target.ports.iter().any(|it| it.port == rule.port.number() && fits(it.protocol))
 }
 

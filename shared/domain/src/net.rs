@@ -74,6 +74,11 @@ impl Protocol {
         self == other || self == Self::Any || other == Self::Any
     }
 
+    /// Is every packet that `other` speaks of one that this speaks of? As [`Sources::cover`].
+    pub fn covers(self, other: Self) -> bool {
+        other.transports().iter().all(|it| self.transports().contains(it))
+    }
+
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
@@ -84,6 +89,23 @@ impl Protocol {
 
     pub(crate) fn from_word(word: &str) -> Option<Self> {
         [Self::Tcp, Self::Udp, Self::Any].into_iter().find(|it| it.word() == word)
+    }
+}
+
+impl Gate {
+    /// Is there a packet that both speak of?
+    pub fn meets(self, other: Self) -> bool {
+        self.port == other.port && self.protocol.meets(other.protocol)
+    }
+
+    /// Is every packet that `other` speaks of one that this speaks of?
+    pub fn covers(self, other: Self) -> bool {
+        self.port == other.port && self.protocol.covers(other.protocol)
+    }
+
+    /// The same for each kind of packet by itself.
+    pub fn transports(self) -> impl Iterator<Item = Self> {
+        self.protocol.transports().iter().map(move |it| Self { protocol: *it, ..self })
     }
 }
 
@@ -306,6 +328,19 @@ mod tests {
         assert!(!halves.cover(&sources(&["10.0.0.0/23"])));
         assert!(!sources(&["0.0.0.0/0"]).cover(&sources(&["2001:db8::1"])));
         assert!(halves.cover(&Sources::default()));
+    }
+
+    #[test]
+    fn gate_covers_the_gates_whose_packets_it_has() {
+        let covers = |one: &str, other: &str| {
+            one.parse::<Gate>().expect("valid").covers(other.parse().expect("valid"))
+        };
+        for (one, other) in [("53/*", "53/tcp"), ("53/*", "53/udp"), ("53/*", "53/*"), ("53/tcp", "53/tcp")] {
+            assert!(covers(one, other), "{one} {other}");
+        }
+        for (one, other) in [("53/tcp", "53/*"), ("53/tcp", "53/udp"), ("53/*", "54/tcp")] {
+            assert!(!covers(one, other), "{one} {other}");
+        }
     }
 
     #[test]

@@ -41,6 +41,15 @@ pub struct Admitted {
     pub all: AddressSet,
 }
 
+impl Admitted {
+    /// The same of a gate that has the packets of each of these.
+    pub(crate) fn together<'a>(each: impl IntoIterator<Item = &'a Self>) -> Self {
+        let nothing = Self { any: AddressSet::default(), all: AddressSet::all() };
+        each.into_iter()
+            .fold(nothing, |all, it| Self { any: all.any.union(&it.any), all: all.all.intersection(&it.all) })
+    }
+}
+
 /// What is made of those of whom nobody can tell whether a foreign rule speaks of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doubt {
@@ -119,8 +128,7 @@ impl Snapshot {
 
     /// Everybody who passes a gate of the target that `owner` names.
     pub fn admitted(&self, owner: &Owner, gate: Gate) -> Admitted {
-        let mut admitted = Admitted { any: AddressSet::default(), all: AddressSet::all() };
-        for protocol in gate.protocol.transports() {
+        let each = gate.protocol.transports().iter().map(|protocol| {
             let by = |doubt| {
                 let through = |way: &Way| self.admitted_after(doubt, way, 0, owner, *protocol, gate.port);
                 let ways = self.ways.iter().map(|way| through(way).intersection(&way.from));
@@ -128,9 +136,9 @@ impl Snapshot {
             };
             let may = by(Doubt::Opens);
             let surely = if self.is_sure() { may.clone() } else { by(Doubt::Shuts) };
-            admitted = Admitted { any: admitted.any.union(&may), all: admitted.all.intersection(&surely) };
-        }
-        admitted
+            Admitted { any: may, all: surely }
+        });
+        Admitted::together(&each.collect::<Vec<_>>())
     }
 
     /// Can be told of everybody whether a rule speaks of them?

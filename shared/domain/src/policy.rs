@@ -103,8 +103,7 @@ impl Policy {
         }
         for (n, rule) in ports.iter().enumerate() {
             let gate = rule.gate();
-            let meets = |other: &PortRule| other.port == rule.port && other.protocol.meets(rule.protocol);
-            if ports.iter().take(n).any(meets) {
+            if ports.iter().take(n).any(|other| other.gate().meets(gate)) {
                 reasons.push(Refusal::PortTwice { gate });
             }
             if rule.sources.is_empty() {
@@ -135,19 +134,33 @@ impl Policy {
 
     /// Does it guard all that `wider` guards, and allow no more there?
     pub fn is_within(&self, wider: &Self) -> bool {
-        wider.ports.iter().all(|it| self.rule(it.gate()).is_some_and(|rule| rule.is_within(it)))
+        let is_within = |gate, wider| self.rule(gate).is_some_and(|rule| rule.is_within(wider));
+        wider.ports.iter().all(|it| it.gate().transports().all(|gate| is_within(gate, it)))
     }
 
-    /// The rule of one gate.
+    /// The rule that all packets of a gate come under: `3389/tcp` comes under a rule of `3389/*`.
     pub fn rule(&self, gate: Gate) -> Option<&PortRule> {
-        self.ports.iter().find(|it| it.gate() == gate)
+        self.ports.iter().find(|it| it.gate().covers(gate))
     }
 
-    /// The rules of a port: those of one protocol, or all of them.
-    pub fn rules_of(&self, port: Port, protocol: Option<Protocol>) -> impl Iterator<Item = &PortRule> {
-        self.ports
-            .iter()
-            .filter(move |it| it.port == port && protocol.is_none_or(|wanted| wanted == it.protocol))
+    /// The rules of a port.
+    pub fn rules_of(&self, port: Port) -> impl Iterator<Item = &PortRule> {
+        self.ports.iter().filter(move |it| it.port == port)
+    }
+
+    /// What a request for a port may open: without a protocol every gate of the port; with one no more than that, and nothing
+    /// where some of it is not guarded.
+    pub fn gates_of(&self, port: Port, protocol: Option<Protocol>) -> Vec<Gate> {
+        let Some(protocol) = protocol else { return self.rules_of(port).map(PortRule::gate).collect() };
+        let asked = Gate { port, protocol };
+        let each = || asked.transports();
+        if self.rule(asked).is_some() {
+            vec![asked]
+        } else if each().all(|it| self.rule(it).is_some()) {
+            each().collect()
+        } else {
+            vec![]
+        }
     }
 }
 
@@ -246,6 +259,27 @@ mod tests {
         assert!(!approved("bob").is_within(&approved("ann")), "it cannot be told");
         let glass = PortRule { approvers: people("ann"), break_glass: people("bob"), ..rule("22") };
         assert!(!policy(vec![glass]).is_within(&approved("ann")));
+    }
+
+    #[test]
+    fn request_opens_no_more_than_it_names_and_only_where_all_of_it_is_guarded() {
+        let policy = |rules: Vec<PortRule>| Policy::of(rules, &Terms::default()).expect("valid");
+        let opened = |policy: &Policy, asked: &str| {
+            let (port, protocol) = asked.split_once('/').unwrap_or((asked, ""));
+            let gates = policy.gates_of(port.parse().expect("a port"), protocol.parse().ok());
+            gates.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let any = policy(vec![rule("53/*")]);
+        assert_eq!(opened(&any, "53"), ["53/*"]);
+        assert_eq!(opened(&any, "53/tcp"), ["53/tcp"]);
+        assert_eq!(opened(&any, "53/*"), ["53/*"]);
+        let both = policy(vec![rule("53/tcp"), rule("53/udp")]);
+        assert_eq!(opened(&both, "53"), ["53/tcp", "53/udp"]);
+        assert_eq!(opened(&both, "53/*"), ["53/tcp", "53/udp"]);
+        let tcp = policy(vec![rule("53/tcp")]);
+        assert_eq!(opened(&tcp, "53/*"), [""; 0], "udp is not guarded, so that no lease opens it");
+        assert_eq!(opened(&tcp, "53/udp"), [""; 0]);
+        assert!(any.is_within(&both) && both.is_within(&any) && any.is_within(&tcp) && !tcp.is_within(&any));
     }
 
     #[test]

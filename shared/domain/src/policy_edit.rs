@@ -90,7 +90,7 @@ impl PolicyEdit {
     pub fn apply(&self, before: &Policy, target: &TargetId, terms: &Terms) -> Result<Policy, Refusals> {
         let mut rules: Vec<PortRule> = before.ports().to_vec();
         for gate in &self.remove {
-            if before.rule(*gate).is_none() {
+            if !before.gates().contains(gate) {
                 let guarded = before.gates().into_iter().collect();
                 return Err(Refusal::NoSuchPort { target: target.clone(), port: gate.port, guarded }.into());
             }

@@ -112,24 +112,26 @@ impl Reviewed {
         if request.breaks_glass() && request.justification.is_none() {
             self.refuse(Refusal::GlassWithoutWhy);
         }
-        let mut asked = BTreeSet::new();
+        let mut asked = BTreeMap::new();
         let mut grants = vec![];
         for ask in asks {
             let target = ask.target.clone();
             let Some(policy) = self.policy(&target, targets) else { continue };
-            let mut rules = policy.rules_of(ask.port, ask.protocol).peekable();
-            if rules.peek().is_none() {
+            let opened = policy.gates_of(ask.port, ask.protocol);
+            if opened.is_empty() {
                 let asked = ask.protocol.map_or(ask.port.to_string(), |it| format!("{}/{it}", ask.port));
                 let guarded = policy.gates().into_iter().collect();
                 self.refuse(Refusal::NotGuarded { target, asked, guarded });
                 continue;
             }
-            for rule in rules {
-                let gate = rule.gate();
-                if !asked.insert((target.clone(), gate)) {
+            for gate in opened {
+                let Some(rule) = policy.rule(gate) else { continue };
+                let of_target: &mut Vec<Gate> = asked.entry(target.clone()).or_default();
+                if of_target.iter().any(|it| it.meets(gate)) {
                     self.refuse(Refusal::AskedTwice { target: target.clone(), gate });
                     continue;
                 }
+                of_target.push(gate);
                 let lease = match ask.window.lease(now) {
                     Ok(lease) => lease,
                     Err(reason) => {

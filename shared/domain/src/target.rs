@@ -1,9 +1,9 @@
 //! The one aggregate: a machine, who may reach it until when, and who is at work on its firewalls.
 
 use crate::{
-    Admitted, Chain, Change, ClaimToken, CorrelationId, EndReason, Fact, Gate, Grant, GrantId, Grants, Head,
-    Headroom, Lease, MachineFacts, Next, Owner, Pass, Person, Policy, Refusal, Request, Rule, RuleName,
-    RuleSet, Snapshot, Sources, Standing, TargetId,
+    Chain, Change, ClaimToken, CorrelationId, EndReason, Fact, Gate, Grant, GrantId, Grants, Head, Headroom,
+    Lease, MachineFacts, Next, Owner, Pass, Person, Policy, Refusal, Request, Rule, RuleName, RuleSet,
+    Snapshot, Sources, Standing, TargetId,
     delay::{Closing, Obstacles},
     drifts::Drifts,
     marks::{Mark, marks, strays},
@@ -434,7 +434,9 @@ impl Target {
 
     /// Gates whose lock is defeated in what was read at `now`, and by which rule.
     pub fn defeats_in(&self, seen: &Snapshot, now: Timestamp) -> BTreeMap<Gate, String> {
-        View::of(self, seen, now).defeats(self)
+        let mut defeats = View::of(self, seen, now).defeats(self);
+        defeats.retain(|gate, _| self.has_lock(*gate));
+        defeats
     }
 
     /// Does what was read at `now` prove a lease to be shut that is over, and that nobody has closed yet?
@@ -499,10 +501,15 @@ impl Target {
         self.policy.as_ref().is_some_and(|it| it.rule(gate).is_some())
     }
 
+    /// Is it a gate of the policy, and not only a part of one?
+    fn has_lock(&self, gate: Gate) -> bool {
+        self.policy.as_ref().is_some_and(|it| it.gates().contains(&gate))
+    }
+
     fn guard(&mut self, policy: Option<Policy>, by: &Person, now: Timestamp) -> Vec<Fact> {
         self.policy = policy;
-        let guarded = self.policy.as_ref().map(Policy::gates).unwrap_or_default();
-        let orphaned = |it: &&mut Grant| !guarded.contains(&it.gate) && !it.lease.is_over(now);
+        let guarded = |gate| self.policy.as_ref().is_some_and(|it| it.rule(gate).is_some());
+        let orphaned = |it: &&mut Grant| !guarded(it.gate) && !it.lease.is_over(now);
         let ended = self.grants.values_mut().filter(orphaned);
         let facts = ended.map(|it| it.end(EndReason::PolicyChanged, (by, None), now)).collect();
         self.look(now);
@@ -521,14 +528,13 @@ impl Target {
     /// Which locks are defeated, by whom; says whether none is.
     fn defeats(&mut self, view: &View<'_>, facts: &mut Vec<Fact>) -> bool {
         let defeated = view.defeats(self);
-        for gate in view.admitted.keys().filter(|it| self.defeated.get(it) != defeated.get(it)) {
+        let has_changed = |it: &&Gate| self.defeated.get(it) != defeated.get(it);
+        for gate in view.admitted.keys().filter(|it| self.has_lock(**it)).filter(has_changed) {
             facts.push(Fact::LockDefeated { gate: *gate, by: defeated.get(gate).cloned() });
         }
         self.defeated = defeated;
         // What we were told to respect is no miss: no write of ours changes it.
-        view.admitted
-            .iter()
-            .all(|(gate, it)| !self.is_guarded(*gate) || it.any.is_within(&view.tolerated(*gate)))
+        view.admitted.keys().all(|gate| !self.is_guarded(*gate) || view.keeps_out(*gate))
     }
 
     /// Opens and closes what the read-back proves; gives what is closed.
@@ -539,10 +545,8 @@ impl Target {
         let read_at = view.seen.read_at;
         let mut closed = vec![];
         // Once for each gate: of thousands of leases each would compare the sources of all.
-        let shut = |(gate, admitted): (&Gate, &Admitted)| {
-            (*gate, view.is_shut(*gate, admitted, self.is_guarded(*gate)))
-        };
-        let shut: BTreeMap<Gate, bool> = view.admitted.iter().map(shut).collect();
+        let shut = |gate: &Gate| (*gate, view.is_shut(*gate, self.is_guarded(*gate)));
+        let shut: BTreeMap<Gate, bool> = view.admitted.keys().map(shut).collect();
         for it in self.grants.values_mut() {
             let Some(admitted) = view.admitted.get(&it.gate) else { continue };
             let is_shut = shut.get(&it.gate).is_some_and(|it| *it);

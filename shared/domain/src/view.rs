@@ -8,7 +8,7 @@ use crate::{
     space::AddressSet,
 };
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was read, beside what was wanted.
 pub struct View<'a> {
@@ -17,6 +17,8 @@ pub struct View<'a> {
     pub desired: RuleSet,
     /// Who gets through each gate of the target.
     pub admitted: BTreeMap<Gate, Admitted>,
+    /// The same of each kind of packet by itself: gates may have packets in common.
+    each: BTreeMap<Gate, Admitted>,
     /// Whom foreign rules admit that we were told to respect.
     spared: BTreeMap<Gate, AddressSet>,
     /// Rules for which there is no room.
@@ -33,48 +35,55 @@ impl<'a> View<'a> {
         let diff = diff(seen, &owner, &desired);
         let (agrees, unplaced) = (diff.is_empty(), diff.unplaced);
         let gates = target.gates();
-        let admitted = gates.iter().map(|gate| (*gate, seen.admitted(&owner, *gate))).collect();
+        let transports: BTreeSet<Gate> = gates.iter().flat_map(|it| it.transports()).collect();
+        let each: BTreeMap<Gate, Admitted> =
+            transports.iter().map(|it| (*it, seen.admitted(&owner, *it))).collect();
+        let of = |gate: Gate| Admitted::together(gate.transports().filter_map(|it| each.get(&it)));
+        let admitted = gates.into_iter().map(|gate| (gate, of(gate))).collect();
         let spared = if seen.respects() {
             let unopened = seen.without_allows(&owner);
-            gates.iter().map(|gate| (*gate, unopened.admitted(&owner, *gate).any)).collect()
+            transports.iter().map(|it| (*it, unopened.admitted(&owner, *it).any)).collect()
         } else {
             BTreeMap::new()
         };
         let obstacles = target.obstacles();
-        Self { seen, owner, desired, admitted, spared, unplaced, agrees, obstacles }
+        Self { seen, owner, desired, admitted, each, spared, unplaced, agrees, obstacles }
     }
 
     pub fn name(&self, gate: Gate) -> RuleName {
         RuleName { owner: self.owner.clone(), gate: Some(gate) }
     }
 
-    /// Who should pass a gate: the sources of its live leases.
-    fn wanted(&self, gate: Gate) -> AddressSet {
-        match self.desired.get(&self.name(gate)) {
-            Some(Rule::Allow { sources, .. }) => sources.into(),
-            Some(Rule::Deny { .. }) | None => AddressSet::default(),
-        }
+    /// The callers who should pass with packets of one kind: the sources of the live leases of every gate that has them.
+    fn wanted(&self, transport: Gate) -> AddressSet {
+        let allows = self.desired.values().filter_map(|it| match it {
+            Rule::Allow { gate, sources, .. } if gate.covers(transport) => Some(AddressSet::from(sources)),
+            Rule::Allow { .. } | Rule::Deny { .. } => None,
+        });
+        allows.fold(AddressSet::default(), |all, one| all.union(&one))
     }
 
-    /// Who may pass a gate: those who should, and those whom a rule admits that we were told to respect.
-    pub fn tolerated(&self, gate: Gate) -> AddressSet {
-        self.spared.get(&gate).map_or_else(|| self.wanted(gate), |it| it.union(&self.wanted(gate)))
+    /// Is no caller let in through a guarded gate but those who should be, and those whom a rule admits that we were told to
+    /// respect?
+    pub fn keeps_out(&self, gate: Gate) -> bool {
+        gate.transports().all(|it| {
+            let tolerated = match self.spared.get(&it) {
+                Some(spared) => spared.union(&self.wanted(it)),
+                None => self.wanted(it),
+            };
+            self.each.get(&it).is_some_and(|admitted| admitted.any.is_within(&tolerated))
+        })
     }
 
-    /// Is nobody let in through a gate but who may be?
-    pub fn is_shut(&self, gate: Gate, admitted: &Admitted, is_guarded: bool) -> bool {
-        if is_guarded {
-            admitted.any.is_within(&self.tolerated(gate))
-        } else {
-            !self.seen.holds(&self.name(gate))
-        }
+    /// Does the read-back prove that no caller is let in through a gate but those who may be?
+    pub fn is_shut(&self, gate: Gate, is_guarded: bool) -> bool {
+        if is_guarded { self.keeps_out(gate) } else { !self.seen.holds(&self.name(gate)) }
     }
 
     /// Is the gate of one of them shut?
     pub fn shuts_one_of<'g>(&self, mut grants: impl Iterator<Item = &'g Grant>, target: &Target) -> bool {
         grants.any(|it| {
-            let admitted = self.admitted.get(&it.gate);
-            admitted.is_some_and(|admitted| self.is_shut(it.gate, admitted, target.is_guarded(it.gate)))
+            self.admitted.contains_key(&it.gate) && self.is_shut(it.gate, target.is_guarded(it.gate))
         })
     }
 
@@ -90,14 +99,16 @@ impl<'a> View<'a> {
 
     /// Locks that another rule defeats, and which.
     pub fn defeats(&self, target: &Target) -> BTreeMap<Gate, String> {
-        let guarded = self.admitted.iter().filter(|(gate, _)| target.is_guarded(**gate));
-        guarded.filter_map(|(gate, admitted)| Some((*gate, self.beyond(*gate, admitted)?))).collect()
+        let guarded = self.admitted.keys().filter(|gate| target.is_guarded(**gate));
+        guarded.filter_map(|gate| Some((*gate, self.beyond(*gate)?))).collect()
     }
 
     /// The rule that lets somebody in who has no lease.
-    fn beyond(&self, gate: Gate, admitted: &Admitted) -> Option<String> {
-        let who = admitted.any.without(&self.wanted(gate));
-        self.decided(gate, &who, true)
+    fn beyond(&self, gate: Gate) -> Option<String> {
+        gate.transports().find_map(|it| {
+            let who = self.each.get(&it)?.any.without(&self.wanted(it));
+            self.decided(it, &who, true)
+        })
     }
 
     /// Why somebody is kept out who has a lease, if it is not that the write has yet to land.
