@@ -162,7 +162,17 @@ const ONE_THING: [(&str, &[&str], &str); 8] = [
     ),
 ];
 /// What the domain may be made of: nothing that reads a clock, throws dice or waits.
-const DOMAIN: [&str; 7] = ["data-encoding", "ipnet", "jiff", "serde", "serde_json", "sha2", "thiserror"];
+const DOMAIN: [&str; 9] = [
+    "data-encoding",
+    "ipnet",
+    "jiff",
+    "serde",
+    "serde_json",
+    "sha2",
+    "thiserror",
+    "unicode-normalization",
+    "unicode-security",
+];
 /// How long a `main.rs` may be, in lines.
 const MAIN_MAX: usize = 40;
 /// The README's second command.

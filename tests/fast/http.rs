@@ -324,7 +324,7 @@ async fn bad_input_is_named_and_changes_nothing() {
     let id = place.guard("web-1", &given::ssh()).await;
     let before = place.facts(&id).await.len();
     let both = json!({ "ports": [{ "port": 22, "approvers": ["bob"], "no_approval": true }] });
-    let bad: [(&str, &str, Option<Value>, &str); 16] = [
+    let bad: [(&str, &str, Option<Value>, &str); 17] = [
         ("POST", "/v1/requests", Some(json!({ "asks": [{ "target": "x", "port": 0, "for": "PT1H" }] })), "0"),
         (
             "POST",
@@ -332,6 +332,7 @@ async fn bad_input_is_named_and_changes_nothing() {
             Some(json!({ "asks": [{ "target": "x", "port": 22, "for": "an hour" }] })),
             "asks[0].for: `an hour` is not a length of time, such as `90m`",
         ),
+        ("POST", "/v1/tokens", Some(json!({ "person": "*" })), "person: `*` is not a person"),
         (
             "POST",
             "/v1/requests",

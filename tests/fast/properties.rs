@@ -5,8 +5,8 @@ use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     Action, AddressSet, Bands, ChangeTo, Existing, Families, Firewall, FirewallKind, Foreign, Gate, Grant,
-    GrantId, Held, Lease, Owner, Packet, Policy, PortRule, Protocol, Request, RequestState, Review, Rule,
-    RuleName, Snapshot, Sources, Target, TargetId, Terms, Way, What, Window, diff, review,
+    GrantId, Held, Lease, Owner, Packet, Person, Policy, PortRule, Protocol, Request, RequestState, Review,
+    Rule, RuleName, Snapshot, Sources, Target, TargetId, Terms, Way, What, Window, diff, review,
 };
 use proptest::prelude::*;
 use std::{
@@ -640,6 +640,28 @@ proptest! {
                 prop_assert!(answer(&narrower, minutes, &allowed, max));
             }
         }
+    }
+
+    /// However the letters of a name are written, it is the same person; and no other name in ASCII is.
+    #[test]
+    fn every_spelling_of_a_name_is_one_person(
+        name in "[a-z0-9]([a-z0-9 .@-]{0,18}[a-z0-9])?", other in "[a-z0-9]{1,6}", turns in prop::collection::vec(0_usize..4, 20),
+    ) {
+        let alike = |c: char| match c {
+            'a' => 'а', 'c' => 'с', 'e' => 'е', 'i' => 'і', 'j' => 'ј', 'o' => 'о', 'p' => 'р', 's' => 'ѕ', 'x' => 'х', 'y' => 'у',
+            other => other,
+        };
+        let wide = |c: char| char::from_u32(u32::from(c) + 0xfee0).filter(|_| c.is_ascii_alphanumeric()).unwrap_or(c);
+        let spelled: String = name.chars().zip(turns).map(|(c, turn)| match turn {
+            0 => c,
+            1 => c.to_ascii_uppercase(),
+            2 => wide(c),
+            _ => alike(c),
+        }).collect();
+        let person = |name: &str| name.parse::<Person>().expect("a person");
+        prop_assert_eq!(person(&spelled), person(&name), "{}", &spelled);
+        prop_assert_eq!(person(&spelled).to_string(), spelled);
+        prop_assert_eq!(person(&name) == person(&other), name == other);
     }
 
     /// What is printed reads back.

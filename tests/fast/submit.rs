@@ -149,6 +149,33 @@ async fn bots_approve_reject_and_close_for_people() {
     assert_eq!(rejected.detail.correlation_id, Some(named("deploy-4711")), "whoever asked is answered");
 }
 
+/// INVARIANT (the-approver-is-another-person): one bot asks and approves as two spellings of one person.
+#[tokio::test]
+async fn second_spelling_of_a_name_approves_nothing_that_the_first_one_asked() {
+    let place = Place::new();
+    let id = place.guard("web-1", &ssh_with_approval()).await;
+    let bots: Bots = named(r#"[{"source": "chatops", "for": "*"}]"#);
+    let submit = async |kind: &str, detail: &Value| {
+        let body = envelope("chatops", kind, detail.clone());
+        let incoming = Incoming { body: &body, source: None, has_archive: true };
+        app::submit(place.store(), place.terms(), &bots, incoming, place.now()).await.expect("heard")
+    };
+    let Submitted::Answered(asked) = submit("access.request", &wanted(&id, "1")).await else {
+        panic!("not answered")
+    };
+    let mut yes = json!({ "version": 1, "request": asked.request.id, "shown": asked.request.shown() });
+    for spelling in ["Ann", "ANN", "\u{430}nn", "\u{ff41}nn", "a\u{578}\u{578}"] {
+        yes["on_behalf_of"] = spelling.into();
+        let Submitted::Refused(why) = submit("access.approve", &yes).await else { panic!("{spelling}") };
+        assert!(why[0].contains("made this request"), "{why:?}");
+    }
+    yes["on_behalf_of"] = "*".into();
+    let Submitted::Refused(why) = submit("access.approve", &yes).await else { panic!("`*` is nobody") };
+    assert!(why[0].contains("`*` is not a person"), "{why:?}");
+    yes["on_behalf_of"] = "anna".into();
+    assert!(matches!(submit("access.approve", &yes).await, Submitted::Answered(_)));
+}
+
 #[tokio::test]
 async fn a_bot_breaks_the_glass_for_whom_the_policy_names_and_that_is_told_once() {
     let place = Place::new();

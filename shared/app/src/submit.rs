@@ -27,7 +27,7 @@ const VERSION: u64 = 1;
 
 /// Which bots may speak, and for whom. Empty allows nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "Vec<Bot>")]
 pub struct Bots(Vec<Bot>);
 
 /// One bot.
@@ -277,8 +277,10 @@ impl Heard {
             let why = format!("version `{version}` of an event is not known here: `{VERSION}` is");
             return Err(No::of("unknown-version", why));
         }
-        let by: Person = field(detail.remove("on_behalf_of"), "on_behalf_of")?
+        let by: String = field(detail.remove("on_behalf_of"), "on_behalf_of")?
             .ok_or("the event does not say on whose behalf it speaks: `on_behalf_of`")?;
+        let by: Person =
+            by.parse().map_err(|error| format!("`on_behalf_of` of the event cannot be read: {error}"))?;
         if !bots.admit(&self.source, &by) {
             return Err(No::of("not-for-them", format!("`{}` may not speak for `{by}`", self.source)));
         }
@@ -350,6 +352,21 @@ impl Bots {
             People::Named(people) => people.contains(person),
             People::Word(Anybody::Anybody) => true,
         })
+    }
+}
+
+impl TryFrom<Vec<Bot>> for Bots {
+    type Error = String;
+    /// A list of names in which one is `*` would admit nobody by that name, and is meant to admit anybody.
+    fn try_from(bots: Vec<Bot>) -> Result<Self, String> {
+        let means_anybody =
+            |it: &&Bot| matches!(&it.people, People::Named(people) if people.iter().any(Person::is_anybody));
+        match bots.iter().find(means_anybody) {
+            Some(Bot { source, .. }) => Err(format!(
+                "`*` in the list of `{source}` is no name of a person: for anybody write `\"for\": \"*\"`"
+            )),
+            None => Ok(Self(bots)),
+        }
     }
 }
 
@@ -478,6 +495,19 @@ mod tests {
     }
 
     #[test]
+    fn bot_speaks_for_a_person_in_any_spelling_and_a_list_names_no_asterisk() {
+        let bots: Bots = r#"[{"source": "chatops", "for": ["Ann"]}, {"source": "all", "for": "*"}]"#
+            .parse()
+            .expect("bots");
+        let person = |name: &str| name.parse::<Person>().expect("a person");
+        assert!(bots.admit("chatops", &person("ann")) && bots.admit("chatops", &person("\u{430}nn")));
+        assert!(!bots.admit("chatops", &person("bob")) && bots.admit("all", &person("bob")));
+        let refused = r#"[{"source": "chatops", "for": ["ann", "*"]}]"#.parse::<Bots>().expect_err("refused");
+        assert!(refused.contains("`*` in the list of `chatops` is no name of a person"), "{refused}");
+        assert!(r#"["*"]"#.parse::<Bots>().is_err());
+    }
+
+    #[test]
     fn every_no_to_an_event_has_a_word_for_programs() {
         let detail = |by: &str, version: u64| json!({ "version": version, "on_behalf_of": by });
         let cases = [
@@ -486,6 +516,7 @@ mod tests {
             (json!({ "detail": "text" }), "unreadable"),
             (json!({ "detail": detail("ann", 9) }), "unknown-version"),
             (json!({ "detail": detail("bob", 1) }), "not-for-them"),
+            (json!({ "detail": detail("*", 1) }), "unreadable"),
             (json!({ "detail": detail("ann", 1) }), "unreadable"),
             (json!({ "detail": detail("ann", 1), "detail-type": "access.anything" }), "unknown-kind"),
             (json!({ "detail": "x".repeat(EVENT_MAX) }), "too-large"),

@@ -2,7 +2,7 @@
 
 use crate::store::{
     DynamoStore, Item, delete,
-    items::{COMMIT, Key, LIST, LISTED_AT, MADE_AT, TOKEN, TOKENS, named, s, text},
+    items::{COMMIT, Key, LIST, LISTED_AT, MADE_AT, TOKEN, TOKENS, corrupt, s, text},
     put,
 };
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
@@ -43,6 +43,23 @@ impl TokenBook {
     /// The tokens of a table, made with these dice.
     pub fn of(store: &Arc<DynamoStore>, dice: Dice) -> Self {
         Self { store: Arc::clone(store), dice }
+    }
+
+    /// The names under which a person has a token: a table of an older version may have several spellings of one. The list may
+    /// be a moment behind, so the item of the name as it is given is read too.
+    async fn spellings(&self, person: &Person) -> Result<Vec<Person>, Error> {
+        let listed = self.list().await?.into_iter().map(|(it, _)| it).filter(|it| it == person);
+        let mut spellings = vec![];
+        for spelling in listed {
+            if self.store.get(&Key::token_of(&spelling)).await?.is_some() {
+                spellings.push(spelling);
+            }
+        }
+        let is_listed = spellings.iter().any(|it: &Person| it.as_str() == person.as_str());
+        if !is_listed && self.store.get(&Key::token_of(person)).await?.is_some() {
+            spellings.push(person.clone());
+        }
+        Ok(spellings)
     }
 
     /// INVARIANT (nothing-unrecorded): a token and its entry are written together.
@@ -98,7 +115,7 @@ impl Authentication for TokenBook {
     /// table is asked each time.
     async fn authenticate(&self, bearer: &str) -> Result<Option<Principal>, Error> {
         let Some(item) = self.store.get(&Key::token(&digest(bearer))).await? else { return Ok(None) };
-        let person = named(&item, text(&item, TOKEN)?)?;
+        let person = stored(&item, text(&item, TOKEN)?)?;
         Ok(Some(Principal::person(person, Issuer::Tokens)))
     }
 }
@@ -109,13 +126,26 @@ impl Tokens for TokenBook {
             (self.dice)().map_err(|source| Error::Broken { doing: "roll dice for a token", source })?;
         let bearer = format!("{TOKEN_PREFIX}{}", BASE64URL_NOPAD.encode(&secret));
         let fact = Fact::TokenMade { person: person.clone(), by: by.clone() };
-        self.replace(person, Some(&digest(&bearer)), fact, now).await?;
+        let before = self.spellings(person).await?;
+        for other in before.iter().skip(1) {
+            let fact = Fact::TokenRevoked { person: other.clone(), by: by.clone() };
+            self.replace(other, None, fact, now).await?;
+        }
+        // The spelling first given stays.
+        self.replace(before.first().unwrap_or(person), Some(&digest(&bearer)), fact, now).await?;
         Ok(bearer)
     }
 
     async fn revoke(&self, person: &Person, by: &Person, now: Timestamp) -> Result<(), Error> {
-        let fact = Fact::TokenRevoked { person: person.clone(), by: by.clone() };
-        self.replace(person, None, fact, now).await
+        let before = self.spellings(person).await?;
+        if before.is_empty() {
+            return Err(Error::NotFound { what: "token of", name: person.to_string() });
+        }
+        for spelling in before {
+            let fact = Fact::TokenRevoked { person: spelling.clone(), by: by.clone() };
+            self.replace(&spelling, None, fact, now).await?;
+        }
+        Ok(())
     }
 
     async fn list(&self) -> Result<Vec<(Person, Timestamp)>, Error> {
@@ -127,7 +157,7 @@ impl Tokens for TokenBook {
                 doing: "read the tokens",
                 source: error.into(),
             })?;
-            Ok((named(&item, key.name())?, made_at))
+            Ok((stored(&item, key.name())?, made_at))
         };
         items.into_iter().map(of).collect()
     }
@@ -137,6 +167,11 @@ impl fmt::Debug for TokenBook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TokenBook")
     }
+}
+
+/// A person as the table has them.
+fn stored(item: &Item, name: &str) -> Result<Person, Error> {
+    Person::try_from(name.to_owned()).map_err(|error| corrupt(item, &error))
 }
 
 /// The secret has 256 random bits, so a plain digest of it tells nothing.

@@ -83,13 +83,13 @@ pub fn rule(text: &str) -> Result<PortRuleBody, String> {
             ("max", time) => {
                 rule.max = Some(moments::length(time).map_err(|it| it.to_string())?);
             }
-            ("approval", "") => approvers.extend("*".parse()),
+            ("approval", "") => drop(approvers.insert(Person::anybody())),
             ("approver", person) => {
-                approvers.insert(person.parse().map_err(|it: portcullis_domain::BadName| it.to_string())?);
+                approvers.insert(listed(person)?);
             }
             ("no-approval", "") => rule.no_approval = true,
             ("break-glass", person) => {
-                break_glass.insert(person.parse().map_err(|it: portcullis_domain::BadName| it.to_string())?);
+                break_glass.insert(listed(person)?);
             }
             ("no-break-glass", "") => is_glass_whole = true,
             _ => return Err(format!("`{part}` is no setting of a port: {SETTINGS} are")),
@@ -97,7 +97,7 @@ pub fn rule(text: &str) -> Result<PortRuleBody, String> {
     }
     // Whoever names approvers means them and not just anybody.
     if 1 < approvers.len() {
-        approvers.retain(|it| it.as_str() != "*");
+        approvers.retain(|it| !it.is_anybody());
     }
     if rule.no_approval && !approvers.is_empty() {
         return Err("a port either needs an approval or none".to_owned());
@@ -109,6 +109,14 @@ pub fn rule(text: &str) -> Result<PortRuleBody, String> {
     rule.sources = Some(Sources::of(ranges)).filter(|it| !it.is_empty());
     rule.approvers = Some(approvers).filter(|it| !it.is_empty());
     Ok(rule)
+}
+
+/// A person of a list, or `*` for anybody.
+fn listed(text: &str) -> Result<Person, String> {
+    if text == Person::anybody().as_str() {
+        return Ok(Person::anybody());
+    }
+    text.parse().map_err(|it: portcullis_domain::BadName| it.to_string())
 }
 
 /// The same, where it can mean but one range: who writes `203.0.113.9/24` may want one address or 256. To a program, as over

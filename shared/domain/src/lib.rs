@@ -10,6 +10,7 @@
 //! [`review`] decides what may become a [`Grant`]; [`diff`] says what to write; [`Snapshot::admitted`]
 //! says who really gets in; [`Head::append`] and [`Told`] keep the journal honest.
 
+mod bad_name;
 mod csv;
 mod delay;
 mod diff;
@@ -30,6 +31,7 @@ mod net;
 mod next;
 mod outlook;
 mod path;
+mod person;
 mod policy;
 mod policy_edit;
 mod refusal;
@@ -43,6 +45,7 @@ mod space;
 mod target;
 mod view;
 
+pub use bad_name::BadName;
 pub use csv::{csv_line, csv_time};
 pub use delay::{CLOUD_WRITE_MAX, Cause, Delay, Hindrance, LATE, Party, is_late};
 pub use diff::{Change, ChangeTo, Diff, diff};
@@ -56,13 +59,14 @@ pub use lease::{LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, Lease, START_WITHIN, Window
 pub use length::{BadLength, length, length_of_some_time};
 pub use machine::{MachineFacts, Os, TargetState};
 pub use name::{
-    BadName, Chain, ClaimToken, CorrelationId, FirewallId, GrantId, IdempotencyKey, Justification, Owner,
-    Person, RequestId, RuleName, TargetId,
+    Chain, ClaimToken, CorrelationId, FirewallId, GrantId, IdempotencyKey, Justification, Owner, RequestId,
+    RuleName, TargetId,
 };
 pub use net::{BadAddress, Gate, Port, Protocol, Sources, address_range};
 pub use next::{Next, Pass, Standing};
 pub use outlook::{Outlook, outlook};
 pub use path::{Admitted, Decision, Packet, azure_default_rules};
+pub use person::Person;
 pub use policy::{PORTS_MAX, People, Policy, PortRule, Terms};
 pub use policy_edit::{ApproversEdit, PolicyEdit, PortEdit};
 pub use refusal::{Refusal, RefusalKind, Refusals};

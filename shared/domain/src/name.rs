@@ -1,20 +1,11 @@
 //! What things are called. Names are derived, never minted: doing it twice names the same thing.
 
-use crate::{Gate, Port, Protocol};
+use crate::{BadName, Gate, Person, Port, Protocol};
 use data_encoding::BASE32_NOPAD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::{fmt, str::FromStr};
-
-/// A text that is not a name of the wanted kind.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{given}` is not {what}: {wanted}")]
-pub struct BadName {
-    given: String,
-    what: &'static str,
-    wanted: &'static str,
-}
 
 macro_rules! names {
     ($($(#[$doc:meta])* $name:ident: $what:literal, $max:literal, $wanted:literal, $accepts:expr $(, $canonical:path)?;)*) => {$(
@@ -38,8 +29,7 @@ macro_rules! names {
             fn written(text: &str) -> Result<Self, BadName> {
                 let accepts: fn(&str) -> bool = $accepts;
                 if text.is_empty() || $max < text.len() || !accepts(text) || text.trim() != text {
-                    let given = text.chars().take(80).collect();
-                    return Err(BadName { given, what: $what, wanted: $wanted });
+                    return Err(BadName::of(text, $what, $wanted));
                 }
                 Ok(Self(text.to_owned()))
             }
@@ -88,9 +78,6 @@ names! {
     RequestId: "a request id", 64, "1 to 64 letters, digits or dashes", is_slug;
     /// The life of one asked port on one target. Derived from its request.
     GrantId: "a grant id", 80, "1 to 80 letters, digits or dashes", is_slug;
-    /// Who asks, approves or closes. Nothing invisible is in it: two that look alike are one.
-    Person: "a person", 128, "1 to 128 letters, digits, spaces or ASCII signs",
-        |it| it.chars().all(|c| c.is_alphanumeric() || c.is_ascii_graphic() || c == ' ');
     /// Why somebody asks, in their own words.
     Justification: "a justification", 1000, "1 to 1000 characters on one line",
         |it| !it.chars().any(char::is_control);
@@ -125,13 +112,6 @@ fn folded(text: &str) -> Option<String> {
 
 fn is_slug(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-}
-
-impl Person {
-    /// Who acts when nobody does.
-    pub fn portcullis() -> Self {
-        Self("portcullis".to_owned())
-    }
 }
 
 impl IdempotencyKey {
@@ -238,11 +218,8 @@ impl fmt::Display for RuleName {
 impl FromStr for RuleName {
     type Err = BadName;
     fn from_str(text: &str) -> Result<Self, BadName> {
-        let bad = || BadName {
-            given: text.chars().take(80).collect(),
-            what: "a rule of ours",
-            wanted: "`Portcullis-<owner>-lockdown` or `Portcullis-<owner>-<protocol>-<port>`",
-        };
+        const WANTED: &str = "`Portcullis-<owner>-lockdown` or `Portcullis-<owner>-<protocol>-<port>`";
+        let bad = || BadName::of(text, "a rule of ours", WANTED);
         let rest = text.strip_prefix(PREFIX).ok_or_else(bad)?;
         let (owner, what) = rest.split_once('-').ok_or_else(bad)?;
         let is_digest = owner.len() == DIGEST_CHARS && owner.chars().all(|c| c.is_ascii_alphanumeric());

@@ -40,7 +40,7 @@ pub struct PortRule {
 ///
 /// INVARIANT (empty-is-nothing): without a name in it nobody may.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "BTreeSet<Person>", into = "BTreeSet<Person>")]
+#[serde(from = "BTreeSet<Person>", into = "Vec<Person>")]
 pub enum People {
     /// Whoever it is. On the wire `["*"]`.
     Anybody,
@@ -206,23 +206,26 @@ impl People {
 
     /// As they are listed to people.
     pub fn people(&self) -> Vec<Person> {
-        BTreeSet::from(self.clone()).into_iter().collect()
+        self.clone().into()
     }
 }
-
-const ANYBODY: &str = "*";
 
 impl From<BTreeSet<Person>> for People {
     fn from(people: BTreeSet<Person>) -> Self {
-        if people.iter().any(|it| it.as_str() == ANYBODY) { Self::Anybody } else { Self::Only(people) }
+        if people.iter().any(Person::is_anybody) { Self::Anybody } else { Self::Only(people) }
     }
 }
 
-impl From<People> for BTreeSet<Person> {
+impl From<People> for Vec<Person> {
+    /// In the order of the names as they are written, which is how a policy is stored.
     fn from(people: People) -> Self {
         match people {
-            People::Anybody => ANYBODY.parse().into_iter().collect(),
-            People::Only(people) => people,
+            People::Anybody => vec![Person::anybody()],
+            People::Only(people) => {
+                let mut people: Self = people.into_iter().collect();
+                people.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+                people
+            }
         }
     }
 }
@@ -296,6 +299,25 @@ mod tests {
         assert!(!nobody.may_break_glass(&ann));
         let anybody = PortRule { break_glass: Some(People::Anybody), ..rule("22") };
         assert!(anybody.may_break_glass(&ann));
+    }
+
+    #[test]
+    fn list_of_people_is_written_in_the_order_of_its_spellings() {
+        let stored = r#"["Zoe","ann","bob"]"#;
+        let read: People = serde_json::from_str(stored).expect("reads");
+        assert_eq!(serde_json::to_string(&read).expect("writes"), stored);
+        let twice: People = serde_json::from_str(r#"["ann","Ann"]"#).expect("reads");
+        assert_eq!(twice.people().iter().map(Person::as_str).collect::<Vec<_>>(), ["ann"]);
+    }
+
+    #[test]
+    fn second_spelling_of_a_name_is_in_the_list_and_approves_nothing_of_its_own() {
+        let person = |name: &str| name.parse::<Person>().expect("valid");
+        let people = People::Only([person("Ann"), person("bob")].into());
+        assert!(people.include(&person("ann")) && people.admit(&person("BOB"), &person("ann")));
+        assert!(!people.admit(&person("ann"), &person("\u{430}nn")), "with a letter that looks alike");
+        assert!(!People::Only([person("Ann")].into()).could_approve(&person("ann")));
+        assert!(!People::Anybody.admit(&person("Ann"), &person("ann")));
     }
 
     #[test]

@@ -234,7 +234,9 @@ mod tests {
         let shown = pending().shown();
         let now = Timestamp::UNIX_EPOCH;
         let by = |name: &str| pending().decidable(&name.parse().expect("valid"), &shown, now);
-        assert!(matches!(by("ann"), Err(Refusal::OwnRequest { .. })));
+        for spelling in ["ann", "Ann", "\u{430}nn", "\u{ff21}NN"] {
+            assert!(matches!(by(spelling), Err(Refusal::OwnRequest { .. })), "{spelling}");
+        }
         assert!(by("bob").is_ok());
     }
 

@@ -1,6 +1,6 @@
-//! Times and machines as programs say them, for `deserialize_with`: what cannot be read is refused in our words.
+//! Times, machines and people as programs say them, for `deserialize_with`: what cannot be read is refused in our words.
 
-use crate::{TargetId, length as read_length};
+use crate::{Person, TargetId, length as read_length};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, de::Error};
 use std::str::FromStr;
@@ -26,6 +26,11 @@ pub fn time<'de, D: Deserializer<'de>>(said: D) -> Result<Timestamp, D::Error> {
 
 /// A machine, by its id in any letter case.
 pub fn target<'de, D: Deserializer<'de>>(said: D) -> Result<TargetId, D::Error> {
+    String::deserialize(said)?.parse().map_err(D::Error::custom)
+}
+
+/// A person, who is not called `*`.
+pub fn person<'de, D: Deserializer<'de>>(said: D) -> Result<Person, D::Error> {
     String::deserialize(said)?.parse().map_err(D::Error::custom)
 }
 

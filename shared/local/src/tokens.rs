@@ -1,6 +1,6 @@
 //! Bearer tokens: shown once, stored as a digest, compared in constant time.
 
-use crate::store::{Class, Failed, RedbStore, append, rest_head, tables::TOKENS};
+use crate::store::{Class, Failed, Open, RedbStore, append, rest_head, tables::TOKENS};
 use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
 use portcullis_app::{
@@ -32,13 +32,24 @@ impl TokenBook {
             for found in table.open_table(TOKENS)?.iter()? {
                 let (person, token) = found?;
                 let (digest, made_at) = token.value();
-                let person = person.value().parse().map_err(|error| broken(Box::new(error)))?;
+                let person =
+                    Person::try_from(person.value().to_owned()).map_err(|error| broken(Box::new(error)))?;
                 let made_at = Timestamp::from_nanosecond(made_at).map_err(|error| broken(error.into()))?;
                 all.push((person, *digest, made_at));
             }
             Ok(all)
         })
     }
+}
+
+/// The names under which a person has a token: a table of an older version may have several spellings of one.
+fn spellings(person: &Person, open: &Open<'_>) -> Result<Vec<Person>, Failed> {
+    let mut found = vec![];
+    for token in open.tokens.iter()? {
+        let (name, _) = token?;
+        found.extend(Person::try_from(name.value().to_owned()).ok().filter(|it| it == person));
+    }
+    Ok(found)
 }
 
 impl Authentication for TokenBook {
@@ -66,6 +77,12 @@ impl Tokens for TokenBook {
         let write = self.store.write(Class::Asks, move |open| {
             let (_, entries) = rest_head(open)?.append(&Chain::rest(), now, [fact.clone()]);
             append(&entries, open)?;
+            let before = spellings(&name, open)?;
+            for other in before.iter().skip(1) {
+                open.tokens.remove(other.as_str())?;
+            }
+            // The spelling first given stays.
+            let name = before.first().unwrap_or(&name);
             open.tokens.insert(name.as_str(), (&digest, now.as_nanosecond()))?;
             Ok(entries)
         });
@@ -76,12 +93,15 @@ impl Tokens for TokenBook {
         let name = person.clone();
         let fact = Fact::TokenRevoked { person: person.clone(), by: by.clone() };
         let write = self.store.write(Class::Ends, move |open| {
-            if open.tokens.get(name.as_str())?.is_none() {
+            let before = spellings(&name, open)?;
+            if before.is_empty() {
                 return Err(Error::NotFound { what: "token of", name: name.to_string() }.into());
             }
             let (_, entries) = rest_head(open)?.append(&Chain::rest(), now, [fact.clone()]);
             append(&entries, open)?;
-            open.tokens.remove(name.as_str())?;
+            for spelling in before {
+                open.tokens.remove(spelling.as_str())?;
+            }
             Ok(entries)
         });
         write.await

@@ -421,6 +421,7 @@ pub struct TokenView {
 pub struct TokenBody {
     /// Whose.
     #[schema(value_type = String)]
+    #[serde(deserialize_with = "said::person")]
     pub person: Person,
 }
 

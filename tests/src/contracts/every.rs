@@ -117,7 +117,7 @@ macro_rules! every_contract_of_tokens {
     ($($(#[$attribute:meta])* $on:ident),*) => {
         $($crate::every_contract_of_tokens! { [$(#[$attribute])*] $on:
             a_token_says_who_calls, a_new_token_replaces_the_one_before, what_is_revoked_is_refused,
-            every_change_is_recorded, of_many_at_once_one_stays
+            a_second_spelling_is_the_same_person, every_change_is_recorded, of_many_at_once_one_stays
         })*
     };
     ($attributes:tt $on:ident: $($contract:ident),*) => {

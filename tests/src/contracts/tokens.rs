@@ -2,6 +2,7 @@
 
 use crate::given::{at, person};
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use portcullis_app::{
     Error, Issuer, PrincipalKind,
     ports::{Authentication, Store, Tokens},
@@ -59,6 +60,21 @@ pub async fn what_is_revoked_is_refused(tokens: &impl Book, _: &impl Store) {
     let new = issue(tokens, "ann", 5).await;
     assert_eq!(none(whose(tokens, &new).await), Some(ann));
     assert_eq!(none(whose(tokens, &anns).await), None, "the old one stays what it is");
+}
+
+/// One token a person, however their name is spelled; the spelling first given is kept.
+pub async fn a_second_spelling_is_the_same_person(tokens: &impl Book, _: &impl Store) {
+    let spelled = |it: Vec<(Person, Timestamp)>| {
+        it.into_iter().map(|(person, made_at)| (person.to_string(), made_at)).collect::<Vec<_>>()
+    };
+    let first = issue(tokens, "Ann", 1).await;
+    let second = issue(tokens, "\u{430}nn", 2).await;
+    assert_eq!(none(whose(tokens, &first).await), None, "it was replaced");
+    assert_eq!(none(whose(tokens, &second).await).expect("theirs").as_str(), "Ann");
+    assert_eq!(spelled(none(tokens.list().await)), [("Ann".to_owned(), at(2))]);
+    none(tokens.revoke(&person("ANN"), &person("operator"), at(3)).await);
+    assert_eq!(none(whose(tokens, &second).await), None);
+    assert_eq!(spelled(none(tokens.list().await)), []);
 }
 
 /// INVARIANT (nothing-unrecorded): what becomes of a token is in the journal, and what becomes of nothing is not.
