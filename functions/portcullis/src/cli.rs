@@ -1,12 +1,12 @@
 //! The command line: what can be said.
 
 use crate::demo;
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, builder::Resettable};
 use clap_complete::Shell;
 use portcullis_client::{self as client, Client, Globals, Output};
 use portcullis_host::{log, role, simcloud, up};
 use portcullis_program::{Exit, Failure, output};
-use std::path::PathBuf;
+use std::{env, ffi::OsStr, path::PathBuf};
 
 /// Keeps management ports shut, and opens one just in time: for you, from where you are, for as long as
 /// its policy allows.
@@ -110,6 +110,14 @@ pub enum Command {
 }
 
 impl Cli {
+    /// The command line of this process.
+    pub fn of_process() -> Self {
+        let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|it| it.is_empty());
+        let command = without_variables(Self::command(), &is_empty);
+        Self::from_arg_matches(&command.clone().get_matches())
+            .unwrap_or_else(|error| error.format(&mut Self::command()).exit())
+    }
+
     /// Does what the command line says.
     pub fn run(self) -> Result<Exit, Failure> {
         let globals = self.globals;
@@ -167,6 +175,17 @@ impl Cli {
     }
 }
 
+/// The same with the variables of the environment left out that are set but empty: those count as not set, as for the rest of
+/// the program.
+fn without_variables(command: clap::Command, is_empty: &dyn Fn(&OsStr) -> bool) -> clap::Command {
+    let names: Vec<String> = command.get_subcommands().map(|it| it.get_name().to_owned()).collect();
+    let command = command
+        .mut_args(|arg| if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg });
+    names
+        .iter()
+        .fold(command, |command, name| command.mut_subcommand(name, |it| without_variables(it, is_empty)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,6 +193,18 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn empty_variable_of_the_environment_counts_as_not_set() {
+        let command = without_variables(Cli::command(), &|it| it == "PORTCULLIS_LEASE_MIN");
+        let up = command.find_subcommand("up").expect("a command");
+        let variable = |id: &str| {
+            let arg = up.get_arguments().find(|it| it.get_id() == id).expect("an argument");
+            arg.get_env().map(OsStr::to_owned)
+        };
+        assert_eq!(variable("lease_min"), None);
+        assert_eq!(variable("pending_for"), Some("PORTCULLIS_PENDING_FOR".into()));
     }
 
     #[test]

@@ -3,11 +3,10 @@
 mod cli;
 mod demo;
 
-use clap::Parser as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match cli::Cli::parse().run() {
+    match cli::Cli::of_process().run() {
         Ok(exit) => exit.into(),
         Err(failure) => failure.tell().into(),
     }

@@ -2,6 +2,7 @@
 
 use azure_core::{credentials::Secret, http::ClientMethodOptions};
 use azure_identity::ClientAssertion;
+use portcullis_domain::said::unmarked;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use std::{
     fmt::{self, Display, Formatter},
@@ -218,7 +219,7 @@ impl ClientAssertion for FileAssertion {
             let doing = format!("cannot read the token in `{}`", self.0.display());
             azure_core::Error::with_error(azure_core::error::ErrorKind::Credential, error, doing)
         })?;
-        Ok(text.trim().to_owned())
+        Ok(unmarked(text).trim().to_owned())
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     words,
 };
 use jiff::{Timestamp, ZonedDateTime};
-use portcullis_domain::CorrelationId;
+use portcullis_domain::{CorrelationId, said::unmarked};
 use portcullis_program::{Failure, TOKEN_FILE, output, private};
 use portcullis_wire::{Listed, Problem, Reason};
 use serde::{Serialize, de::DeserializeOwned};
@@ -332,7 +332,7 @@ impl Connection {
             Some(Renewal::Profile(profile)) if is_refused => profile.token()?,
             Some(Renewal::File(file)) if is_refused => {
                 private::check_token(file)?;
-                fs::read_to_string(file).ok()
+                fs::read_to_string(file).map(unmarked).ok()
             }
             Some(Renewal::Profile(_) | Renewal::File(_)) | None => None,
         };
@@ -435,7 +435,7 @@ fn token(file: &PathBuf, is_files: bool) -> Result<Option<Token>, Failure> {
     if let Some(warning) = private::readable_by_others(file) {
         output::note(format_args!("warning: {warning}"));
     }
-    match fs::read_to_string(file) {
+    match fs::read_to_string(file).map(unmarked) {
         Ok(token) => usable(token.trim(), &file.display().to_string()).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Failure::broken(format!("cannot read the token in `{}`: {error}", file.display()))

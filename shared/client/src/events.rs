@@ -3,13 +3,13 @@
 use crate::{answers::told, client::Client, facts, key::new_key, moments, names, output::Output, words};
 use clap::Args;
 use jiff::{SignedDuration, Timestamp, ZonedDateTime};
-use portcullis_domain::{CorrelationId, Fact};
+use portcullis_domain::{CorrelationId, Fact, said::unmarked};
 use portcullis_program::{
     Exit, Failure,
     output::{self, printable},
 };
 use portcullis_wire::{EventView, EventsQuery, HappenedView, SubmittedView};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
     fs,
@@ -63,7 +63,7 @@ pub struct Send {
 
 const SEND: &str = "\
 An event has a `detail-type` and a `detail`; without an `id` it gets a new one. You are its source: `up --bots` says
-for whom you may speak.
+for whom you may speak. The entries of `aws events put-events --entries` are read too, and sent one after another.
 
 Example:
   echo '{\"detail-type\": \"access.request\", \"detail\": {\"version\": 1, \"on_behalf_of\": \"ann\",
@@ -115,16 +115,33 @@ impl Send {
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
         let text = read(&self.file)?;
         // What is no object is sent as it is: the door says why not, and records it.
-        let body = match serde_json::from_str::<Value>(&text) {
-            Ok(Value::Object(mut event)) => {
-                if !event.contains_key("id") {
-                    event.insert("id".to_owned(), new_key()?.into());
-                }
-                Value::Object(event).to_string()
-            }
-            Ok(_) | Err(_) => text,
+        let events = match serde_json::from_str::<Value>(&text) {
+            Ok(said) => match entries(&said) {
+                Some(entries) => entries.into_iter().map(Value::Object).collect(),
+                None => vec![said],
+            },
+            Err(_) => return Self::send(client, &text),
         };
-        let seen: SubmittedView = client.http.post_text("/v1/events", &body)?;
+        let mut exit = Exit::Done;
+        for event in events {
+            let body = match event {
+                Value::Object(mut event) => {
+                    if !event.contains_key("id") {
+                        event.insert("id".to_owned(), new_key()?.into());
+                    }
+                    Value::Object(event).to_string()
+                }
+                _ => text.clone(),
+            };
+            if Self::send(client, &body)? == Exit::Refused {
+                exit = Exit::Refused;
+            }
+        }
+        Ok(exit)
+    }
+
+    fn send(client: &Client, body: &str) -> Result<Exit, Failure> {
+        let seen: SubmittedView = client.http.post_text("/v1/events", body)?;
         client.out.show(&seen, || {
             if !seen.accepted {
                 let reasons = seen.reasons.iter().map(|it| format!("\n  {}", printable(it)));
@@ -140,6 +157,19 @@ impl Send {
     }
 }
 
+/// The events of the entries that `aws events put-events` takes: a list of them, or an object with `Entries`. Their details are
+/// JSON as text. Nothing where it is none of that, or where an entry has no such detail.
+fn entries(said: &Value) -> Option<Vec<Map<String, Value>>> {
+    let event = |entry: &Value| {
+        let detail = serde_json::from_str::<Value>(entry.get("Detail")?.as_str()?).ok()?;
+        let kind = entry.get("DetailType")?.clone();
+        Some(Map::from_iter([("detail-type".to_owned(), kind), ("detail".to_owned(), detail)]))
+    };
+    let listed = said.get("Entries").unwrap_or(said).as_array()?;
+    let events: Vec<_> = listed.iter().map(event).collect::<Option<_>>()?;
+    (!events.is_empty()).then_some(events)
+}
+
 fn read(file: &Path) -> Result<String, Failure> {
     let mut text = String::new();
     let read = if file == Path::new("-") {
@@ -149,7 +179,7 @@ fn read(file: &Path) -> Result<String, Failure> {
     };
     let file = file.display();
     read.map_err(|error| Failure::usage(format!("cannot read an event from `{file}`: {error}")))?;
-    Ok(text)
+    Ok(unmarked(text))
 }
 
 fn text<'a>(event: &'a EventView, name: &str) -> Option<&'a str> {
@@ -198,6 +228,26 @@ impl Output {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn entries_of_put_events_are_events_with_their_details_read() {
+        let entry = json!({ "Source": "chatops", "DetailType": "access.close", "Detail": "{\"version\": 1}", "EventBusName": "bus" });
+        let event = json!({ "detail-type": "access.close", "detail": { "version": 1 } });
+        for said in [json!([entry, entry]), json!({ "Entries": [entry, entry] })] {
+            let read = entries(&said).map(|it| it.into_iter().map(Value::Object).collect::<Vec<_>>());
+            assert_eq!(read, Some(vec![event.clone(), event.clone()]));
+        }
+        for other in [
+            json!([]),
+            json!({}),
+            json!([{ "Detail": "no JSON", "DetailType": "x" }]),
+            json!([1]),
+            json!(1),
+            event,
+        ] {
+            assert_eq!(entries(&other), None, "{other}");
+        }
+    }
 
     #[test]
     fn broken_glass_is_told_with_who_where_and_why() {

@@ -9,6 +9,7 @@ use crate::{
     url::is_usable,
 };
 use clap::ValueEnum as _;
+use portcullis_domain::said::unmarked;
 use portcullis_program::{Exit, Failure, output, private};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -163,7 +164,7 @@ impl Profile {
     /// What its file holds, or why it cannot be read; nothing where it names none.
     fn token_in_file(&self) -> Option<Result<String, String>> {
         let file = placed(self.token_file.as_ref()?);
-        Some(fs::read_to_string(&file).map_err(|error| unreadable(&file, &error)))
+        Some(fs::read_to_string(&file).map(unmarked).map_err(|error| unreadable(&file, &error)))
     }
 
     /// Why its file cannot be found, if it names one that cannot. It is not read: it may be a pipe.
@@ -179,7 +180,7 @@ fn unreadable(file: &Path, error: &io::Error) -> String {
 
 /// A path as the file has it: `~` is home, and what is relative is beside the file.
 fn placed(path: &Path) -> PathBuf {
-    match (path.strip_prefix("~"), env::var_os("HOME")) {
+    match (path.strip_prefix("~"), env::var_os("HOME").filter(|it| !it.is_empty())) {
         (Ok(rest), Some(home)) => Path::new(&home).join(rest),
         (Ok(_) | Err(_), _) => config_file().with_file_name("").join(path),
     }
@@ -206,7 +207,7 @@ fn read() -> Result<File, Failure> {
     let path = config_file();
     // It says where a token is sent, and which command is run for one.
     private::check_file(&path)?;
-    let text = match fs::read_to_string(&path) {
+    let text = match fs::read_to_string(&path).map(unmarked) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(File::default()),
         Err(error) => return Err(Failure::usage(format!("cannot read `{}`: {error}", path.display()))),

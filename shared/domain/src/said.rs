@@ -34,6 +34,14 @@ pub fn person<'de, D: Deserializer<'de>>(said: D) -> Result<Person, D::Error> {
     String::deserialize(said)?.parse().map_err(D::Error::custom)
 }
 
+/// A text from a file without the mark that some editors and shells begin one with, U+FEFF.
+pub fn unmarked(text: String) -> String {
+    match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    }
+}
+
 fn read<T: FromStr, E: Error>(text: &str, wanted: &str) -> Result<T, E> {
     text.parse().map_err(|_| {
         let given: String = text.chars().take(GIVEN_MAX).collect();
@@ -60,6 +68,12 @@ mod tests {
 
     fn said(value: &Value) -> Result<Said, String> {
         serde_json::from_value(value.clone()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn byte_order_mark_is_taken_from_the_beginning_of_a_text_alone() {
+        assert_eq!(unmarked("\u{feff}a\u{feff}".to_owned()), "a\u{feff}");
+        assert_eq!(unmarked("a".to_owned()), "a");
     }
 
     #[test]

@@ -174,8 +174,10 @@ impl Args {
                 Credentials::Assertion { tenant: tenant()?, client: client()?, assertion }
             }
             Login::ClientSecret => {
-                let secret =
-                    needed(&env::var("AZURE_CLIENT_SECRET").ok(), "the variable AZURE_CLIENT_SECRET")?;
+                let secret = needed(
+                    &env::var("AZURE_CLIENT_SECRET").ok().filter(|it| !it.is_empty()),
+                    "the variable AZURE_CLIENT_SECRET",
+                )?;
                 Credentials::ClientSecret {
                     tenant: tenant()?,
                     client: client()?,

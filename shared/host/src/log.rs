@@ -5,6 +5,7 @@
 use portcullis_domain::redacted;
 use portcullis_program::output::Paint;
 use std::{
+    env,
     io::{self, IsTerminal as _, Write},
     panic,
     sync::{
@@ -27,7 +28,8 @@ const LAST_MAX: Duration = Duration::from_secs(1);
 /// Which lines: `PORTCULLIS_LOG`, in the words of `tracing`, such as `debug` or `portcullis_http=debug`. Until the log is
 /// dropped, what it was told is written.
 pub fn begin() -> Log {
-    let filter = EnvFilter::try_from_env("PORTCULLIS_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT));
+    let said = env::var("PORTCULLIS_LOG").ok().filter(|it| !it.is_empty());
+    let filter = said.and_then(|it| EnvFilter::try_new(it).ok()).unwrap_or_else(|| EnvFilter::new(DEFAULT));
     let paint = Paint::of(io::stderr().is_terminal());
     let (lines, waiting) = sync_channel(WAITING_MAX);
     let lost = Arc::new(AtomicU64::new(0));

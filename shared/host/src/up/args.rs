@@ -5,7 +5,9 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 use portcullis_app::Bots;
-use portcullis_domain::{LEASE_DEFAULT, LEASE_MIN, Terms, address_range, length_of_some_time as length};
+use portcullis_domain::{
+    LEASE_DEFAULT, LEASE_MIN, Terms, address_range, length_of_some_time as length, said::unmarked,
+};
 use portcullis_program::{Failure, private};
 use std::{fs, net::SocketAddr, path::PathBuf};
 
@@ -124,7 +126,7 @@ impl Args {
         let Some(file) = &self.bots else { return Ok(Bots::default()) };
         private::check_file(file)?;
         let cannot = |why: String| Failure::usage(format!("cannot use `{}`: {why}", file.display()));
-        let text = fs::read_to_string(file).map_err(|error| cannot(error.to_string()))?;
+        let text = fs::read_to_string(file).map(unmarked).map_err(|error| cannot(error.to_string()))?;
         text.parse().map_err(cannot)
     }
 }
