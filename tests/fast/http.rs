@@ -318,6 +318,37 @@ async fn nobody_comes_in_without_a_valid_token() {
 }
 
 #[tokio::test]
+async fn person_whom_a_policy_names_and_nothing_vouches_for_is_warned_of_and_found_by_doctor() {
+    let place = Place::with_bots(r#"[{"source": "chatops", "for": ["ann"]}]"#);
+    let token = place.token("ann").await;
+    let id = place.id("web-1").await;
+    let ports = |approvers: Value| json!({ "ports": [{ "port": 22, "approvers": approvers, "break_glass": ["Dora"] }] });
+    let warnings = |it: &Answered| it.body["warnings"].to_string();
+    let enabled =
+        place.call(&token, "POST", &path(&id, "/enable"), Some(ports(json!(["ANN", "carol"])))).await;
+    assert_eq!(enabled.status, 200);
+    let said = warnings(&enabled);
+    for part in [
+        "`carol` may approve `22/tcp`, and no token, bot or platform vouches",
+        "`Dora` may use break-glass on `22/tcp`",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!said.contains("ANN"), "a bot speaks for her: {said}");
+    let found = place.call(&token, "GET", "/v1/doctor", None).await.body["findings"].to_string();
+    assert!(found.contains("names `carol`, and no token, bot or platform vouches"), "{found}");
+    for name in ["Carol", "dora"] {
+        place.token(name).await;
+    }
+    let edited = place.call(&token, "POST", &path(&id, "/edit"), Some(ports(json!(["carol"])))).await;
+    assert_eq!((edited.status, &edited.body["warnings"]), (StatusCode::OK, &json!([])));
+    let found = place.call(&token, "GET", "/v1/doctor", None).await.body["findings"].to_string();
+    assert!(!found.contains("vouches"), "{found}");
+    let anybody = place.call(&token, "POST", &path(&id, "/edit"), Some(ports(json!(["*"])))).await;
+    assert_eq!(anybody.body["warnings"], json!([]));
+}
+
+#[tokio::test]
 async fn bad_input_is_named_and_changes_nothing() {
     let place = Place::new();
     let token = place.token("ann").await;

@@ -79,6 +79,15 @@ impl Place {
 
     /// The same, with proxies that are believed.
     pub fn behind(proxies: Proxies) -> Self {
+        Self::made(proxies, named(BOTS))
+    }
+
+    /// The same, with these bots.
+    pub fn with_bots(bots: &str) -> Self {
+        Self::made(Proxies::default(), named(bots))
+    }
+
+    fn made(proxies: Proxies, bots: Bots) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let clock = Arc::new(AtomicI64::new(0));
         let ticks = Arc::clone(&clock);
@@ -90,8 +99,8 @@ impl Place {
             store,
             terms: Terms::default(),
             proxies,
-            rights: Rights::of(given::person("operator")),
-            bots: named(BOTS),
+            rights: Rights::of(given::person("operator")).with_vouchers(bots.vouchers()),
+            bots,
             turns: Turns::bounded(),
             clock,
         };

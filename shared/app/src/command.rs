@@ -1,13 +1,14 @@
 //! Commands: every operation that may change something, with its arguments. [`crate::perform`] runs them.
 
 use crate::{
-    Adopted, Answer, Call, Error, Exporting, Guarded, adopt, ask, decide,
+    Adopted, Answer, Call, Error, Exporting, Guarded, Rights, adopt, ask, decide,
     door::runs,
     guard::{self, Guarding},
     kept::record_once,
     load,
-    ports::Store,
+    ports::{Store, Tokens},
     record::Record,
+    vouch,
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
@@ -203,7 +204,8 @@ runs! {
         let Self { target, ports, confirm_within, take_over } = command.clone();
         let policy = guard::first_policy(parts.store, parts.outside, &target, &ports, parts.terms).await?;
         let guarding = Guarding { target, by: call.by().clone(), confirm_within, take_over };
-        guard::enable(parts.store, parts.outside, &guarding, &policy, call.now).await
+        let guarded = guard::enable(parts.store, parts.outside, &guarding, &policy, call.now).await?;
+        Ok(warned(guarded, parts.tokens, parts.rights).await)
     },
     refused |command, _store, call, reasons| Ok(Some(guard::refused(&command.target, call.by(), reasons)));
 
@@ -213,7 +215,8 @@ runs! {
         let (target, confirm_within) = (target.clone(), *confirm_within);
         let guarding = Guarding { target, by: call.by().clone(), confirm_within, take_over: false };
         let wanted = |before: &Policy| policy.apply(before, &command.target, parts.terms);
-        guard::edit(parts.store, parts.outside, &guarding, wanted, call.now).await
+        let guarded = guard::edit(parts.store, parts.outside, &guarding, wanted, call.now).await?;
+        Ok(warned(guarded, parts.tokens, parts.rights).await)
     },
     refused |command, _store, call, reasons| Ok(Some(guard::refused(&command.target, call.by(), reasons)));
 
@@ -260,6 +263,13 @@ runs! {
     },
     // Its channel records it: today no rule refuses it.
     refused |_command, _store, _call, _reasons| Ok(None);
+}
+
+/// With the people whom its policy names and for whom nothing vouches.
+async fn warned(mut guarded: Guarded, tokens: &impl Tokens, rights: &Rights) -> Guarded {
+    let strangers = vouch::warnings(tokens, rights.vouchers.as_ref(), guarded.target.policy()).await;
+    guarded.warnings.extend(strangers);
+    guarded
 }
 
 /// The operator would be locked out without their own token. The only caller who comes this far is the operator.

@@ -5,7 +5,7 @@
 //! compiler knows of no other way to them.
 
 use crate::{
-    Call, Error, Operation, Right,
+    Call, Error, Operation, Right, Vouchers,
     ports::{Outside, Store, Tokens},
     record::{Record, record},
 };
@@ -34,6 +34,8 @@ pub struct Parts<'a, S, O, T> {
 pub struct Rights {
     /// The operator. Without one nobody may administer.
     pub operator: Option<Person>,
+    /// What vouches for the names of callers beside the token book; none where that is not known.
+    pub vouchers: Option<Vouchers>,
 }
 
 /// A command or a query, with its arguments, and the use case behind it.
@@ -166,7 +168,13 @@ fn short(text: &str) -> String {
 impl Rights {
     /// The rights where this person is the operator.
     pub fn of(operator: Person) -> Self {
-        Self { operator: Some(operator) }
+        Self { operator: Some(operator), vouchers: None }
+    }
+
+    /// The same, where this vouches for the names of callers beside the token book.
+    #[must_use]
+    pub fn with_vouchers(self, vouchers: Vouchers) -> Self {
+        Self { vouchers: Some(vouchers), ..self }
     }
 
     fn permit(&self, call: &Call, right: Right) -> Result<(), Refusal> {

@@ -35,6 +35,7 @@ mod sweep;
 mod transact;
 mod troubles;
 mod turn;
+mod vouch;
 mod watch;
 mod worker;
 
@@ -62,6 +63,7 @@ pub use settle::settle;
 pub use steady::{JUMP_MIN, Jump, Reading, Steady, clock_jumped};
 pub use submit::{Bots, EVENT_MAX, Incoming, Submitted, submit};
 pub use troubles::Troubles;
+pub use vouch::Vouchers;
 pub use watch::{bury, expire, reconcile};
 pub use worker::live;
 

@@ -8,6 +8,7 @@ use crate::{
     export, guard, happened, load, look,
     ports::{Archive, GrantFilter, Outside, Page, PageAsked, RequestFilter, Store, Tokens as TokenBook},
     record::Record,
+    vouch,
 };
 use jiff::Timestamp;
 use portcullis_domain::{
@@ -196,7 +197,9 @@ queries! {
     Whoami => Whoami, Principal, |_query, _parts, call| Ok(call.principal.clone());
     Tokens => Tokens, Vec<(Person, Timestamp)>, |_query, parts, _call| parts.tokens.list().await;
     Doctor => Doctor, Vec<Finding>, |query, parts, call| {
-        Ok(doctor::doctor(parts.store, parts.outside, query.table.as_ref(), call.now).await)
+        let mut findings = doctor::doctor(parts.store, parts.outside, query.table.as_ref(), call.now).await;
+        findings.extend(vouch::findings(parts.store, parts.tokens, parts.rights.vouchers.as_ref()).await);
+        Ok(findings)
     };
 }
 

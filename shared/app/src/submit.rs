@@ -2,7 +2,7 @@
 
 use crate::{
     Absent, Answer, Call, Channel, Error, Exporting, Format, Issuer, Kept, Parts, Principal, Rights,
-    Unreadable,
+    Unreadable, Vouchers,
     command::{Approve, Close, Initiate, OrderExport, Reject},
     perform,
     ports::Store,
@@ -347,6 +347,18 @@ impl Heard {
 }
 
 impl Bots {
+    /// The bots, as what vouches for the names of callers.
+    pub fn vouchers(&self) -> Vouchers {
+        let mut people = BTreeSet::new();
+        for bot in &self.0 {
+            match &bot.people {
+                People::Named(named) => people.extend(named.iter().cloned()),
+                People::Word(Anybody::Anybody) => return Vouchers::bots(None),
+            }
+        }
+        Vouchers::bots(Some(people))
+    }
+
     fn admit(&self, source: &str, person: &Person) -> bool {
         self.0.iter().filter(|it| it.source == source).any(|it| match &it.people {
             People::Named(people) => people.contains(person),

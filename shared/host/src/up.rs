@@ -111,7 +111,7 @@ impl Up {
             tokens,
             terms,
             proxies,
-            rights: Rights::of(operator.clone()),
+            rights: Rights::of(operator.clone()).with_vouchers(bots.vouchers()),
             bots,
             turns,
             strangers,

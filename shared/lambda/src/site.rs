@@ -34,13 +34,16 @@ impl LambdaSite {
     /// As the environment says it.
     pub fn of(place: &Place, dice: Dice) -> Result<Self, BadSetting> {
         let store = Arc::new(place.store()?);
+        let bots = place.environment.bots()?;
+        // The platform vouches for callers who sign, by their ARN.
+        let vouchers = bots.vouchers().and_platform("arn:");
         Ok(Self {
             outside: place.azure()?,
             tokens: TokenBook::of(&store, dice),
             terms: place.environment.terms()?,
-            bots: place.environment.bots()?,
             proxies: Proxies::default(),
-            rights: Rights::of(place.environment.operator()?),
+            rights: Rights::of(place.environment.operator()?).with_vouchers(vouchers),
+            bots,
             clock: place.clock,
             store,
         })
