@@ -62,7 +62,7 @@ async fn shut_by_default() {
         async || app::reconcile(&empty, place.fleet(), &named("worker"), &Still(place.now())).await;
     place.pass(HOUR - SECOND);
     reconcile().await.expect("settled");
-    assert_eq!(who(&place, &id).await, [true, false, false], "it may be another installation's");
+    assert_eq!(who(&place, &id).await, [true, false, false], "it may belong to another installation");
     place.pass(SECOND);
     reconcile().await.expect("settled");
     assert_eq!(who(&place, &id).await, [false, false, false]);
@@ -73,7 +73,7 @@ async fn shut_by_default() {
     let enable = async |take_over| {
         door::enable(&empty, place.fleet(), &guarding(take_over), &given::ssh(), place.now()).await
     };
-    let refused = enable(false).await.expect_err("it may be another installation's");
+    let refused = enable(false).await.expect_err("it may belong to another installation");
     assert!(refused.full().contains("take it over"), "{}", refused.full());
     enable(true).await.expect("taken over");
     door::disable(&empty, place.fleet(), &id, &named("owner"), place.now()).await.expect("disabled");

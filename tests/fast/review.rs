@@ -631,7 +631,7 @@ fn whoever_breaks_the_glass_says_why() {
     let Review::Refused(refusals) = both else { panic!("{both:?}") };
     let said = [
         "break-glass needs a reason: give a justification",
-        "`ann` may not use break-glass for port `5003/tcp` of `vm`: nobody may",
+        "`ann` may not use break-glass for port `5003/tcp` of `vm`: no person may",
     ];
     assert_eq!(refusals.to_string(), said.join("; "));
 }

@@ -200,7 +200,7 @@ async fn a_bot_breaks_the_glass_for_whom_the_policy_names_and_that_is_told_once(
     };
     assert!(blank.contains("justification"), "{blank}");
     let stranger = refused(&place, &ask(breaking("eve", "1"))).await;
-    assert!(stranger.contains("may not speak for `eve`"), "{stranger}");
+    assert!(stranger.contains("may not act for `eve`"), "{stranger}");
 
     let first = answered(&place, "chatops", "access.request", breaking("ann", "1")).await;
     let again = answered(&place, "chatops", "access.request", breaking("ann", "1")).await;
@@ -247,18 +247,18 @@ async fn what_is_bad_is_answered_and_recorded() {
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (b"{ nothing".to_vec(), "is not JSON"),
         (vec![b' '; EVENT_MAX + 1], "at most 65536"),
-        (b"[]".to_vec(), "is no bot"),
-        (envelope("stranger", "access.request", wanted(&id, "1")), "`stranger` is no bot"),
-        (ask(with(&|it| it["on_behalf_of"] = "eve".into())), "may not speak for `eve`"),
-        (ask(with(&|it| it["version"] = 2.into())), "version `2`"),
-        (ask(with(&|it| it["version"] = Value::Null)), "version `null`"),
-        (ask(with(&|it| it["on_behalf_of"] = Value::Null)), "on whose behalf"),
-        (ask(with(&|it| it["id"] = "".into())), "the event's id"),
-        (ask(with(&|it| it["id"] = "x".repeat(300).into())), "the event's id"),
+        (b"[]".to_vec(), "is not a bot"),
+        (envelope("stranger", "access.request", wanted(&id, "1")), "`stranger` is not a bot"),
+        (ask(with(&|it| it["on_behalf_of"] = "eve".into())), "may not act for `eve`"),
+        (ask(with(&|it| it["version"] = 2.into())), "`version` 2"),
+        (ask(with(&|it| it["version"] = Value::Null)), "`version` null"),
+        (ask(with(&|it| it["on_behalf_of"] = Value::Null)), "has no `on_behalf_of`"),
+        (ask(with(&|it| it["id"] = "".into())), "`id` of the event"),
+        (ask(with(&|it| it["id"] = "x".repeat(300).into())), "`id` of the event"),
         (ask(with(&|it| it["correlation_id"] = "two words".into())), "`correlation_id`"),
         (ask(with(&|it| it["surprise"] = 1.into())), "surprise"),
         (ask(with(&|it| it["targets"][0]["ports"][0]["duration"] = "soon".into())), "`soon` is not a length"),
-        (ask(with(&|it| it["targets"][0]["ports"][0]["sources"] = Value::Null)), "name the `sources`"),
+        (ask(with(&|it| it["targets"][0]["ports"][0]["sources"] = Value::Null)), "needs `sources`"),
         (
             ask(with(&|it| it["targets"][0]["ports"][0]["end"] = "2026-11-24T12:00:00Z".into())),
             "either `duration`",
@@ -470,9 +470,9 @@ async fn evidence_is_asked_for_like_everything_else() {
     assert_eq!(rest(&place).await.len(), recorded, "the same event, delivered twice");
 
     let late = envelope("chatops", "export.request", wish("2027-03-01T00:00:00Z", "ann"));
-    assert!(refused(&place, &late).await.contains("`to` comes after `from`"));
+    assert!(refused(&place, &late).await.contains("`to` must be later than `from`"));
     let other = envelope("chatops", "export.request", wish(from, "mallory"));
-    assert!(refused(&place, &other).await.contains("may not speak for `mallory`"));
+    assert!(refused(&place, &other).await.contains("may not act for `mallory`"));
     // Nobody is told that evidence will be where nobody puts any.
     let (bots, incoming) = (named(BOTS), Incoming { body: &asked, source: None, has_archive: false });
     let outcome = app::submit(place.store(), place.terms(), &bots, incoming, place.now()).await;
@@ -507,7 +507,7 @@ async fn evidence_that_is_whole_is_told_once() {
     assert_eq!(told[0].detail.fact, ready);
 
     let part = envelope("aws.s3", "Object Created", kept("part-1.csv"));
-    assert!(refused(&place, &part).await.contains("no bot"));
+    assert!(refused(&place, &part).await.contains("not a bot"));
     let bot = envelope("chatops", "Object Created", kept("manifest.json"));
     assert!(!refused(&place, &bot).await.is_empty());
     let bots = named(BOTS);
@@ -526,6 +526,6 @@ async fn what_somebody_wanted_long_ago_is_not_done_now() {
     let mut timeless: Value = serde_json::from_slice(&kept).expect("JSON");
     timeless.as_object_mut().expect("an object").remove("time");
     let why = refused(&place, &serde_json::to_vec(&timeless).expect("writes")).await;
-    assert!(why.contains("does not say when"), "{why}");
+    assert!(why.contains("has no `time`"), "{why}");
     assert!(place.target(&id).await.grants().is_empty());
 }

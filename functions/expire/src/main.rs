@@ -17,7 +17,7 @@ async fn main() -> Result<(), Failed> {
         let until = clock.now().saturating_add(AHEAD).unwrap_or(Timestamp::MAX);
         let held = hold(&store, &azure, &clock, token, stream::pending(), Some(until)).await?;
         if 0 < held.taken_on {
-            tracing::info!(taken_on = held.taken_on, "Everything that was due was taken on");
+            tracing::info!(taken_on = held.taken_on, "All due targets were taken on");
         }
         // Said aloud, as often as it is so: somebody's port is open.
         overdue(&store, clock.now()).await?;

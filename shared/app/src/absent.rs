@@ -12,7 +12,7 @@ use portcullis_domain::{Change, Person, Snapshot, TargetId};
 pub struct Absent;
 
 fn absent<T>(doing: &'static str) -> Result<T, Error> {
-    Err(Error::Broken { doing, source: "this program has no right to that".into() })
+    Err(Error::Broken { doing, source: "this program has no permission for this".into() })
 }
 
 impl Firewalls for Absent {
@@ -35,7 +35,7 @@ impl Inventory for Absent {
     }
 
     async fn machine(&self, _: &TargetId) -> Result<Option<Machine>, Error> {
-        absent("look a machine up")
+        absent("read a machine")
     }
 }
 
@@ -55,7 +55,7 @@ impl Tokens for Absent {
     }
 
     async fn revoke(&self, _: &Person, _: &Person, _: Timestamp) -> Result<(), Error> {
-        absent("take a token away")
+        absent("revoke a token")
     }
 
     async fn list(&self) -> Result<Vec<(Person, Timestamp)>, Error> {

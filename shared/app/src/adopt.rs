@@ -62,7 +62,7 @@ pub(crate) async fn adopt(
         None => found.items.iter().filter(named).collect(),
     };
     if chosen.is_empty() {
-        return Err(Error::NotFound { what: "policy, or machine of one,", name: what.to_owned() });
+        return Err(Error::NotFound { what: "policy, or machine in a policy,", name: what.to_owned() });
     }
     let mut adopted = Adopted { machines: vec![], deleted: vec![], kept: vec![] };
     for policy in &chosen {
@@ -96,7 +96,7 @@ async fn take_over(
         adopted.guarded = true;
         let others = machine.ports.iter().filter(|it| !it.is_shut_by(&known));
         adopted.left.extend(others.map(|it| {
-            format!("port `{}` is not in the policy that guards it here: add it with `edit`", it.gate())
+            format!("port `{}` is not in its policy in Portcullis: add it with `edit`", it.gate())
         }));
         return Ok(adopted);
     }
@@ -108,7 +108,7 @@ async fn take_over(
         }
     }
     if machine.ports.is_empty() {
-        let line = "no policy says what may be asked for: guard it with `enable`";
+        let line = "no policy of Microsoft's names its ports: guard it with `enable`";
         adopted.left.push(line.to_owned());
     }
     if rules.is_empty() {
@@ -136,7 +136,7 @@ async fn take_over(
             record(store, &guard::refused(&target, by, &reasons), now).await?;
             adopted.left.extend(lines(&reasons));
         }
-        Err(Error::NotFound { .. }) => adopted.left.push("the machine is not there any more".to_owned()),
+        Err(Error::NotFound { .. }) => adopted.left.push("the machine no longer exists".to_owned()),
         Err(error) => return Err(error),
     }
     Ok(adopted)
@@ -155,7 +155,7 @@ async fn delete(
     let others = what.targets().filter(|it| only.is_some_and(|only| only != *it)).count();
     if 0 < others {
         kept.push(format!(
-            "`{}` guards {others} more machines: name the policy, and not a machine",
+            "`{}` guards {others} more machines: name the policy instead of a machine",
             what.name
         ));
     }
@@ -190,17 +190,17 @@ async fn unlocked(
     if outside.machine(id).await?.is_none() {
         // That it is not listed proves nothing; that no way leads to it does.
         let is_gone = outside.read(id).await.is_ok_and(|it| it.ways.is_empty());
-        let why = "it is not among the machines that can be seen, and may be there all the same";
+        let why = "it is not among the machines that the identity can read, and may exist all the same";
         return Ok((!is_gone).then(|| why.to_owned()));
     }
     let Some((target, _)) = store.target(id).await? else {
-        return Ok(Some("it is not guarded here: `enable` it first".to_owned()));
+        return Ok(Some("Portcullis does not guard it: `enable` it first".to_owned()));
     };
     let Some(policy) = target.policy() else {
-        return Ok(Some("it is not guarded here: `enable` it first".to_owned()));
+        return Ok(Some("Portcullis does not guard it: `enable` it first".to_owned()));
     };
     if target.trial().is_some() {
-        return Ok(Some("its policy here waits for a confirmation: `confirm` it first".to_owned()));
+        return Ok(Some("its policy in Portcullis waits for a confirmation: `confirm` it first".to_owned()));
     }
     let ports = what.machines.iter().filter(|it| it.target == *id).flat_map(|it| &it.ports);
     let asked = ports.filter(|it| !it.is_shut_by(policy)).map(AdoptablePort::gate);
@@ -209,11 +209,13 @@ async fn unlocked(
     let open: BTreeSet<String> = asked.chain(denied).collect();
     if !open.is_empty() {
         let open = open.into_iter().collect::<Vec<_>>().join("`, `");
-        return Ok(Some(format!("its policy here does not shut `{open}`: add that with `edit` first")));
+        return Ok(Some(format!(
+            "its policy in Portcullis does not guard `{open}`: add the port with `edit` first"
+        )));
     }
     let mut snapshot = outside.read(id).await?;
     if !diff(&snapshot, &target.owner(), &target.rules(now)).is_empty() {
-        return Ok(Some("its lock here was not seen to be in place yet: look again in a moment".to_owned()));
+        return Ok(Some("its lock is not confirmed yet: try again in a minute".to_owned()));
     }
     for firewall in &mut snapshot.firewalls {
         let is_theirs = |name: &str| {
@@ -222,7 +224,7 @@ async fn unlocked(
         firewall.foreign.retain(|it| !is_theirs(&it.name));
     }
     let defeats = target.defeats_in(&snapshot, now).into_iter().next();
-    Ok(defeats.map(|(gate, by)| format!("without theirs `{gate}` would be open by {by}")))
+    Ok(defeats.map(|(gate, by)| format!("without Microsoft's rules, {by} would open `{gate}`")))
 }
 
 impl Adoptable {

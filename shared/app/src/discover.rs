@@ -18,7 +18,8 @@ const RECENT: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How many recent grants of a target are read.
 const RECENT_MAX: usize = 100;
 /// The reason where the catalogue answered, and has no such machine.
-const UNLISTED: &str = "its cloud lists no such machine: it is gone, or may not be seen";
+const UNLISTED: &str =
+    "the cloud does not list this machine: it was deleted, or the identity may not read it";
 
 /// A machine with what Portcullis makes of it.
 #[derive(Debug, Clone)]
@@ -89,7 +90,7 @@ pub(crate) async fn discover(
             let found = found.buffered(AT_ONCE_MAX).try_collect().await?;
             return Ok((
                 found,
-                vec![format!("{why}; only the machines in the table are shown, as it has them")],
+                vec![format!("{why}; only the machines of the table are shown, with their stored state")],
             ));
         }
     };
@@ -281,7 +282,11 @@ async fn health(
             troubles.push(format!("port `{gate}` is open to {}", admitted.summary()));
         }
         if target.policy().is_none() && snapshot.holds(&RuleName { owner, gate: None }) {
-            troubles.push("it has a lock that this table does not know of: disable it where it is guarded, or enable it here to take it over".to_owned());
+            troubles.push(
+                "it has a lock of another table: disable it in the installation that guards it, or \
+                enable it here with `--take-over`"
+                    .to_owned(),
+            );
         }
     }
     (Some(troubles.is_empty()), troubles)

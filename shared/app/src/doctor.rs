@@ -28,27 +28,33 @@ pub(crate) async fn doctor(
     };
     let mut findings = vec![];
     findings.push(match &known {
-        Ok(known) => {
-            Finding::ok("table", format!("it can be read and written, and knows {} machines", known.len()))
-        }
+        Ok(known) => Finding::ok(
+            "table",
+            format!("the table can be read and written, and has {} machines", known.len()),
+        ),
         Err(error) => {
-            Finding::failed("table", error.as_str(), "see whether its disk is full or its file is damaged")
+            Finding::failed("table", error.as_str(), "check whether its disk is full or its file is damaged")
         }
     });
     let checkup = outside.checkup().await;
     let is_answered = checkup.first().is_none_or(|it| it.verdict != Verdict::Failed);
     findings.extend(checkup);
     if !is_answered {
-        let advice = "put right what failed, and look again";
-        findings.push(Finding::warning("locks", "nobody answers, so nothing else was looked at", advice));
+        let advice = "correct the failed check, and run `doctor` again";
+        findings.push(Finding::warning(
+            "locks",
+            "there is no answer, so the other checks were skipped",
+            advice,
+        ));
         return findings;
     }
     let unseen = match outside.machines(None, 1).await {
         Ok(page) => page.unseen,
         Err(error) => vec![error.full()],
     };
-    findings
-        .extend(unseen.into_iter().map(|it| Finding::warning("machines", it, "give the right to list them")));
+    findings.extend(
+        unseen.into_iter().map(|it| Finding::warning("machines", it, "assign the permission to list them")),
+    );
     let Ok(known) = known else { return findings };
     findings.extend(owners(outside, &known, now).await);
     let guarded: Vec<Target> = known.iter().filter(|it| it.policy().is_some()).cloned().collect();
@@ -81,9 +87,9 @@ async fn undone(store: &impl Store, known: &[Target], now: Timestamp) -> Vec<Fin
         let times = entries.iter().filter(is_late).filter(is_drift).count();
         (TIMES <= times).then(|| {
             let found =
-                format!("the rules of `{id}` were changed behind our back {times} times in {WITHIN:#}");
+                format!("the rules of `{id}` were changed by another party {times} times in {WITHIN:#}");
             let advice =
-                "does another installation guard it? Disable it in one of them; `activity` says which rules";
+                "another installation may guard it: disable it in one of them; `activity` lists the rules";
             Finding::warning(CHECK, found, advice)
         })
     });
@@ -97,7 +103,7 @@ async fn owners(outside: &(impl Firewalls + Inventory), known: &[Target], now: T
     let found = match outside.ours().await {
         Ok(found) => found,
         Err(error) => {
-            let advice = "until it can, rules that nobody needs any more are not found";
+            let advice = "until this works, orphaned rules are not found";
             return vec![Finding::failed(CHECK, error.full(), advice)];
         }
     };
@@ -108,7 +114,7 @@ async fn owners(outside: &(impl Firewalls + Inventory), known: &[Target], now: T
     let findings = stream::iter(orphans).map(|it| async move { orphan(CHECK, outside, &it, now).await });
     let findings: Vec<Finding> = findings.buffered(AT_ONCE_MAX).collect().await;
     if findings.is_empty() {
-        return vec![Finding::ok(CHECK, format!("each of {count} rules of ours has its machine"))];
+        return vec![Finding::ok(CHECK, format!("each of our {count} rules belongs to a guarded machine"))];
     }
     findings
 }
@@ -120,33 +126,36 @@ async fn orphan(
     now: Timestamp,
 ) -> Finding {
     let OurRule { firewall, name, .. } = orphan;
-    let found = format!("`{name}` in `{firewall}` is of a machine that this table does not guard");
+    let found = format!("`{name}` in `{firewall}` is orphaned: this table does not guard its machine");
     match fate(inventory, orphan, now).await {
         Ok(Fate::Deleted) => {
-            let advice = "it is deleted when everything is next compared with the table";
+            let advice = "the next reconcile deletes it";
             Finding::warning(check, found, advice)
         }
         Ok(Fate::Lasts { until }) => {
             let advice = format!(
-                "it may be another installation's, so it stays until its end, {until}; if nobody needs it, delete it"
+                "it may belong to another installation, so it stays until its end, {until}; delete it if it \
+                    is not needed"
             );
             Finding::warning(check, found, advice)
         }
         Ok(Fate::Stays) => {
             let advice = match &orphan.machine {
                 Some(machine) => format!(
-                    "`enable` its machine, `{machine}`, with `--take-over`, and then `disable` it, unless another \
-                    installation guards it: a lock is only deleted once its machine is known to be gone"
+                    "`enable` its machine, `{machine}`, with `--take-over`, and then `disable` it, unless \
+                        another installation guards it: a lock is deleted only once its machine is known to \
+                        be deleted"
                 ),
-                None => "`enable` its machine with `--take-over`, and then `disable` it; if it is gone, delete the rule: which machine it \
-                    locks cannot be told, so its lock is never just deleted"
+                None => "`enable` its machine with `--take-over`, and then `disable` it; if the machine was \
+                    deleted, delete the rule: the rule does not identify its machine, so Portcullis never deletes it"
                     .to_owned(),
             };
             Finding::warning(check, found, advice)
         }
         Err(error) => {
-            let found = format!("{found}, and nobody can tell whether that is gone: {}", error.full());
-            Finding::warning(check, found, "until its machine can be asked for, its lock stays")
+            let found =
+                format!("{found}, and it is unknown whether the machine still exists: {}", error.full());
+            Finding::warning(check, found, "until its machine can be read, its lock stays")
         }
     }
 }
@@ -158,7 +167,7 @@ async fn lock(firewalls: &impl Firewalls, target: &Target, now: Timestamp) -> Ve
     let snapshot = match firewalls.read(id).await {
         Ok(snapshot) => snapshot,
         Err(error) => {
-            let advice = "until its firewalls can be read, nothing of it opens or shuts";
+            let advice = "until its firewalls can be read, none of its ports opens or closes";
             return vec![Finding::failed(CHECK, format!("`{id}`: {}", error.full()), advice)];
         }
     };
@@ -168,8 +177,8 @@ async fn lock(firewalls: &impl Firewalls, target: &Target, now: Timestamp) -> Ve
     };
     let mut findings: Vec<Finding> = target.defeats_in(&snapshot, now).into_iter().map(defeated).collect();
     if target.is_settled(now) && !diff(&snapshot, &target.owner(), &target.rules(now)).is_empty() {
-        let found = format!("somebody else changed the rules of `{id}`");
-        findings.push(Finding::warning(CHECK, found, "they are put back when everything is next compared"));
+        let found = format!("the rules of `{id}` were changed by another party");
+        findings.push(Finding::warning(CHECK, found, "the next reconcile restores them"));
     }
     findings
 }
@@ -183,19 +192,19 @@ fn settled(known: &[Target], now: Timestamp) -> Vec<Finding> {
             0 => Finding::warning(
                 CHECK,
                 format!("`{}` is being settled", it.id),
-                "look again in a moment; if it stays so, nobody settles what is due",
+                "run `doctor` again in a minute; if this stays, the scheduler is not running",
             ),
             times => Finding::failed(
                 CHECK,
                 format!("`{}` could not be settled, {times} times in a row", it.id),
-                "`activity` says why",
+                "`activity` has the reason",
             ),
         })
         .collect();
     if findings.is_empty() {
         vec![Finding::ok(
             CHECK,
-            format!("the firewalls of each of {} machines are as they should be", known.len()),
+            format!("the firewalls of all {} machines have the rules that they should have", known.len()),
         )]
     } else {
         findings

@@ -20,7 +20,7 @@ pub enum Error {
         name: String,
     },
     /// Whoever looks again.
-    #[error("somebody else changed it first")]
+    #[error("another writer changed it first")]
     Conflict,
     /// The next try.
     #[error("could not {doing}")]

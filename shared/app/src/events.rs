@@ -97,7 +97,7 @@ pub async fn relay(bus: &impl Bus, entries: &[Entry]) -> Result<(), Error> {
                 id,
                 correlation_id,
                 why = not.why,
-                "An event can never be published; the journal has it"
+                "An event can never be published; its entry stays in the journal"
             );
         } else {
             missed += 1;
@@ -105,6 +105,6 @@ pub async fn relay(bus: &impl Bus, entries: &[Entry]) -> Result<(), Error> {
         }
     }
     let Some(why) = first else { return Ok(()) };
-    let source = format!("{missed} of {} were not taken, the first because: {why}", told.len());
+    let source = format!("{missed} of {} were not accepted; the first: {why}", told.len());
     Err(Error::Unavailable { doing: "publish events", source: source.into() })
 }

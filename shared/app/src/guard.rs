@@ -149,7 +149,10 @@ pub(crate) async fn edit(
         match outside.read(&guarding.target).await {
             Ok(snapshot) => warnings(&snapshot, &wanted, guarding.confirm_within.is_some()),
             Err(error) => {
-                vec![format!("connections that the change cuts off could not be seen: {}", error.full())]
+                vec![format!(
+                    "the connections that this change cuts off could not be listed: {}",
+                    error.full()
+                )]
             }
         }
     };
@@ -282,10 +285,10 @@ fn warnings(snapshot: &Snapshot, policy: &Policy, has_way_back: bool) -> Vec<Str
     let guarded = |gate: &Gate| policy.gates().iter().any(|it| it.meets(*gate));
     let connected = snapshot.connected.iter().filter(|(gate, _)| guarded(gate));
     let advice =
-        if has_way_back { "" } else { "; give a time to confirm within, so that a mistake undoes itself" };
+        if has_way_back { "" } else { "; with a time to confirm within, a mistake is reverted by itself" };
     let warn = |(gate, address): &(Gate, IpAddr)| {
         format!(
-            "`{address}` is connected to port `{gate}`, which is shut from now on without a lease{advice}"
+            "`{address}` is connected to port `{gate}`, which is closed from now on without a lease{advice}"
         )
     };
     connected.map(warn).collect()

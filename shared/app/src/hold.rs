@@ -71,7 +71,7 @@ pub async fn hold(
             Ok(Seen::Nothing) if until.is_some() && workers.is_empty() && busy.0.is_empty() => break,
             Ok(Seen::Due(_) | Seen::Nothing) => None,
             Err(error) => {
-                tracing::error!(error = error.full(), "The clock cannot see what is due");
+                tracing::error!(error = error.full(), "The scheduler cannot read the due index");
                 held.failure.get_or_insert(error);
                 if !is_over {
                     let rest = wait(clock, after(now, AFTER_FAILURE));
@@ -139,13 +139,13 @@ pub async fn overdue(store: &impl Store, now: Timestamp) -> Result<(), Error> {
         let found = target.grants().values().filter(is_late).count();
         if 0 < found {
             late += found;
-            let why = target.refused().unwrap_or("somebody still gets in, or nobody could look");
+            let why = target.refused().unwrap_or("the port is still open, or its firewall could not be read");
             first.get_or_insert_with(|| format!("`{id}`: {why}"));
         }
     }
     let Some(first) = first else { return Ok(()) };
-    let source = format!("{late} leases are over and not seen to be shut; the first is on {first}").into();
-    Err(Error::Unavailable { doing: "shut what is over", source })
+    let source = format!("{late} leases are over and not confirmed closed; the first is on {first}").into();
+    Err(Error::Unavailable { doing: "close the leases that are over", source })
 }
 
 impl Held {

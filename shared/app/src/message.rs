@@ -36,7 +36,7 @@ pub async fn handle_all(
         let span = span(&id, &message);
         let outcome = handle(message).instrument(span.clone()).await;
         span.in_scope(|| match &outcome {
-            Ok(()) => tracing::info!("A message was handled"),
+            Ok(()) => tracing::info!("A message was processed"),
             Err(error) => say(error),
         });
         outcome.err().map(|_| id)
@@ -67,7 +67,7 @@ pub async fn settle_named(
 ) -> Result<(), Error> {
     let target = message.event().and_then(|it| it["detail"]["target"].as_str()?.parse().ok());
     let Some(target) = target else {
-        tracing::warn!("An event names no target; nothing is lost: what is due is in the table");
+        tracing::warn!("An event names no target; it is dropped, since all due work is in the table");
         return Ok(());
     };
     let now = clock.now();
@@ -82,10 +82,10 @@ pub async fn settle_named(
 fn say(error: &Error) {
     match error {
         Error::Broken { .. } => {
-            tracing::error!(error = error.full(), "A message failed until somebody looks");
+            tracing::error!(error = error.full(), "A message failed for good: the operator has to act");
         }
         Error::Conflict | Error::NotFound { .. } | Error::Refused(_) | Error::Unavailable { .. } => {
-            tracing::warn!(error = error.full(), "A message failed, and is delivered again");
+            tracing::warn!(error = error.full(), "A message failed, and will be delivered again");
         }
     }
 }

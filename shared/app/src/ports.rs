@@ -329,7 +329,7 @@ pub enum Unsupported {
 /// What somebody else's just-in-time access guards, so that Portcullis can take it over. Where there is no such
 /// thing, nothing has to be said.
 pub trait Adoption: Send + Sync {
-    /// Every policy of somebody else's, and every rule that it left in a firewall, also for machines that are
+    /// Every foreign policy, and every rule that it left in a firewall, also for machines that are
     /// gone; with what could not be seen.
     fn found(&self) -> impl Future<Output = Result<Adoptables, Error>> + Send {
         async { Ok(Adoptables::default()) }
@@ -341,7 +341,7 @@ pub trait Adoption: Send + Sync {
     /// `Conflict` if any of it is not what was found. What came before it may have been deleted.
     fn remove(&self, what: &Adoptable) -> impl Future<Output = Result<(), Error>> + Send {
         let name = what.name.clone();
-        async { Err(Error::NotFound { what: "policy of somebody else's", name }) }
+        async { Err(Error::NotFound { what: "foreign policy", name }) }
     }
 }
 
@@ -469,7 +469,7 @@ impl Unsupported {
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoFirewall => "nothing on its path holds rules (no_firewall)",
+            Self::NoFirewall => "no firewall on its network path takes rules (no_firewall)",
             Self::Classic => "it is a classic machine (classic)",
             Self::FirewallManager => "its firewall is managed by Firewall Manager (firewall_manager)",
             Self::DisabledByPolicy => "a policy of its owner forbids it (disabled_by_policy)",

@@ -268,7 +268,8 @@ impl<S: Store, F: Firewalls> Worker<'_, S, F> {
             Ok(()) => Answer::Done,
             Err(error @ (Error::Refused(_) | Error::Broken { .. })) => Answer::Refused(error.full()),
             Err(error @ (Error::NotFound { .. } | Error::Conflict | Error::Unavailable { .. })) => {
-                tracing::debug!(target.id = %target.id, error = %error.full(), "A write went unanswered");
+                tracing::debug!(target.id = %target.id, error = %error.full(), "A write of rules failed, or \
+                    got no answer");
                 Answer::None
             }
         };
@@ -423,7 +424,8 @@ async fn give_up(store: &impl Store, id: &TargetId, token: &ClaimToken, now: Tim
     let given_up =
         commit_mine(store, (target, seen), token, now, |target| target.give_up(why.clone(), now)).await;
     if let Err(error) = given_up {
-        tracing::debug!(target.id = %id, error = %error.full(), "A claim was left standing until its end");
+        tracing::debug!(target.id = %id, error = %error.full(), "A claim could not be released, and stays \
+            until its end");
     }
 }
 
@@ -443,7 +445,7 @@ fn say_written(target: &Target, changes: &[Change], answer: &'static str) {
     let grants = target.grants().values().filter(|it| gates.contains(&it.gate));
     let matters = grants.map(|it| it.correlation.as_ref().map_or(it.request.as_str(), CorrelationId::as_str));
     let correlation_ids = words(matters.map(str::to_owned));
-    tracing::info!(target.id = %target.id, rules, answer, correlation_ids, "Rules were sent to their firewalls");
+    tracing::info!(target.id = %target.id, rules, answer, correlation_ids, "Rules were written to the firewalls");
 }
 
 /// Logs what a read-back showed of grants, where it showed something new.
@@ -468,7 +470,8 @@ fn say_confirmed(id: &TargetId, entries: &[Entry]) {
     }
     let (opened, closed, failed) = (words(opened), words(closed), words(failed));
     let correlation_ids = words(matters);
-    tracing::info!(target.id = %id, opened, closed, failed, correlation_ids, "Grants were seen to change");
+    tracing::info!(target.id = %id, opened, closed, failed, correlation_ids, "A read-back confirmed changes \
+        of grants");
 }
 
 /// Each of them once, in a form that can be searched; nothing of none.

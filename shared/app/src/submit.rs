@@ -260,13 +260,12 @@ impl Heard {
             return Err(format!("the event is not JSON: {error}").into());
         }
         if !bots.0.iter().any(|it| it.source == self.source) {
-            let why = format!("`{}` is no bot that may ask for anything here", self.source);
+            let why = format!("`{}` is not a bot that may send events here", self.source);
             return Err(No::of("unknown-bot", why));
         }
         // Whoever is asked over HTTP knows that somebody waits.
         if incoming.source.is_none() && self.at.is_none_or(|at| AGE_MAX < now.duration_since(at)) {
-            let why =
-                format!("the event is older than {AGE_MAX:#}, or does not say when it was sent: ask again");
+            let why = format!("the event is older than {AGE_MAX:#}, or has no `time`: send a new one");
             return Err(No::of("too-old", why));
         }
         let Value::Object(mut detail) = self.detail.take() else {
@@ -274,15 +273,15 @@ impl Heard {
         };
         let version = detail.remove("version").unwrap_or_default();
         if version.as_u64() != Some(VERSION) {
-            let why = format!("version `{version}` of an event is not known here: `{VERSION}` is");
+            let why = format!("`version` {version} of an event is not supported: {VERSION} is accepted");
             return Err(No::of("unknown-version", why));
         }
         let by: String = field(detail.remove("on_behalf_of"), "on_behalf_of")?
-            .ok_or("the event does not say on whose behalf it speaks: `on_behalf_of`")?;
+            .ok_or("the event has no `on_behalf_of`, the person for whom it is sent")?;
         let by: Person =
             by.parse().map_err(|error| format!("`on_behalf_of` of the event cannot be read: {error}"))?;
         if !bots.admit(&self.source, &by) {
-            return Err(No::of("not-for-them", format!("`{}` may not speak for `{by}`", self.source)));
+            return Err(No::of("not-for-them", format!("`{}` may not act for `{by}`", self.source)));
         }
         self.correlation = field(detail.remove("correlation_id"), "correlation_id")?;
         let id: Option<String> = field(detail.remove("id"), "id")?;
@@ -290,7 +289,8 @@ impl Heard {
         // Two bots may count alike.
         let key = format!("{} {id}", self.source).parse();
         let key = key.ok().filter(|_| !id.trim().is_empty());
-        let key = key.ok_or("the event's id has 1 to 200 printable characters, and names it for ever")?;
+        let key =
+            key.ok_or("`id` of the event must have 1 to 200 printable characters, and is never used again")?;
         let body = Value::Object(detail);
         let what = match self.kind.as_deref() {
             Some("access.request") => {
@@ -313,17 +313,17 @@ impl Heard {
                 Asking::Export(read::<ExportBody>(body)?.whole()?)
             }
             Some("export.request") => {
-                let why = "there is no archive here to export to: `portcullis export` does it";
+                let why = "this installation has no archive: run `portcullis export` instead";
                 return Err(No::of("no-archive", why));
             }
             Some(kind) => {
                 let why = format!(
-                    "`{kind}` is nothing to ask for: `access.request`, `access.approve`, `access.reject`, \
-                     `access.close` and `export.request` are"
+                    "`{kind}` is not a `detail-type` of a command: one of `access.request`, \
+                        `access.approve`, `access.reject`, `access.close` and `export.request` is accepted"
                 );
                 return Err(No::of("unknown-kind", why));
             }
-            None => return Err("the event does not say what it is: `detail-type`".into()),
+            None => return Err("the event has no `detail-type`".into()),
         };
         Ok(Wish { by, key, what })
     }
@@ -386,7 +386,7 @@ impl FromStr for Bots {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         const WANTED: &str =
-            "[{\"source\": \"chatops.example\", \"for\": [\"ann\"]}], with \"*\" for anybody";
+            "[{\"source\": \"chatops.example\", \"for\": [\"ann\"]}], with \"*\" for all people";
         serde_json::from_str(text).map_err(|error| format!("not a policy of bots ({error}): {WANTED}"))
     }
 }
@@ -454,7 +454,7 @@ impl ExportBody {
     fn whole(self) -> Result<Exporting, String> {
         let Self { from, to, format } = self;
         if to <= from {
-            return Err(format!("`{from}` to `{to}` is no time: `to` comes after `from`"));
+            return Err(format!("`{from}` to `{to}` is not a period: `to` must be later than `from`"));
         }
         Ok(Exporting { from, to, format })
     }
@@ -468,11 +468,11 @@ impl TargetBody {
                 (Some(length), None) => Window::For(length),
                 (None, Some(end)) => Window::Until(end),
                 (None, None) | (Some(_), Some(_)) => {
-                    return Err("a port is asked for with either `duration` or `end`".to_owned());
+                    return Err("each port needs either `duration` or `end`".to_owned());
                 }
             };
             // A bot has no address that its people come from.
-            let sources = it.sources.ok_or("a bot has to name the `sources` of each port")?;
+            let sources = it.sources.ok_or("each port of a bot's request needs `sources`")?;
             let sources = Sources::try_from(sources).map_err(|error| error.to_string())?;
             Ok(Ask { target: target.clone(), port: it.port, protocol: it.protocol, sources, window })
         };

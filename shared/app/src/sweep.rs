@@ -78,7 +78,8 @@ pub(crate) async fn clear(
         match firewalls.write(None, &[change]).await {
             Ok(()) => record(store, &rule, now).await?,
             Err(error) => {
-                tracing::debug!(rule = %rule.name, error = error.full(), "A rule that is over may still not be deleted");
+                tracing::debug!(rule = %rule.name, error = error.full(), "A rule whose leases are over may \
+                    still not be deleted");
                 kept.insert(rule.firewall);
             }
         }
@@ -96,12 +97,12 @@ async fn one(
     match fate(outside, &orphan, now).await? {
         Fate::Deleted => delete(store, outside, orphan, now).await,
         Fate::Lasts { until } => {
-            tracing::info!(%rule, %firewall, %until, "A lease that this table does not know of stays until its end");
+            tracing::info!(%rule, %firewall, %until, "An orphaned allow rule stays until the end of its lease");
             Ok(())
         }
         Fate::Stays => {
-            tracing::warn!(%rule, %firewall, "A lock that this table does not know of stays: enable its machine with \
-                `--take-over`, then disable it, to take the lock away");
+            tracing::warn!(%rule, %firewall, "An orphaned lock stays: to remove it, enable its machine with \
+                `--take-over`, then disable the machine");
             Ok(())
         }
     }

@@ -86,7 +86,7 @@ impl Call<'_> {
 impl Drop for Call<'_> {
     fn drop(&mut self) {
         if let Some(cause) = self.abandoned {
-            self.note(Delay::of(cause, "there was no answer while a worker lived"));
+            self.note(Delay::of(cause, "there was no answer within the life of a worker"));
         }
     }
 }

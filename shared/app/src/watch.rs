@@ -90,7 +90,7 @@ pub async fn reconcile(
         let last = now.saturating_add(within).unwrap_or(Timestamp::MAX);
         each(ids, move |id| async move {
             if last < clock.now() {
-                let source = format!("`{id}`: a round takes longer than a worker lives").into();
+                let source = format!("`{id}`: the round lasted longer than a worker may live").into();
                 return Err(Error::Unavailable { doing: "begin to settle in time", source });
             }
             settle(store, outside, &id, token, now).await

@@ -28,23 +28,24 @@ pub async fn live(
     let death = pin!(wait(clock, after(now, WORKER_LIFE)));
     let outcome = match future::select(work, death).await {
         Either::Left((outcome, _)) => outcome,
-        Either::Right((Ok(()), _)) => {
-            Err(Error::Unavailable { doing: "finish in time", source: "a worker outlived its time".into() })
-        }
+        Either::Right((Ok(()), _)) => Err(Error::Unavailable {
+            doing: "finish in time",
+            source: "a worker ran longer than it may".into(),
+        }),
         Either::Right((Err(error), _)) => Err(error),
     };
     match &outcome {
         Ok(()) => {}
         Err(error @ Error::Broken { .. }) => {
             let error = error.full();
-            tracing::error!(what, error, "Some targets cannot be settled until somebody looks");
+            tracing::error!(what, error, "Settling failed for good: the operator has to act");
         }
         Err(
             error
             @ (Error::Refused(_) | Error::NotFound { .. } | Error::Conflict | Error::Unavailable { .. }),
         ) => {
             let error = error.full();
-            tracing::warn!(what, error, "Some targets could not be settled, and are tried again");
+            tracing::warn!(what, error, "Settling failed, and will be tried again");
         }
     }
     outcome

@@ -72,7 +72,7 @@ impl EventBus {
             Some(format!("{code}: {}", it.error_message().unwrap_or_default()))
         };
         let mut outcomes = answer.entries().iter().map(why);
-        let unanswered = || Some("it was not answered".to_owned());
+        let unanswered = || Some("there was no answer".to_owned());
         let failed = batch.into_iter().filter_map(|sent| {
             let why = outcomes.next().unwrap_or_else(unanswered)?;
             Some((sent, why))

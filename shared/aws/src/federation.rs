@@ -30,7 +30,7 @@ impl Federation {
         let answer = call.duration_seconds(LIFE_SECS).send().await.map_err(|error| told(DOING, error))?;
         answer
             .web_identity_token
-            .ok_or_else(|| Error::Unavailable { doing: DOING, source: "there is none in the answer".into() })
+            .ok_or_else(|| Error::Unavailable { doing: DOING, source: "the answer has no token".into() })
     }
 }
 

@@ -122,8 +122,7 @@ impl Authentication for TokenBook {
 
 impl Tokens for TokenBook {
     async fn issue(&self, person: &Person, by: &Person, now: Timestamp) -> Result<String, Error> {
-        let secret =
-            (self.dice)().map_err(|source| Error::Broken { doing: "roll dice for a token", source })?;
+        let secret = (self.dice)().map_err(|source| Error::Broken { doing: "generate a token", source })?;
         let bearer = format!("{TOKEN_PREFIX}{}", BASE64URL_NOPAD.encode(&secret));
         let fact = Fact::TokenMade { person: person.clone(), by: by.clone() };
         let before = self.spellings(person).await?;

@@ -138,8 +138,14 @@ impl Arm {
         };
         let (arm, authority) = (endpoint(&settings.endpoints.arm)?, endpoint(&settings.endpoints.authority)?);
         let clear = [&arm, &authority].into_iter().filter_map(Endpoint::clear).collect();
-        let metadata = metadata
-            .map(|it| it.clear().ok_or_else(|| unusable("tokens of machines are asked for over `http://`")));
+        let metadata = metadata.map(|it| {
+            it.clear().ok_or_else(|| {
+                unusable(
+                    "tokens of managed identities are requested over \
+                `http://`",
+                )
+            })
+        });
         let transport = Transport::new(clear, metadata.transpose()?, settings.extra_root.as_deref());
         Self::over(settings, arm, &authority, Arc::new(transport.map_err(unusable)?))
     }
@@ -410,7 +416,7 @@ impl Arm {
         let answer = sent.map(|it| Answer { asked: Some(at), ..Answer::of(&it) });
         let status = answer.as_ref().map_or(0, |it| it.status);
         let (method, path, millis) = (request.method(), request.url().path(), at.elapsed().as_millis());
-        tracing::debug!(%method, path, status, millis, "asked Azure Resource Manager");
+        tracing::debug!(%method, path, status, millis, "A call of Azure Resource Manager ended");
         let answer = answer.map_err(|it| Failure::unanswered(&it))?;
         if LONG <= at.elapsed() {
             let why = format!("Azure took {millis} ms to answer");
@@ -532,7 +538,7 @@ fn odd(doing: &'static str, what: &str) -> Error {
 }
 
 fn too_long(doing: &'static str) -> Error {
-    Error::Broken { doing, source: "there is more than can be asked for".into() }
+    Error::Broken { doing, source: "the list has more pages than may be read".into() }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ impl AskedAssertion {
 #[async_trait::async_trait]
 impl ClientAssertion for AskedAssertion {
     async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
-        let doing = "cannot get the token that says who we are";
+        let doing = "cannot get the token of our own identity";
         (self.0)().await.map_err(|error| {
             // Who does not answer just now is asked again; who says no says so again.
             let is_passing = matches!(error.downcast_ref(), Some(portcullis_app::Error::Unavailable { .. }));

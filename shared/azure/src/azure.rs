@@ -162,7 +162,7 @@ impl Firewalls for Azure {
 
 /// It was there when machines were last listed.
 fn gone(id: &FirewallId) -> Error {
-    Error::Unavailable { doing: "read a firewall", source: format!("`{id}` is not there any more").into() }
+    Error::Unavailable { doing: "read a firewall", source: format!("`{id}` no longer exists").into() }
 }
 
 fn unreadable(id: &FirewallId, error: &serde_json::Error) -> Error {

@@ -62,7 +62,7 @@ pub enum Joined<'a, T> {
 }
 
 /// One's turn to write what everybody wants who waits. Who gives it up untold leaves it to the next one.
-#[must_use = "whoever waits is to be told"]
+#[must_use = "a waiting writer must get its result"]
 #[derive(Debug)]
 pub struct Batch<'a, T> {
     all: Vec<Arc<Want<T>>>,
@@ -93,7 +93,7 @@ impl<T> Batches<T> {
         }
         let turn = turn.map_err(|_| Error::Unavailable {
             doing: WRITE,
-            source: format!("others are writing `{id}`, and that takes long").into(),
+            source: format!("other writers hold `{id}` for too long").into(),
         })?;
         let all = match mine.want.fate() {
             Fate::Open => self.open(id),

@@ -86,7 +86,7 @@ impl Bearer {
         (held.credential, held.is_used, held.token) = (self.login.credential(claims)?, false, None);
         tracing::warn!(
             has_claims = claims.is_some(),
-            "A token was refused before its end; another one is asked for"
+            "A token was refused before its end; a new one is requested"
         );
         self.ask(&mut held, claims).await
     }
@@ -115,7 +115,7 @@ impl Policy for Bearer {
         let other = |message: &'static str| Error::with_message(ErrorKind::Other, message);
         let (first, rest) = next.split_first().ok_or_else(|| other("there is no transport"))?;
         if request.url().scheme() != "https" {
-            return Err(other("a token goes over TLS alone"));
+            return Err(other("a token is sent over TLS only"));
         }
         let token = self.token().await?;
         request.insert_header(AUTHORIZATION, format!("Bearer {}", token.token.secret()));

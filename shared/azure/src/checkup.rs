@@ -73,11 +73,11 @@ impl Azure {
         let query =
             "Resources | where type =~ 'Microsoft.Network/azureFirewalls' | project id | order by id asc";
         match self.arm.graph(subscriptions, query).await {
-            Ok(_) => Finding::ok(GRAPH, "it answers: machines are found in one query"),
+            Ok(_) => Finding::ok(GRAPH, "Resource Graph answers: machines are found with one query"),
             Err(error) => Finding::warning(
                 GRAPH,
                 error.full(),
-                "machines are listed instead, type by type: it costs more reads",
+                "machines are listed by type instead, which costs more reads",
             ),
         }
     }
@@ -94,11 +94,17 @@ impl Azure {
         let is_missing = |it: &String| !given.iter().any(|role| allows(role, it));
         let missing: Vec<String> = Role::guards().actions.into_iter().filter(is_missing).collect();
         if missing.is_empty() {
-            return vec![Finding::ok(PERMISSIONS, format!("`{scope}`: all that is needed"))];
+            return vec![Finding::ok(
+                PERMISSIONS,
+                format!(
+                    "`{scope}`: the identity has all permissions that \
+                it needs"
+                ),
+            )];
         }
         let reads = Role::asks().actions;
         let looks = missing.iter().all(|it| !reads.contains(it));
-        let what = if looks { " (it may look and ask, but nothing opens or shuts)" } else { "" };
+        let what = if looks { " (reads and requests work, but no port opens or closes)" } else { "" };
         let missing = missing.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ");
         let found = format!("`{scope}`: the identity may not {missing}{what}");
         vec![Finding::failed(PERMISSIONS, found, advice)]
@@ -110,8 +116,7 @@ impl Azure {
         let locks = match self.arm.list(&path, LOCKS_API).await {
             Ok(locks) => locks,
             Err(error) => {
-                let advice =
-                    "give the right to read management locks: what they forbid is then known beforehand";
+                let advice = "assign the permission to read management locks, so that their effect is known beforehand";
                 return vec![Finding::warning(LOCKS, error.full(), advice)];
             }
         };
@@ -134,16 +139,21 @@ impl Azure {
             let scope = if scope.is_empty() { "everything" } else { scope };
             findings.push(if text(lock, "/properties/level").eq_ignore_ascii_case("ReadOnly") {
                 let found = format!("`{name}` on `{scope}` (ReadOnly): no rule there can be written");
-                Finding::failed(LOCKS, found, "delete the lock, or replace it by one of the level CanNotDelete")
+                Finding::failed(
+                    LOCKS,
+                    found,
+                    "delete the lock, or replace it by one of the level CanNotDelete",
+                )
             } else {
                 let found = format!("`{name}` on `{scope}` (CanNotDelete): no rule there can be deleted");
-                let advice = "nothing has to be done: a rule that is over is written over so that it speaks of nobody, and is \
-                              deleted once the lock is gone";
+                let advice = "no action is needed: a rule whose leases are over is overwritten so that it \
+                    admits no address, and is deleted once the lock is gone";
                 Finding::warning(LOCKS, found, advice)
             });
         }
         if findings.is_empty() {
-            let found = format!("none in `/subscriptions/{subscription}` is on a firewall of ours");
+            let found =
+                format!("no lock in `/subscriptions/{subscription}` is on a firewall that Portcullis writes");
             return vec![Finding::ok(LOCKS, found)];
         }
         findings
@@ -154,14 +164,18 @@ impl Azure {
         let Some(skew) = self.arm.vitals().skew(self.time()) else {
             return Finding::warning(
                 CLOCK,
-                "no answer of Azure said what time it is",
-                "compare it with another clock",
+                "no answer of Azure had a date",
+                "compare the clock of this machine with another one",
             );
         };
-        let found = format!("{} s from Azure's", skew.as_secs().abs());
+        let found = format!("the clock of this machine differs by {} s from Azure's", skew.as_secs().abs());
         if SKEW_MAX < skew.abs() {
             let max = SKEW_MAX.as_secs();
-            Finding::failed(CLOCK, found, format!("synchronise it: beyond {max} s ports may be shut late"))
+            Finding::failed(
+                CLOCK,
+                found,
+                format!("synchronise the clock: beyond {max} s ports may be closed late"),
+            )
         } else {
             Finding::ok(CLOCK, found)
         }
@@ -174,12 +188,12 @@ impl Azure {
         let known = left.into_iter().filter_map(|(what, left, min)| Some((what, left?, min)));
         known
             .map(|(what, left, min)| {
-                let found = format!("{left} {what} are left until Azure refuses them");
+                let found = format!("{left} {what} are left before Azure throttles");
                 if left < min {
                     Finding::warning(
                         LIMITS,
                         found,
-                        "ask less often (--reconcile-every), or wait: they come back",
+                        "reconcile less often (--reconcile-every), or wait: the quota recovers",
                     )
                 } else {
                     Finding::ok(LIMITS, found)
@@ -197,7 +211,7 @@ impl Azure {
         let groups = match groups {
             Ok(groups) => groups,
             Err(error) => {
-                let advice = "give the right to read the security groups: see `permissions`";
+                let advice = "assign the permission to read the security groups: see `permissions`";
                 return vec![Finding::failed(LIMITS, error.full(), advice)];
             }
         };
@@ -205,7 +219,7 @@ impl Azure {
         if full.is_empty() {
             return vec![Finding::ok(
                 LIMITS,
-                format!("each of {} security groups has room for rules", groups.len()),
+                format!("all {} security groups have room for rules", groups.len()),
             )];
         }
         full
@@ -228,7 +242,7 @@ impl Group {
         let much = counted.into_iter().filter(|(_, count, max)| max * MUCH < count * 100);
         much.map(|(what, count, max)| {
             let found = format!("`{}` has {count} {what}: at most {max}", self.id);
-            let advice = "delete rules that nobody needs, or give machines security groups of their own";
+            let advice = "delete rules that are not needed, or give machines security groups of their own";
             if count < max {
                 Finding::warning(LIMITS, found, advice)
             } else {
@@ -243,11 +257,11 @@ fn seen_or_none(seen: &[Value]) -> Finding {
     match seen.len() {
         0 => Finding::failed(
             MANAGER,
-            "it answers, and shows no subscription",
-            "assign the role of `portcullis role azure` in the subscriptions that are to be guarded",
+            "Resource Manager answers, and lists no subscription",
+            "assign the role of `portcullis role azure` in the subscriptions to guard",
         ),
-        1 => Finding::ok(MANAGER, "it answers, and shows 1 subscription"),
-        count => Finding::ok(MANAGER, format!("it answers, and shows {count} subscriptions")),
+        1 => Finding::ok(MANAGER, "Resource Manager answers, and lists 1 subscription"),
+        count => Finding::ok(MANAGER, format!("Resource Manager answers, and lists {count} subscriptions")),
     }
 }
 
@@ -258,11 +272,12 @@ fn unanswered(error: &Error) -> Vec<Finding> {
     let is_unaccepted =
         source.is_some_and(|it| it.downcast_ref::<Refused>().is_some_and(|it| it.status == 401));
     if source.and_then(|it| it.downcast_ref::<NoToken>()).is_some() {
-        let advice = "look at the tenant, the client and how it logs in; a federated credential has to name our issuer and subject";
+        let advice = "check the tenant, the client id and the login; a federated credential must name our \
+            issuer and subject";
         return vec![Finding::failed(CREDENTIALS, found, advice)];
     }
     if is_unaccepted {
-        let advice = "look whether the authority and the audience are those of this cloud";
+        let advice = "check that the authority and the audience are those of this cloud";
         return vec![Finding::failed(CREDENTIALS, found, advice)];
     }
     if is_forbidden(error) {
@@ -273,7 +288,7 @@ fn unanswered(error: &Error) -> Vec<Finding> {
     vec![Finding::failed(
         MANAGER,
         found,
-        "look whether this address can be reached from here, and whether a proxy is in between",
+        "check that this address can be reached from this machine, and whether a proxy is in between",
     )]
 }
 

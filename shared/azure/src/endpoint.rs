@@ -37,17 +37,17 @@ pub struct Endpoint {
 
 /// A text that is no endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no endpoint: it is `https://` and a host, or `http://` and a loopback address")]
+#[error("`{0}` is not an endpoint: `https://` with a host, or `http://` with a loopback address")]
 pub struct NotAnEndpoint(pub String);
 
 /// A text that is no path of a resource.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no path of a resource: names between slashes, none of them `.` or `..`")]
+#[error("`{0}` is not a path of a resource: names between slashes, none of them `.` or `..`")]
 pub struct NotAPath(pub String);
 
 /// A link in an answer that leads elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the answer links to `{link}`, which is not at `{endpoint}`: no token goes there")]
+#[error("the answer links to `{link}`, which is not at `{endpoint}`: no token is sent there")]
 pub struct ForeignLink {
     /// Where the link leads.
     pub link: String,

@@ -80,7 +80,7 @@ impl Azure {
             Err(error) => {
                 tracing::warn!(
                     error = error.full(),
-                    "Resource Graph does not answer; resources are listed instead"
+                    "Resource Graph did not answer; resources are listed by type instead"
                 );
                 self.listed().await
             }
@@ -143,7 +143,7 @@ impl Azure {
         let subscription = target.as_str().split('/').nth(2).unwrap_or_default();
         let path = format!("/subscriptions/{subscription}");
         if self.arm.get(&path, SUBSCRIPTIONS_API).await?.is_none() {
-            let source = format!("the subscription `{subscription}` cannot be seen").into();
+            let source = format!("the identity cannot read the subscription `{subscription}`").into();
             return Err(Error::Unavailable { doing: "find a machine", source });
         }
         Ok(true)

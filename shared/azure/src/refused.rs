@@ -26,7 +26,7 @@ impl Display for Refused {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { status, code, message } = self;
         match (code.as_str(), (200..300).contains(status)) {
-            ("", true) => f.write_str("it came to nothing")?,
+            ("", true) => f.write_str("the operation had no result")?,
             ("", false) => write!(f, "{status}")?,
             (code, true) => write!(f, "`{code}`")?,
             (code, false) => write!(f, "{status} `{code}`")?,
@@ -176,7 +176,7 @@ impl Said {
             return Error::Unavailable { doing, source: Busy { refused: self.refused, after: None }.into() };
         }
         if is_conflict {
-            tracing::debug!(refused = %self.refused, details = ?self.details, "somebody else was first");
+            tracing::debug!(refused = %self.refused, details = ?self.details, "another writer was first");
             return Error::Conflict;
         }
         let source: BoxError =
@@ -403,7 +403,7 @@ mod tests {
         assert_eq!(line(409, "ScopeLocked", "It is locked."), "409 `ScopeLocked`: It is locked.");
         assert_eq!(line(503, "", ""), "503");
         assert_eq!(line(200, "QuotaExceeded", "No."), "`QuotaExceeded`: No.");
-        assert_eq!(line(200, "", ""), "it came to nothing");
+        assert_eq!(line(200, "", ""), "the operation had no result");
     }
 
     #[test]
@@ -411,7 +411,9 @@ mod tests {
         let rule = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/networkSecurityGroups/n/securityRules/r";
         let write = "Microsoft.Network/networkSecurityGroups/securityRules/write";
         let sentence = format!(
-            "The client '6c1a' with object id '6c1a' does not have authorization to perform action '{write}' over scope '{rule}' or the scope is invalid. If access was recently granted, please refresh your credentials."
+            "The client '6c1a' with object id '6c1a' does not have authorization to perform action '{write}' \
+                over scope '{rule}' or the scope is invalid. If access was recently granted, please refresh \
+                your credentials."
         );
         let found = forbidden(sentence.clone());
         assert_eq!((found.action.as_deref(), found.scope.as_deref()), (Some(write), Some(rule)));
@@ -420,11 +422,15 @@ mod tests {
         let (join, subnet) =
             ("Microsoft.Network/virtualNetworks/subnets/join/action", "/subscriptions/s/subnets/x");
         let found = forbidden(format!(
-            "The client '6c1a' with object id '6c1a' has permission to perform action 'Microsoft.Network/azureFirewalls/write' on scope '/subscriptions/s/f'; however, it does not have permission to perform action '{join}' on the linked scope(s) '{subnet}' or the linked scope(s) are invalid."
+            "The client '6c1a' with object id '6c1a' has permission to perform action \
+                'Microsoft.Network/azureFirewalls/write' on scope '/subscriptions/s/f'; however, it does not \
+                have permission to perform action '{join}' on the linked scope(s) '{subnet}' or the linked \
+                scope(s) are invalid."
         ));
         assert_eq!((found.action.as_deref(), found.scope.as_deref()), (Some(join), Some(subnet)));
 
-        let elsewhere = "The client has permission to perform action 'a/b' on scope '/s', however the current tenant 't' is not authorized to access linked subscription 'u'.";
+        let elsewhere = "The client has permission to perform action 'a/b' on scope '/s', however the \
+            current tenant 't' is not authorized to access linked subscription 'u'.";
         let found = forbidden(elsewhere.to_owned());
         assert_eq!(
             (found.action, found.scope),

@@ -27,7 +27,7 @@ use std::{
 /// Addresses that nobody has (RFC 5737, RFC 3849), one of each family.
 const NOBODY: [&str; 2] = ["192.0.2.0", "2001:db8::"];
 const DESCRIPTION: &str =
-    "Portcullis: over. It may not be deleted (a lock, a policy or a role), so it speaks of nobody";
+    "Portcullis: over. Deleting it is forbidden (by a lock, a policy or a role), so it admits no address";
 /// How long no rule is deleted of a group that refused it.
 const AGAIN: SignedDuration = SignedDuration::from_mins(10);
 
@@ -168,7 +168,7 @@ impl Azure {
         tracing::warn!(
             rule = found.name,
             error = refused.full(),
-            "A rule may not be deleted: it is written over so that it speaks of nobody"
+            "A rule may not be deleted, and is overwritten so that it admits no address"
         );
         let body = json!({ "properties": found.properties.retired(is_v6) });
         let condition = found.etag.clone().map_or(Condition::None, Condition::Match);

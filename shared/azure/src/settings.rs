@@ -122,7 +122,7 @@ impl Display for CloudName {
 
 /// A name that no cloud has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no Azure cloud `{0}`: there are `public`, `usgovernment` and `china`")]
+#[error("`{0}` is not an Azure cloud: `public`, `usgovernment` and `china` are")]
 pub struct NoCloud(String);
 
 impl FromStr for CloudName {

@@ -52,7 +52,11 @@ impl Azure {
     async fn snapshot(&self, vm: &Vm) -> Result<Snapshot, Error> {
         if let Some(what) = &vm.missing {
             self.forget().await;
-            let source = format!("{what} cannot be seen, so nobody can tell the ways to it").into();
+            let source = format!(
+                "the identity cannot read {what}, so the network paths to the machine are \
+                unknown"
+            )
+            .into();
             return Err(Error::Unavailable { doing: "read the firewalls of a machine", source });
         }
         let owner = Owner::from(&vm.machine.id);

@@ -101,7 +101,7 @@ impl Rows {
         for ((id, row), is_classic) in all {
             match self.machine(id, row, is_classic, &networks, &fronts) {
                 Some(vm) => drop(machines.insert(vm.machine.id.clone(), vm)),
-                None => unseen.push(format!("`{id}` has no id that can be used")),
+                None => unseen.push(format!("`{id}` is not a usable id")),
             }
         }
         let is_classic_rules = |it: &&Value| text(it, "/properties/firewallPolicy/id").is_empty();

@@ -41,12 +41,12 @@ pub struct Transport {
 
 /// A root that nothing can be trusted by.
 #[derive(Debug, thiserror::Error)]
-#[error("the extra root is no certificate")]
+#[error("the extra root is not a certificate")]
 pub struct NotARoot(#[source] rustls::Error);
 
 /// A request that would have gone in clear to another machine.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is on another machine: nothing goes there without TLS")]
+#[error("`{0}` is on another machine, and needs TLS")]
 struct InClear(String);
 
 /// A request that was not answered.
@@ -54,7 +54,7 @@ struct InClear(String);
 enum Lost {
     #[error("`{0}` cannot be reached")]
     Unreachable(String, #[source] hyper_util::client::legacy::Error),
-    #[error("`{0}` has no certificate that is trusted here")]
+    #[error("`{0}` has no trusted certificate")]
     Untrusted(String, #[source] hyper_util::client::legacy::Error),
     #[error("`{0}` did not answer")]
     Unanswered(String, #[source] Box<dyn std::error::Error + Send + Sync>),

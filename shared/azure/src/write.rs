@@ -322,7 +322,8 @@ impl Azure {
         // What ends waits for nothing that grows, whoever wants it.
         let shrunk = self.put_front(id, &batch.all(), Only::Shrinking).await;
         if let Err(error) = &shrunk {
-            tracing::debug!(firewall = %id, error = error.full(), "Nor is what shuts written alone");
+            tracing::debug!(firewall = %id, error = error.full(), "The changes that close are not written \
+                alone either");
         }
         if !batch.is_shared() {
             return batch.tell(Err(refused));

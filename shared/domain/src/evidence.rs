@@ -16,7 +16,7 @@ use crate::{BadRecord, Chain, Entry, Hash, Head, csv::csv_cells};
 pub enum BadExport {
     #[error("`{MANIFEST}` cannot be read: {why}")]
     Manifest { why: String },
-    #[error("version {version} of an export as `{format}` is not known here: {known} is")]
+    #[error("version {version} of an export as `{format}` is not supported: {known} is accepted")]
     Version { version: u32, format: &'static str, known: u32 },
     #[error("`{file}` is missing")]
     Missing { file: String },
@@ -30,11 +30,11 @@ pub enum BadExport {
     Extra { file: String, line: usize, chain: Chain, n: u64 },
     #[error("line {line} of `{file}`: the records of `{chain}` are not all of its range")]
     OtherRange { file: String, line: usize, chain: Chain },
-    #[error("`{file}` is not the file that was written: its {what} is another")]
+    #[error("`{file}` is not the file that was written: its {what} differs")]
     OtherFile { file: String, what: &'static str },
     #[error("entries of `{chain}` are missing from entry {n} on")]
     CutShort { chain: Chain, n: u64 },
-    #[error("the manifest was changed: its {what} of `{of}` is not what the records say")]
+    #[error("the manifest was changed: its {what} of `{of}` differs from the records")]
     OtherManifest { what: &'static str, of: String },
 }
 

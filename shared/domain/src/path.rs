@@ -243,7 +243,7 @@ impl Snapshot {
 }
 
 const NO_RULE: &str = "(no rule)";
-const NO_WAY: &str = "(no way to it from there)";
+const NO_WAY: &str = "(no network path from there)";
 
 /// One rule, ours or not, that speaks of some packets.
 struct Speaks<'a> {

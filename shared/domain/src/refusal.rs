@@ -71,7 +71,7 @@ pub enum Refusal {
     NobodyMayApprove { target: TargetId, gate: Gate, by: Person },
     #[error("the ports asked for have no approver in common: ask for them in requests of their own")]
     NoCommonApprover,
-    #[error("`{by}` may not use break-glass for port `{gate}` of `{target}`: {} may", nobody_or(may))]
+    #[error("`{by}` may not use break-glass for port `{gate}` of `{target}`: {} may", none_or(may))]
     MayNotBreakGlass { target: TargetId, gate: Gate, by: Person, may: Vec<Person> },
     #[error("break-glass needs a reason: give a justification")]
     GlassWithoutWhy,
@@ -86,7 +86,7 @@ pub enum Refusal {
     // Deciding
     #[error("`{by}` made this request and may not decide it: another approver has to")]
     OwnRequest { by: Person },
-    #[error("`{by}` may not decide this: {} may", nobody_or(approvers))]
+    #[error("`{by}` may not decide this: {} may", none_or(approvers))]
     NotAnApprover { by: Person, approvers: Vec<Person> },
     #[error("the request is {state}, so there is nothing left to decide")]
     NotPending { state: &'static str },
@@ -254,8 +254,8 @@ impl Refusal {
     }
 }
 
-fn nobody_or(people: &[Person]) -> String {
-    if people.is_empty() { "nobody".to_owned() } else { listed(people) }
+fn none_or(people: &[Person]) -> String {
+    if people.is_empty() { "no person".to_owned() } else { listed(people) }
 }
 
 /// Every reason for a no; at least one.

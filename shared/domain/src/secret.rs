@@ -16,8 +16,8 @@ const TOKEN_MIN: usize = 20;
 const REDACTED: &str = "pct_[redacted]";
 
 /// Callers are told so where a token stands in what they sent.
-pub const TOKEN_IN_TEXT: &str = "a bearer token (`pct_…`) stands in what you sent: it belongs into the header \
-    `Authorization` alone. Leave it out, and have a new one made, since others may have seen this one";
+pub const TOKEN_IN_TEXT: &str = "the input contains a bearer token (`pct_…`), which is accepted in the \
+    header `Authorization` alone: leave it out, and have a new token made, since other people may have seen this one";
 
 /// Is a bearer token in this text?
 pub fn holds_token(text: &str) -> bool {

@@ -18,7 +18,7 @@ impl Adoption for Outside {
     async fn remove(&self, what: &Adoptable) -> Result<(), Error> {
         match &self.azure {
             Some(azure) => azure.remove(what).await,
-            None => Err(Error::NotFound { what: "policy of somebody else's", name: what.name.clone() }),
+            None => Err(Error::NotFound { what: "foreign policy", name: what.name.clone() }),
         }
     }
 }

@@ -5,7 +5,7 @@ use portcullis_domain::Refusal;
 use portcullis_program::Failure;
 
 /// What helps against what may succeed a moment later.
-const AGAIN: &str = "run the same again: nothing is done twice";
+const AGAIN: &str = "run the same command again: it is safe to repeat";
 
 /// A failure with why, and with what helps.
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` is given")]
@@ -13,7 +13,7 @@ pub(crate) fn failed(error: Error) -> Failure {
     match &error {
         Error::Refused(refusals) => {
             let reasons = refusals.iter().map(Refusal::to_string).collect::<Vec<_>>();
-            Failure::refused("refused, and nothing was changed").because(reasons)
+            Failure::refused("the command was refused, and changed nothing").because(reasons)
         }
         Error::NotFound { .. } => Failure::not_found(error.to_string()),
         Error::Conflict => Failure::unavailable(error.to_string()).next(AGAIN),

@@ -115,10 +115,7 @@ fn write(waiting: &Receiver<Job>, lost: &AtomicU64, to: &mut impl Write) {
         }
         let count = lost.swap(0, Ordering::Relaxed);
         if 0 < count {
-            drop(writeln!(
-                to,
-                "{count} lines of this log are lost: it was not read as fast as it was written"
-            ));
+            drop(writeln!(to, "{count} lines of this log are lost, since its reader was too slow"));
         }
     }
 }
@@ -139,9 +136,6 @@ mod tests {
         let mut written = vec![];
         write(&waiting, &lost, &mut written);
         let written = String::from_utf8(written).expect("text");
-        assert_eq!(
-            written,
-            "one\n2 lines of this log are lost: it was not read as fast as it was written\ntwo\n"
-        );
+        assert_eq!(written, "one\n2 lines of this log are lost, since its reader was too slow\ntwo\n");
     }
 }

@@ -154,7 +154,7 @@ async fn accept(door: Door, limits: Limits, callers: Arc<Callers>, mut stop: wat
                 continue;
             }
             Err(error) => {
-                tracing::warn!(%error, "A caller could not be accepted");
+                tracing::warn!(%error, "A connection could not be accepted");
                 time::sleep(AFTER_FAILURE).await;
                 continue;
             }
@@ -183,7 +183,7 @@ async fn accept(door: Door, limits: Limits, callers: Arc<Callers>, mut stop: wat
     }
     drop(door);
     if time::timeout(DRAIN_MAX, connections.shutdown()).await.is_err() {
-        tracing::warn!("Some callers were still connected, and are left");
+        tracing::warn!("Some connections were still open, and were dropped");
     }
 }
 
@@ -205,7 +205,7 @@ async fn answer(
     let is_known = shown.principal().is_some_and(|it| place.is_of(&it.id));
     if shown.principal().is_some() && !is_known {
         return Ok(last(
-            Problem::busy("you have too many connections here, or everybody has").into_response(),
+            Problem::busy("the caller, or all callers together, have too many connections").into_response(),
         ));
     }
     if !is_known {
@@ -217,7 +217,7 @@ async fn answer(
         (false, Err(_)) => {
             callers.happened(Happened::TurnedAway, peer);
             return Ok(last(
-                Problem::busy("too many callers without a token are answered now").into_response(),
+                Problem::busy("too many calls without a token are being served").into_response(),
             ));
         }
     };
@@ -243,7 +243,7 @@ fn last(mut response: Response) -> Response {
 fn within_files(limits: Limits) -> Limits {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_err() {
-        tracing::debug!("The limit of open files stays as it is");
+        tracing::debug!("The limit of open files could not be raised");
     }
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     // A quarter for each kind: the other half is ours.

@@ -50,7 +50,7 @@ impl Simulated {
         if !listen.ip().is_loopback() {
             let message = format!("`--simcloud-listen {listen}` is not a loopback address");
             return Err(Failure::usage(format!(
-                "{message}: whoever reaches a simulated cloud may do everything there"
+                "{message}: every caller who reaches a simulated cloud has all permissions there"
             )));
         }
         let known = Simcloud::load(&file, Arc::new(steady::now))
@@ -77,14 +77,14 @@ impl Simulated {
         tokio::spawn(async move {
             let outcome = serve(served, listener, None, async { drop(stopped.await) }).await;
             if let Err(error) = outcome {
-                tracing::error!(%error, "The simulated cloud is not served any more");
+                tracing::error!(%error, "The simulated cloud stopped serving");
             }
             drop(silent);
         });
         let saved = Arc::clone(&cloud);
         let failed = |error: &FileError| {
             let error = full(error);
-            tracing::warn!(error, "The simulated cloud is not saved");
+            tracing::warn!(error, "The simulated cloud could not be saved; saving will be tried again");
         };
         let kept =
             tokio::spawn(async move { keep(saved, file, async { drop(unheard.await) }, failed).await });
@@ -102,8 +102,12 @@ impl Simulated {
         drop(self.stop);
         match self.kept.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(error = full(&error), "The simulated cloud was not saved"),
-            Err(error) => tracing::error!(%error, "The simulated cloud was not saved"),
+            Ok(Err(error)) => tracing::error!(
+                error = full(&error),
+                "The simulated cloud could not be saved \
+                at the end"
+            ),
+            Err(error) => tracing::error!(%error, "The simulated cloud could not be saved at the end"),
         }
     }
 }
@@ -111,7 +115,7 @@ impl Simulated {
 /// Gives a cloud that has none the secret that only its operator knows.
 pub fn guard_control(cloud: &Simcloud) -> Result<(), Failure> {
     if cloud.control().is_none() {
-        let secret = secret().map_err(|error| Failure::cannot("roll dice for a secret", error))?;
+        let secret = secret().map_err(|error| Failure::cannot("generate a secret", error))?;
         cloud.guard_control(&secret.iter().fold(String::new(), |text, it| text + &format!("{it:02x}")));
     }
     Ok(())

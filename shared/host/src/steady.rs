@@ -74,7 +74,11 @@ pub async fn record_jumps(store: &impl Store) {
         match clock_jumped(store, jump).await {
             Ok(()) => drop(PROCESS.lock().waiting.remove(0)),
             Err(error) => {
-                tracing::debug!(error = error.full(), "A jump of the clock could not be recorded yet");
+                tracing::debug!(
+                    error = error.full(),
+                    "A jump of the clock could not be recorded, and will \
+                    be tried again"
+                );
                 time::sleep(AGAIN_AFTER).await;
             }
         }
@@ -97,20 +101,20 @@ pub fn hindrances() -> Vec<Hindrance> {
 /// How the clock of this machine is, for a checkup.
 pub fn finding() -> Finding {
     const CHECK: &str = "machine's clock";
-    const ADVICE: &str = "see what sets this machine's clock; leases end no later for it, and times that were asked for are \
-        kept by the later of the two clocks";
+    const ADVICE: &str = "find the program that sets the clock of this machine; no lease ends later because \
+        of it, and requested times are kept by the later of the two clocks";
     let (now, steady) = PROCESS.read();
     let (lead, last) = (steady.lead(), PROCESS.lock().last);
     if portcullis_app::JUMP_MIN < lead {
         let lead = whole(lead);
-        let found = format!("the machine's clock is {lead:#} behind the time that leases end by");
+        let found = format!("the clock of this machine is {lead:#} behind the clock by which leases end");
         return Finding::warning(CHECK, found, ADVICE);
     }
     match last.filter(|it| now.duration_since(it.at) < TOLD_FOR) {
         Some(Jump { at, by }) => {
-            Finding::warning(CHECK, format!("the machine's clock was set {} at {at}", way(by)), ADVICE)
+            Finding::warning(CHECK, format!("the clock of this machine was set {} at {at}", way(by)), ADVICE)
         }
-        None => Finding::ok(CHECK, "the machine's clock runs evenly"),
+        None => Finding::ok(CHECK, "the clock of this machine runs evenly"),
     }
 }
 
@@ -129,7 +133,10 @@ impl Process {
 
     fn tell(&self, clock: &mut Clock, jump: Option<Jump>) {
         let Some(jump) = jump else { return };
-        tracing::warn!(by = way(jump.by), "The machine's clock was set; leases end no later for it");
+        tracing::warn!(
+            by = way(jump.by),
+            "The clock of the machine was set; no lease ends later because of it"
+        );
         clock.last = Some(jump);
         if clock.waiting.len() < WAITING_MAX {
             clock.waiting.push(jump);

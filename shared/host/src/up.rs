@@ -125,7 +125,7 @@ impl Up {
         app::bury(&*settling.store, steady::now()).await.map_err(failed)?;
         // Before anything is served: what was due while nobody was there is done now.
         if !clock::settle_everything(&settling).await {
-            tracing::warn!("Not every firewall could be settled at the start; the clock goes on trying");
+            tracing::warn!("Some firewalls could not be settled at the start; the scheduler will try again");
         }
         Ok(Self { settling, site, threads, listener, socket, address, simulated, reconcile_every, is_first })
     }
@@ -146,13 +146,13 @@ impl Up {
         let outcome = select! {
             () = told_to_stop() => Ok(()),
             ended = &mut scheduler => Err(Failure::broken(format!("the scheduler stopped: {ended:?}"))),
-            ended = &mut callers => Err(Failure::broken(format!("callers are not answered any more: {ended:?}"))),
+            ended = &mut callers => Err(Failure::broken(format!("the server stopped: {ended:?}"))),
         };
         drop(stop);
         if outcome.is_ok()
             && let Err(error) = callers.await
         {
-            tracing::warn!(%error, "Some callers were left without an answer");
+            tracing::warn!(%error, "Some calls were left without an answer");
         }
         scheduler.abort();
         backstop.abort();
@@ -166,7 +166,7 @@ impl Up {
 
     fn greet(&self, data: &Path, args: &Args) {
         let token = data.join(TOKEN_FILE);
-        let made = if self.is_first { "  (made just now, for `operator`)" } else { "" };
+        let made = if self.is_first { "  (new, for `operator`)" } else { "" };
         let guards: Vec<String> = args.guard.iter().map(|it| self.words(*it)).collect();
         let lines = [
             format!("portcullis {} is up at http://{}", env!("CARGO_PKG_VERSION"), self.address),
@@ -179,9 +179,9 @@ impl Up {
             format!("  guards {}", guards.join(" and ")),
             String::new(),
             "In another terminal:".to_owned(),
-            "  portcullis targets          what is guarded, and what is not".to_owned(),
-            "  portcullis request --help   how to ask for a port".to_owned(),
-            "Stop with Ctrl-C: what is shut stays shut.".to_owned(),
+            "  portcullis targets          list the machines".to_owned(),
+            "  portcullis request --help   ask for a port".to_owned(),
+            "Stop with Ctrl-C: guarded ports stay closed.".to_owned(),
             String::new(),
         ];
         // A terminal that is stopped, or a pipe that nobody reads, must not keep anything from closing.

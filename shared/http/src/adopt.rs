@@ -10,7 +10,7 @@ use axum::{Json, extract::State};
 use portcullis_app::{command, perform, query};
 use std::sync::Arc;
 
-/// Policies of somebody else's just-in-time access with their rules, and rules that belong to none.
+/// Lists foreign policies of just-in-time access with their rules, and rules that belong to none.
 #[utoipa::path(get, path = "/v1/adoptable", responses((status = 200, body = Listed<AdoptableView>)))]
 pub(crate) async fn list<S: Site>(
     State(site): State<Arc<S>>,
@@ -21,8 +21,8 @@ pub(crate) async fn list<S: Site>(
     Ok(Json(Listed { items, next: None, unseen: found.unseen }))
 }
 
-/// Guards what a policy of somebody else's guards, with the same ports. With `delete` that policy and its rules
-/// are deleted, once our own lock was seen to be in place; until then the answer says why they were kept.
+/// Takes over a foreign policy: guards its machines with the same ports. With `delete`, that policy and its rules
+/// are deleted once a read-back has confirmed our own lock; until then the answer has the reasons why they were kept.
 #[utoipa::path(post, path = "/v1/adopt", request_body = AdoptBody,
     responses((status = 200, body = AdoptedView), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(crate) async fn adopt<S: Site>(

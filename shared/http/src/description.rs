@@ -27,8 +27,9 @@ pub fn description() -> utoipa::openapi::OpenApi {
 #[openapi(
     info(
         title = "Portcullis",
-        description = "Just-in-time access to management ports. Every path but `/healthz` and `/openapi.json` \
-            wants `Authorization: Bearer <token>`. What is refused is answered as an RFC 9457 problem with every reason."
+        description = "Just-in-time access to management ports. Every path but `/healthz` and \
+            `/openapi.json` needs `Authorization: Bearer <token>`. A refusal is an RFC 9457 problem with \
+            every reason."
     ),
     paths(
         targets::list, targets::show, targets::enable, targets::edit, targets::disable, targets::confirm,
@@ -42,7 +43,7 @@ pub fn description() -> utoipa::openapi::OpenApi {
 )]
 struct Described;
 
-/// This description.
+/// Describes this API.
 #[utoipa::path(get, path = "/openapi.json", tag = "meta", security(()), responses((status = 200), (status = 304)))]
 pub(crate) async fn openapi(headers: HeaderMap) -> Response {
     let Description { text, tag } = &*DESCRIPTION;
@@ -89,8 +90,15 @@ impl Modify for Bearer {
         let items = openapi.paths.paths.values_mut();
         let all = items.flat_map(|it| [it.get.as_mut(), it.post.as_mut(), it.delete.as_mut()]);
         for operation in all.flatten().filter(|it| it.security.is_none()) {
-            for (status, why) in [("400", "cannot be read"), ("401", "no valid token"), ("503", "try again")]
-            {
+            for (status, why) in [
+                ("400", "The input cannot be read."),
+                (
+                    "401",
+                    "A valid token is \
+                needed.",
+                ),
+                ("503", "Try again later."),
+            ] {
                 let known = operation.responses.responses.entry(status.to_owned());
                 known.or_insert_with(|| problem(why).into());
             }

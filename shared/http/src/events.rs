@@ -18,8 +18,8 @@ use axum::{
 use portcullis_app::{self as app, EVENT_MAX, Incoming, Reached, Submitted, Wanted, perform, query};
 use std::sync::Arc;
 
-/// Events since a time, the oldest first. Ask again with the `cursor` of the answer as `after`: no event is told twice.
-/// Or ask with its `next` as `since`: an event that is told again has the same id.
+/// Lists events since a time, the oldest first. Ask again with the `cursor` of the answer as `after`: no event is repeated. With
+/// its `next` as `since`, some events are repeated with the same id.
 #[utoipa::path(get, path = "/v1/events", params(EventsQuery), responses((status = 200, body = HappenedView)))]
 pub(crate) async fn list<S: Site>(
     State(site): State<Arc<S>>,
@@ -61,8 +61,8 @@ pub(crate) async fn list<S: Site>(
     }
 }
 
-/// An event of a bot: `detail-type`, `id` and `detail`. Its source is whoever calls, and the policy of bots says
-/// for whom they may speak. A bad event is answered, recorded, and told as `request.refused`.
+/// An event of a bot: `detail-type`, `id` and `detail`. Its source is the caller, and the policy of bots lists
+/// the people that the caller may act for. A bad event is answered, recorded, and published as `request.refused`.
 #[utoipa::path(post, path = "/v1/events", request_body = Object, responses((status = 202, body = SubmittedView)))]
 pub(crate) async fn submit<S: Site>(
     State(site): State<Arc<S>>,

@@ -25,7 +25,7 @@ use tokio::{sync::mpsc, time::timeout};
 /// How many files wait for a slow reader: then making them waits too.
 const WAITING_MAX: usize = 1;
 
-/// The journal of a time range: a JSON object a line, each a file of it, and last its manifest.
+/// Exports the journal of a period: one JSON object per line, each a file of the export, the manifest last.
 #[utoipa::path(get, path = "/v1/export", params(ExportQuery),
     responses((status = 200, body = ExportLine, content_type = "application/x-ndjson")))]
 pub(crate) async fn download<S: Site>(
@@ -35,7 +35,7 @@ pub(crate) async fn download<S: Site>(
 ) -> Result<Response, Problem> {
     let ExportQuery { from, to, format } = query;
     if to <= from {
-        return Err(Problem::bad_input("nothing is from a time on and before an earlier one"));
+        return Err(Problem::bad_input("`to` must be later than `from`"));
     }
     let turn = site.turns().export().await?;
     let (lines, made) = mpsc::channel::<ExportLine>(WAITING_MAX);
@@ -67,10 +67,10 @@ pub(crate) async fn download<S: Site>(
 
 /// What to do where a range is too long for an answer.
 const TAKE_LESS: &str =
-    "ask for a shorter time, or send the event `export.request`, which puts it into the archive";
+    "ask for a shorter period, or send the event `export.request`, which exports to the archive";
 
 /// The same where it takes too long, however short the time is: each chain is looked at.
-const TAKE_TIME: &str = "send the event `export.request`, which puts it into the archive";
+const TAKE_TIME: &str = "send the event `export.request`, which exports to the archive";
 
 /// Whoever reads the answer, and how much of it may yet come.
 struct Reader {
@@ -92,6 +92,6 @@ impl Archive for Reader {
         }
         self.left.store(left - length, Ordering::Relaxed);
         let sent = self.lines.send(ExportLine::File { name: name.to_owned(), content }).await;
-        sent.map_err(|_| Error::Unavailable { doing, source: "nobody reads on".into() })
+        sent.map_err(|_| Error::Unavailable { doing, source: "the caller stopped reading".into() })
     }
 }

@@ -21,7 +21,7 @@ use portcullis_app::{
 use portcullis_domain::{GrantId, RequestId};
 use std::sync::Arc;
 
-/// Grants, the newest first.
+/// Lists grants, the newest first.
 #[utoipa::path(get, path = "/v1/grants", params(GrantsQuery), responses((status = 200, body = Listed<GrantView>)))]
 pub(crate) async fn list<S: Site>(
     State(site): State<Arc<S>>,
@@ -41,7 +41,7 @@ pub(crate) async fn list<S: Site>(
     Ok(Json(Listed { items, next: page.next.map(|it| it.0), unseen: vec![] }))
 }
 
-/// One grant.
+/// Shows one grant.
 #[utoipa::path(get, path = "/v1/grants/{grant}", params(("grant" = String, Path)),
     responses((status = 200, body = GrantView), (status = 404, body = Problem)))]
 pub(crate) async fn show<S: Site>(
@@ -54,9 +54,10 @@ pub(crate) async fn show<S: Site>(
     Ok(Json(GrantView::of(&grant, now)))
 }
 
-/// Ends a lease now. Closing what is over is success.
+/// Ends a lease now. Closing a lease that is over succeeds.
 #[utoipa::path(post, path = "/v1/grants/{grant}/close", params(("grant" = String, Path),
-    ("X-Correlation-Id" = Option<String>, Header, description = "every event that answers it names it")),
+    ("X-Correlation-Id" = Option<String>, Header, description = "The caller's own id for the request. Every \
+        event about it carries the id.")),
     responses((status = 200, body = GrantView), (status = 404, body = Problem)))]
 pub(crate) async fn close<S: Site>(
     State(site): State<Arc<S>>,
@@ -74,10 +75,12 @@ pub(crate) async fn close<S: Site>(
     Ok(Json(GrantView::of(&grant, site.now())))
 }
 
-/// Asks for a later end: decided like a request, and may wait for an approval like one.
+/// Requests a later end of a lease. It is decided like a request, and may wait for an approval.
 #[utoipa::path(post, path = "/v1/grants/{grant}/extend", params(("grant" = String, Path),
-    ("Idempotency-Key" = Option<String>, Header, description = "the same key is the same request"),
-    ("X-Correlation-Id" = Option<String>, Header, description = "every event that answers it names it")),
+    ("Idempotency-Key" = Option<String>, Header, description = "The key of the request. A repeated call with \
+        the same key is the same request."),
+    ("X-Correlation-Id" = Option<String>, Header, description = "The caller's own id for the request. Every \
+        event about it carries the id.")),
     request_body = ExtendBody,
     responses((status = 202, body = AnswerView), (status = 403, body = Problem), (status = 404, body = Problem),
         (status = 409, body = Problem), (status = 422, body = Problem)))]

@@ -103,7 +103,7 @@ async fn bounded_and_logged(mut request: Request, next: Next) -> Response {
     let path = path.as_deref().unwrap_or("(no such path)");
     // Whatever comes after it may be kept or logged.
     if request.uri().path_and_query().is_some_and(|it| holds_token(it.as_str())) {
-        tracing::info!(path, "A call was refused: a token stands in its path");
+        tracing::info!(path, "A call was refused: its path contains a token");
         return Problem::bad_input(TOKEN_IN_TEXT).into_response();
     }
     let given = meta::correlation(request.headers()).ok().flatten();

@@ -25,9 +25,9 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// What to do where a journal is too long to be recomputed while somebody waits.
 const EXPORT_INSTEAD: &str =
-    "send the event `export.request`, and check what it puts into the archive with `portcullis verify PATH`";
+    "send the event `export.request`, and check the export in the archive with `portcullis verify PATH`";
 
-/// Recomputes the journal and compares it with what is stored; for one caller at a time.
+/// Verifies the journal and compares it with the stored state, for one caller at a time.
 #[utoipa::path(get, path = "/v1/verify",
     responses((status = 200, body = VerifyView), (status = 503, body = Problem)))]
 pub(crate) async fn verify<S: Site>(
@@ -42,7 +42,7 @@ pub(crate) async fn verify<S: Site>(
     Ok(Json(views::verified(&verified?)))
 }
 
-/// Looks at all that the installation stands on, and says what to do where something is not as it should be.
+/// Checks the installation and its dependencies, with the action to take for each fault.
 #[utoipa::path(get, path = "/v1/doctor", responses((status = 200, body = DoctorView)))]
 pub(crate) async fn doctor<S: Site>(
     State(site): State<Arc<S>>,
@@ -56,7 +56,7 @@ pub(crate) async fn doctor<S: Site>(
     Ok(Json(findings.into()))
 }
 
-/// Who calls, and from where.
+/// Shows the caller and the caller's address.
 #[utoipa::path(get, path = "/v1/whoami", responses((status = 200, body = WhoamiView)))]
 pub(crate) async fn whoami<S: Site>(
     State(site): State<Arc<S>>,
@@ -67,7 +67,7 @@ pub(crate) async fn whoami<S: Site>(
     Ok(Json(WhoamiView { person: principal.id.to_string(), address }))
 }
 
-/// Who has a token.
+/// Lists the people who have tokens.
 #[utoipa::path(get, path = "/v1/tokens", responses((status = 200, body = Vec<TokenView>)))]
 pub(crate) async fn tokens<S: Site>(
     State(site): State<Arc<S>>,
@@ -78,7 +78,7 @@ pub(crate) async fn tokens<S: Site>(
     Ok(Json(tokens.into_iter().map(view).collect()))
 }
 
-/// Makes a person's token anew: the one before is no longer valid. It is shown this once.
+/// Makes a new token for a person: the previous one is no longer valid. The token is shown only this once.
 #[utoipa::path(post, path = "/v1/tokens", request_body = TokenBody,
     responses((status = 201, body = TokenMade), (status = 403, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn issue_token<S: Site>(
@@ -91,7 +91,7 @@ pub(crate) async fn issue_token<S: Site>(
     Ok((StatusCode::CREATED, Json(TokenMade { person: body.person.to_string(), token })))
 }
 
-/// Takes a person's token away.
+/// Revokes the token of a person.
 #[utoipa::path(delete, path = "/v1/tokens/{person}", params(("person" = String, Path)),
     responses((status = 204), (status = 403, body = Problem), (status = 404, body = Problem),
         (status = 422, body = Problem)))]
@@ -104,7 +104,7 @@ pub(crate) async fn revoke_token<S: Site>(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Is it alive, and can the table be read and written?
+/// Reports whether the server is alive, and whether the table can be read and written.
 #[utoipa::path(get, path = "/healthz", security(()), responses((status = 200, body = HealthView), (status = 503, body = Problem)))]
 pub(crate) async fn healthz<S: Site>(State(site): State<Arc<S>>) -> Result<Json<HealthView>, Problem> {
     site.probe().await?;
@@ -114,7 +114,7 @@ pub(crate) async fn healthz<S: Site>(State(site): State<Arc<S>>) -> Result<Json<
 /// The caller's idempotency key. Without one every call is a request of its own.
 pub(crate) fn key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
     const NAME: &str = "idempotency-key";
-    let bad = || Problem::bad_input("`Idempotency-Key` has 1 to 255 printable characters");
+    let bad = || Problem::bad_input("`Idempotency-Key` must have 1 to 255 printable characters");
     let Some(value) = headers.get(NAME) else { return Ok(None) };
     let text = value.to_str().map_err(|_| bad())?;
     if holds_token(text) {
@@ -126,7 +126,8 @@ pub(crate) fn key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem
 /// What the caller calls the matter.
 pub(crate) fn correlation(headers: &HeaderMap) -> Result<Option<CorrelationId>, Problem> {
     const NAME: &str = "x-correlation-id";
-    let bad = || Problem::bad_input("`X-Correlation-Id` has 1 to 128 printable characters without spaces");
+    let bad =
+        || Problem::bad_input("`X-Correlation-Id` must have 1 to 128 printable characters without spaces");
     let given = headers.get(NAME).map(|it| it.to_str().map_err(|_| bad())).transpose()?;
     if given.is_some_and(holds_token) {
         return Err(Problem::bad_input(TOKEN_IN_TEXT));
@@ -154,7 +155,8 @@ pub(crate) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
 pub(crate) fn patience(asked: Option<SignedDuration>) -> Result<Duration, Problem> {
     let Some(asked) = asked else { return Ok(WAIT_MAX) };
     let wait = Duration::try_from(asked).ok().filter(|it| *it <= WAIT_MAX);
-    let bad =
-        || Problem::bad_input(format!("`{asked}` is no time to wait: 0 to {} seconds", WAIT_MAX.as_secs()));
+    let bad = || {
+        Problem::bad_input(format!("`{asked}` is not a time to wait: 0 to {} seconds", WAIT_MAX.as_secs()))
+    };
     wait.ok_or_else(bad)
 }

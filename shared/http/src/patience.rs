@@ -66,11 +66,11 @@ impl<S: Site> Patient<S> {
 
     fn silent(&self) -> Error {
         let source = if self.wait.is_zero() {
-            "nobody asked it".into()
+            "it was not asked".into()
         } else {
             format!("it gave no answer within {} s", self.wait.as_secs()).into()
         };
-        Error::Unavailable { doing: "hear from the cloud", source }
+        Error::Unavailable { doing: "get an answer from the cloud", source }
     }
 }
 

@@ -54,26 +54,27 @@ impl Problem {
     /// What is asked for is more than one answer may be.
     pub(crate) fn too_much(Bounds { bytes, time }: Bounds, instead: &str) -> Self {
         let (bytes, time) = (bytes / 1_000_000, time.as_secs());
-        let detail = format!("that is more than one answer may be here, {bytes} MB or {time} s: {instead}");
-        Self::of(StatusCode::PAYLOAD_TOO_LARGE, "too-much", "More than one answer may be", detail)
+        let detail =
+            format!("the answer would exceed the limit of this server, {bytes} MB or {time} s: {instead}");
+        Self::of(StatusCode::PAYLOAD_TOO_LARGE, "too-much", "The answer is too large", detail)
     }
 
     /// There is no turn or no place for a caller just now.
     pub fn busy(why: &str) -> Self {
         let detail = format!("{why}: try again in a moment");
-        Self::of(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many at once", detail)
+        Self::of(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many calls at once", detail)
     }
 
     /// A caller does too often what nobody should.
     pub(crate) fn too_often(why: &str) -> Self {
-        let detail = format!("{why}: wait a minute; a valid token is let in at once");
-        Self::of(StatusCode::TOO_MANY_REQUESTS, "too-often", "Too often", detail)
+        let detail = format!("{why}: wait a minute; a call with a valid token is served at once");
+        Self::of(StatusCode::TOO_MANY_REQUESTS, "too-often", "Too many failed calls", detail)
     }
 
     /// What only the cloud can tell, and it does not.
     pub(crate) fn silent(error: &Error) -> Self {
-        tracing::warn!(error = error.full(), "The cloud did not answer");
-        let detail = format!("nobody can tell now, since the cloud did not answer: {}", error.full());
+        tracing::warn!(error = error.full(), "A query was not answered by the cloud");
+        let detail = format!("the state is unknown, since the cloud did not answer: {}", error.full());
         Self::of(StatusCode::GATEWAY_TIMEOUT, "silent", "The cloud does not answer", detail)
     }
 
@@ -91,7 +92,7 @@ impl Problem {
         };
         let reason = |it: &Refusal| Reason { code: it.code().to_owned(), message: it.to_string() };
         let reasons = refusals.iter().map(reason).collect();
-        let Self(refused) = Self::of(status, "refused", "Refused", refusals.to_string());
+        let Self(refused) = Self::of(status, "refused", "The request was refused", refusals.to_string());
         Self(crate::wire::Problem { reasons, ..refused })
     }
 }
@@ -101,24 +102,30 @@ impl From<Error> for Problem {
         match &error {
             Error::Refused(refusals) => {
                 // Names and addresses stand in the reasons: the journal has them.
-                tracing::info!(codes = ?refusals.iter().map(Refusal::code).collect::<Vec<_>>(), "Refused");
+                tracing::info!(codes = ?refusals.iter().map(Refusal::code).collect::<Vec<_>>(), "The request \
+                    was refused");
                 Self::refused(refusals)
             }
             Error::NotFound { .. } => {
-                tracing::info!(error = error.full(), "Not found");
-                Self::of(StatusCode::NOT_FOUND, "not-found", "Not found", error.to_string())
+                tracing::info!(error = error.full(), "The resource was not found");
+                Self::of(StatusCode::NOT_FOUND, "not-found", "The resource was not found", error.to_string())
             }
             Error::Conflict => {
-                tracing::debug!("Changed meanwhile");
-                Self::of(StatusCode::CONFLICT, "conflict", "Changed meanwhile", error.to_string())
+                tracing::debug!("The resource was changed meanwhile");
+                Self::of(
+                    StatusCode::CONFLICT,
+                    "conflict",
+                    "The resource was changed meanwhile",
+                    error.to_string(),
+                )
             }
             Error::Unavailable { .. } => {
-                tracing::warn!(error = error.full(), "Something did not answer");
+                tracing::warn!(error = error.full(), "A dependency did not answer");
                 Self::of(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Try again", error.to_string())
             }
             Error::Broken { .. } => {
-                tracing::error!(error = error.full(), "Something is broken");
-                let title = "Something is broken: the operator's log says what";
+                tracing::error!(error = error.full(), "A call failed for good: the operator has to act");
+                let title = "The server failed: its log has the cause";
                 Self::of(StatusCode::INTERNAL_SERVER_ERROR, "broken", title, error.to_string())
             }
         }
@@ -173,12 +180,12 @@ impl IntoResponse for Problem {
 }
 
 pub(crate) async fn no_such_path(uri: Uri) -> Problem {
-    let detail = format!("there is nothing at `{}`: see /openapi.json", uri.path());
-    Problem::of(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
+    let detail = format!("there is no route `{}`: see /openapi.json", uri.path());
+    Problem::of(StatusCode::NOT_FOUND, "not-found", "The resource was not found", detail)
 }
 
 pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Problem {
-    let detail = format!("`{}` does not take {method}: see /openapi.json", uri.path());
+    let detail = format!("`{}` does not accept {method}: see /openapi.json", uri.path());
     Problem::of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail)
 }
 

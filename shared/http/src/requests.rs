@@ -24,10 +24,12 @@ use portcullis_app::{
 use portcullis_domain::{Ask, Justification, Outcome, RequestId, Review, Sources, Window};
 use std::{fmt::Display, str::FromStr, sync::Arc};
 
-/// Asks for ports. The answer is a request with its grants, or one that waits for an approval.
+/// Requests ports. The answer is a request with its grants, or one that waits for an approval.
 #[utoipa::path(post, path = "/v1/requests", request_body = InitiateBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "the same key is the same request"),
-        ("X-Correlation-Id" = Option<String>, Header, description = "every event that answers it names it")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The key of the request. A repeated \
+        call with the same key is the same request."),
+        ("X-Correlation-Id" = Option<String>, Header, description = "The caller's own id for the request. \
+            Every event about it carries the id.")),
     responses((status = 202, body = AnswerView), (status = 403, body = Problem), (status = 409, body = Problem),
         (status = 422, body = Problem)))]
 pub(crate) async fn initiate<S: Site>(
@@ -55,7 +57,7 @@ pub(crate) async fn unread<S: Site>(
 ) -> Problem {
     let is_within = site.strangers().is_none_or(|it| it.happened(Happened::Unreadable, caller.address, now));
     if !is_within {
-        return Problem::too_often("too many asks from your address that cannot be read");
+        return Problem::too_often("too many unreadable requests from your address");
     }
     let name = caller.principal.id.to_string();
     let input = Unreadable {
@@ -70,7 +72,7 @@ pub(crate) async fn unread<S: Site>(
     recorded.err().map_or(problem, Problem::from)
 }
 
-/// What the answer would be, with every reason; nothing is written.
+/// Previews the review of a request, with every reason. It writes no entry.
 #[utoipa::path(post, path = "/v1/requests/explain", request_body = InitiateBody,
     responses((status = 200, body = ReviewView)))]
 pub(crate) async fn explain<S: Site>(
@@ -112,7 +114,7 @@ pub(crate) async fn explain<S: Site>(
     Ok(Json(view))
 }
 
-/// Requests, the newest first.
+/// Lists requests, the newest first.
 #[utoipa::path(get, path = "/v1/requests", params(RequestsQuery), responses((status = 200, body = Listed<RequestView>)))]
 pub(crate) async fn list<S: Site>(
     State(site): State<Arc<S>>,
@@ -134,7 +136,7 @@ pub(crate) async fn list<S: Site>(
     Ok(Json(Listed { items, next: page.next.map(|it| it.0), unseen: vec![] }))
 }
 
-/// One request, with its grants as they are now.
+/// Shows one request, with its grants as they are now.
 #[utoipa::path(get, path = "/v1/requests/{request}", params(("request" = String, Path)),
     responses((status = 200, body = RequestView), (status = 404, body = Problem)))]
 pub(crate) async fn show<S: Site>(
@@ -148,7 +150,7 @@ pub(crate) async fn show<S: Site>(
     Ok(Json(RequestView { grants, ..(&answer.request).into() }))
 }
 
-/// Says yes to what was shown.
+/// Approves a request as it was shown.
 #[utoipa::path(post, path = "/v1/requests/{request}/approve", params(("request" = String, Path)),
     request_body = ApproveBody,
     responses((status = 200, body = AnswerView), (status = 403, body = Problem), (status = 404, body = Problem),
@@ -167,7 +169,7 @@ pub(crate) async fn approve<S: Site>(
     Ok(Json(views::answer(&answer, now)))
 }
 
-/// Says no to what was shown.
+/// Rejects a request as it was shown.
 #[utoipa::path(post, path = "/v1/requests/{request}/reject", params(("request" = String, Path)),
     request_body = RejectBody,
     responses((status = 200, body = AnswerView), (status = 403, body = Problem), (status = 404, body = Problem),
@@ -212,11 +214,13 @@ fn ask(caller: &Caller, body: &AskBody) -> Result<Ask, Problem> {
         (Some(start), Some(length), None) => Window::From { start, length },
         (Some(start), None, Some(end)) => Window::From { start, length: end.duration_since(start) },
         (_, Some(_), Some(_)) | (_, None, None) => {
-            return Err(Problem::bad_input("a port is asked for with either `for` or `until`"));
+            return Err(Problem::bad_input("each port needs either `for` or `until`"));
         }
     };
     let mine = || {
-        caller.address.ok_or_else(|| Problem::bad_input("your address is not known here: name the sources"))
+        caller
+            .address
+            .ok_or_else(|| Problem::bad_input("the address of the caller is unknown: name the sources"))
     };
     let mut ranges = vec![];
     for text in body.sources.as_deref().unwrap_or(&["my-ip".to_owned()]) {

@@ -94,7 +94,7 @@ impl Strangers {
         if failed_logins + unreadable + turned_away == 0 {
             return Finding::ok(
                 CHECK,
-                "every caller of the last hour showed a valid token, and sent what can be read",
+                "in the last hour all callers had valid tokens and sent readable requests",
             );
         }
         let hour = |it: &&(&Option<IpAddr>, &Address)| {
@@ -105,9 +105,11 @@ impl Strangers {
             .and_then(|(address, _)| *address)
             .map_or_else(String::new, |it| format!(", most from `{it}`"));
         let found = format!(
-            "in the last hour {failed_logins} failed logins, {unreadable} asks that cannot be read, {turned_away} connections without a place{most}"
+            "in the last hour: {failed_logins} failed logins, {unreadable} unreadable requests, \
+                {turned_away} connections over the limit{most}"
         );
-        let advice = "see who calls from there; serve on an address that only callers you know can reach, with --listen";
+        let advice = "find the caller at that address; with --listen, serve on an address that only known \
+            callers can reach";
         Finding { verdict: Verdict::Warning, ..Finding::warning(CHECK, found, advice) }
     }
 
@@ -178,7 +180,7 @@ fn say(unsaid: Option<Counts>) {
             failed_logins,
             unreadable,
             turned_away,
-            "Callers showed no valid token, or sent what cannot be read"
+            "Calls came without a valid token, or were unreadable"
         );
     }
 }
@@ -265,13 +267,13 @@ mod tests {
         let finding = strangers.finding(at(1801));
         assert_eq!(finding.verdict, Verdict::Warning);
         assert!(
-            finding.found.contains("3 failed logins, 1 asks") && finding.found.contains("`192.0.2.7`"),
+            finding.found.contains("3 failed logins, 1 unreadable") && finding.found.contains("`192.0.2.7`"),
             "{}",
             finding.found
         );
         let finding = strangers.finding(at(3700));
         assert!(
-            finding.found.contains("0 failed logins, 1 asks") && finding.found.contains("`192.0.2.8`"),
+            finding.found.contains("0 failed logins, 1 unreadable") && finding.found.contains("`192.0.2.8`"),
             "{}",
             finding.found
         );

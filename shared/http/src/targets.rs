@@ -23,7 +23,7 @@ const WARNING_WAIT: Duration = Duration::from_secs(1);
 /// How long a caller waits who asks the firewalls themselves.
 const CHECK_WAIT: Duration = Duration::from_secs(3);
 
-/// Machines with what Portcullis makes of them, by id. The cloud is asked; where it does not answer, they are those of the table.
+/// Lists machines, ordered by id. The cloud is asked; where it does not answer, the machines are those of the table.
 #[utoipa::path(get, path = "/v1/targets", params(WaitQuery), responses((status = 200, body = Listed<TargetView>)))]
 pub(crate) async fn list<S: Site>(
     State(site): State<Arc<S>>,
@@ -41,8 +41,8 @@ pub(crate) async fn list<S: Site>(
     Ok(Json(Listed { items, next, unseen }))
 }
 
-/// Machines by name, by id: those of the table, and with them those of the cloud's catalogue where it answers in time. No firewall
-/// is asked.
+/// Lists machines by name, ordered by id: those of the table, and those of the cloud's catalogue where it answers in time.
+/// No firewall is read.
 #[utoipa::path(get, path = "/v1/names", params(WaitQuery), responses((status = 200, body = NamesView)))]
 pub(crate) async fn names<S: Site>(
     State(site): State<Arc<S>>,
@@ -70,7 +70,7 @@ pub(crate) async fn names<S: Site>(
     }))
 }
 
-/// One machine; as the table has it, where the cloud does not answer or does not list it any more.
+/// Shows one machine, with the state of the table where the cloud does not answer or no longer lists it.
 #[utoipa::path(get, path = "/v1/targets/{target}", params(("target" = String, Path), PatienceQuery),
     responses((status = 200, body = TargetView), (status = 404, body = Problem)))]
 pub(crate) async fn show<S: Site>(
@@ -87,7 +87,7 @@ pub(crate) async fn show<S: Site>(
     Ok(Json(TargetView { unseen, ..view }))
 }
 
-/// Guards a machine: its ports are shut but for leases.
+/// Guards a machine: its ports are closed, except for leases.
 #[utoipa::path(post, path = "/v1/targets/{target}/enable", params(("target" = String, Path)), request_body = EnableBody,
     responses((status = 200, body = GuardedView), (status = 404, body = Problem), (status = 409, body = Problem),
         (status = 422, body = Problem)))]
@@ -103,7 +103,7 @@ pub(crate) async fn enable<S: Site>(
     Ok(Json(views::guarded(guarded)))
 }
 
-/// Changes what is guarded: adds ports, changes settings, removes ports. Other machines are not touched.
+/// Changes a policy: adds ports, changes settings, removes ports. Other machines are not changed.
 #[utoipa::path(post, path = "/v1/targets/{target}/edit", params(("target" = String, Path)), request_body = EditBody,
     responses((status = 200, body = GuardedView), (status = 404, body = Problem), (status = 409, body = Problem),
         (status = 422, body = Problem)))]
@@ -121,7 +121,7 @@ pub(crate) async fn edit<S: Site>(
     Ok(Json(views::guarded(guarded)))
 }
 
-/// Guards a machine no longer. Its grants end, and its firewalls become what they were before.
+/// Stops guarding a machine. Its grants end, and its firewalls become as they were before.
 #[utoipa::path(post, path = "/v1/targets/{target}/disable", params(("target" = String, Path)),
     responses((status = 200, body = GuardedView), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(crate) async fn disable<S: Site>(
@@ -145,7 +145,7 @@ pub(crate) async fn confirm<S: Site>(
     Ok(Json(views::guarded(guarded)))
 }
 
-/// What would be written to a machine's firewalls, as it is guarded or would be with these ports.
+/// Plans the rules of a machine's firewalls, as it is guarded or would be with these ports.
 #[utoipa::path(post, path = "/v1/targets/{target}/plan", params(("target" = String, Path)), request_body = EnableBody,
     responses((status = 200, body = PlanView), (status = 404, body = Problem), (status = 409, body = Problem),
         (status = 422, body = Problem)))]
@@ -171,7 +171,7 @@ pub(crate) async fn plan<S: Site>(
     }))
 }
 
-/// Whether a packet gets to a machine, and which rule says so. The firewalls are asked, not the table.
+/// Tests a packet against the firewalls of a machine as they are now, and shows the rule that decides.
 #[utoipa::path(get, path = "/v1/targets/{target}/check", params(("target" = String, Path), CheckQuery),
     responses((status = 200, body = CheckView), (status = 404, body = Problem), (status = 409, body = Problem),
         (status = 504, body = Problem)))]
@@ -187,7 +187,7 @@ pub(crate) async fn check<S: Site>(
         ("my-ip", Some(address)) => address,
         (text, _) => text
             .parse()
-            .map_err(|_| Problem::bad_input(format!("`{text}` is not an address, nor `my-ip`")))?,
+            .map_err(|_| Problem::bad_input(format!("`{text}` is neither an address nor `my-ip`")))?,
     };
     let (cloud, call) = (Patient::new(&site, CHECK_WAIT), caller.call(site.now()));
     let check = query::Check { target, gate, from };
@@ -201,7 +201,7 @@ pub(crate) async fn check<S: Site>(
     Ok(Json(CheckView { passes: decision.passes, firewall, rule: decision.rule }))
 }
 
-/// What happened to a machine, oldest first. `after` is the number to start from.
+/// Lists the entries of a machine, the oldest first. `after` is the number to start from.
 #[utoipa::path(get, path = "/v1/targets/{target}/activity", params(("target" = String, Path), PageQuery),
     responses((status = 200, body = Listed<EntryView>), (status = 404, body = Problem)))]
 pub(crate) async fn activity<S: Site>(
@@ -237,7 +237,8 @@ fn edits(bodies: Vec<PortRuleBody>) -> Result<Vec<PortEdit>, Problem> {
     let edit = |it: PortRuleBody| {
         let approvers = match (it.approvers, it.no_approval) {
             (Some(_), true) => {
-                let detail = format!("port `{}` has either `approvers` or `no_approval`", it.port);
+                let detail =
+                    format!("port `{}` takes either `approvers` or `no_approval`, not both", it.port);
                 return Err(Problem::bad_input(detail));
             }
             (Some(people), false) => ApproversEdit::Set(People::from(people)),

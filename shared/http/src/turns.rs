@@ -46,12 +46,12 @@ impl Turns {
 
     /// To recompute the journal.
     pub(crate) async fn verify(&self) -> Result<Turn, Problem> {
-        self.turn(&self.verify, "the journal is recomputed for one caller at a time").await
+        self.turn(&self.verify, "the journal is verified for one caller at a time").await
     }
 
     /// To give evidence out.
     pub(crate) async fn export(&self) -> Result<Turn, Problem> {
-        self.turn(&self.export, "evidence is given to two callers at a time").await
+        self.turn(&self.export, "evidence is exported for two callers at a time").await
     }
 
     /// To look at many machines.
@@ -61,7 +61,7 @@ impl Turns {
 
     /// To look at everything.
     pub(crate) async fn doctor(&self) -> Result<Turn, Problem> {
-        self.turn(&self.doctor, "everything is looked at for one caller at a time").await
+        self.turn(&self.doctor, "the checks run for one caller at a time").await
     }
 
     /// To wait for what is committed next; nothing where so many wait already.
@@ -70,7 +70,7 @@ impl Turns {
     }
 
     async fn turn(&self, of: &Arc<Semaphore>, why: &str) -> Result<Turn, Problem> {
-        let busy = || Problem::busy(&format!("{why}, and others are before you"));
+        let busy = || Problem::busy(&format!("{why}, and other callers are waiting"));
         let turn = timeout(self.wait, Arc::clone(of).acquire_owned()).await.map_err(|_| busy())?;
         turn.map(|held| Turn { _held: held }).map_err(|_| busy())
     }

@@ -82,7 +82,7 @@ impl Place {
             }
         }
         if bands.denies.start < bands.allows.end {
-            let wanted = "a band under that of PORTCULLIS_ALLOW_BAND: a lower priority decides first";
+            let wanted = "a band below PORTCULLIS_ALLOW_BAND, since a lower priority decides first";
             return Err(BadSetting::Unreadable { name: "PORTCULLIS_DENY_BAND", wanted });
         }
         let settings =

@@ -34,7 +34,11 @@ async fn told(bus: &impl Bus, meter: &Meter, image: &Value) -> Result<(), Failed
         Ok(entries) => entries,
         Err(error) => {
             // No retry will read it. `verify` names it, and whoever changed it is to be looked for.
-            tracing::error!(error = error.to_string(), "An entry of the journal cannot be read, nor told");
+            tracing::error!(
+                error = error.to_string(),
+                "An entry of the journal cannot be read, and its \
+                event is not published"
+            );
             return Ok(());
         }
     };
@@ -42,7 +46,7 @@ async fn told(bus: &impl Bus, meter: &Meter, image: &Value) -> Result<(), Failed
     if let Err(error) = relay(bus, &entries).instrument(span.clone()).await {
         let failed = Failed::from(error);
         let error = failed.to_string();
-        span.in_scope(|| tracing::warn!(error, "Events were not published, and are told again"));
+        span.in_scope(|| tracing::warn!(error, "Events were not published, and will be tried again"));
         return Err(failed);
     }
     meter.measure(&entries);

@@ -26,7 +26,7 @@ pub fn is_attended() -> bool {
 
 /// Asks the person; anything but a yes is a no.
 pub fn ask(question: &str) -> Result<bool, Failure> {
-    let cannot = |error: io::Error| Failure::broken(format!("cannot ask you: {error}"));
+    let cannot = |error: io::Error| Failure::broken(format!("cannot ask for a confirmation: {error}"));
     let mut stderr = io::stderr();
     write!(stderr, "{} [y/N] ", printable(question)).and_then(|()| stderr.flush()).map_err(cannot)?;
     let mut answer = String::new();

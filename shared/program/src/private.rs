@@ -47,7 +47,7 @@ pub fn check_folder(folder: &Path) -> Result<(), Failure> {
     if mode & WRITTEN_BY_ANYBODY != 0 && mode & STICKY == 0 {
         let (parent, mode) = (parent.display(), mode & 0o7777);
         let message = format!("`{}` is in `{parent}` (mode {mode:04o})", folder.display());
-        return Err(Failure::usage(format!("{message}, where anybody may put another folder in its place"))
+        return Err(Failure::usage(format!("{message}, where other users may replace it"))
             .next(format!("run `chmod o-w {parent}`, or choose another folder")));
     }
     Ok(())
@@ -76,7 +76,7 @@ pub fn check_token(file: &Path) -> Result<(), Failure> {
 pub fn readable_by_others(file: &Path) -> Option<String> {
     let seen = fs::metadata(file).ok().filter(|it| it.is_file() && it.mode() & READ_BY_OTHERS != 0)?;
     let (file, mode) = (file.display(), seen.mode() & 0o7777);
-    Some(format!("others may read the token in `{file}` (mode {mode:04o}): run `chmod go-r {file}`"))
+    Some(format!("other users may read the token in `{file}` (mode {mode:04o}): run `chmod go-r {file}`"))
 }
 
 /// Puts a secret into a file, whole or not at all: half a token would lock its owner out.
@@ -98,7 +98,7 @@ fn check(path: &Path, seen: &Metadata) -> Result<(), Failure> {
     let us = rustix::process::geteuid().as_raw();
     if owner != us && owner != 0 {
         let message = format!("`{name}` (mode {mode:04o}) belongs to user {owner}, who may change it");
-        return Err(Failure::usage(message).next(format!("run `chown {us} {name}`, or choose another one")));
+        return Err(Failure::usage(message).next(format!("run `chown {us} {name}`, or choose another file")));
     }
     check_mode(path, mode)
 }

@@ -5,36 +5,36 @@ use portcullis_domain::Action;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A policy of somebody else's just-in-time access with its rules, or rules that belong to no policy.
+/// A foreign policy of just-in-time access with its rules, or rules that belong to no policy.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AdoptableView {
     /// The policy's id; `null` for rules that belong to none.
     pub policy: Option<String>,
-    /// What people call the policy, or else the machine.
+    /// The name of the policy, or of the machine where there is no policy.
     pub name: String,
-    /// The machines that it guards.
+    /// The machines that the policy guards.
     pub machines: Vec<AdoptableMachineView>,
-    /// The rules that it has in firewalls.
+    /// Its rules in firewalls.
     pub rules: Vec<AdoptableRuleView>,
 }
 
-/// A machine that it guards.
+/// A machine that the policy guards.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AdoptableMachineView {
     /// The target's id.
     pub target: String,
-    /// What may be asked for.
+    /// The ports that may be requested.
     pub ports: Vec<AdoptablePortView>,
 }
 
-/// What may be asked for, as it is written there.
+/// A port that may be requested, as the policy states it.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AdoptablePortView {
-    /// 0 to 65535.
+    /// The port, 0 to 65535.
     pub port: u16,
-    /// Such as `TCP` or `*`.
+    /// The protocol, such as `TCP` or `*`.
     pub protocol: String,
-    /// From where one may ask.
+    /// The ranges of addresses that may be requested.
     pub sources: Vec<String>,
     /// The longest lease, as an ISO 8601 duration.
     pub max: String,
@@ -43,57 +43,57 @@ pub struct AdoptablePortView {
 /// A rule in a firewall.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AdoptableRuleView {
-    /// Where it stands.
+    /// The id of the firewall.
     pub firewall: String,
-    /// What it is called there.
+    /// The name of the rule.
     pub name: String,
-    /// `allow` or `deny`.
+    /// The action: `allow` or `deny`.
     #[schema(value_type = String)]
     pub action: Action,
-    /// To packets of this protocol.
+    /// The protocol of the packets.
     pub protocol: String,
-    /// From here.
+    /// The sources.
     pub sources: Vec<String>,
-    /// To these ports.
+    /// The ports.
     pub ports: Vec<String>,
-    /// Of this machine; `null` where nobody knows it.
+    /// The machine of the rule; `null` where it is unknown.
     pub target: Option<String>,
-    /// Until when it shall stand, if that is known.
+    /// The end of the rule, if it is known.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub until: Option<Timestamp>,
 }
 
-/// To take something over.
+/// A command to take over a foreign policy.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdoptBody {
     /// The id of a policy, or of a target.
     pub what: String,
-    /// Delete it afterwards, once our own lock was seen to be in place.
+    /// Whether to delete it afterwards, once a read-back has confirmed our own lock.
     #[serde(default)]
     pub delete: bool,
 }
 
-/// What came of it.
+/// The result of taking over.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AdoptedView {
-    /// Each machine.
+    /// The result for each machine.
     pub machines: Vec<AdoptedMachineView>,
-    /// What was deleted, a line each.
+    /// The deleted policies and rules, one line each.
     pub deleted: Vec<String>,
-    /// Why nothing was deleted although it was asked for.
+    /// The reasons why a requested deletion was not done.
     pub kept: Vec<String>,
 }
 
-/// What became of one machine.
+/// The result for one machine.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AdoptedMachineView {
     /// The target's id.
     pub target: String,
-    /// Is it guarded here now?
+    /// Whether Portcullis guards it now.
     pub guarded: bool,
-    /// What was not taken over, and why.
+    /// The parts that were not taken over, each with its reason.
     pub left: Vec<String>,
-    /// What to know before it is too late.
+    /// Warnings.
     pub warnings: Vec<String>,
 }

@@ -4,26 +4,26 @@ use portcullis_domain::{Finding, Verdict};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What a checkup found.
+/// The findings of all checks.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DoctorView {
-    /// Did nothing fail?
+    /// Whether no check failed.
     pub healthy: bool,
-    /// Everything that was looked at.
+    /// The finding of each check.
     pub findings: Vec<FindingView>,
 }
 
-/// One thing that was looked at.
+/// The finding of one check.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct FindingView {
-    /// Such as `permissions`.
+    /// The check, such as `permissions`.
     pub check: String,
-    /// `ok`, `warning` or `failed`.
+    /// The verdict: `ok`, `warning` or `failed`.
     #[schema(value_type = String)]
     pub verdict: Verdict,
-    /// What was found.
+    /// The finding, in words.
     pub found: String,
-    /// What to do about it.
+    /// The action to take.
     pub advice: Option<String>,
 }
 

@@ -6,18 +6,18 @@ use portcullis_domain::{Format, said};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-/// Which events.
+/// A filter of events.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct EventsQuery {
-    /// Those of then and later. Default: from now on.
+    /// The earliest time. Default: from now on.
     #[param(value_type = Option<String>, format = DateTime)]
     #[serde(default, deserialize_with = "said::any_time")]
     pub since: Option<Timestamp>,
-    /// Those that no answer has told yet: the `cursor` of the answer before, in place of `since`.
+    /// Only the events that no answer has shown yet: the `cursor` of the answer before, in place of `since`.
     pub after: Option<String>,
-    /// Only those that answer what was asked with this id.
+    /// Only the events with this correlation id.
     pub correlation: Option<String>,
     /// Only those of this request and of its grants.
     pub request: Option<String>,
@@ -28,82 +28,82 @@ pub struct EventsQuery {
     pub wait: Option<SignedDuration>,
 }
 
-/// A part of what happened.
+/// A page of events.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct HappenedView {
-    /// The oldest first.
+    /// The events, the oldest first.
     pub events: Vec<EventView>,
-    /// The `since` to go on with. Some events are told again then, with the same ids.
+    /// The `since` of the next page. Some events are repeated there, with the same ids.
     #[schema(value_type = String, format = DateTime)]
     pub next: Timestamp,
-    /// The `after` to go on with. No event is told again then, but where more than 256 changes were recorded within 30 seconds.
+    /// The `after` of the next page. No event is repeated there, unless more than 256 changes were recorded within 30 seconds.
     #[serde(default)]
     pub cursor: String,
-    /// Is there more already?
+    /// Whether there are more events already.
     pub more: bool,
 }
 
-/// Something that happened.
+/// An event.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct EventView {
-    /// What happened, such as `grant.opened`.
+    /// The kind of event, such as `grant.opened`.
     pub kind: String,
-    /// As it is on the bus: `version`, `id`, `at`, `fact`, and where known `target`, `request`, `grant` and
+    /// Its content, as it is on the bus: `version`, `id`, `at`, `fact`, and where known `target`, `request`, `grant` and
     /// `correlation_id`.
     #[schema(value_type = Object)]
     pub detail: serde_json::Value,
 }
 
-/// What became of a bot's event.
+/// The result of a bot's event.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct SubmittedView {
-    /// Was it not refused?
+    /// Whether the event was accepted.
     pub accepted: bool,
-    /// Every reason for a no.
+    /// Every reason of a refusal.
     pub reasons: Vec<String>,
-    /// The request that it made or decided.
+    /// The request that the event made or decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<AnswerView>,
-    /// The grant that it ended.
+    /// The grant that the event ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<GrantView>,
 }
 
-/// What to export.
+/// The period and format of an export.
 #[derive(Debug, Clone, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ExportQuery {
-    /// From then on.
+    /// The beginning of the period.
     #[param(value_type = String, format = DateTime)]
     #[serde(deserialize_with = "said::time")]
     pub from: Timestamp,
-    /// And before that.
+    /// The end of the period, which is not part of it.
     #[param(value_type = String, format = DateTime)]
     #[serde(deserialize_with = "said::time")]
     pub to: Timestamp,
-    /// `jsonl`, `flat-jsonl`, `csv` or `grants-csv`.
+    /// The format: `jsonl`, `flat-jsonl`, `csv` or `grants-csv`.
     #[param(value_type = String)]
     pub format: Format,
 }
 
-/// A line of an export: a whole file of it, the last of which is `manifest.json`; or why there are no more.
+/// A line of an export: one whole file, the last of which is `manifest.json`; or the reason why it was interrupted.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ExportLine {
     /// A file.
     File {
-        /// What it is called.
+        /// Its name.
         name: String,
-        /// All of it.
+        /// Its content.
         content: String,
     },
-    /// Nothing more comes.
+    /// The export was interrupted.
     Failed(Problem),
 }
 
 impl SubmittedView {
-    /// A yes.
+    /// The value `true`.
     pub fn accepted() -> Self {
         Self { accepted: true, reasons: vec![], answer: None, closed: None }
     }

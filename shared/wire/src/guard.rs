@@ -6,38 +6,38 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
-/// What may be asked of one port.
+/// The conditions on which one port may be opened.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PortRuleView {
-    /// 1 to 65535.
+    /// The port, 1 to 65535.
     pub port: u16,
-    /// `TCP`, `UDP` or `*`.
+    /// The protocol: `TCP`, `UDP` or `*`.
     #[schema(value_type = String)]
     pub protocol: Protocol,
-    /// Whoever asks must be within these ranges.
+    /// The ranges that the sources of a request must be within.
     pub sources: Vec<String>,
     /// The longest lease, as an ISO 8601 duration.
     #[schema(value_type = String)]
     pub max: SignedDuration,
-    /// Who has to approve: people, or `*` for anybody but the requester. `null` where nobody has to.
+    /// The approvers: people, or `*` for every person but the requester. `null` where no approval is needed.
     pub approvers: Option<BTreeSet<String>>,
-    /// Who may break the glass, which is to open it without that approval: people, or `*` for anybody. `null` is nobody.
+    /// The people who may use break-glass, which opens the port without approval; `*` is every person. `null` is no person.
     #[serde(default)]
     pub break_glass: Option<BTreeSet<String>>,
 }
 
-/// A port of a policy; what is absent is offered as the default, or when editing left as it is.
+/// A port of a policy. An absent field has its default value, or stays as it is when editing.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PortRuleBody {
-    /// 1 to 65535.
+    /// The port, 1 to 65535.
     #[schema(value_type = u16)]
     pub port: portcullis_domain::Port,
-    /// `TCP`, `UDP` or `*`. Default: `TCP`; when editing, every rule of the port.
+    /// The protocol: `TCP`, `UDP` or `*`. Default: `TCP`; when editing, every rule of the port.
     #[schema(value_type = Option<String>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
-    /// Whoever asks must be within these ranges. Default: anywhere.
+    /// The ranges that the sources of a request must be within. Default: anywhere.
     #[schema(value_type = Option<Vec<String>>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sources: Option<Sources>,
@@ -45,36 +45,36 @@ pub struct PortRuleBody {
     #[schema(value_type = Option<String>)]
     #[serde(default, deserialize_with = "said::length", skip_serializing_if = "Option::is_none")]
     pub max: Option<SignedDuration>,
-    /// Who has to approve: people, or `*` for anybody but the requester.
+    /// The approvers: people, or `*` for every person but the requester.
     #[schema(value_type = Option<Vec<String>>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvers: Option<BTreeSet<Person>>,
-    /// When editing: nobody has to approve any longer, so that there is no glass either.
+    /// When editing: remove the approval, and break-glass with it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_approval: bool,
-    /// Who may break the glass, which is to open it without that approval: people, or `*` for anybody. Empty is nobody.
+    /// The people who may use break-glass, which opens the port without approval; `*` is every person. Empty is no person.
     #[schema(value_type = Option<Vec<String>>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<BTreeSet<Person>>,
 }
 
-/// To guard a target, or to plan to.
+/// A command to guard a target, or a plan of it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnableBody {
-    /// What to guard. Default: SSH on Linux, RDP on Windows, 3 hours, any source.
+    /// The ports to guard. Default: SSH on Linux, RDP on Windows, 3 hours, any source.
     #[serde(default)]
     pub ports: Vec<PortRuleBody>,
     /// The policy lapses after this long unless it is confirmed, as an ISO 8601 duration.
     #[schema(value_type = Option<String>)]
     #[serde(default, deserialize_with = "said::length", skip_serializing_if = "Option::is_none")]
     pub confirm_within: Option<SignedDuration>,
-    /// Guard it although it has rules of a portcullis that this table knows nothing of: those of a table that was lost.
+    /// Whether to guard it although it has rules of another table, such as one that was lost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub take_over: bool,
 }
 
-/// To change what is guarded: add ports, change their settings, remove some.
+/// A command to change a policy: add ports, change their settings, or remove ports.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EditBody {
@@ -91,47 +91,47 @@ pub struct EditBody {
     pub confirm_within: Option<SignedDuration>,
 }
 
-/// A target as it is now guarded.
+/// A target with its policy as it is now.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct GuardedView {
-    /// What Portcullis calls it.
+    /// The id of the target.
     pub target: String,
-    /// What is guarded now.
+    /// The guarded ports.
     pub ports: Vec<PortRuleView>,
-    /// How often the policy was set.
+    /// The version of the policy.
     pub policy_version: u64,
-    /// Until when the change waits for a confirmation.
+    /// The time until which the change waits for a confirmation.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub confirm_by: Option<Timestamp>,
-    /// Whether that is otherwise than before: asking for what is so already changes nothing.
+    /// Whether the command changed the policy.
     pub changed: bool,
-    /// What to know before it is too late.
+    /// Warnings.
     pub warnings: Vec<String>,
 }
 
-/// What settling would do.
+/// The changes that settling would make.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PlanView {
-    /// What Portcullis calls the target.
+    /// The id of the target.
     pub target: String,
-    /// What would be written, in words.
+    /// The rules that would be written, in words.
     pub changes: Vec<String>,
     /// Every gate that is or would be guarded.
     pub gates: Vec<PlannedGateView>,
-    /// What to know before it is too late.
+    /// Warnings.
     pub warnings: Vec<String>,
 }
 
 /// One gate of a plan.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PlannedGateView {
-    /// Such as `22/tcp`.
+    /// The gate, such as `22/tcp`.
     pub gate: String,
-    /// Who passes now.
+    /// The sources that pass now.
     pub admits_now: String,
-    /// Foreign rules that let somebody in now and would not any more.
+    /// Foreign rules that admit sources now, and would no longer.
     pub shadows: Vec<String>,
-    /// Foreign rules that would let somebody in without a lease, and when, if not always.
+    /// Foreign rules that would admit sources without a lease, with the time if not always.
     pub defeated_by: Vec<String>,
 }
 

@@ -6,12 +6,12 @@ use utoipa::ToSchema;
 /// A network interface of a machine.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct InterfaceView {
-    /// What the cloud calls it.
+    /// The id that the cloud gives it.
     pub name: String,
     /// Its addresses in its own network.
     pub private: Vec<String>,
-    /// Its addresses on the Internet.
+    /// Its public addresses.
     pub public: Vec<String>,
-    /// Every firewall on the way to it, in their order.
+    /// Every firewall on the network path to it, in their order.
     pub firewalls: Vec<String>,
 }

@@ -31,52 +31,52 @@ use utoipa::{IntoParams, ToSchema};
 /// A machine, guarded or not.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TargetView {
-    /// What Portcullis calls it.
+    /// The id of the target.
     pub id: String,
-    /// What people call it.
+    /// Its name.
     pub name: String,
-    /// `configured`, `not_configured` or `unsupported`.
+    /// Its state: `configured`, `not_configured` or `unsupported`.
     #[schema(value_type = String)]
     pub state: TargetState,
-    /// Where it is.
+    /// Its location.
     pub location: String,
-    /// Why it is unsupported: `no_firewall`, `classic`, `firewall_manager`, `disabled_by_policy`, `no_nic`.
+    /// The reason why it is unsupported: `no_firewall`, `classic`, `firewall_manager`, `disabled_by_policy`, `no_nic`.
     pub reason: Option<String>,
-    /// `linux` or `windows`.
+    /// The operating system: `linux` or `windows`.
     pub os: String,
-    /// What to connect to.
+    /// The address to connect to.
     pub addresses: Vec<String>,
-    /// What guards it: `nsg`, `firewall` or `nftables`.
+    /// The kind of firewall that guards it: `nsg`, `firewall` or `nftables`.
     pub guarded_by: Option<String>,
-    /// Its network interfaces, where the cloud tells.
+    /// Its network interfaces, where the cloud lists them.
     #[serde(default)]
     pub interfaces: Vec<InterfaceView>,
-    /// What its owners wrote on it.
+    /// Its tags.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
-    /// Does nobody reach a management port but those with a lease? `null` where that is not known.
+    /// Whether its management ports admit only the sources of live leases. `null` where it is unknown.
     pub healthy: Option<bool>,
-    /// Why not.
+    /// The reasons why it is not healthy.
     pub troubles: Vec<String>,
-    /// What may be asked for.
+    /// The ports that may be requested.
     pub ports: Vec<PortRuleView>,
-    /// How often the policy was set.
+    /// The version of the policy.
     pub policy_version: u64,
-    /// Until when a policy change waits for a confirmation.
+    /// The time until which a policy change waits for a confirmation.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub confirm_by: Option<Timestamp>,
-    /// Was everything that is wanted of its firewalls seen to be so?
+    /// Whether a read-back has confirmed all rules of its firewalls.
     pub settled: bool,
     /// Grants that are not closed.
     pub grants: Vec<GrantView>,
     /// Approved requests of the last 7 days, at most 100.
     pub requests_7_days: usize,
-    /// When somebody was last let in.
+    /// The time of the last access.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_access: Option<Timestamp>,
-    /// Who that was.
+    /// The person of the last access.
     pub last_user: Option<String>,
-    /// Why all this is from the table alone: the cloud did not answer, or does not list the machine. Absent where it told of it.
+    /// The reason why the fields are those of the table: the cloud did not answer, or does not list the machine. Absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unseen: Option<String>,
 }
@@ -84,7 +84,7 @@ pub struct TargetView {
 /// Whether a packet passes.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CheckView {
-    /// Does it?
+    /// Whether the packet passes.
     pub passes: bool,
     /// The firewall that decided.
     pub firewall: Option<String>,
@@ -92,17 +92,17 @@ pub struct CheckView {
     pub rule: String,
 }
 
-/// To ask for ports.
+/// A request for ports.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InitiateBody {
-    /// One entry per port of a target; at most 20 targets and 40 ports.
+    /// The ports, one item per port of a target; at most 20 targets and 40 ports.
     pub asks: Vec<AskBody>,
-    /// Why.
+    /// The justification.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub justification: Option<String>,
-    /// Break the glass: open without the approval that some of the ports need, say why, and everybody is told. Only those may
-    /// whom the policy names for that.
+    /// Break-glass: opens ports without the approval that they need. It needs a justification, is published, and is permitted only
+    /// to people whom the policy names for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub break_glass: bool,
 }
@@ -115,65 +115,65 @@ pub struct AskBody {
     #[schema(value_type = String)]
     #[serde(deserialize_with = "said::target")]
     pub target: portcullis_domain::TargetId,
-    /// 1 to 65535.
+    /// The port, 1 to 65535.
     #[schema(value_type = u16)]
     pub port: portcullis_domain::Port,
-    /// `TCP`, `UDP` or `*`; without it, every rule that the policy has for the port.
+    /// The protocol: `TCP`, `UDP` or `*`. Default: every rule that the policy has for the port.
     #[schema(value_type = Option<String>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
-    /// Addresses and ranges, or `my-ip`. Default: the caller's address.
+    /// The sources: addresses and ranges, or `my-ip`. Default: the caller's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sources: Option<Vec<String>>,
-    /// How long, as an ISO 8601 duration.
+    /// The length of the lease, as an ISO 8601 duration.
     #[schema(value_type = Option<String>)]
     #[serde(rename = "for")]
     #[serde(default, deserialize_with = "said::length", skip_serializing_if = "Option::is_none")]
     pub length: Option<SignedDuration>,
-    /// Until when.
+    /// The end of the lease.
     #[schema(value_type = Option<String>, format = DateTime)]
     #[serde(default, deserialize_with = "said::any_time", skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// From when, with `for`. Default: at once.
+    /// The start of the lease, with `for`. Default: at once.
     #[schema(value_type = Option<String>, format = DateTime)]
     #[serde(default, deserialize_with = "said::any_time", skip_serializing_if = "Option::is_none")]
     pub start: Option<Timestamp>,
 }
 
-/// A request and what became of it.
+/// A request with its decision.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct RequestView {
-    /// Derived from who asks and their idempotency key.
+    /// The id of the request, derived from the requester and the idempotency key.
     pub id: String,
-    /// Who asks.
+    /// The requester.
     pub by: String,
-    /// `pending`, `approved`, `rejected` or `lapsed`.
+    /// Its state: `pending`, `approved`, `rejected` or `lapsed`.
     pub state: String,
-    /// When it was first asked.
+    /// The time of the request.
     #[schema(value_type = String, format = DateTime)]
     pub asked_at: Timestamp,
-    /// Why.
+    /// The justification.
     pub justification: Option<String>,
-    /// What whoever asked calls the matter.
+    /// The correlation id.
     #[serde(default)]
     pub correlation_id: Option<String>,
-    /// What is asked for, a line each.
+    /// The requested ports, one line each.
     pub asks: Vec<AskView>,
-    /// What an approval has to name, so that it is for what was shown.
+    /// The digest that an approval has to name, so that it is for the request as it was shown.
     pub shown: String,
-    /// Until when somebody may approve it.
+    /// The time until which it may be approved.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub until: Option<Timestamp>,
-    /// Who may approve it.
+    /// The people who may approve it.
     pub approvers: Vec<String>,
-    /// When it was decided.
+    /// The time of the decision.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub decided_at: Option<Timestamp>,
-    /// Who decided it.
+    /// The person who decided it.
     pub decided_by: Option<String>,
-    /// Why it was rejected.
+    /// The reason of a rejection.
     pub decided_why: Option<String>,
-    /// Was the glass broken, so that nobody had to approve what needs an approval?
+    /// Whether break-glass was used, so that its ports opened without the required approval.
     #[serde(default)]
     pub broke_glass: bool,
     /// Its grants, where one request is shown; a list of requests leaves them out.
@@ -181,115 +181,115 @@ pub struct RequestView {
     pub grants: Vec<GrantView>,
 }
 
-/// One thing that a request is for.
+/// One item of a request.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AskView {
     /// The target's id.
     pub target: String,
-    /// Such as `22` or `22/tcp`; for an extension the grant's id.
+    /// The port, such as `22` or `22/tcp`; for an extension the grant's id.
     pub what: String,
-    /// For whom; empty for an extension.
+    /// The sources; empty for an extension.
     pub sources: Vec<String>,
-    /// How long, in words.
+    /// The length of the lease, in words.
     pub window: String,
 }
 
 /// A request with its grants.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AnswerView {
-    /// What was asked, and what became of it.
+    /// The request with its decision.
     pub request: RequestView,
     /// Its grants, as they are now.
     pub grants: Vec<GrantView>,
 }
 
-/// What the answer to a request would be.
+/// The review that a request would get.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ReviewView {
-    /// `allowed`, `needs_approval` or `refused`.
+    /// The decision: `allowed`, `needs_approval` or `refused`.
     pub answer: String,
-    /// Every reason for a no.
+    /// Every reason of a refusal.
     pub reasons: Vec<Reason>,
-    /// Who may approve it.
+    /// The people who may approve it.
     pub approvers: Vec<String>,
-    /// Would it break the glass?
+    /// Whether break-glass would be used.
     #[serde(default)]
     pub breaks_glass: bool,
     /// The grants that would be made.
     pub grants: Vec<GrantView>,
 }
 
-/// The life of one asked port on one target.
+/// A grant: one port of one target.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct GrantView {
-    /// Derived from its request.
+    /// The id of the grant, derived from its request.
     pub id: String,
-    /// The request that it was made of.
+    /// The request that it was made by.
     pub request: String,
     /// The target's id.
     pub target: String,
-    /// 1 to 65535.
+    /// The port, 1 to 65535.
     pub port: u16,
-    /// `TCP`, `UDP` or `*`.
+    /// The protocol: `TCP`, `UDP` or `*`.
     #[schema(value_type = String)]
     pub protocol: Protocol,
-    /// `approved`, `open`, `open_failed`, `closing` or `closed`.
+    /// Its state: `approved`, `open`, `open_failed`, `closing` or `closed`.
     #[schema(value_type = String)]
     pub state: GrantState,
-    /// Who asked.
+    /// The requester.
     pub by: String,
-    /// For whom.
+    /// The sources.
     pub sources: Vec<String>,
-    /// From when.
+    /// The start of the lease.
     #[schema(value_type = String, format = DateTime)]
     pub start: Timestamp,
-    /// Until when.
+    /// The end of the lease.
     #[schema(value_type = String, format = DateTime)]
     pub end: Timestamp,
-    /// Why.
+    /// The justification.
     pub justification: Option<String>,
-    /// What whoever asked calls the matter.
+    /// The correlation id.
     #[serde(default)]
     pub correlation_id: Option<String>,
-    /// Was the glass broken for it, so that nobody had to approve it?
+    /// Whether break-glass was used, so that it opened without the required approval.
     #[serde(default)]
     pub broke_glass: bool,
-    /// When a read-back first showed that the sources get in.
+    /// The time of the first read-back that confirmed that the sources get in.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub opened_at: Option<Timestamp>,
-    /// Where it is reached, if that is not at the machine's own addresses: a firewall's.
+    /// The address that clients connect to, if it is not the machine's own but a firewall's.
     pub public_ip_address: Option<String>,
-    /// And the port there.
+    /// The port at that address.
     pub mapped_port: Option<u16>,
-    /// The rule that keeps the sources out although everything is written, or why it could not be.
+    /// The rule that keeps the sources out although all rules were written, or the reason why they could not be.
     pub open_failed: Option<String>,
-    /// When a read-back first showed that it admits nobody.
+    /// The time of the first read-back that confirmed it closed.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub closed_at: Option<Timestamp>,
-    /// `expired`, `user_requested` or `policy_changed`, once it is over.
+    /// The reason of its end, once it is over: `expired`, `user_requested` or `policy_changed`.
     pub reason: Option<String>,
 }
 
-/// To say yes to what was shown.
+/// An approval of the request as it was shown.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApproveBody {
-    /// The field `shown` of the request.
+    /// The digest: the field `shown` of the request.
     pub shown: String,
 }
 
-/// To say no to what was shown.
+/// A rejection of the request as it was shown.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RejectBody {
-    /// The field `shown` of the request.
+    /// The digest: the field `shown` of the request.
     pub shown: String,
-    /// Why.
+    /// The justification.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
 
-/// To ask for a later end.
+/// A request for a later end of a lease.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExtendBody {
@@ -297,74 +297,74 @@ pub struct ExtendBody {
     #[schema(value_type = String, format = DateTime)]
     #[serde(deserialize_with = "said::time")]
     pub until: Timestamp,
-    /// Why.
+    /// The justification.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub justification: Option<String>,
 }
 
-/// A part of a list.
+/// A page of a list.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Listed<T> {
-    /// What is in it.
+    /// The items.
     pub items: Vec<T>,
-    /// Give this as `after` to go on; `null` at the end.
+    /// The `after` of the next page; `null` on the last one.
     pub next: Option<String>,
-    /// What could not be seen, and why.
+    /// The parts that could not be read, each with its reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unseen: Vec<String>,
 }
 
-/// Which part of a list.
+/// A page of a list.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
-    /// Where the part before ended: its `next`.
+    /// The `next` of the previous page.
     pub after: Option<String>,
-    /// How many, 1 to 200. Default 100.
+    /// The length of a page, 1 to 200. Default 100.
     pub limit: Option<usize>,
 }
 
-/// Which requests.
+/// A filter of requests.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct RequestsQuery {
-    /// Only those in this state: `pending`, `approved`, `rejected` or `lapsed`.
+    /// Only requests in this state: `pending`, `approved`, `rejected` or `lapsed`.
     pub state: Option<String>,
-    /// Only theirs.
+    /// Only those of this requester.
     pub by: Option<String>,
-    /// Where the part before ended: its `next`.
+    /// The `next` of the previous page.
     pub after: Option<String>,
-    /// How many, 1 to 200. Default 100.
+    /// The length of a page, 1 to 200. Default 100.
     pub limit: Option<usize>,
 }
 
-/// Which grants.
+/// A filter of grants.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct GrantsQuery {
-    /// Only those of this target.
+    /// Only grants of this target.
     pub target: Option<String>,
-    /// Only theirs.
+    /// Only those of this requester.
     pub by: Option<String>,
-    /// Only those that are not closed.
+    /// Only grants that are not closed.
     pub unclosed: Option<bool>,
-    /// Where the part before ended: its `next`.
+    /// The `next` of the previous page.
     pub after: Option<String>,
-    /// How many, 1 to 200. Default 100.
+    /// The length of a page, 1 to 200. Default 100.
     pub limit: Option<usize>,
 }
 
-/// Which packet.
+/// A packet to test.
 #[derive(Debug, Clone, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct CheckQuery {
-    /// Such as `22` or `22/tcp`.
+    /// The port, such as `22` or `22/tcp`.
     pub port: String,
-    /// An address, or `my-ip`.
+    /// The source: an address, or `my-ip`.
     pub from: String,
 }
 
@@ -373,62 +373,62 @@ pub struct CheckQuery {
 pub struct EntryView {
     /// Its number in its chain.
     pub n: u64,
-    /// When.
+    /// Its time.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// What, as an object with the field `what`.
+    /// The fact, an object with the field `what`.
     #[schema(value_type = Object)]
     pub fact: serde_json::Value,
-    /// SHA-256 over it and everything before it.
+    /// The SHA-256 of this entry and all before it.
     pub hash: String,
 }
 
-/// Whether the journal is whole.
+/// The result of verifying the journal.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct VerifyView {
-    /// Is it?
+    /// Whether the journal is whole.
     pub whole: bool,
-    /// How many chains were recomputed.
+    /// The number of verified chains.
     pub chains: usize,
-    /// How many entries.
+    /// The number of verified entries.
     pub entries: u64,
     /// The first bad record of each chain.
     pub bad: Vec<String>,
 }
 
-/// Who calls.
+/// The caller.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct WhoamiView {
-    /// Whose token it was.
+    /// The person of the token.
     pub person: String,
-    /// "My IP".
+    /// The address of the caller.
     pub address: Option<String>,
 }
 
-/// Who has a token.
+/// A token, without its secret.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TokenView {
-    /// Whose.
+    /// The person.
     pub person: String,
-    /// Since when.
+    /// The time at which it was made.
     #[schema(value_type = String, format = DateTime)]
     pub made_at: Timestamp,
 }
 
-/// To make a token.
+/// A command to make a token.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenBody {
-    /// Whose.
+    /// The person.
     #[schema(value_type = String)]
     #[serde(deserialize_with = "said::person")]
     pub person: Person,
 }
 
-/// A token, shown this once.
+/// A new token, shown only this once.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct TokenMade {
-    /// Whose.
+    /// The person.
     pub person: String,
     /// The token.
     pub token: String,
@@ -440,12 +440,12 @@ impl std::fmt::Debug for TokenMade {
     }
 }
 
-/// Is it alive?
+/// The health of the server.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct HealthView {
     /// `ok`.
     pub status: String,
-    /// Which version answers.
+    /// The version of the server.
     pub version: String,
 }
 

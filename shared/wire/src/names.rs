@@ -6,17 +6,17 @@ use portcullis_domain::{TargetState, said};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-/// A part of all names.
+/// A page of the names of machines.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct NamesView {
-    /// By id.
+    /// The names, ordered by id.
     pub items: Vec<NameView>,
-    /// Give this as `after` to go on; `null` at the end.
+    /// The `after` of the next page; `null` on the last one.
     pub next: Option<String>,
-    /// Whether the catalogue of the cloud is in it: `not_asked`, `answered` or `silent`. Else these are the targets of the table.
+    /// Whether the catalogue of the cloud is included: `not_asked`, `answered` or `silent`. If not, the names are those of the table.
     #[schema(value_type = String)]
     pub catalogue: Catalogue,
-    /// Why the catalogue is silent, or what it could not see.
+    /// The reason why the catalogue is silent, or the parts that it could not read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unseen: Vec<String>,
 }
@@ -27,53 +27,53 @@ pub struct NamesView {
 pub enum Catalogue {
     /// The caller wanted the table alone.
     NotAsked,
-    /// It answered.
+    /// The catalogue answered.
     Answered,
-    /// It did not answer in time, or refused.
+    /// The catalogue did not answer in time, or refused.
     Silent,
 }
 
 /// A machine by its names.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct NameView {
-    /// What Portcullis calls it.
+    /// The id of the target.
     pub id: String,
-    /// What people call it.
+    /// Its name.
     pub name: String,
-    /// `configured`, `not_configured` or `unsupported`.
+    /// Its state: `configured`, `not_configured` or `unsupported`.
     #[schema(value_type = String)]
     pub state: TargetState,
-    /// `linux` or `windows`.
+    /// The operating system: `linux` or `windows`.
     pub os: String,
-    /// What to connect to.
+    /// The address to connect to.
     pub addresses: Vec<String>,
-    /// What may be asked for.
+    /// The ports that may be requested.
     pub ports: Vec<PortRuleView>,
 }
 
-/// Which part of a list, and how long to wait for the cloud.
+/// A page of a list, and the time to wait for the cloud.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct WaitQuery {
-    /// Where the part before ended: its `next`.
+    /// The `next` of the previous page.
     pub after: Option<String>,
-    /// How many, 1 to 200. Default 100.
+    /// The length of a page, 1 to 200. Default 100.
     pub limit: Option<usize>,
-    /// How long the cloud may take to answer, as an ISO 8601 duration of at most 30 seconds; with `PT0S` it is not asked. What it
-    /// does not tell by then comes from the table.
+    /// The time that the cloud may take to answer, as an ISO 8601 duration of at most 30 seconds; with `PT0S` it is not asked.
+    /// Machines that it has not listed by then come from the table.
     #[param(value_type = Option<String>)]
     #[serde(default, deserialize_with = "said::length")]
     pub wait: Option<SignedDuration>,
 }
 
-/// How long to wait for the cloud.
+/// The time to wait for the cloud.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PatienceQuery {
-    /// How long the cloud may take to answer, as an ISO 8601 duration of at most 30 seconds; with `PT0S` it is not asked. What it
-    /// does not tell by then comes from the table.
+    /// The time that the cloud may take to answer, as an ISO 8601 duration of at most 30 seconds; with `PT0S` it is not asked.
+    /// Machines that it has not listed by then come from the table.
     #[param(value_type = Option<String>)]
     #[serde(default, deserialize_with = "said::length")]
     pub wait: Option<SignedDuration>,

@@ -6,16 +6,16 @@ use utoipa::ToSchema;
 /// An RFC 9457 problem, with every reason.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// A word for programs: `urn:portcullis:refused`, `…:not-found`, `…:bad-input` and so on.
+    /// The kind of problem, for programs: `urn:portcullis:refused`, `…:not-found`, `…:bad-input` and so on.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The same for people.
+    /// The kind of problem, for people.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What happened this time.
+    /// The details of this case.
     pub detail: String,
-    /// Every reason for a refusal.
+    /// Every reason of a refusal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<Reason>,
 }
@@ -23,8 +23,8 @@ pub struct Problem {
 /// One reason for a refusal.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Reason {
-    /// A word for programs, such as `too-long`.
+    /// The code of the reason, for programs, such as `too-long`.
     pub code: String,
-    /// What was asked, and what would be allowed.
+    /// The input, the fault, and the input that would be accepted.
     pub message: String,
 }

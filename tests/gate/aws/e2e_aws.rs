@@ -290,7 +290,7 @@ fn a_bot_asks_and_hears_its_answers() {
 fn can_be_followed(stack: &Stack, matter: &str, target: &str, grant: &str) {
     for function in ["submit", "settle"] {
         let handled = stack.aws.wait(&format!("{function} says that it is done"), |_| {
-            said(stack, function, matter).into_iter().find(|it| it["message"] == "A message was handled")
+            said(stack, function, matter).into_iter().find(|it| it["message"] == "A message was processed")
         });
         assert!(belongs_to(&handled, matter), "{handled:#}");
         assert!(handled["spans"][0]["requestId"].is_string(), "{handled:#}");
@@ -345,7 +345,7 @@ fn a_bad_event_is_answered() {
     let wish = |by: &str, version: u32, correlation: &str| json!({ "version": version, "correlation_id": correlation, "on_behalf_of": by, "targets": [] });
     let bad = [
         ("nobody.example", wish("ann", 1, "bad-bot"), "no bot", "unknown-bot"),
-        ("chatops.example", wish("mallory", 1, "bad-person"), "may not speak for", "not-for-them"),
+        ("chatops.example", wish("mallory", 1, "bad-person"), "may not act for", "not-for-them"),
         ("chatops.example", wish("ann", 9, "bad-version"), "version", "unknown-version"),
         ("chatops.example", wish("ann", 1, "bad-wish"), "nothing", "nothing-asked"),
     ];
@@ -572,7 +572,7 @@ fn run_twice(stack: &Stack, function: &str, body: &Value) {
     invoke_twice(stack, function, &json!({ "Records": [message] }));
     stack.wait_until(&format!("both copies of {function} are done"), || {
         let lines = said(stack, function, &id).into_iter();
-        lines.filter(|it| it["message"] == "A message was handled").count() == 2
+        lines.filter(|it| it["message"] == "A message was processed").count() == 2
     });
 }
 

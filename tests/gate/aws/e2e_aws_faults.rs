@@ -92,7 +92,8 @@ fn is_given_up(stack: &Stack, queue: &str) {
     assert_eq!(stack.visible(&dead), 1);
     assert!(stack.would_alarm(&dead));
     let printed = stack.aws.printed(&Stack::function(queue));
-    let tries = printed.iter().filter(|it| it.contains("A message failed until somebody looks")).count();
+    let tries =
+        printed.iter().filter(|it| it.contains("A message failed for good: the operator has to act")).count();
     assert_eq!(u64::try_from(tries).expect("few"), stack.tries(queue), "{printed:#?}");
 }
 

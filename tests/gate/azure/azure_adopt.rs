@@ -363,9 +363,12 @@ async fn it_is_taken_over_from_the_command_line() {
     };
     let listed = run(&["adopt"]).await;
     let table = text(&listed.stdout);
-    for part in
-        ["default", "jit-1", "lets ask for 22/* from anybody, at most 3h", "denies anybody port 22, 3389"]
-    {
+    for part in [
+        "default",
+        "jit-1",
+        "permits requests for 22/* from anywhere, at most 3h",
+        "denies port 22, 3389 from anywhere",
+    ] {
         assert!(table.contains(part), "{part}: {table}");
     }
     let json: Value = serde_json::from_slice(&run(&["adopt", "--json"]).await.stdout).expect("JSON");
@@ -374,7 +377,7 @@ async fn it_is_taken_over_from_the_command_line() {
     assert_eq!(asked.status.code(), Some(2), "nobody is there to be asked: {}", text(&asked.stderr));
     let done = run(&["adopt", "default", "--delete", "--yes"]).await;
     assert_eq!(done.status.code(), Some(0), "{}{}", text(&done.stdout), text(&done.stderr));
-    assert!(text(&done.stdout).contains("jit-1 is guarded here."), "{}", text(&done.stdout));
+    assert!(text(&done.stdout).contains("jit-1 is guarded by Portcullis."), "{}", text(&done.stdout));
     assert!(place.outside.found().await.expect("found").items.is_empty());
     let empty = text(&run(&["adopt"]).await.stdout);
     assert!(empty.contains("nothing to take over"), "{empty}");

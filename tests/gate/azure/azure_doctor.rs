@@ -89,7 +89,7 @@ async fn a_missing_action_is_named() {
     permit(&place, |it| it != WRITE);
     let it = only(&place).await;
     assert_eq!((it.check, it.verdict), ("permissions", Verdict::Failed));
-    assert!(it.found.contains(WRITE) && it.found.contains("may look and ask"), "{it:?}");
+    assert!(it.found.contains(WRITE) && it.found.contains("reads and requests work"), "{it:?}");
     assert!(it.advice.expect("advice").contains("portcullis role azure"));
 
     // Also by what a read says, where it may not even look what it may.
@@ -226,7 +226,7 @@ async fn a_lock_that_is_defeated_is_said_with_the_rule() {
     let lock = RuleName { owner: Owner::from(&id), gate: None };
     place.azure.call("DELETE", &place.azure.rule("web-1-nsg", &lock.to_string()), None);
     let findings = bad(&place).await;
-    assert!(findings.iter().any(|it| it.found.contains("somebody else changed")), "{findings:?}");
+    assert!(findings.iter().any(|it| it.found.contains("changed by another party")), "{findings:?}");
 }
 
 #[tokio::test]
@@ -270,11 +270,11 @@ async fn it_is_run_from_the_command_line() {
     };
     let well = run(&["doctor"]).await;
     assert_eq!(well.status.code(), Some(0), "{}", text(&well.stdout));
-    assert!(text(&well.stdout).contains("All is as it should be."));
+    assert!(text(&well.stdout).contains("All checks passed."));
     permit(&place, |it| it != WRITE);
     let ill = run(&["doctor"]).await;
     assert_eq!(ill.status.code(), Some(1));
-    assert!(text(&ill.stdout).contains(WRITE) && text(&ill.stdout).contains("Something failed. To do:"));
+    assert!(text(&ill.stdout).contains(WRITE) && text(&ill.stdout).contains("A check failed. To do:"));
     let ill = run(&["doctor", "--json"]).await;
     let json: Value = serde_json::from_slice(&ill.stdout).expect("JSON");
     assert_eq!((ill.status.code(), &json["healthy"]), (Some(1), &json!(false)));

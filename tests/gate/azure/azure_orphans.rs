@@ -111,7 +111,12 @@ async fn another_installation_keeps_its_leases_and_its_locks() {
         // Nobody came to shut it.
         place.pass(LEASE);
         let said = other.owners(&place).await;
-        assert!(said.iter().any(|it| it.advice.as_ref().is_some_and(|it| it.starts_with("it is deleted"))));
+        assert!(
+            said.iter().any(|it| it
+                .advice
+                .as_ref()
+                .is_some_and(|it| it.starts_with("the next reconcile deletes it")))
+        );
         other.reconcile(&place).await;
         let deleted = other.deleted().await;
         assert!(
@@ -234,7 +239,8 @@ async fn a_lock_goes_once_its_machine_is_known_to_be_gone() {
     let other = Other::new();
     let said = other.owners(&place).await;
     assert!(
-        said.iter().all(|it| it.advice.as_ref().is_some_and(|it| it.starts_with("it is deleted"))),
+        said.iter()
+            .all(|it| it.advice.as_ref().is_some_and(|it| it.starts_with("the next reconcile deletes it"))),
         "{said:?}"
     );
     other.reconcile(&place).await;
@@ -275,7 +281,7 @@ async fn the_lock_of_a_machine_that_merely_cannot_be_seen_stays() {
     body["properties"]["description"] = json!("Portcullis: nobody passes without a lease to farm…");
     assert!(place.azure.call("PUT", &path, Some(&body)).status < 300);
     let place = without(place, "farm-1");
-    stays(&place, "which machine it locks cannot be told").await;
+    stays(&place, "does not identify its machine").await;
 }
 
 async fn stays(place: &AzurePlace, advice: &str) {

@@ -101,7 +101,7 @@ fn a_lease_in_an_ordinary_azure_opens_and_closes_by_reading_not_by_retry_after()
     assert!(!place.passes("web-1"));
     let told = place.up.ask(&["activity", "web-1"]);
     let told = portcullis_tests::binary::text(&told.stdout);
-    assert!(told.contains(&format!("{cloud} ms of it the cloud's own write")), "{told}");
+    assert!(told.contains(&format!("of which {cloud} ms are the cloud's own write")), "{told}");
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn a_cloud_that_refuses_the_write_is_named_with_its_words_wherever_a_closing_is_
         assert!(told.contains("cloud-refused"), "{words:?}: {told}");
         told
     };
-    assert!(told(&["activity", "web-1"]).contains("which is the cloud's"));
+    assert!(told(&["activity", "web-1"]).contains("owned by the cloud"));
     told(&["activity", "web-1", "--csv"]);
     assert!(told(&["events", "--since", "5m"]).contains("grant.close_late"));
 }

@@ -105,7 +105,7 @@ async fn a_silent_inventory_hides_no_target_of_the_table_and_stops_no_route_that
     place.fleet().fall_silent(true);
     let listed = get("/v1/targets?wait=PT0.1S").await;
     assert_eq!(names(&listed), ["build-1", "web-1"]);
-    assert!(listed.body["unseen"].to_string().contains("only the machines in the table"), "{listed:?}");
+    assert!(listed.body["unseen"].to_string().contains("only the machines of the table"), "{listed:?}");
     let web = get(&path(&id, "?wait=PT0.1S")).await;
     assert_eq!((&web.body["state"], &web.body["healthy"]), (&json!("configured"), &Value::Null));
     assert_eq!(web.body["grants"][0]["state"], "open", "{web:?}");
@@ -115,7 +115,7 @@ async fn a_silent_inventory_hides_no_target_of_the_table_and_stops_no_route_that
     let edited = post(&path(&id, "/edit"), Some(tighter)).await;
     assert_eq!((edited.status, &edited.body["ports"][0]["max"]), (StatusCode::OK, &json!("PT1H")));
     let warned = edited.body["warnings"].to_string();
-    assert!(warned.contains("could not be seen"), "{warned}");
+    assert!(warned.contains("could not be listed"), "{warned}");
     let again = post(&path(&id, "/enable"), Some(json!({ "ports": [{ "port": 22, "max": "PT1H" }] }))).await;
     assert_eq!((again.status, &again.body["changed"]), (StatusCode::OK, &json!(false)), "{again:?}");
     let anew = post(&path(&id, "/enable"), Some(json!({}))).await;
@@ -171,7 +171,7 @@ async fn a_machine_that_is_gone_from_the_cloud_keeps_its_activity_and_is_shown_a
     assert!(names(&found).contains(&"web-1"), "{found:?}");
     let shown = place.call(&token, "GET", &path(&id, ""), None).await;
     assert!(
-        shown.body["unseen"].as_str().is_some_and(|it| it.contains("lists no such machine")),
+        shown.body["unseen"].as_str().is_some_and(|it| it.contains("does not list this machine")),
         "{shown:?}"
     );
     let activity = place.call(&token, "GET", &path(&id, "/activity"), None).await;
@@ -258,7 +258,7 @@ fn every_command_that_needs_no_cloud(it: &Cut) {
     }
     let part = it.done(&["grants", "--target", "uild-"]);
     assert!(text(&part.stdout).contains("build-1"), "{}", told(&part));
-    assert!(text(&part.stderr).contains("the names are those in the table"), "{}", told(&part));
+    assert!(text(&part.stderr).contains("the names are those of the table"), "{}", told(&part));
     let whole =
         it.up.json(&["grants", "--target", "build-1"])[0]["target"].as_str().expect("text").to_uppercase();
     it.done(&["activity", &whole]);
@@ -282,7 +282,7 @@ fn every_command_that_needs_no_cloud(it: &Cut) {
     let checked = it.ask(QUICK, &["check", "web-1", "22", "--from", ANN]);
     assert_eq!(checked.status.code(), Some(UNAVAILABLE), "{}", told(&checked));
     assert!(
-        text(&checked.stderr).contains("nobody can tell now, since the cloud did not answer"),
+        text(&checked.stderr).contains("the state is unknown, since the cloud did not answer"),
         "{}",
         told(&checked)
     );

@@ -130,7 +130,7 @@ fn a_secret_that_others_may_change_is_refused_and_one_that_they_may_read_is_told
     set_mode(&token, 0o644);
     let warned = up.ask(&["whoami"]);
     assert_eq!(warned.status.code(), Some(DONE));
-    assert!(told(&warned).contains("others may read the token") && told(&warned).contains("chmod go-r"));
+    assert!(told(&warned).contains("other users may read the token") && told(&warned).contains("chmod go-r"));
     set_mode(&token, 0o666);
     let refused = up.ask(&["whoami"]);
     assert_refused(&(refused.status.code(), told(&refused)), &token, "0666", "chmod go-w");
@@ -164,7 +164,7 @@ fn settings_that_others_may_change_are_not_obeyed() {
     set_mode(&token, 0o602);
     assert_refused(&ask("b"), &token, "0602", "chmod go-w");
     set_mode(&token, 0o640);
-    assert!(ask("b").1.contains("others may read the token"), "{}", ask("b").1);
+    assert!(ask("b").1.contains("other users may read the token"), "{}", ask("b").1);
     let bots = place.path().join("bots.json");
     fs::write(&bots, r#"[{"source": "chatops", "for": ["*"]}]"#).expect("written");
     set_mode(&bots, 0o666);

@@ -164,7 +164,7 @@ impl Key {
     /// The grant that stands here.
     pub fn grant_id(&self, item: &Item) -> Result<GrantId, Error> {
         let n = self.sk.strip_prefix(GRANT).and_then(|it| it.parse().ok());
-        let n = n.ok_or_else(|| corrupt(item, &"it is no grant"))?;
+        let n = n.ok_or_else(|| corrupt(item, &"it is not a grant"))?;
         Ok(GrantId::derived(&named(item, self.name())?, n))
     }
 
@@ -321,7 +321,7 @@ pub fn corrupt(item: &Item, why: &dyn fmt::Display) -> Error {
         Some(AttributeValue::S(text)) => text.as_str(),
         Some(_) | None => "?",
     };
-    let source = format!("`{}`, `{}` is not what was written: {why}", key(PK), key(SK)).into();
+    let source = format!("item `{}`, `{}` is not as it was written: {why}", key(PK), key(SK)).into();
     Error::Broken { doing: "read the table", source }
 }
 
@@ -354,7 +354,7 @@ mod tests {
         let item =
             Item::from([(PK.to_owned(), s("T#vm")), (SK.to_owned(), s("STATE")), (BODY.to_owned(), s("{"))]);
         let error = parse::<Vec<String>>(&item).expect_err("no JSON");
-        assert!(error.full().contains("`T#vm`, `STATE` is not what was written"), "{}", error.full());
+        assert!(error.full().contains("`T#vm`, `STATE` is not as it was written"), "{}", error.full());
     }
 
     #[test]

@@ -132,7 +132,7 @@ impl DynamoStore {
             }
             tokio::time::sleep(pause).await;
         }
-        let source = format!("it was too busy to give all items in {UNPROCESSED_MAX} tries").into();
+        let source = format!("it did not return all items in {UNPROCESSED_MAX} attempts").into();
         Err(Error::Unavailable { doing: READ, source })
     }
 
@@ -167,7 +167,7 @@ impl Store for DynamoStore {
                 return Ok(Some(grant));
             }
         }
-        let source = format!("`{}`, `{}` is neither closed nor in its target", key.pk, key.sk).into();
+        let source = format!("item `{}`, `{}` is neither closed nor in its target", key.pk, key.sk).into();
         Err(Error::Broken { doing: READ, source })
     }
 

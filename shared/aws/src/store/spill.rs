@@ -168,7 +168,7 @@ impl DynamoStore {
             };
             let versions = named.as_s().ok().and_then(|it| serde_json::from_str(it).ok());
             let versions: BTreeMap<u16, u64> =
-                versions.ok_or_else(|| corrupt(&item, &"it does not say which chunks there are"))?;
+                versions.ok_or_else(|| corrupt(&item, &"it has no list of its chunks"))?;
             let items =
                 try_join_all(versions.keys().map(|n| async move { self.get(&Key::chunk(id, *n)).await }));
             let (mut spilled, mut held) = (Spilled { version, chunks: BTreeMap::new() }, vec![]);
@@ -187,7 +187,7 @@ impl DynamoStore {
             // Another commit came between: its version of the target says which chunks belong to it.
             found = self.get(&Key::target(id)).await?;
         }
-        let source = format!("`{id}` was written to between each two of {LOOKS_MAX} reads").into();
+        let source = format!("`{id}` was changed during each of {LOOKS_MAX} reads").into();
         Err(Error::Unavailable { doing: READ, source })
     }
 }

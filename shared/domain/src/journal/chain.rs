@@ -89,13 +89,13 @@ pub enum BadRecord {
     OtherHead { chain: Chain },
     #[error("entry {n} of `{chain}` was never recorded: the chain ends before it")]
     BeyondHead { chain: Chain, n: u64 },
-    #[error("`{chain}` has entries, but what is stored of it was dropped")]
+    #[error("`{chain}` has entries, but its stored state was dropped")]
     NoState { chain: Chain },
-    #[error("what is stored of `{chain}` is not what its entries tell: {field} differs")]
+    #[error("the stored state of `{chain}` differs from its entries: {field} differs")]
     OtherState { chain: Chain, field: &'static str },
-    #[error("grant `{grant}` is not stored as the entries of `{chain}` tell it")]
+    #[error("grant `{grant}` is stored otherwise than in the entries of `{chain}`")]
     OtherGrant { chain: Chain, grant: GrantId },
-    #[error("`{chain}` tells of {told} grants, but {stored} are stored")]
+    #[error("`{chain}` has entries of {told} grants, but {stored} are stored")]
     OtherCount { chain: Chain, told: usize, stored: usize },
 }
 

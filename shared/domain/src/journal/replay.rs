@@ -135,7 +135,7 @@ impl Told {
         } else if self.policy_version != target.policy_version() {
             differs("the policy's version")
         } else if self.trial.as_ref() != target.trial() {
-            differs("the policy that waits for a confirmation")
+            differs("the unconfirmed policy")
         } else if self.grants != *target.grants() {
             differs("a grant")
         } else {
@@ -150,7 +150,7 @@ impl Told {
         if stored == self.pending {
             Ok(())
         } else {
-            Err(BadRecord::OtherState { chain: chain.clone(), field: "a request that waits" })
+            Err(BadRecord::OtherState { chain: chain.clone(), field: "a pending request" })
         }
     }
 }

@@ -28,8 +28,8 @@ pub(super) fn has_its_table(data: &Path) -> Result<(), Failure> {
 pub(super) fn lost_table(data: &Path) -> Failure {
     let (table, token) = (store_file(data), data.join(TOKEN_FILE));
     let (table, token) = (table.display(), token.display());
-    Failure::broken(format!("`{token}` is there, and its table `{table}` is missing or empty")).next(format!(
-        "restore `{table}` from a copy; or, to begin anew without its machines, leases and journal, remove `{token}`"
+    Failure::broken(format!("`{token}` exists, and its table `{table}` is missing or empty")).next(format!(
+        "restore `{table}` from a copy; or remove `{token}` to start without its machines, leases and journal"
     ))
 }
 

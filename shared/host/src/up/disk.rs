@@ -14,7 +14,11 @@ pub async fn watch(store: Arc<RedbStore>) {
     let mut told = DiskTold::default();
     loop {
         if let Err(error) = told.tell(&*store, &store.disk(), steady::now()).await {
-            tracing::debug!(error = error.full(), "How the disk is could not be recorded yet");
+            tracing::debug!(
+                error = error.full(),
+                "The state of the disk could not be recorded, and will be \
+                tried again"
+            );
         }
         time::sleep(EVERY).await;
     }

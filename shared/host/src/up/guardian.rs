@@ -31,17 +31,14 @@ pub async fn take(answering: &Handle) -> Result<(), Failure> {
                 ours.get_or_insert(listener);
             }
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => refuse(&name).await?,
-            Err(error) => return Err(Failure::cannot("say that this machine is guarded", error)),
+            Err(error) => return Err(Failure::cannot("claim this machine", error)),
         }
     }
     let Some(listener) = ours else {
-        let message = "other users hold every name by which a portcullis says that it guards this machine";
-        return Err(
-            Failure::broken(message).next("`ss -lxp | grep portcullis/host` shows which processes do")
-        );
+        let message = "other users hold all names with which a portcullis claims this machine";
+        return Err(Failure::broken(message).next("`ss -lxp | grep portcullis/host` lists their processes"));
     };
-    let listener =
-        listener.into_std().map_err(|error| Failure::cannot("say that this machine is guarded", error))?;
+    let listener = listener.into_std().map_err(|error| Failure::cannot("claim this machine", error))?;
     // A second process connects only to learn which process this is.
     answering.spawn(async move {
         let Ok(listener) = UnixListener::from_std(listener) else { return };
@@ -63,15 +60,11 @@ async fn refuse(name: &str) -> Result<(), Failure> {
         && holder.uid() != rustix::process::geteuid().as_raw()
     {
         let (uid, pid) = (holder.uid(), holder.pid());
-        tracing::warn!(
-            uid,
-            pid,
-            "A user who cannot guard this machine says that they do, and is passed over"
-        );
+        tracing::warn!(uid, pid, "The claim of a user who cannot guard this machine is ignored");
         return Ok(());
     }
     let pid = holder.and_then(|it| it.pid()).filter(|it| 0 < *it);
     let pid = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
     let message = format!("another portcullis{pid} guards this machine");
-    Err(Failure::unavailable(message).next("stop that one first: two would open each other's ports in turn"))
+    Err(Failure::unavailable(message).next("stop that process first: two would undo each other's rules"))
 }

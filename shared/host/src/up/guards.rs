@@ -68,11 +68,10 @@ pub(super) async fn answers(args: &Args, outside: &Outside) -> Result<(), Failur
             Ok(_) => {}
             // What is due is tried until it answers.
             Err(error @ Error::Unavailable { .. }) => {
-                tracing::warn!(error = error.full(), "Azure does not answer; it is asked again and again");
+                tracing::warn!(error = error.full(), "Azure does not answer; the login will be tried again");
             }
             Err(error) => {
-                let login =
-                    "say as whom with --azure-login; `developer` is whoever is logged in with `az login`";
+                let login = "choose the login with --azure-login; `developer` uses the login of `az login`";
                 return Err(failed(error).next(login));
             }
         }
@@ -90,8 +89,8 @@ pub(super) async fn simulated(
     threads: &Handles,
 ) -> Result<Option<Simulated>, Failure> {
     if args.guard.contains(&Guard::Simcloud) && args.guard.contains(&Guard::Azure) {
-        let message = "`--guard simcloud,azure` guards a simulated Azure and a real one";
-        return Err(Failure::usage(message).next("choose one of them"));
+        let message = "`--guard simcloud,azure` names a simulated Azure and a real one";
+        return Err(Failure::usage(message).next("give only one of them"));
     }
     if !args.guard.contains(&Guard::Simcloud) {
         return Ok(None);
@@ -115,8 +114,11 @@ pub(super) fn leave_nothing_alone(args: &Args, guarded: &[Target], data: &Path) 
     };
     let Some(left) = guarded.iter().find(|it| !args.guard.contains(&place(it))) else { return Ok(()) };
     let data = data.display();
-    Err(Failure::usage(format!("`{}` is guarded in `{data}`, and would be left alone", left.id))
-        .next(format!("add `--guard {}`, or choose another folder with --data", place(left).word())))
+    Err(Failure::usage(format!(
+        "`{}` is guarded in `{data}`, and would not be served without its `--guard`",
+        left.id
+    ))
+    .next(format!("add `--guard {}`, or choose another folder with --data", place(left).word())))
 }
 
 fn hostname() -> String {

@@ -33,7 +33,7 @@ fn recomputed(data: &Path) -> Result<VerifyView, Failure> {
 
 fn served(failure: Failure) -> Failure {
     match failure.exit() {
-        Exit::Unavailable => failure.next("without --data, whoever serves it is asked"),
+        Exit::Unavailable => failure.next("without --data, the running server is asked"),
         Exit::Done | Exit::Broken | Exit::Usage | Exit::Refused | Exit::NotFound | Exit::Unread => failure,
     }
 }

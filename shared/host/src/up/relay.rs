@@ -18,7 +18,11 @@ pub async fn run(store: Arc<RedbStore>) {
                     tracing::warn!(error = error.full(), "Events were not published");
                 }
             }
-            Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "Events were missed"),
+            Err(RecvError::Lagged(missed)) => tracing::warn!(
+                missed,
+                "Events were skipped, since the log was \
+                too slow"
+            ),
             Err(RecvError::Closed) => return,
         }
         while let Ok(event) = events.try_recv() {
@@ -35,7 +39,7 @@ pub async fn run(store: Arc<RedbStore>) {
                 }
                 "drift.repeated" => tracing::warn!(
                     target = %chain,
-                    "Its rules are changed behind our back again and again: does another installation guard it?"
+                    "Rules were changed by another party repeatedly: another installation may guard the machine"
                 ),
                 _ => tracing::info!(target = %chain, grant, "{kind}"),
             }

@@ -34,7 +34,7 @@ pub fn bind(data: &Path) -> Result<Option<(UnixListener, Socket)>, Failure> {
         Ok(listener) => Ok(Some((listener, Socket { path }))),
         Err(error) => {
             let path = path.display();
-            tracing::warn!(%path, %error, "The operator has no socket of their own here: calls go over the network");
+            tracing::warn!(%path, %error, "The socket of the operator could not be made: calls go over the network");
             Ok(None)
         }
     }
@@ -48,15 +48,16 @@ fn make_room(path: &Path) -> Result<(), Failure> {
         Err(error) => return Err(cannot(error)),
         Ok(found) if !found.file_type().is_socket() => {
             let message = format!("`{}` is not a socket", path.display());
-            return Err(Failure::usage(message).next("move it away, or choose another folder with --data"));
+            return Err(
+                Failure::usage(message).next("move the file away, or choose another folder with --data")
+            );
         }
         Ok(_) => {}
     }
     if UnixStream::connect(path).is_ok() {
         let message = format!("another portcullis answers at `{}`", path.display());
-        return Err(
-            Failure::unavailable(message).next("stop that one first, or choose another folder with --data")
-        );
+        return Err(Failure::unavailable(message)
+            .next("stop that process first, or choose another folder with --data"));
     }
     fs::remove_file(path).map_err(cannot)
 }

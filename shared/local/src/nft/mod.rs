@@ -88,8 +88,8 @@ impl Host {
 
     /// Can this process guard this machine? `Broken` says what is missing.
     pub async fn probe(&self) -> Result<(), Error> {
-        let advice = "guarding this machine needs the program `nft` (package nftables) and root; \
-            without them, guard the simulated cloud";
+        let advice = "this machine can be guarded only with the program `nft` (package nftables) and as \
+            root; the simulated cloud needs neither";
         self.load().await.map(drop).map_err(|error| Error::Broken {
             doing: "guard this machine",
             source: format!("{}; {advice}", error.full()).into(),
@@ -101,7 +101,7 @@ impl Host {
         let failed = |source: BoxError| Error::Unavailable { doing: "read nftables", source };
         match nft(&["-j", "list", "table", FAMILY, TABLE], None).await {
             Ok(listed) => Table::parse(&objects(&listed).map_err(failed)?, self.established, read_at)
-                .ok_or_else(|| failed("what `nft` printed cannot be understood".into())),
+                .ok_or_else(|| failed("the output of `nft` cannot be parsed".into())),
             Err(error) => {
                 // It fails in the same way for a table that is not there and for one that may not be seen.
                 let tables = nft(&["-j", "list", "tables"], None).await.map_err(failed)?;

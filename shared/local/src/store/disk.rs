@@ -67,7 +67,7 @@ impl Disk {
         if 0 < length
             && let Err(error) = disk.0.back(0, length)
         {
-            tracing::warn!(%error, "Not all of the table's file is backed by its disk");
+            tracing::warn!(%error, "Space on the disk could not be reserved for the whole file of the table");
         }
         Ok(disk)
     }
@@ -146,7 +146,7 @@ pub fn is_full(error: &io::Error) -> bool {
 impl Inner {
     fn open(&self) -> io::Result<()> {
         if self.is_closed.load(Ordering::SeqCst) {
-            return Err(io::Error::other("the table's file was opened anew"));
+            return Err(io::Error::other("the file of the table was reopened"));
         }
         Ok(())
     }

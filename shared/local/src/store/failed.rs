@@ -22,7 +22,7 @@ impl Failed {
 }
 
 pub(super) fn corrupt(table: &'static str, key: &str, error: &impl fmt::Display) -> Error {
-    let source = format!("`{key}` in `{table}` is not what was written: {error}").into();
+    let source = format!("record `{key}` in `{table}` is not as it was written: {error}").into();
     Error::Broken { doing: "read the table", source }
 }
 

@@ -63,7 +63,8 @@ impl File {
     /// Does something with the database. It is not opened anew meanwhile.
     pub fn with<T>(&self, work: impl FnOnce(&Opened) -> T) -> Result<T, Error> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        let closed = || unavailable("use the table")("the disk failed it; it is opened anew".into());
+        let closed =
+            || unavailable("use the table")("its disk failed, and the table is being reopened".into());
         open.as_ref().map(work).ok_or_else(closed)
     }
 
@@ -84,7 +85,7 @@ impl File {
         let before = self.open.write().unwrap_or_else(PoisonError::into_inner).take();
         // The library may panic when it closes what a failure left behind. The lock is ours, and stays.
         if catch_unwind(AssertUnwindSafe(|| drop(before))).is_err() {
-            tracing::warn!("The table was not closed in order");
+            tracing::warn!("The table was not closed properly");
         }
         let file = self.locked.try_clone().and_then(disk);
         let disk = file.map_err(|error| self.unopened(&error))?;
@@ -118,7 +119,7 @@ impl File {
         let folder = self.path.parent().unwrap_or(&self.path).display();
         let why = match self.room() {
             Ok(Room { left, wanted }) => {
-                format!("`{folder}` has {} left, and the table wants {}", mib(left), mib(wanted))
+                format!("`{folder}` has {} left, and the table needs {}", mib(left), mib(wanted))
             }
             Err(error) => error.full(),
         };
@@ -132,7 +133,7 @@ impl File {
 
 /// Callers are told so: the folder and the numbers are for the operator.
 const FULL: &str =
-    "record this: the disk of the table is full. Leases still end; free some space, and ask again";
+    "record this: the disk of the table is full. Leases still end; free some space, and try again";
 
 /// A size in words.
 pub fn mib(bytes: u64) -> String {
@@ -160,7 +161,7 @@ fn lay_out(database: &Database) -> Result<(), Failed> {
         Some(LAYOUT) => return Ok(()),
         Some(LAYOUT_WITHOUT_FEED | LAYOUT_WITH_GRANTS) | None => {}
         Some(other) => {
-            let why = format!("its layout is version {other}, and this program knows version {LAYOUT}");
+            let why = format!("its layout has version {other}, and this program supports version {LAYOUT}");
             return Err(Failed::Whole(Error::Broken { doing: "open the table", source: why.into() }));
         }
     }

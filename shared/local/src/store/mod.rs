@@ -81,7 +81,8 @@ impl RedbStore {
             open.meta.insert(META_LAYOUT, json(&LAYOUT)?.as_slice())?;
             Ok(vec![])
         };
-        let hangs = |_| unavailable("write the table")(format!("its disk hangs for {PROBE_MAX:?}").into());
+        let hangs =
+            |_| unavailable("write the table")(format!("its disk has not answered for {PROBE_MAX:?}").into());
         timeout(PROBE_MAX, self.write(Class::Asks, again)).await.map_err(hangs)?
     }
 
@@ -105,20 +106,19 @@ impl RedbStore {
         const CHECK: &str = "disk";
         let room = match self.file.room() {
             Ok(room) => room,
-            Err(error) => return Finding::failed(CHECK, error.full(), "see whether its disk is there"),
+            Err(error) => return Finding::failed(CHECK, error.full(), "check whether its disk is mounted"),
         };
         let Room { left, wanted } = room;
-        let found = format!("it has {} left; the table wants {} when it next grows", mib(left), mib(wanted));
+        let found = format!("it has {} left; the table needs {} when it next grows", mib(left), mib(wanted));
         match self.writer.standing() {
             Standing::Sound if wanted <= left => Finding::ok(CHECK, found),
             Standing::Sound => Finding::warning(CHECK, found, "free some space, before callers are refused"),
             Standing::Low => {
-                let advice =
-                    "free some space: callers are refused, and leases still end in room that was kept back";
+                let advice = "free some space: callers are refused, and leases still end in reserved space";
                 Finding::failed(CHECK, format!("it is full: {found}"), advice)
             }
             Standing::Unwritten | Standing::Down => {
-                let advice = "see what is wrong with the disk: leases still end, and are recorded when it is written again";
+                let advice = "check the disk: leases still end, and are recorded once it can be written";
                 Finding::failed(CHECK, format!("the table cannot be written: {found}"), advice)
             }
         }

@@ -166,7 +166,7 @@ impl Writer {
         class: Class,
         write: impl Fn(&mut Open<'_>) -> Result<Vec<Entry>, Failed> + Send + 'static,
     ) -> Result<(), Error> {
-        let stopped = || unavailable("write the table")("nobody says whether it is durable".into());
+        let stopped = || unavailable("write the table")("it is unknown whether the commit is durable".into());
         let (answer, answered) = oneshot::channel();
         let jobs = self.jobs.as_ref().ok_or_else(stopped)?;
         jobs.send(Job { class, write: Box::new(write), answer }).await.map_err(|_| stopped())?;
@@ -215,7 +215,7 @@ impl Desk {
             let lost = self.kept.len();
             tracing::error!(
                 lost,
-                "Commits were kept in memory alone, and are lost: what they did is read back at the start"
+                "Commits were kept in memory alone, and are lost; the firewalls are read at the next start"
             );
         }
     }
@@ -257,7 +257,7 @@ impl Desk {
                     continue;
                 }
                 Err(Trouble::NoRoom) => {
-                    "the disk is full, and so is what was kept back for closing".to_owned()
+                    "the disk is full, and so is the space reserved for closings".to_owned()
                 }
                 Err(Trouble::Torn(why)) => why,
             };
@@ -265,7 +265,7 @@ impl Desk {
                 self.stand(Standing::Down, why);
                 break;
             }
-            tracing::error!(error = why, "Nothing was written");
+            tracing::error!(error = why, "A commit was not written");
             // What the library took for an error for ever may be over.
             let is_open = self.reopen();
             let (is_written, is_fit) = (is_open && self.file.is_written(), is_open && self.file.is_fit());
@@ -384,7 +384,7 @@ impl Desk {
         let why = self.file.full().full();
         self.stand(Standing::Low, why);
         if let Err(trouble) = self.attempt(|_, opened| reserve::give_up(opened)) {
-            tracing::debug!(?trouble, "The reserve was not given up");
+            tracing::debug!(?trouble, "The reserved space was not released");
         }
         self.reserved = None;
     }
@@ -410,7 +410,7 @@ impl Desk {
         match self.file.reopen() {
             Ok(()) => true,
             Err(error) => {
-                tracing::warn!(error = error.full(), "The table cannot be opened anew");
+                tracing::warn!(error = error.full(), "The table cannot be reopened");
                 false
             }
         }
@@ -441,7 +441,10 @@ impl Desk {
                 self.begin_in_memory();
                 return;
             }
-            tracing::info!(recorded_late = self.kept.len(), "What was kept in memory is recorded");
+            tracing::info!(
+                recorded_late = self.kept.len(),
+                "The commits that were kept in memory are recorded"
+            );
             self.kept.clear();
             self.stand(Standing::Low, self.why.clone());
         }
@@ -450,11 +453,13 @@ impl Desk {
                 self.reserved = Some(reserved);
                 *self.seen.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(now());
                 self.stand(Standing::Sound, String::new());
-                tracing::info!("The table is written as ever again");
+                tracing::info!("The table is written normally again");
             }
             Err(Trouble::NoRoom) => {}
             // Whoever commits next meets the same.
-            Err(trouble @ Trouble::Torn(_)) => tracing::warn!(?trouble, "The reserve was not restored"),
+            Err(trouble @ Trouble::Torn(_)) => {
+                tracing::warn!(?trouble, "The reserved space was not restored")
+            }
         }
     }
 
