@@ -8,7 +8,7 @@ use portcullis_host::{log, role, simcloud, up};
 use portcullis_program::{Exit, Failure, output};
 use std::{env, ffi::OsStr, path::PathBuf};
 
-/// Keeps management ports shut, and opens one just in time: for you, from where you are, for as long as
+/// Keeps management ports closed, and opens one just in time: for you, from where you are, for as long as
 /// its policy allows.
 #[derive(Debug, Parser)]
 #[command(name = "portcullis", version, max_term_width = 100, after_help = START, arg_required_else_help = true)]
@@ -16,18 +16,18 @@ pub struct Cli {
     /// What every command takes.
     #[command(flatten)]
     pub globals: Globals,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
 const START: &str = "\
-To begin with:
-  portcullis demo                      see what it does
+First steps:
+  portcullis demo                      watch a demonstration
   portcullis up                        serve everything on this machine; then, in another terminal:
-  portcullis targets                   what there is, and what is guarded
+  portcullis targets                   list the machines
   portcullis enable web-1              guard a machine
-  portcullis request web-1 --for 1h    ask for its port
+  portcullis request web-1 --for 1h    request its port
 
 Exit codes: 0 done, 1 broken, 2 usage, 3 refused, 4 not found, 5 unavailable.";
 
@@ -36,25 +36,25 @@ Exit codes: 0 done, 1 broken, 2 usage, 3 refused, 4 not found, 5 unavailable.";
 pub enum Command {
     /// Serve everything on this machine, and open and close on the clock
     Up(up::Args),
-    /// Play the whole story on a simulated Azure, in a few seconds
+    /// Show a demonstration on a simulated Azure, in a few seconds
     Demo,
     /// Serve a simulated Azure alone, for clients of Azure
     Simcloud(simcloud::Args),
     /// List machines, guarded or not
     Targets(client::Targets),
-    /// Preview the rules that guarding would write, and the rules of others that they shadow or that defeat them
+    /// Preview the rules that guarding would write, and the foreign rules that they shadow or that defeat them
     Plan(client::Plan),
-    /// Guard machines: their ports are shut, but for leases
+    /// Guard machines: their ports are closed, except for leases
     Enable(client::Enable),
     /// Keep a change that lapses unless it is confirmed
     Confirm(client::One),
     /// Change the guarded ports of machines
     Edit(client::Edit),
-    /// Guard a machine no longer: its firewalls become what they were before
+    /// Stop guarding a machine: its firewalls become as they were before
     Disable(client::One),
-    /// Ask for ports
+    /// Request ports
     Request(client::Request),
-    /// Preview the answer to a request, with every reason; nothing is written
+    /// Preview the answer to a request, with every reason, without making the request
     Explain(client::Asking),
     /// List requests
     Requests(client::Requests),
@@ -66,16 +66,16 @@ pub enum Command {
     Grants(client::Grants),
     /// End leases now
     Close(client::Close),
-    /// Ask for a later end of a lease
+    /// Request a later end of a lease
     Extend(client::Extend),
     /// Test a packet against the firewalls, and print the rule that decides
     Check(client::Check),
     /// Print the journal of a machine
     Activity(client::Activity),
-    /// Recompute the journal: was anything changed, dropped or reordered? With --data in that folder,
-    /// while nobody serves it
+    /// Verify the journal: find entries that were changed, dropped or reordered. With --data in that
+    /// folder, while no server uses it
     Verify {
-        /// A folder that `export` filled: it is checked by itself
+        /// A folder of an export, which is verified by itself
         #[arg(value_name = "PATH", conflicts_with = "data")]
         export: Option<PathBuf>,
     },
@@ -85,26 +85,26 @@ pub enum Command {
     Events(client::Events),
     /// Send an event, as bots do
     Send(client::Send),
-    /// List the policies of Microsoft's own just-in-time access, or take one over
+    /// List the policies of Microsoft's just-in-time access, or take over one of them
     Adopt(client::Adopt),
     /// Check the installation, and print a remedy for each fault
     Doctor,
     /// Check a deployment in AWS, and print a remedy for each fault
     DeployCheck(client::DeployCheck),
-    /// Print your name and your address, as the server sees them
+    /// Print the name and the address of the caller, as the server sees them
     Whoami,
     /// List the profiles of the configuration file
     Profiles,
     /// Make, list and revoke tokens
     #[command(subcommand)]
     Token(client::Token),
-    /// Print the rights that Portcullis needs in a cloud
+    /// Print the permissions that Portcullis needs in a cloud
     #[command(subcommand)]
     Role(role::Role),
     /// Print completions of these commands for your shell
     #[command(after_help = "Example:\n  source <(portcullis completions bash)")]
     Completions {
-        /// Which shell
+        /// The shell
         shell: Shell,
     },
 }

@@ -68,7 +68,7 @@ impl Story {
     }
 
     fn tell(self) -> Result<(), Failure> {
-        line("A simulated Azure, quicker than a real one. Everything below happens as it is printed.\n");
+        line("A simulated Azure, faster than a real one. Each line is printed as it happens.\n");
         let web = self.discover()?;
         self.guard(&web)?;
         let (short, long) = self.ask(&web)?;
@@ -76,8 +76,9 @@ impl Story {
         self.approve(&web)?;
         self.prove(&web)?;
         line(&format!(
-            "\nThat was all of it, in a cloud that is gone now. {}\n  portcullis up          serve it, with a cloud that stays\n  \
-             portcullis up --help   or guard what is yours: --guard azure, --guard host",
+            "\nThe demonstration is over, and its cloud is gone. {}\n  portcullis up          serve a \
+                simulated cloud that stays\n  \
+             portcullis up --help   or guard your own machines: --guard azure, --guard host",
             self.paint.green("Next:")
         ));
         Ok(())
@@ -88,7 +89,7 @@ impl Story {
         let targets: Listed<TargetView> = self.operator.query("/v1/targets", &PageQuery::default())?;
         let count = |state: TargetState| targets.items.iter().filter(|it| it.state == state).count();
         self.at(&format!(
-            "discovered: {} guarded, {} could be, {} cannot be, each with its reason",
+            "discovered: {} guarded, {} can be guarded, {} cannot, each with its reason",
             count(TargetState::Configured),
             count(TargetState::NotConfigured),
             count(TargetState::Unsupported),
@@ -103,7 +104,7 @@ impl Story {
     }
 
     fn guard(&self, web: &TargetView) -> Result<(), Failure> {
-        step("Guard it: shut for everybody, but for leases");
+        step("Guard a machine: its port is closed, except for leases");
         let plan: PlanView = self.operator.post(&path(&web.id, "plan"), Some(&EnableBody::default()))?;
         let shadowed: Vec<&str> = plan.gates.iter().flat_map(|it| &it.shadows).map(|it| short(it)).collect();
         self.at(&format!(
@@ -119,7 +120,7 @@ impl Story {
 
     /// Two people behind one address, one lease shorter than the other.
     fn ask(&self, web: &TargetView) -> Result<(GrantView, GrantView), Failure> {
-        step("Ask: two people behind one address");
+        step("Request: two people behind one address");
         let refused = self
             .ann
             .post::<AnswerView>("/v1/requests", Some(&wish(web, SignedDuration::from_hours(9), "disk full")));
@@ -142,7 +143,7 @@ impl Story {
         let asked = Instant::now();
         let answer: AnswerView = who.post("/v1/requests", Some(&wish(web, length, "disk full")))?;
         let grant = answer.grants.into_iter().next().ok_or_else(|| Failure::broken("nothing was granted"))?;
-        until("the door", || Ok(self.grant(&grant)?.state == GrantState::Open))?;
+        until("the change of the port", || Ok(self.grant(&grant)?.state == GrantState::Open))?;
         let took = asked.elapsed().as_millis();
         self.at(&format!("{name} asks for {length:#} from {OFFICE}: open after {took} ms"));
         Ok(grant)
@@ -150,14 +151,14 @@ impl Story {
 
     /// The clock shuts: first for one of them, then for both.
     fn expire(&self, web: &TargetView, first: &GrantView, last: &GrantView) -> Result<(), Failure> {
-        step("Wait: it shuts on the clock, and harms no neighbour");
+        step("Wait: a lease closes on the clock, and its neighbour stays open");
         for (name, grant, others) in
-            [("ann", first, "bob's lease is live"), ("bob", last, "nobody has a lease")]
+            [("ann", first, "bob's lease is live"), ("bob", last, "no lease is live")]
         {
             until("the end of a lease", || Ok(self.grant(grant)?.state == GrantState::Closed))?;
             let closed = self.grant(grant)?;
             let late = closed.closed_at.map_or(SignedDuration::ZERO, |at| at.duration_since(closed.end));
-            let proof = self.paint.green(&format!("seen to be shut {} ms after its end", late.as_millis()));
+            let proof = self.paint.green(&format!("confirmed closed {} ms after its end", late.as_millis()));
             self.at(&format!("{name}'s lease is over: {proof}; {others}"));
             self.who(web, &[OFFICE])?;
         }
@@ -166,7 +167,7 @@ impl Story {
 
     /// From now on somebody else has to say yes.
     fn approve(&self, web: &TargetView) -> Result<(), Failure> {
-        step("Approve: from now on somebody else has to say yes");
+        step("Approve: from now on another person has to approve");
         let edit = json!({ "ports": [{ "port": 22, "approvers": ["*"] }] });
         let edit: EditBody =
             serde_json::from_value(edit).map_err(|error| Failure::broken(error.to_string()))?;
@@ -174,7 +175,7 @@ impl Story {
         let answer: AnswerView =
             self.ann.post("/v1/requests", Some(&wish(web, SignedDuration::from_mins(5), "still full")))?;
         let request = &answer.request;
-        self.at(&format!("ann asks for 5m: {} until somebody else approves it", request.state));
+        self.at(&format!("ann asks for 5m: {} until another person approves", request.state));
         let approve = format!("/v1/requests/{}/approve", segment(&request.id));
         let shown = ApproveBody { shown: request.shown.clone() };
         if let Err(refusal) = self.ann.post::<AnswerView>(&approve, Some(&shown)) {
@@ -182,12 +183,12 @@ impl Story {
         }
         let answer: AnswerView = self.bob.post(&approve, Some(&shown))?;
         let grant = answer.grants.first().ok_or_else(|| Failure::broken("nothing was granted"))?;
-        until("the door", || Ok(self.grant(grant)?.state == GrantState::Open))?;
+        until("the change of the port", || Ok(self.grant(grant)?.state == GrantState::Open))?;
         self.at("bob approves what he was shown: open");
         let _: GrantView =
             self.ann.post(&format!("/v1/grants/{}/close", segment(&grant.id)), None::<&Value>)?;
-        until("the door", || Ok(self.grant(grant)?.state == GrantState::Closed))?;
-        self.at("ann is done early and closes it: shut");
+        until("the change of the port", || Ok(self.grant(grant)?.state == GrantState::Closed))?;
+        self.at("ann closes it early: closed");
         self.who(web, &[OFFICE])
     }
 

@@ -31,5 +31,5 @@ pub struct Named {
 
 /// Nothing says which region.
 pub fn no_region() -> Failure {
-    Failure::usage("nothing says which region of AWS").next("set AWS_REGION, or `region` in the profile")
+    Failure::usage("the region of AWS is not set").next("set AWS_REGION, or `region` in the profile")
 }

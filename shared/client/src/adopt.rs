@@ -19,19 +19,19 @@ use portcullis_wire::{
 #[derive(Debug, Args)]
 #[command(after_help = ADOPT)]
 pub struct Adopt {
-    /// The policy, or a machine: any part of its name that no other has. Without it they are listed
+    /// The policy or machine: any unique part of its name. Default: list all
     name: Option<String>,
-    /// Delete the policy and its rules, once our own lock was seen to be in place
+    /// Delete the policy and its rules, once a read-back has confirmed our own lock
     #[arg(long, requires = "name")]
     delete: bool,
-    /// Do not ask before something is deleted
+    /// Do not ask for a confirmation before deleting
     #[arg(long, requires = "delete")]
     yes: bool,
 }
 
 const ADOPT: &str = "\
-Microsoft's own just-in-time access has policies, and writes rules for them. Taking a policy over guards its
-machines here, with the same ports; nothing of it is deleted but with --delete.
+Microsoft's just-in-time access has policies, and writes rules for them. Taking over a policy guards its machines
+with Portcullis, with the same ports. The policy and its rules are deleted only with --delete.
 
 Examples:
   portcullis adopt
@@ -61,14 +61,14 @@ impl Adopt {
         let found: Vec<AdoptableView> = client.http.list("/v1/adoptable", &PageQuery::default(), None)?;
         let Some(name) = &self.name else {
             let empty =
-                "There is nothing to take over: no policies of Microsoft's, and no rules that they left.";
+                "There is nothing to take over: no policies of Microsoft's, and no rules left by them.";
             client.out.list(&found, empty, || table(&found, &client.out.now()))?;
             return Ok(Exit::Done);
         };
         let things = things(&found);
         let thing = names::find(&things, name)?;
         if self.delete && !self.yes && !Self::is_meant(&thing.name)? {
-            return Err(Failure::refused("nothing was changed"));
+            return Err(Failure::refused("the command changed nothing"));
         }
         let body = |delete| AdoptBody { what: thing.id.clone(), delete };
         let mut adopted: AdoptedView = client.http.post("/v1/adopt", Some(&body(false)))?;
@@ -93,10 +93,10 @@ impl Adopt {
     /// Does the person mean it?
     fn is_meant(name: &str) -> Result<bool, Failure> {
         if !output::is_attended() {
-            let next = "say --yes where nobody can be asked";
-            return Err(Failure::usage("something would be deleted").next(next));
+            let next = "give --yes, since this terminal cannot ask for a confirmation";
+            return Err(Failure::usage("the command would delete a policy or rules").next(next));
         }
-        output::ask(&format!("Take `{name}` over, and then delete it with its rules?"))
+        output::ask(&format!("Take over `{name}`, and then delete it with its rules?"))
     }
 }
 
@@ -114,7 +114,7 @@ fn things(found: &[AdoptableView]) -> Vec<Thing> {
 }
 
 fn table(found: &[AdoptableView], now: &ZonedDateTime) -> Table {
-    let mut table = Table::of(&["POLICY", "MACHINE", "WHAT", "WHERE"]);
+    let mut table = Table::of(&["POLICY", "MACHINE", "EFFECT", "PLACE"]);
     for it in found {
         let policy = it.policy.as_ref().map_or_else(|| "-".to_owned(), |_| it.name.clone());
         for AdoptableMachineView { target, ports } in &it.machines {
@@ -137,20 +137,20 @@ fn asked(it: &AdoptablePortView) -> String {
     let (port, protocol, from) = (it.port, it.protocol.to_ascii_lowercase(), who(&it.sources));
     let max =
         it.max.parse::<jiff::SignedDuration>().map_or_else(|_| it.max.clone(), |max| format!("{max:#}"));
-    format!("lets ask for {port}/{protocol} from {from}, at most {max}")
+    format!("permits requests for {port}/{protocol} from {from}, at most {max}")
 }
 
 fn done(it: &AdoptableRuleView, now: &ZonedDateTime) -> (Mark, String) {
     let (from, ports) = (who(&it.sources), it.ports.join(", "));
     let until = it.until.map(|it| format!(", {}", moments::until(it, now))).unwrap_or_default();
     match it.action {
-        Action::Deny => (Mark::Good, format!("denies {from} port {ports}")),
-        Action::Allow => (Mark::Look, format!("admits {from} to port {ports}{until}")),
+        Action::Deny => (Mark::Good, format!("denies port {ports} from {from}")),
+        Action::Allow => (Mark::Look, format!("allows port {ports} from {from}{until}")),
     }
 }
 
 fn who(sources: &[String]) -> String {
-    if sources.iter().any(|it| it == "*") { "anybody".to_owned() } else { sources.join(", ") }
+    if sources.iter().any(|it| it == "*") { "anywhere".to_owned() } else { sources.join(", ") }
 }
 
 fn said(adopted: &AdoptedView) -> String {
@@ -158,15 +158,15 @@ fn said(adopted: &AdoptedView) -> String {
     for it in &adopted.machines {
         let name = names::short(&it.target);
         lines.push(if it.guarded {
-            format!("{name} is guarded here.")
+            format!("{name} is guarded by Portcullis.")
         } else {
             format!("{name} was not taken over.")
         });
-        lines.extend(it.left.iter().map(|why| format!("  left out: {why}")));
+        lines.extend(it.left.iter().map(|why| format!("  not taken over: {why}")));
     }
     lines.extend(adopted.deleted.iter().map(|it| format!("Deleted {it}.")));
     if !adopted.kept.is_empty() {
-        lines.push("Nothing was deleted:".to_owned());
+        lines.push("The following was not deleted:".to_owned());
         lines.extend(adopted.kept.iter().map(|why| format!("  {why}")));
     }
     output::printable(&lines.join("\n")).into_owned()

@@ -21,7 +21,7 @@ pub fn told(out: &Output, answer: &AnswerView) -> String {
     }
     let state = match (request.state.as_str(), &request.decided_by) {
         ("approved", None) if request.broke_glass => {
-            "granted, and BROKE THE GLASS: nobody said yes to it, and everybody is told".to_owned()
+            "granted by BREAK-GLASS, without the required approval; its use is published".to_owned()
         }
         ("approved", None) => "granted".to_owned(),
         (state, None) => state.to_owned(),
@@ -35,7 +35,7 @@ pub fn told(out: &Output, answer: &AnswerView) -> String {
 
 fn waits(request: &RequestView, until: &str) -> String {
     let (id, who) = (&request.id, words::people(&request.approvers));
-    format!("Request {id} waits for a yes of {who} ({until}):\n  portcullis approve {id}")
+    format!("Request {id} waits for the approval of {who} ({until}):\n  portcullis approve {id}")
 }
 
 /// Grants with what is left of them.
@@ -43,17 +43,17 @@ pub fn grants_table(grants: &[GrantView], now: &ZonedDateTime) -> Table {
     let mut table = Table::of(&["GRANT", "TARGET", "PORT", "STATE", "FROM", "BY", "TIME"]);
     for it in grants {
         let (mark, state) = match it.state {
-            GrantState::Approved if now.timestamp() < it.start => (Mark::Plain, "to come".to_owned()),
+            GrantState::Approved if now.timestamp() < it.start => (Mark::Plain, "scheduled".to_owned()),
             GrantState::Approved => (Mark::Look, "opening".to_owned()),
             GrantState::Open => (Mark::Good, "open".to_owned()),
             GrantState::OpenFailed => {
                 let by = it.open_failed.as_deref().unwrap_or("another rule");
-                (Mark::Bad, format!("kept shut by {by}"))
+                (Mark::Bad, format!("kept closed by {by}"))
             }
             GrantState::Closing => (Mark::Look, "closing".to_owned()),
             GrantState::Closed => (Mark::Plain, "closed".to_owned()),
         };
-        let by = if it.broke_glass { format!("{}, BROKE THE GLASS", it.by) } else { it.by.clone() };
+        let by = if it.broke_glass { format!("{}, BREAK-GLASS", it.by) } else { it.by.clone() };
         let (sources, time) = (words::few_sources(&it.sources), time(it, now));
         let target = names::short(&it.target).to_owned();
         let port = format!("{}/{}", it.port, it.protocol);

@@ -124,9 +124,8 @@ impl Connection {
             Auth::Sigv4 => {
                 let url = usable_url(&profile.url)?;
                 if url.scheme_str() != Some("https") && !is_loopback(&url) {
-                    let said =
-                        format!("`{}` would show a signed request to whoever is on its way", profile.url);
-                    return Err(Failure::usage(said).next("say `https`"));
+                    let said = format!("`{}` would send a signed request without TLS", profile.url);
+                    return Err(Failure::usage(said).next("use `https`"));
                 }
                 let account = Rc::new(Account::of(&profile.named())?);
                 Caller::Signing(Signer::of(&account, &url)?)
@@ -207,7 +206,7 @@ impl Connection {
                 None => return Ok(all),
             }
         }
-        Err(Failure::broken(format!("the list at `{path}` has no end")))
+        Err(Failure::broken(format!("the list at `{path}` has too many pages")))
     }
 
     /// Asks for something to be done, once.
@@ -293,7 +292,7 @@ impl Connection {
             }
             thread::sleep(pauses.next().unwrap_or(PAUSE));
         }
-        Err(Failure::unavailable(format!("nobody answers at `{}`", self.url)))
+        Err(Failure::unavailable(format!("there is no answer at `{}`", self.url)))
     }
 
     fn send(&self, request: Request<String>) -> Result<(StatusCode, String), Error> {
@@ -337,7 +336,7 @@ impl Connection {
             Some(Renewal::Profile(_) | Renewal::File(_)) | None => None,
         };
         let Some(another) = another else { return Ok(false) };
-        let Token(another) = usable(another.trim(), "the place of the token")?;
+        let Token(another) = usable(another.trim(), "the source of the token")?;
         let mut caller = self.caller.borrow_mut();
         let is_new = !matches!(&*caller, Caller::Bearer(Token(before)) if *before == another);
         if is_new {
@@ -356,7 +355,7 @@ impl Connection {
                 }
                 serde_json::from_value(answer)
             });
-            return read.map_err(|error| self.strange(&format!("gave a strange answer ({error})")));
+            return read.map_err(|error| self.strange(&format!("gave an unexpected answer ({error})")));
         }
         Err(self.refusal(status, body))
     }
@@ -383,14 +382,15 @@ impl Connection {
                 "give the profile a `token-file` or a `token-command`".to_owned()
             }
             Caller::Nobody => format!(
-                "set PORTCULLIS_TOKEN, or name the folder with --data: `{file}` is not there, or for this \
-                 machine alone"
+                "set PORTCULLIS_TOKEN, or name the folder with --data: `{file}` does not exist, or is for \
+                    this machine alone"
             ),
             Caller::Bearer(_) => format!(
-                "ask for a new one (`portcullis token create YOU`) and put it in PORTCULLIS_TOKEN or `{file}`"
+                "ask the operator for a new token (`portcullis token create YOU`), and put it in \
+                    PORTCULLIS_TOKEN or `{file}`"
             ),
             Caller::Signing(_) => {
-                "signed requests are known at the output `SignedUrl` of the stack".to_owned()
+                "signed requests are accepted at the output `SignedUrl` of the stack".to_owned()
             }
         };
         failure.next(next)
@@ -398,13 +398,15 @@ impl Connection {
 
     /// Whoever stands before Portcullis says no: API Gateway, a function URL, a proxy.
     fn not_let_in(&self) -> Failure {
-        let failure = Failure::refused(format!("you are not let in at `{}`: 403 Forbidden", self.url));
+        let failure =
+            Failure::refused(format!("the caller is not admitted at `{}`: 403 Forbidden", self.url));
         match &*self.caller.borrow() {
             Caller::Signing(_) => failure.next(
-                "the keys are not valid, or may not call it: infra/aws/README.md has the policy that they need",
+                "the keys are not valid, or lack the permission to call it: infra/aws/README.md has the \
+                    policy that they need",
             ),
             Caller::Nobody | Caller::Bearer(_) => {
-                failure.next("where callers sign with AWS keys, say `--auth sigv4`")
+                failure.next("if callers sign with AWS keys there, give `--auth sigv4`")
             }
         }
     }
@@ -412,7 +414,7 @@ impl Connection {
     fn unreachable(&self, error: &Error) -> Failure {
         Failure::unavailable(format!("cannot reach Portcullis at `{}`", self.url))
             .because([error.to_string()])
-            .next("start it with `portcullis up`, or say where it is with --url, PORTCULLIS_URL or --profile")
+            .next("start it with `portcullis up`, or name its URL with --url, PORTCULLIS_URL or --profile")
     }
 }
 
@@ -450,7 +452,7 @@ fn of_environment() -> Option<String> {
 fn usable(token: &str, place: &str) -> Result<Token, Failure> {
     if token.is_empty() || !token.chars().all(|c| c.is_ascii_graphic()) {
         return Err(Failure::usage(format!(
-            "what `{place}` holds is not a token: one word of printable characters"
+            "`{place}` does not hold a token: one word of printable characters"
         )));
     }
     Ok(Token(token.to_owned()))

@@ -20,23 +20,23 @@ pub struct Requests {
     /// Only those in this state
     #[arg(long)]
     state: Option<State>,
-    /// Only mine
+    /// Only those of the caller
     #[arg(long)]
     mine: bool,
-    /// At most this many, the newest
+    /// The largest number of items to list, the newest first
     #[arg(long, value_name = "COUNT")]
     limit: Option<NonZeroUsize>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum State {
-    /// Waits for a yes
+    /// Waiting for an approval
     Pending,
-    /// Grants were made of it
+    /// Approved, with grants
     Approved,
-    /// Somebody said no
+    /// Rejected by an approver
     Rejected,
-    /// Nobody said anything in time
+    /// Expired without a decision
     Lapsed,
 }
 
@@ -49,7 +49,7 @@ pub struct Approve {
 }
 
 const APPROVE: &str = "\
-What is approved is what was shown: a request that changed meanwhile is not.
+An approval is for the request as it was shown: a request that changed meanwhile is not approved.
 
 Examples:
   portcullis requests --state pending
@@ -67,12 +67,12 @@ pub struct Reject {
 
 #[derive(Debug, Args)]
 struct Which {
-    /// The request: any part of its id that no other has
+    /// The request: any unique part of its id
     request: String,
-    /// Decide what is there now, without being asked
+    /// Decide the request as it is now, without a confirmation
     #[arg(long)]
     yes: bool,
-    /// Decide only what has this digest: the field `shown` of the request
+    /// Decide the request only if it has this digest, its field `shown`
     #[arg(long, value_name = "DIGEST", conflicts_with = "yes")]
     shown: Option<String>,
 }
@@ -85,11 +85,11 @@ impl Requests {
         let found: Vec<RequestView> =
             client.http.list("/v1/requests", &query, self.limit.map(NonZeroUsize::get))?;
         let empty = match self.state {
-            Some(State::Pending) => "Nothing waits for a yes.",
+            Some(State::Pending) => "No request waits for an approval.",
             Some(State::Approved | State::Rejected | State::Lapsed) => {
-                "There are no such requests. `portcullis requests` lists all of them."
+                "There are no such requests. `portcullis requests` lists all requests."
             }
-            None => "Nobody asked for anything. Ask with `portcullis request TARGET --for 1h`.",
+            None => "There are no requests yet. Make one with `portcullis request TARGET --for 1h`.",
         };
         client.out.list(&found, empty, || table(&found, &client.out.now()))?;
         Ok(Exit::Done)
@@ -114,7 +114,7 @@ impl Reject {
         let path = format!("/v1/requests/{}/reject", segment(&id));
         let body = RejectBody { shown, why: self.why.clone() };
         let answer: AnswerView = client.http.post(&path, Some(&body))?;
-        client.out.show(&answer, || format!("Request {id} is rejected: nothing opens."))?;
+        client.out.show(&answer, || format!("Request {id} is rejected: no port opens."))?;
         Ok(Exit::Done)
     }
 }
@@ -131,10 +131,10 @@ impl Which {
             return Ok(Some((found.id, found.shown)));
         }
         if !output::is_attended() {
-            return Err(Failure::usage("nobody is there to be asked")
-                .next(format!("say --yes, or --shown {} for exactly this request", found.shown)));
+            return Err(Failure::usage("this terminal cannot ask for a confirmation")
+                .next(format!("give --yes, or --shown {} for exactly this request", found.shown)));
         }
-        Ok(output::ask(&format!("{verb} this?"))?.then_some((found.id, found.shown)))
+        Ok(output::ask(&format!("{verb} this request?"))?.then_some((found.id, found.shown)))
     }
 
     /// Those that wait first: a part of an id need not be unique among all that ever were.
@@ -164,7 +164,7 @@ impl State {
 }
 
 fn undecided() -> Exit {
-    output::note("Nothing was decided.");
+    output::note("The request was not decided.");
     Exit::Refused
 }
 
@@ -185,11 +185,11 @@ fn ask(ask: &AskView, target: &str, sources: &str) -> String {
 }
 
 fn table(found: &[RequestView], now: &ZonedDateTime) -> Table {
-    let mut table = Table::of(&["REQUEST", "STATE", "BY", "ASKED", "FOR", "WHY"]);
+    let mut table = Table::of(&["REQUEST", "STATE", "BY", "REQUESTED", "FOR", "WHY"]);
     for it in found {
         let (mark, state) = match (it.state.as_str(), it.until) {
             ("pending", Some(until)) => (Mark::Look, format!("pending {}", moments::until(until, now))),
-            ("approved", _) if it.broke_glass => (Mark::Bad, "approved, BROKE THE GLASS".to_owned()),
+            ("approved", _) if it.broke_glass => (Mark::Bad, "approved, BREAK-GLASS".to_owned()),
             ("approved", _) => (Mark::Good, it.state.clone()),
             (_, _) => (Mark::Plain, it.state.clone()),
         };

@@ -32,19 +32,19 @@ const HEALTH_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DeployCheck {
-    /// What its stack is called [default: `stack` of the profile, or portcullis]
+    /// The name of the stack [default: `stack` of the profile, or portcullis]
     #[arg(long, value_name = "NAME")]
     stack: Option<String>,
-    /// In which region of AWS [default: `region` of the profile, or as the AWS CLI has it]
+    /// The region of AWS [default: `region` of the profile, or as the AWS CLI has it]
     #[arg(long, value_name = "REGION")]
     region: Option<String>,
-    /// As whom, of the profiles of the AWS CLI [default: `aws-profile` of the profile, or as the AWS CLI has it]
+    /// The profile of the AWS CLI to use [default: `aws-profile` of the profile, or as the AWS CLI has it]
     #[arg(long, value_name = "NAME")]
     aws_profile: Option<String>,
 }
 
 const EXAMPLES: &str = "\
-Asks AWS, and changes nothing. Exit codes: 0 nothing failed, 1 something did.
+Reads AWS, and changes nothing. Exit codes: 0 all checks passed or warned, 1 a check failed.
 
 Examples:
   portcullis deploy-check
@@ -100,9 +100,10 @@ fn health(url: &str) -> Looked<()> {
 
 fn no_stack(aws: &Aws, name: &str, unseen: &Unseen) -> Failure {
     if unseen.is_missing() {
-        return Failure::not_found(format!("there is no stack `{name}` in {}", aws.region()))
-            .next("deploy it with `sam build` and `sam deploy`, or say --stack, --region or --aws-profile");
+        return Failure::not_found(format!("there is no stack `{name}` in {}", aws.region())).next(
+            "deploy it with `sam build` and `sam deploy`, or name it with --stack, --region or --aws-profile",
+        );
     }
-    Failure::unavailable(format!("cannot look at the stack `{name}` in {}", aws.region()))
+    Failure::unavailable(format!("cannot read the stack `{name}` in {}", aws.region()))
         .because([unseen.to_string()])
 }

@@ -31,9 +31,9 @@ pub fn words(out: &Output, seen: &DoctorView) -> String {
         }
     }
     text.push_str(match (seen.healthy, said.is_empty()) {
-        (true, true) => "\nAll is as it should be.",
-        (true, false) => "\nNothing failed. To do:\n",
-        (false, _) => "\nSomething failed. To do:\n",
+        (true, true) => "\nAll checks passed.",
+        (true, false) => "\nNo check failed. To do:\n",
+        (false, _) => "\nA check failed. To do:\n",
     });
     text.push_str(&output::printable(&said.join("\n")));
     text

@@ -32,20 +32,20 @@ const EVENT_MAX: u64 = 1 << 20;
 #[derive(Debug, Args)]
 #[command(after_help = EVENTS)]
 pub struct Events {
-    /// From when on: a length of time ago, a time, a date
+    /// The earliest time: a length of time ago, a time or a date
     #[arg(long, value_name = "TIME", value_parser = moments::past, default_value = "1h")]
     since: Timestamp,
-    /// Go on with what happens from now on
+    /// Continue with new events as they happen
     #[arg(long, short)]
     follow: bool,
-    /// Only what answers a request that was made with this `--correlation`
+    /// Only events about a request that was made with this `--correlation`
     #[arg(long, value_name = "ID")]
     correlation: Option<CorrelationId>,
 }
 
 const EVENTS: &str = "\
-With --json, an event a line. To go on later, give the time of the last one as --since: events of that time may
-be told again, with the same ids.
+With --json, one event per line. To continue later, give the time of the last one as --since: events of that time may
+be repeated, with the same ids.
 
 Examples:
   portcullis events --follow
@@ -62,8 +62,9 @@ pub struct Send {
 }
 
 const SEND: &str = "\
-An event has a `detail-type` and a `detail`; without an `id` it gets a new one. You are its source: `up --bots` says
-for whom you may speak. The entries of `aws events put-events --entries` are read too, and sent one after another.
+An event has a `detail-type` and a `detail`; without an `id` it gets a new one. Its source is the caller: `up --bots`
+lists the people that a caller may act for. The entries of `aws events put-events --entries` are read too, and sent one
+after another.
 
 Example:
   echo '{\"detail-type\": \"access.request\", \"detail\": {\"version\": 1, \"on_behalf_of\": \"ann\",
@@ -145,12 +146,12 @@ impl Send {
         client.out.show(&seen, || {
             if !seen.accepted {
                 let reasons = seen.reasons.iter().map(|it| format!("\n  {}", printable(it)));
-                return reasons.fold("It was refused:".to_owned(), |text, line| text + &line);
+                return reasons.fold("The event was refused:".to_owned(), |text, line| text + &line);
             }
             match (&seen.answer, &seen.closed) {
                 (Some(answer), _) => told(&client.out, answer),
-                (None, Some(grant)) => printable(&format!("Grant {} is ended.", grant.id)).into_owned(),
-                (None, None) => "It was accepted.".to_owned(),
+                (None, Some(grant)) => printable(&format!("Grant {} was ended.", grant.id)).into_owned(),
+                (None, None) => "The event was accepted.".to_owned(),
             }
         })?;
         Ok(if seen.accepted { Exit::Done } else { Exit::Refused })
@@ -260,7 +261,8 @@ mod tests {
         let event = json!({ "kind": "breakglass.used", "detail": detail });
         let event = serde_json::from_value(event).expect("an event");
         let words = line(&event, Timestamp::UNIX_EPOCH, &ZonedDateTime::default());
-        let told = "ann: BROKE THE GLASS with request r: web-1:22/tcp, db-1:22/tcp without a yes of bob, because: it is down";
+        let told = "ann: BREAK-GLASS used by request r: web-1:22/tcp, db-1:22/tcp without the approval of \
+            bob, because: it is down";
         assert!(words.ends_with(&format!("  web-1  r  {told}")), "{words}");
     }
 }

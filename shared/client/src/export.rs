@@ -23,35 +23,35 @@ const FILE_MAX: u64 = 64 << 20;
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Export {
-    /// From when on: a length of time ago, a time, a date. Default: the beginning
+    /// The beginning: a length of time ago, a time or a date. Default: the beginning of the journal
     #[arg(long, value_name = "TIME", value_parser = moments::past)]
     from: Option<Timestamp>,
-    /// Before when. Default: now
+    /// The end, not included. Default: now
     #[arg(long, value_name = "TIME", value_parser = moments::past)]
     to: Option<Timestamp>,
-    /// The lines of an export
+    /// The format of the lines
     #[arg(long, value_name = "FORMAT", default_value = "jsonl")]
     format: FormatArg,
-    /// The folder for it; `-` prints the records or grants alone
+    /// The folder for the export; `-` prints the records or grants alone
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
 }
 
-/// The lines of an export.
+/// The format of the lines.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum FormatArg {
-    /// Records as they are stored, a JSON object a line
+    /// Records as they are stored, one JSON object per line
     Jsonl,
-    /// Records in columns of one type each, a JSON object a line
+    /// Records in columns of one type each, one JSON object per line
     FlatJsonl,
     /// Records in the same columns, as comma-separated values
     Csv,
-    /// A row for each grant that lived in the period, as comma-separated values, for auditors
+    /// One row per grant of the period, as comma-separated values, for auditors
     GrantsCsv,
 }
 
 const EXAMPLES: &str = "\
-Times are without an offset where you are. `portcullis verify PATH` checks what is in the folder, anywhere.
+Times without an offset are local times. `portcullis verify PATH` checks the folder on any machine.
 
 Examples:
   portcullis export --from 2026-05-01 --to 2026-06-01 --out may
@@ -100,7 +100,8 @@ impl Export {
             }
         }
         spinner.finish_and_clear();
-        let manifest = manifest.ok_or_else(|| Failure::unavailable("the export broke off").next(ANEW))?;
+        let manifest =
+            manifest.ok_or_else(|| Failure::unavailable("the export was interrupted").next(ANEW))?;
         if !is_printed {
             let seen = Evidence::of(manifest.as_bytes()).map_err(|bad| Failure::broken(bad.to_string()))?;
             let Manifest { records, chains, format, .. } = seen.manifest();
@@ -125,7 +126,7 @@ impl Export {
     }
 }
 
-const ANEW: &str = "export it anew, into another folder";
+const ANEW: &str = "export again, into another folder";
 
 fn keep(folder: &Folder, out: &Path, name: &str, content: &str) -> Result<(), Failure> {
     // Whoever answers does not choose where on this machine it is written.
@@ -137,14 +138,14 @@ fn keep(folder: &Folder, out: &Path, name: &str, content: &str) -> Result<(), Fa
     folder.keep(name, content.as_bytes()).map_err(|error| {
         let path = out.join(name);
         if error.kind() == io::ErrorKind::AlreadyExists {
-            return Failure::usage(format!("`{}` is there already", path.display())).next(ANEW);
+            return Failure::usage(format!("`{}` exists already", path.display())).next(ANEW);
         }
         unkept(&path, &error)
     })
 }
 
 fn unkept(path: &Path, error: &io::Error) -> Failure {
-    Failure::broken(format!("could not keep evidence: `{}`: {error}", path.display()))
+    Failure::broken(format!("could not write evidence: `{}`: {error}", path.display()))
 }
 
 fn next_line(lines: &mut impl BufRead) -> Result<Option<ExportLine>, Failure> {
@@ -152,7 +153,8 @@ fn next_line(lines: &mut impl BufRead) -> Result<Option<ExportLine>, Failure> {
     const LINE_MAX: u64 = 6 * FILE_MAX;
     let mut line = String::new();
     let read = lines.take(LINE_MAX).read_line(&mut line);
-    let broken_off = |why: String| Failure::unavailable(format!("the export broke off: {why}")).next(ANEW);
+    let broken_off =
+        |why: String| Failure::unavailable(format!("the export was interrupted: {why}")).next(ANEW);
     if read.map_err(|error| broken_off(error.to_string()))? == 0 {
         return Ok(None);
     }
@@ -180,19 +182,21 @@ pub fn verify(path: &Path, is_json: bool) -> Result<Exit, Failure> {
     };
     Output::here(is_json).show(&view, || match &checked {
         Ok(Manifest { from, to, records: 0, format, .. }) => format!(
-            "The export has no {}: nothing was verified.\n  period   {from} to {to}, as it says itself\n{}",
+            "The export has no {} to verify.\n  period   {from} to {to}, as its manifest states\n{}",
             format.lines(),
             digest_words(digest)
         ),
         Ok(Manifest { from, to, records, files, chains, format, .. }) => format!(
-            "The export is whole: {records} {} of {} chains.\n  period   {from} to {to}, as it says itself\n  \
+            "The export is whole: {records} {} of {} chains.\n  period   {from} to {to}, as its manifest states\n  \
              files    {}\n{}",
             format.lines(),
             chains.len(),
             files.len(),
             digest_words(digest)
         ),
-        Err(bad) => format!("The export is not what was written:\n  {}", printable(&bad.to_string())),
+        Err(bad) => {
+            format!("The export differs from the one that was written:\n  {}", printable(&bad.to_string()))
+        }
     })?;
     Ok(match checked {
         // An export without a record proves nothing, so it is no success.
@@ -204,7 +208,10 @@ pub fn verify(path: &Path, is_json: bool) -> Result<Exit, Failure> {
 
 /// What tells this export from every other one, also from one that was changed consistently.
 fn digest_words(digest: Hash) -> String {
-    format!("  SHA-256  {digest} of `{MANIFEST}`: what is kept of it elsewhere proves that it is this export")
+    format!(
+        "  SHA-256  {digest} of `{MANIFEST}`: a copy of this digest kept elsewhere proves that this is \
+        the same export"
+    )
 }
 
 /// What there is, or the first thing that is wrong.

@@ -17,13 +17,13 @@ pub fn told(fact: &Fact) -> String {
         }
         Fact::PolicyConfirmed { version, .. } => format!("policy {version} was confirmed"),
         Fact::PolicyReverted { version, policy } => {
-            format!("nobody confirmed; policy {version}: {}", guarded(policy.as_ref()))
+            format!("no confirmation came; policy {version}: {}", guarded(policy.as_ref()))
         }
         Fact::RequestRefused { request, reasons, .. } => {
             format!("request {request} was refused: {}", reasons.join("; "))
         }
         Fact::ApprovalNeeded { request, until, .. } => {
-            format!("request {request} waits for a yes until {until}")
+            format!("request {request} waits for an approval until {until}")
         }
         Fact::RequestRejected { request, why, .. } => {
             format!("request {request} was rejected{}", because(why.as_deref()))
@@ -35,7 +35,7 @@ pub fn told(fact: &Fact) -> String {
         Fact::Approved { grant, .. } => {
             let why = grant.justification.as_ref().map(ToString::to_string);
             let (id, gate, sources, end) = (&grant.id, grant.gate, &grant.sources, grant.lease.end());
-            let glass = if grant.broke_glass { ", BROKE THE GLASS" } else { "" };
+            let glass = if grant.broke_glass { ", by BREAK-GLASS" } else { "" };
             format!("grant {id}: {gate} from {sources} until {end}{glass}{}", because(why.as_deref()))
         }
         Fact::GlassBroken { request, why, opened, skipped, .. } => {
@@ -45,25 +45,25 @@ pub fn told(fact: &Fact) -> String {
         Fact::Ended { grant, reason, .. } => format!("grant {grant} was ended: {}", reason_words(*reason)),
         Fact::Opened { grant, door: None, .. } => format!("grant {grant} is open"),
         Fact::Opened { grant, door: Some(door), .. } => format!("grant {grant} is open at {door}"),
-        Fact::OpenFailed { grant, decided_by, .. } => format!("grant {grant} is kept shut by {decided_by}"),
+        Fact::OpenFailed { grant, decided_by, .. } => format!("grant {grant} is kept closed by {decided_by}"),
         Fact::ClosingSoon { grant, end, .. } => format!("grant {grant} ends soon, at {end}"),
         Fact::Closed { grant, reason, late_ms, cloud_ms, delay, .. } => {
-            let cloud = cloud_ms.map(|it| format!(", {it} ms of it the cloud's own write"));
+            let cloud = cloud_ms.map(|it| format!(", of which {it} ms are the cloud's own write"));
             let (reason, cloud) = (reason_words(*reason), cloud.unwrap_or_default());
             let delay = delay.as_ref().map(delayed).unwrap_or_default();
-            format!("grant {grant} is shut: {reason}, {late_ms} ms after its end{cloud}{delay}")
+            format!("grant {grant} is closed: {reason}, {late_ms} ms after its end{cloud}{delay}")
         }
-        Fact::TakenOver { from } => format!("the worker {from} died at it; another one took over"),
-        Fact::Writing { changes } if changes.is_empty() => "writes nothing".to_owned(),
+        Fact::TakenOver { from } => format!("the worker {from} died; another one took over"),
+        Fact::Writing { changes } if changes.is_empty() => "writes no rule".to_owned(),
         Fact::Writing { changes } => format!("writes {}", changes.join("; ")),
         Fact::ReadBack { agrees, admitted } => read_back(*agrees, admitted),
-        Fact::DriftFound { rules } => format!("somebody else changed {}", rules.join(", ")),
-        Fact::DriftHealed => "all is as wanted again".to_owned(),
+        Fact::DriftFound { rules } => format!("another party changed {}", rules.join(", ")),
+        Fact::DriftHealed => "drift is corrected: all rules are as written".to_owned(),
         Fact::LockDefeated { gate, by: Some(by) } => format!("the lock of {gate} is defeated by {by}"),
         Fact::LockDefeated { gate, by: None } => format!("the lock of {gate} holds again"),
-        Fact::SettleFailed { why } => format!("could not be settled, and is tried again: {why}"),
+        Fact::SettleFailed { why } => format!("settling failed, and will be tried again: {why}"),
         Fact::OrphanDeleted { firewall, rule } => {
-            format!("deleted {rule} without a target in {}", names::short(firewall))
+            format!("deleted the orphaned rule {rule} in {}", names::short(firewall))
         }
         Fact::Adopted { policy, .. } => format!("taken over from {}", names::short(policy)),
         Fact::ForeignDeleted { policy: Some(policy), rules, .. } => {
@@ -74,19 +74,19 @@ pub fn told(fact: &Fact) -> String {
         Fact::TokenRevoked { person, .. } => format!("the token of {person} was revoked"),
         Fact::PolicyRefused { target, reasons, .. } => {
             format!(
-                "a change of what is guarded of {} was refused: {}",
+                "a change of the policy of {} was refused: {}",
                 names::short(target.as_str()),
                 reasons.join("; ")
             )
         }
         Fact::EventRefused { source, event, reasons, .. } if event.is_empty() => {
-            format!("what {source} asked for was refused: {}", reasons.join("; "))
+            format!("a command of {source} was refused: {}", reasons.join("; "))
         }
         Fact::EventRefused { source, event, reasons, .. } => {
             format!("the event {event} of {source} was refused: {}", reasons.join("; "))
         }
         Fact::ExportAsked { from, to, format, .. } => {
-            format!("the journal from {from} to {to} was asked for as {format}")
+            format!("an export of the journal from {from} to {to} as {format} was requested")
         }
         Fact::ExportReady { archive, folder, .. } => {
             format!("the journal is exported: {folder} in {archive}")
@@ -97,16 +97,16 @@ pub fn told(fact: &Fact) -> String {
         Fact::ClockJumped { by_ms } => jumped(*by_ms),
         Fact::DriftRepeated { times } => {
             format!(
-                "its rules were changed behind our back {times} times in 15m: does another installation guard it?"
+                "its rules were changed by another party {times} times in 15m: another installation may guard it"
             )
         }
         Fact::DiskLow { left_mib, wanted_mib } => {
             format!(
-                "the disk has {left_mib} MiB left, and the table wants {wanted_mib} MiB when it next grows"
+                "the disk has {left_mib} MiB left, and the table needs {wanted_mib} MiB when it next grows"
             )
         }
-        Fact::DiskFailed { why } => format!("the table is not written as ever: {why}"),
-        Fact::DiskRecovered => "the table is written as ever again".to_owned(),
+        Fact::DiskFailed { why } => format!("the table cannot be written normally: {why}"),
+        Fact::DiskRecovered => "the table is written normally again".to_owned(),
     }
 }
 
@@ -114,17 +114,17 @@ fn glass_broken(request: &RequestId, why: &str, opened: &[Pane], skipped: &Peopl
     let opened = opened.iter().map(|it| format!("{}:{}", names::short(it.target.as_str()), it.gate));
     let opened = opened.collect::<Vec<_>>().join(", ");
     let skipped: Vec<String> = skipped.people().iter().map(ToString::to_string).collect();
-    let yes = if skipped.is_empty() { "anybody".to_owned() } else { people(&skipped) };
+    let approvers = if skipped.is_empty() { "another person".to_owned() } else { people(&skipped) };
     let why = because(Some(why));
-    format!("BROKE THE GLASS with request {request}: {opened} without a yes of {yes}{why}")
+    format!("BREAK-GLASS used by request {request}: {opened} without the approval of {approvers}{why}")
 }
 
 fn read_back(agrees: bool, admitted: &BTreeMap<Gate, String>) -> String {
     let gates = admitted.iter().map(|(gate, who)| format!("{gate} admits {who}"));
     let gates = gates.collect::<Vec<_>>().join("; ");
-    let verdict = if agrees { "as wanted" } else { "not as wanted" };
+    let verdict = if agrees { "as written" } else { "not as written" };
     if gates.is_empty() {
-        format!("read back {verdict}: nothing is guarded")
+        format!("read back {verdict}: no port is guarded")
     } else {
         format!("read back {verdict}: {gates}")
     }
@@ -139,9 +139,9 @@ fn delayed(delay: &Delay) -> String {
 
 fn whose(cause: Cause) -> &'static str {
     match cause.party() {
-        Party::Portcullis => "which is ours",
-        Party::Cloud => "which is the cloud's",
-        Party::Machine => "which is the machine's",
+        Party::Portcullis => "owned by Portcullis",
+        Party::Cloud => "owned by the cloud",
+        Party::Machine => "owned by the machine",
     }
 }
 
@@ -214,7 +214,7 @@ fn guarded(policy: Option<&Policy>) -> String {
 }
 
 fn with_yes(by: &str, approver: Option<&Person>) -> String {
-    approver.map_or_else(|| by.to_owned(), |approver| format!("{by}, with the yes of {approver}"))
+    approver.map_or_else(|| by.to_owned(), |approver| format!("{by}, approved by {approver}"))
 }
 
 fn because(why: Option<&str>) -> String {
@@ -223,8 +223,8 @@ fn because(why: Option<&str>) -> String {
 
 fn reason_words(reason: EndReason) -> &'static str {
     match reason {
-        EndReason::Expired => "its time was over",
-        EndReason::UserRequested => "somebody closed it",
+        EndReason::Expired => "its lease ended",
+        EndReason::UserRequested => "it was closed early",
         EndReason::PolicyChanged => "its port is no longer guarded",
     }
 }

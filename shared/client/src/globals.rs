@@ -29,13 +29,13 @@ pub struct Globals {
 }
 
 const EVERYWHERE: &str = "Everywhere";
-const URL: &str = "Where Portcullis answers, as `http://…`, or `unix:PATH` for its socket [env: PORTCULLIS_URL] [default: \
+const URL: &str = "The URL of Portcullis, as `http://…`, or `unix:PATH` for its socket [env: PORTCULLIS_URL] \
+    [default: \
     the data folder's portcullis.sock, else http://127.0.0.1:7422]";
-const AUTH: &str = "How you say who you are: with a token, or with AWS keys [env: PORTCULLIS_AUTH]";
-const PROFILE: &str =
-    "The Portcullis that ~/.config/portcullis/config.toml calls so [env: PORTCULLIS_PROFILE]";
+const AUTH: &str = "The kind of credentials: a token, or AWS keys [env: PORTCULLIS_AUTH]";
+const PROFILE: &str = "The profile of ~/.config/portcullis/config.toml to use [env: PORTCULLIS_PROFILE]";
 const DATA: &str =
-    "The folder with the file `token`, for where PORTCULLIS_TOKEN is not set [env: PORTCULLIS_DATA]";
+    "The folder with the file `token`, used where PORTCULLIS_TOKEN is not set [env: PORTCULLIS_DATA]";
 
 impl Globals {
     /// The data folder: named here, else by `PORTCULLIS_DATA`, else where it is by default.

@@ -18,16 +18,16 @@ use std::num::NonZeroUsize;
 /// Which grants.
 #[derive(Debug, Args)]
 pub struct Grants {
-    /// Only those of this machine: any part of its name that no other has
+    /// Only grants of this machine: any unique part of its name
     #[arg(long)]
     target: Option<String>,
-    /// Only mine
+    /// Only those of the caller
     #[arg(long)]
     mine: bool,
-    /// Also those that are closed
+    /// Also closed grants
     #[arg(long)]
     all: bool,
-    /// At most this many, the newest
+    /// The largest number of items to list, the newest first
     #[arg(long, value_name = "COUNT")]
     limit: Option<NonZeroUsize>,
 }
@@ -36,7 +36,7 @@ pub struct Grants {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  portcullis close 4f3kq-1\n  portcullis close web-1:22 db-1")]
 pub struct Close {
-    /// The grants: any part of an id, or of TARGET:PORT, that no other has
+    /// The grants: any unique part of an id or of TARGET:PORT
     #[arg(required = true, value_name = "GRANT")]
     grants: Vec<String>,
 }
@@ -47,19 +47,19 @@ pub struct Close {
     after_help = "Examples:\n  portcullis extend web-1 --by 30m\n  portcullis extend 4f3kq-1 --until 18:30"
 )]
 pub struct Extend {
-    /// The grant: any part of its id, or of TARGET:PORT, that no other has
+    /// The grant: any unique part of its id or of TARGET:PORT
     grant: String,
-    /// How much later
+    /// The time to add
     #[arg(long, value_name = "TIME", value_parser = moments::length)]
     #[arg(conflicts_with = "until", required_unless_present = "until")]
     by: Option<SignedDuration>,
-    /// Until when, such as `18:30`
+    /// The end of the lease, such as `18:30`
     #[arg(long, value_name = "TIME", value_parser = moments::moment)]
     until: Option<Timestamp>,
     /// Why
     #[arg(long, value_name = "TEXT")]
     why: Option<String>,
-    /// What you call the matter: every event that answers it names it
+    /// Your own id for the request, which every event about it carries
     #[arg(long, value_name = "ID")]
     correlation: Option<CorrelationId>,
 }
@@ -76,9 +76,9 @@ impl Grants {
         let found: Vec<GrantView> =
             client.http.list("/v1/grants", &query, self.limit.map(NonZeroUsize::get))?;
         let empty = if self.all {
-            "Nothing was ever granted here. Ask with `portcullis request TARGET --for 1h`."
+            "There are no grants yet. Request one with `portcullis request TARGET --for 1h`."
         } else {
-            "Nothing is open. Ask with `portcullis request TARGET --for 1h`; --all lists what was."
+            "No grant is live. Request one with `portcullis request TARGET --for 1h`; --all lists past grants too."
         };
         client.out.list(&found, empty, || table(&found, &client.out.now()))?;
         Ok(Exit::Done)
@@ -112,7 +112,9 @@ impl Extend {
             (Some(until), _) => until,
             (None, by) => {
                 let later = grant.end.checked_add(by.unwrap_or_default());
-                later.map_err(|_| Failure::usage("nobody lives that long: say less with --by"))?
+                later.map_err(|_| {
+                    Failure::usage("the end would be beyond the last date: give less with --by")
+                })?
             }
         };
         let path = format!("/v1/grants/{}/extend", segment(&grant.id));

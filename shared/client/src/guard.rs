@@ -19,15 +19,15 @@ use portcullis_wire::{EditBody, EnableBody, GuardedView, NameView, PlanView, Por
 #[derive(Debug, Args)]
 #[command(after_help = PLAN)]
 pub struct Plan {
-    /// The machine: any part of its name that no other has
+    /// The machine: any unique part of its name
     target: String,
-    /// As it would be with these ports. Default: as it is guarded, or as it would be by default
+    /// Plan with these ports. Default: those of the policy, or the default ports
     #[arg(long = "port", value_name = "PORT", value_parser = ports::rule)]
     ports: Vec<PortRuleBody>,
 }
 
 const PLAN: &str = "\
-Nothing is written.
+Writes no rule.
 
 Examples:
   portcullis plan web-1
@@ -37,28 +37,28 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = ENABLE)]
 pub struct Enable {
-    /// The machines: any part of a name that no other has
+    /// The machines: any unique part of each name
     #[arg(required = true, value_name = "TARGET")]
     targets: Vec<String>,
-    /// What to guard, with settings after commas. Default: SSH on Linux, RDP on Windows
+    /// A port to guard, with settings after commas. Default: SSH on Linux, RDP on Windows
     #[arg(long = "port", value_name = "PORT", value_parser = ports::rule)]
     ports: Vec<PortRuleBody>,
-    /// Put everything back after this long unless `portcullis confirm` says that you still get in
+    /// Revert the change after this time unless `portcullis confirm` keeps it
     #[arg(long, value_name = "TIME", value_parser = moments::length)]
     confirm_within: Option<SignedDuration>,
-    /// Guard it although another portcullis seems to: for a table that was lost
+    /// Guard it although it has rules of another Portcullis, such as one whose table was lost
     #[arg(long)]
     take_over: bool,
 }
 
 const ENABLE: &str = "\
 A port is PORT[/PROTOCOL][,SETTING]...; the protocol is tcp (the default), udp or *. Settings:
-  from=RANGE         who may ask must be within it; may be given several times (default: anywhere)
+  from=RANGE         sources must be within this range; may be given several times (default: anywhere)
   max=TIME           the longest lease (default: 3h)
-  approval           somebody else has to say yes
-  approver=PERSON    this person has to say yes; may be given several times
-  break-glass=PERSON this person may do without that yes when nobody answers, and everybody is told; may be given
-                     several times, `*` is anybody
+  approval           another person has to approve
+  approver=PERSON    this person has to approve; may be given several times
+  break-glass=PERSON this person may open without approval in an emergency, which is published; may be given
+                     several times, `*` is every person
 
 Examples:
   portcullis enable web-1
@@ -68,7 +68,7 @@ Examples:
 /// One machine.
 #[derive(Debug, Args)]
 pub struct One {
-    /// The machine: any part of its name that no other has
+    /// The machine: any unique part of its name
     target: String,
 }
 
@@ -76,18 +76,18 @@ pub struct One {
 #[derive(Debug, Args)]
 #[command(after_help = EDIT)]
 pub struct Edit {
-    /// The machine: any part of its name that no other has
+    /// The machine: any unique part of its name
     target: String,
     /// Guard this port too
     #[arg(long = "add-port", value_name = "PORT", value_parser = ports::rule)]
     add: Vec<PortRuleBody>,
-    /// Change settings of a port that is guarded; what is not named stays as it is
+    /// Change settings of a guarded port; other settings stay as they are
     #[arg(long, value_name = "PORT,SETTING", value_parser = ports::rule)]
     set: Vec<PortRuleBody>,
-    /// Guard this port no longer; its grants end
+    /// Stop guarding this port; its grants end
     #[arg(long = "remove-port", value_name = "PORT[/PROTOCOL]")]
     remove: Vec<Gate>,
-    /// Put everything back after this long unless `portcullis confirm` says that you still get in
+    /// Revert the change after this time unless `portcullis confirm` keeps it
     #[arg(long, value_name = "TIME", value_parser = moments::length)]
     confirm_within: Option<SignedDuration>,
 }
@@ -137,7 +137,7 @@ impl One {
     pub fn confirm(&self, client: &Client) -> Result<Exit, Failure> {
         let guarded = self.post(client, "/confirm")?;
         client.out.show(&guarded, || {
-            format!("Confirmed: {} stays guarded as it is.", names::short(&guarded.target))
+            format!("The change of {} is confirmed and stays.", names::short(&guarded.target))
         })?;
         Ok(Exit::Done)
     }
@@ -149,12 +149,10 @@ impl One {
         client.out.show(&guarded, || {
             let name = names::short(&guarded.target);
             if !guarded.changed {
-                return format!("{name} was not guarded: nothing has changed.");
+                return format!("{name} was not guarded, and is unchanged.");
             }
             let firewalls = if settled.is_ok() { "are" } else { "become" };
-            format!(
-                "{name} is guarded no longer: its firewalls {firewalls} what they were before, its grants end."
-            )
+            format!("{name} is no longer guarded: its firewalls {firewalls} as before, and its grants end.")
         })?;
         settled.map(|()| Exit::Done)
     }
@@ -169,8 +167,8 @@ impl Edit {
     /// Changes it, and waits for its firewalls.
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
         if self.add.is_empty() && self.set.is_empty() && self.remove.is_empty() {
-            return Err(Failure::usage("nothing is to be changed")
-                .next("say what with --add-port, --set or --remove-port"));
+            return Err(Failure::usage("the command names no change")
+                .next("name a change with --add-port, --set or --remove-port"));
         }
         let target = &client.named(&self.target, Among::Guarded)?;
         for rule in &self.add {
@@ -218,16 +216,16 @@ fn planned(client: &Client, target: &NameView, plan: &PlanView) -> String {
     }
     let mut text = client.out.table(&gates);
     if plan.changes.is_empty() {
-        text.push_str("\nIts firewalls hold what they should: nothing would be written.");
+        text.push_str("\nIts firewalls have all their rules: no rule would be written.");
         return text;
     }
-    text.push_str("\nWould be written:");
+    text.push_str("\nRules to write:");
     for change in &plan.changes {
         text.push_str("\n  ");
         text.push_str(&output::printable(&words::plain(change, &now)));
     }
     if target.ports.is_empty() {
-        text.extend(["\n\nDo it with `portcullis enable ", &target.name, "` and the same ports."]);
+        text.extend(["\n\nTo write them, run `portcullis enable ", &target.name, "` and the same ports."]);
     }
     text
 }
@@ -258,17 +256,20 @@ fn tell_one(client: &Client, guarded: &GuardedView) -> Result<Exit, Failure> {
 fn said(client: &Client, guarded: &GuardedView, is_settled: bool) -> String {
     let name = names::short(&guarded.target);
     let mut lines = vec![if is_settled {
-        format!("{name} is guarded: shut but for leases.")
+        format!("{name} is guarded: closed, except for leases.")
     } else {
-        format!("{name} is to be guarded, and its firewalls do not hold it yet.")
+        format!("{name} will be guarded once its firewalls have the rules.")
     }];
     lines.extend(guarded.ports.iter().map(|it| format!("  {}", ports::words(it))));
     lines.push(match guarded.confirm_by {
         Some(by) => {
             let until = moments::until(by, &client.out.now());
-            format!("Still in? `portcullis confirm {name}` keeps it; otherwise it lapses ({until}).")
+            format!(
+                "If you still have access, run `portcullis confirm {name}` to keep the change; otherwise \
+                it lapses ({until})."
+            )
         }
-        None => format!("Ask for a port with `portcullis request {name}`."),
+        None => format!("Request a port with `portcullis request {name}`."),
     });
     output::printable(&lines.join("\n")).into_owned()
 }

@@ -24,12 +24,12 @@ use std::num::NonZeroUsize;
 #[derive(Debug, Args)]
 #[command(after_help = ACTIVITY)]
 pub struct Activity {
-    /// The machine: any part of its name that no other has; `portcullis` for what concerns none
+    /// The machine: any unique part of its name; `portcullis` for entries that concern no machine
     target: String,
-    /// For spreadsheets: comma-separated, with every detail
+    /// Print comma-separated values with every detail, for spreadsheets
     #[arg(long)]
     csv: bool,
-    /// At most this many, the oldest
+    /// The largest number of items to list, the oldest first
     #[arg(long, value_name = "COUNT")]
     limit: Option<NonZeroUsize>,
 }
@@ -61,7 +61,7 @@ impl Activity {
             output::line(csv(&found).trim_end())?;
             return Ok(Exit::Done);
         }
-        let empty = "Nothing happened yet. Guard it with `portcullis enable TARGET`.";
+        let empty = "The machine has no entries yet. Guard it with `portcullis enable TARGET`.";
         client.out.list(&found, empty, || table(&found, &client.out.now()))?;
         Ok(Exit::Done)
     }
@@ -90,17 +90,17 @@ fn exit(seen: &VerifyView) -> Exit {
 /// What became of a verification, in words.
 fn verdict(seen: &VerifyView) -> String {
     if seen.whole && seen.entries == 0 {
-        return "The journal has no entries: nothing was verified.".to_owned();
+        return "The journal has no entries to verify.".to_owned();
     }
     if seen.whole {
         return format!("The journal is whole: {} entries in {} chains.", seen.entries, seen.chains);
     }
     let bad = seen.bad.iter().map(|it| format!("\n  {}", printable(it)));
-    format!("The journal is not what was written:{}", bad.collect::<String>())
+    format!("The journal differs from the one that was written:{}", bad.collect::<String>())
 }
 
 fn table(found: &[EntryView], now: &ZonedDateTime) -> Table {
-    let mut table = Table::of(&["N", "TIME", "BY", "WHAT"]);
+    let mut table = Table::of(&["N", "TIME", "BY", "EVENT"]);
     for it in found {
         let fact = fact(it);
         let mark = fact.as_ref().map_or(Mark::Plain, mark);
@@ -171,7 +171,7 @@ mod tests {
         let delay = json!({ "cause": "cloud-refused", "why": "403 `Nope`: no" });
         let closed =
             json!({"what": "closed", "grant": "r-1", "reason": "expired", "late_ms": 9000, "delay": delay});
-        let words = "delayed by `cloud-refused`, which is the cloud's: 403 `Nope`: no";
+        let words = "delayed by `cloud-refused`, owned by the cloud: 403 `Nope`: no";
         let fact: Fact = serde_json::from_value(closed.clone()).expect("a fact");
         assert!(told(&fact).ends_with(words), "{}", told(&fact));
         assert_eq!(mark(&fact), Mark::Look);
@@ -185,8 +185,8 @@ mod tests {
             let fact = json!({"what": "read_back", "agrees": true, "admitted": admitted});
             told(&serde_json::from_value(fact).expect("a fact"))
         };
-        assert_eq!(fact(json!({})), "read back as wanted: nothing is guarded");
-        assert_eq!(fact(json!({"22/tcp": "nobody"})), "read back as wanted: 22/tcp admits nobody");
+        assert_eq!(fact(json!({})), "read back as written: no port is guarded");
+        assert_eq!(fact(json!({"22/tcp": "nobody"})), "read back as written: 22/tcp admits nobody");
     }
 
     #[test]

@@ -23,10 +23,10 @@ pub struct Targets {
     /// Only those in this state
     #[arg(long)]
     state: Option<State>,
-    /// At most this many
+    /// The largest number of items to list
     #[arg(long, value_name = "COUNT")]
     limit: Option<NonZeroUsize>,
-    /// How long the cloud may take to answer, at most 30s; what it does not tell by then comes from the table
+    /// The time that the cloud may take to answer, at most 30s; the rest comes from the table
     #[arg(long, value_name = "TIME", value_parser = moments::length, default_value = "3s")]
     wait: SignedDuration,
 }
@@ -47,19 +47,19 @@ enum State {
 #[derive(Debug, Args)]
 #[command(after_help = CHECK)]
 pub struct Check {
-    /// The machine: any part of its name that no other has
+    /// The machine: any unique part of its name
     target: String,
-    /// Such as `22` or `53/udp`
+    /// The port, such as `22` or `53/udp`
     #[arg(value_name = "PORT[/PROTOCOL]")]
     port: String,
-    /// An address, or `my-ip`
+    /// The source: an address, or `my-ip`
     #[arg(long, value_name = "ADDRESS")]
     from: String,
 }
 
 const CHECK: &str = "\
-The firewalls are asked, not the table; of this machine's own, the table that is ours: what another
-table of it drops stays dropped, and is not seen here. Exit code 0: it gets through; 3: it does not.
+The answer comes from the firewalls as they are now. Of this machine's own packet filter, only the table of Portcullis
+is read: drops by its other tables are not seen. Exit codes: 0 the source gets through, 3 it does not.
 
 Examples:
   portcullis check web-1 22 --from 203.0.113.7
@@ -79,8 +79,12 @@ impl Targets {
         let empty = match self.state {
             None => "There are no machines here. `portcullis up` simulates some.",
             Some(State::Configured) => "No machine is guarded. Guard one with `portcullis enable TARGET`.",
-            Some(State::NotConfigured) => "No machine is left to guard. `portcullis targets` shows them all.",
-            Some(State::Unsupported) => "Every machine can be guarded. `portcullis targets` shows them all.",
+            Some(State::NotConfigured) => {
+                "No machine is left to guard. `portcullis targets` shows all machines."
+            }
+            Some(State::Unsupported) => {
+                "Every machine can be guarded. `portcullis targets` shows all machines."
+            }
         };
         client.out.list(&found, empty, || table(&found, &client.out.now()))?;
         Ok(Exit::Done)
@@ -183,6 +187,7 @@ fn table(found: &[TargetView], now: &ZonedDateTime) -> Table {
 /// What may be asked for, and what has to be confirmed.
 fn guarded(target: &TargetView, now: &ZonedDateTime) -> String {
     let ports: Vec<String> = target.ports.iter().map(ports::words).collect();
-    let confirm = target.confirm_by.map(|by| format!("; to be confirmed {}", moments::until(by, now)));
+    let confirm =
+        target.confirm_by.map(|by| format!("; waits for a confirmation {}", moments::until(by, now)));
     format!("{}{}", ports.join("; "), confirm.unwrap_or_default())
 }

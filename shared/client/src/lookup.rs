@@ -50,7 +50,7 @@ impl Names {
         let because = failure.reasons().to_vec();
         Failure::unavailable(format!("{} in the table, and the cloud did not answer", failure.message()))
             .because(because)
-            .next("run the same again when it does, or give the whole id")
+            .next("run the same command again when the cloud answers, or give the whole id")
     }
 }
 
@@ -87,7 +87,7 @@ impl Client {
             return Ok(Names { items, is_silent });
         }
         output::note(format_args!(
-            "warning: {}; the names are those in the table",
+            "warning: {}; the names are those of the table",
             all.unseen.first().map_or("the cloud did not answer", String::as_str)
         ));
         Ok(Names { items, is_silent })
@@ -115,7 +115,7 @@ impl Client {
             all.items.extend(part.items);
             all.next = part.next;
         }
-        Err(Failure::broken("the list of names has no end"))
+        Err(Failure::broken("the list of names has too many pages"))
     }
 }
 

@@ -86,7 +86,7 @@ fn ambiguous<T: Named>(found: &[&T], text: &str) -> Failure {
     }
     Failure::usage(format!("`{text}` may be any of {} {}s:", found.len(), T::WHAT))
         .because(lines)
-        .next("say more of its name, or its whole id")
+        .next("give more of its name, or its whole id")
 }
 
 fn none<T: Named>(things: &[T], text: &str) -> Failure {

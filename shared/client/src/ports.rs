@@ -47,7 +47,7 @@ pub fn split<'a>(text: &'a str, targets: &[NameView]) -> Result<(&'a str, Option
     match port.parse() {
         Ok(port) => Ok((target, Some(port))),
         Err(why) if is_none(text) && (is_number() || !is_none(target)) => {
-            Err(Failure::usage(format!("`{text}`: {why}")).next(format!("say it as in `{target}:22`")))
+            Err(Failure::usage(format!("`{text}`: {why}")).next(format!("give a port as in `{target}:22`")))
         }
         Err(_) => Ok((text, None)),
     }
@@ -92,7 +92,7 @@ pub fn rule(text: &str) -> Result<PortRuleBody, String> {
                 break_glass.insert(listed(person)?);
             }
             ("no-break-glass", "") => is_glass_whole = true,
-            _ => return Err(format!("`{part}` is no setting of a port: {SETTINGS} are")),
+            _ => return Err(format!("`{part}` is not a setting of a port: {SETTINGS} are")),
         }
     }
     // Whoever names approvers means them and not just anybody.
@@ -100,10 +100,10 @@ pub fn rule(text: &str) -> Result<PortRuleBody, String> {
         approvers.retain(|it| !it.is_anybody());
     }
     if rule.no_approval && !approvers.is_empty() {
-        return Err("a port either needs an approval or none".to_owned());
+        return Err("a port takes either `approval` or `no-approval`, not both".to_owned());
     }
     if is_glass_whole && !break_glass.is_empty() {
-        return Err("either somebody may break the glass of a port or nobody".to_owned());
+        return Err("a port takes either `break-glass` or `no-break-glass`, not both".to_owned());
     }
     rule.break_glass = Some(break_glass).filter(|it| is_glass_whole || !it.is_empty());
     rule.sources = Some(Sources::of(ranges)).filter(|it| !it.is_empty());
@@ -125,7 +125,9 @@ pub fn range(text: &str) -> Result<&str, String> {
     match address_range(text) {
         Some(it) if it.addr() != it.network() => {
             let (network, address) = (it.trunc(), it.addr());
-            Err(format!("`{text}` is either the network `{network}` or the address `{address}`: say which"))
+            Err(format!(
+                "`{text}` may mean the network `{network}` or the address `{address}`: give one of them"
+            ))
         }
         // What is an address, or none, is for others to read.
         Some(_) | None => Ok(text),
@@ -143,10 +145,10 @@ pub fn words(rule: &PortRuleView) -> String {
     };
     let glass = match &rule.break_glass {
         None => String::new(),
-        Some(people) if people.contains("*") => ", anybody may break the glass".to_owned(),
+        Some(people) if people.contains("*") => ", break-glass by every person".to_owned(),
         Some(people) if people.is_empty() => String::new(),
         Some(people) => {
-            format!(", {} may break the glass", people.iter().cloned().collect::<Vec<_>>().join(" or "))
+            format!(", break-glass by {}", people.iter().cloned().collect::<Vec<_>>().join(" or "))
         }
     };
     format!("{}/{}, from {sources}, at most {:#}{approval}{glass}", rule.port, rule.protocol, rule.max)
@@ -185,8 +187,8 @@ mod tests {
         };
         let plain = "22/tcp, from 10.0.0.0/8, at most 1h, with an approval";
         assert_eq!(view(&[]), plain);
-        assert_eq!(view(&["*"]), format!("{plain}, anybody may break the glass"));
-        assert_eq!(view(&["ann", "bob"]), format!("{plain}, ann or bob may break the glass"));
+        assert_eq!(view(&["*"]), format!("{plain}, break-glass by every person"));
+        assert_eq!(view(&["ann", "bob"]), format!("{plain}, break-glass by ann or bob"));
     }
 
     #[test]

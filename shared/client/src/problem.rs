@@ -14,7 +14,7 @@ pub fn failure(problem: Problem) -> Failure {
     const SILENT: u16 = 504;
     if let Some(next) = problem.reasons.first().map(next_step) {
         let reasons = problem.reasons.into_iter().map(|it| it.message);
-        return Failure::refused("refused, and nothing was changed").because(reasons).next(next);
+        return Failure::refused("the command was refused, and changed nothing").because(reasons).next(next);
     }
     match problem.status {
         BAD_REQUEST => Failure::usage(problem.detail).next("`--help` shows what is accepted"),
@@ -25,31 +25,36 @@ pub fn failure(problem: Problem) -> Failure {
         _ if problem.kind.ends_with(":conflict") => Failure::unavailable(problem.detail).next(AGAIN),
         TOO_OFTEN | UNAVAILABLE | SILENT => Failure::unavailable(problem.detail).next(AGAIN),
         _ => Failure::broken(format!("{}: {}", problem.title, problem.detail))
-            .next("the log of `portcullis up` says more"),
+            .next("the log of `portcullis up` has the cause"),
     }
 }
 
-const AGAIN: &str = "run the same again: nothing is done twice";
+const AGAIN: &str = "run the same command again: it is safe to repeat";
 
 /// What helps against a refusal.
 fn next_step(reason: &Reason) -> &'static str {
     match reason.code.as_str() {
         "not-enabled" | "unknown-target" => "guard it with `portcullis enable TARGET`",
         "already-enabled" => "change it with `portcullis edit TARGET`",
-        "guarded-elsewhere" => "if that table is lost, say `portcullis enable TARGET --take-over`",
+        "guarded-elsewhere" => "if that table is lost, run `portcullis enable TARGET --take-over`",
         "unconfirmed" => "keep the change with `portcullis confirm TARGET`, or wait until it lapses",
-        "own-request" | "not-an-approver" => "ask somebody else to run `portcullis approve REQUEST`",
-        "may-not-break-glass" => "ask without `--break-glass`, and wait for a yes; or ask somebody who may",
-        "glass-without-why" => "say why with `--why`",
-        "not-pending" | "not-as-shown" => "`portcullis requests` shows it as it is now",
-        "grant-over" | "last-seconds" => "ask anew with `portcullis request`",
-        "key-reused" => "leave `--key` out, or choose another one",
-        "share-used-up" => "end leases with `portcullis close GRANT`: `portcullis grants --mine` lists them",
-        "only-reserve-left" => "`portcullis grants --target TARGET` shows who holds what, and until when",
-        "not-guarded" | "source-not-allowed" | "too-long" | "too-short" => {
-            "`portcullis targets --state configured` shows what may be asked for"
+        "own-request" | "not-an-approver" => "ask another person to run `portcullis approve REQUEST`",
+        "may-not-break-glass" => {
+            "request without `--break-glass`, and wait for an approval; or ask a person \
+            who may use break-glass"
         }
-        _ => "change what is named above and run it again",
+        "glass-without-why" => "give a reason with `--why`",
+        "not-pending" | "not-as-shown" => "`portcullis requests` shows its state",
+        "grant-over" | "last-seconds" => "make a new request with `portcullis request`",
+        "key-reused" => "leave `--key` out, or choose another key",
+        "share-used-up" => "end leases with `portcullis close GRANT`: `portcullis grants --mine` lists them",
+        "only-reserve-left" => {
+            "`portcullis grants --target TARGET` lists the leases with their people and ends"
+        }
+        "not-guarded" | "source-not-allowed" | "too-long" | "too-short" => {
+            "`portcullis targets --state configured` lists the guarded machines and ports"
+        }
+        _ => "correct the named input, and run the command again",
     }
 }
 

@@ -77,8 +77,8 @@ pub fn chosen(globals: &Globals) -> Result<Profile, Failure> {
         (None, None, Some(name), None) => found(read()?, &name)?,
         (None, Some(url), _, _) => at(url),
         (None, None, Some(_), Some(_)) => {
-            return Err(Failure::usage("PORTCULLIS_URL and PORTCULLIS_PROFILE both say where Portcullis is")
-                .next("unset one of them, or say --url or --profile"));
+            return Err(Failure::usage("PORTCULLIS_URL and PORTCULLIS_PROFILE both name a Portcullis")
+                .next("unset one of them, or give --url or --profile"));
         }
         (None, None, None, Some(url)) => at(&url),
         (None, None, None, None) => {
@@ -114,7 +114,7 @@ pub fn list(globals: &Globals) -> Result<Exit, Failure> {
     });
     let list: Vec<Listed> = list.collect();
     let path = config_file();
-    let empty = format!("`{}` has no profiles. docs/cli.md shows what one looks like.", path.display());
+    let empty = format!("`{}` has no profiles. docs/cli.md shows an example.", path.display());
     Output::here(globals.json).list(&list, &empty, || {
         let mut table = Table::of(&["PROFILE", "URL", "AUTH"]);
         for it in &list {
@@ -136,7 +136,7 @@ pub fn list(globals: &Globals) -> Result<Exit, Failure> {
 /// As when nobody is known by a profile of the file.
 fn without_token() -> Failure {
     Failure::usage(format!("`{}` has a `token-file` that cannot be read", config_file().display()))
-        .next("name a file that holds the token, or say `token-command`")
+        .next("name a file that holds the token, or set `token-command`")
 }
 
 impl Profile {
@@ -221,18 +221,22 @@ fn parsed(text: &str, path: &str) -> Result<File, Failure> {
         let before = error.span().and_then(|it| text.get(..it.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         Failure::usage(format!("`{path}` cannot be read: line {line}: {}", error.message()))
-            .next("docs/cli.md shows what a profile looks like")
+            .next("docs/cli.md shows an example of a profile")
     })?;
     if let Some(name) = file.default.as_ref().filter(|it| !file.profiles.contains_key(*it)) {
         let names = file.profiles.keys().map(|it| format!("there is `{it}`"));
-        return Err(Failure::usage(format!("`{path}`: `default` is `{name}`, and no profile is called so"))
-            .because(names));
+        return Err(Failure::usage(format!(
+            "`{path}`: `default` is `{name}`, and there is no profile of that name"
+        ))
+        .because(names));
     }
     for (name, it) in &file.profiles {
         if !is_usable(&it.url) {
             let said = format!("`{path}`: `url` of profile `{name}` is `{}`", it.url);
-            return Err(Failure::usage(said)
-                .next("it begins with `http://` or `https://`, such as `https://portcullis.example`, or it is `unix:PATH`"));
+            return Err(Failure::usage(said).next(
+                "a URL begins with `http://` or `https://`, such as `https://portcullis.example`, or \
+                    is `unix:PATH`",
+            ));
         }
         if it.token_file.is_some() && it.token_command.is_some() {
             let said = format!("`{path}`: profile `{name}` has both `token-file` and `token-command`");
@@ -245,12 +249,12 @@ fn parsed(text: &str, path: &str) -> Result<File, Failure> {
 fn printed(command: &str) -> Result<String, Failure> {
     let mut shell = Command::new("sh");
     let run = shell.args(["-c", command]).stdin(Stdio::inherit()).stderr(Stdio::inherit()).output();
-    let failed = |why: &dyn std::fmt::Display| Failure::usage(format!("`{command}` prints no token: {why}"));
+    let failed = |why: &dyn std::fmt::Display| Failure::usage(format!("`{command}` printed no token: {why}"));
     let run = run.map_err(|error| failed(&error))?;
     if !run.status.success() {
         return Err(failed(&run.status));
     }
-    String::from_utf8(run.stdout).map_err(|_| failed(&"what it prints is no text"))
+    String::from_utf8(run.stdout).map_err(|_| failed(&"its output is not text"))
 }
 
 #[cfg(test)]
@@ -259,7 +263,8 @@ mod tests {
 
     #[test]
     fn a_file_is_read_whole_or_named_with_what_is_wrong() {
-        let text = "default = 'prod'\n[profiles.prod]\nurl = 'https://a.example'\nauth = 'sigv4'\naws-profile = 'ops'\n";
+        let text = "default = 'prod'\n[profiles.prod]\nurl = 'https://a.example'\nauth = \
+            'sigv4'\naws-profile = 'ops'\n";
         let file = parsed(text, "f").expect("sound");
         assert_eq!(file.profiles["prod"].auth, Auth::Sigv4);
         let said = |text: &str| format!("{:?}", parsed(text, "f").expect_err("unsound"));

@@ -26,13 +26,13 @@ use std::collections::BTreeSet;
 pub struct Request {
     #[command(flatten)]
     asking: Asking,
-    /// Wait until the ports are open, and say how to connect
+    /// Wait until the ports are open, and print how to connect
     #[arg(long)]
     wait: bool,
-    /// The same key is the same request, however often it is sent. Default: a new one
+    /// The idempotency key: a repeated command with the same key is the same request. Default: a new key
     #[arg(long)]
     key: Option<String>,
-    /// What you call the matter: every event that answers it names it
+    /// Your own id for the request, which every event about it carries
     #[arg(long, value_name = "ID")]
     correlation: Option<CorrelationId>,
 }
@@ -46,22 +46,23 @@ pub struct Asking {
     /// A port of every machine that is named without one. Default: the only one that is guarded
     #[arg(long = "port", value_name = "PORT[/PROTOCOL]", value_delimiter = ',')]
     ports: Vec<AskedPort>,
-    /// Who is to be let in: `my-ip`, addresses, ranges
+    /// The sources: `my-ip`, addresses, ranges
     #[arg(long, value_name = "RANGE", value_delimiter = ',', value_parser = source, default_value = "my-ip")]
     from: Vec<String>,
-    /// How long. Default: 3h, or what the policy allows if that is less
+    /// The length of the lease. Default: 3h, or the longest that the policy allows if that is less
     #[arg(long = "for", value_name = "TIME", value_parser = moments::length, conflicts_with = "until")]
     length: Option<SignedDuration>,
-    /// Until when, such as `18:30`
+    /// The end of the lease, such as `18:30`
     #[arg(long, value_name = "TIME", value_parser = moments::moment)]
     until: Option<Timestamp>,
-    /// From when, such as `18:30`. Default: at once
+    /// The start of the lease, such as `18:30`. Default: at once
     #[arg(long, value_name = "TIME", value_parser = moments::moment)]
     at: Option<Timestamp>,
     /// Why
     #[arg(long, value_name = "TEXT")]
     why: Option<String>,
-    /// Wait for nobody's yes: for whom the policy names, when nobody answers. Say why; everybody is told
+    /// Open without approval in an emergency. Only for people whom the policy names, and only with --why; its use is
+    /// published
     #[arg(long, requires = "why")]
     break_glass: bool,
 }
@@ -72,7 +73,7 @@ Examples:
   portcullis request web-1:22 db-1:5432/tcp --until 18:30
   portcullis request web-1 web-2 --port 22 --from my-ip,203.0.113.0/24
   portcullis request win-1 --at 22:00 --for 30m
-  portcullis request db-1 --break-glass --why 'INC-4711: it is down and nobody answers'";
+  portcullis request db-1 --break-glass --why 'INC-4711: database down, no approver reachable'";
 
 impl Request {
     /// Asks, and where that is wanted waits until the ports are open.
@@ -83,21 +84,21 @@ impl Request {
             None => new_key()?,
         };
         let again = format!(
-            "asked with `--key {key}`, and for the same times and sources, it is the same request, however often"
+            "with `--key {key}`, the same times and the same sources, a repeated command is the same request"
         );
         let answer = client.http.post_keyed("/v1/requests", (&key, self.correlation.as_ref()), &body);
         let mut answer: AnswerView =
             answer.map_err(|failure| self.asking.helped(failure, &targets, &again))?;
         if self.wait {
             let goes_on = format!(
-                "request `{}` goes on without you: `portcullis requests` and `portcullis grants` show what becomes of \
-                 it; {again}",
+                "request `{}` continues without this command: `portcullis requests` and `portcullis grants` \
+                    show its state; {again}",
                 answer.request.id
             );
             // Whoever stops it has read this by then.
             output::note(format_args!(
-                "Waiting for request `{}`. It goes on if you stop: `portcullis requests` and `portcullis grants` \
-                 show it; its key is `{key}`.",
+                "Waiting for request `{}`. The request continues if you stop this command: `portcullis \
+                    requests` and `portcullis grants` show its state; its key is `{key}`.",
                 answer.request.id
             ));
             answer = wait::until_open(client, answer, &goes_on)?;
@@ -113,8 +114,8 @@ impl Request {
         })?;
         if answer.grants.iter().flat_map(|it| &it.sources).any(|it| is_loopback(it)) {
             output::note(
-                "warning: Portcullis is on this machine and sees you at a loopback address, from which no other \
-                 machine is reached; say where you come from with --from",
+                "warning: Portcullis runs on this machine and sees a loopback address, from which no other \
+                    machine can be reached; name your address with --from",
             );
         }
         Ok(Exit::Done)
@@ -146,16 +147,18 @@ impl Asking {
                 let next = self.to_guard(&targets).map(|it| format!("\n  {it}"));
                 return reasons
                     .chain(next)
-                    .fold("It would be refused:".to_owned(), |text, line| text + &printable(&line));
+                    .fold("The request would be refused:".to_owned(), |text, line| text + &printable(&line));
             }
             let now = client.out.now();
             let grants = review.grants.iter().map(|it| format!("\n  {}", grant_line(it, &now)));
             let answer = if review.breaks_glass {
-                "It WOULD BREAK THE GLASS: granted at once, without a yes, and everybody is told:".to_owned()
+                "The request WOULD USE BREAK-GLASS: granted at once, without the required approval, and \
+                    published:"
+                    .to_owned()
             } else if review.approvers.is_empty() {
-                "It would be granted at once:".to_owned()
+                "The request would be granted at once:".to_owned()
             } else {
-                format!("It would wait for a yes of {}:", words::people(&review.approvers))
+                format!("The request would wait for the approval of {}:", words::people(&review.approvers))
             };
             grants.fold(answer, |text, line| text + &printable(&line))
         })?;
@@ -169,7 +172,9 @@ impl Asking {
                 Some(next) => failure.next(next),
                 None => failure,
             },
-            Exit::Unavailable | Exit::Broken => failure.and(format!("it may have been heard: {again}")),
+            Exit::Unavailable | Exit::Broken => {
+                failure.and(format!("the request may have been received: {again}"))
+            }
             Exit::Done | Exit::Usage | Exit::NotFound | Exit::Unread => failure,
         }
     }
@@ -235,7 +240,7 @@ fn only_port(target: &NameView) -> Result<AskedPort, Failure> {
         [] => Ok(usual_port(target)),
         [first, ..] => {
             Err(Failure::usage(format!("`{name}` has several guarded ports: {}", gates.join(", ")))
-                .next(format!("say which one, such as `{name}:{first}` or `--port {first}`")))
+                .next(format!("name one of them, such as `{name}:{first}` or `--port {first}`")))
         }
     }
 }
@@ -277,7 +282,7 @@ fn source(text: &str) -> Result<String, String> {
     match (text, text.parse::<Sources>()) {
         ("my-ip", _) => Ok(text.to_owned()),
         (_, Ok(_)) => ports::range(text).map(str::to_owned),
-        (_, Err(error)) => Err(format!("{error}, nor `my-ip`")),
+        (_, Err(error)) => Err(format!("{error}, or `my-ip`")),
     }
 }
 

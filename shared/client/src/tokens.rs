@@ -46,7 +46,7 @@ impl Token {
         let out = &Output::here(globals.json);
         match self {
             Self::Create { person, .. } if holds_token(person.as_str()) => {
-                return Err(Failure::usage("a person is called by a token").next(TOKEN_IN_TEXT));
+                return Err(Failure::usage("the name of a person must not be a token").next(TOKEN_IN_TEXT));
             }
             Self::Create { person, table } => {
                 let made = match table {
@@ -58,12 +58,12 @@ impl Token {
                     None => client()?.http.post("/v1/tokens", Some(&TokenBody { person: person.clone() }))?,
                 };
                 out.show(&made, || made.token.clone())?;
-                output::note(format_args!("This is the only time that the token of {person} is shown."));
+                output::note(format_args!("The token of {person} is shown only this once."));
             }
             Self::List => {
                 let client = client()?;
                 let found: Vec<TokenView> = client.http.get("/v1/tokens")?;
-                let empty = "Nobody has a token. Make one with `portcullis token create PERSON`.";
+                let empty = "There are no tokens. Make one with `portcullis token create PERSON`.";
                 client.out.list(&found, empty, || {
                     let now = client.out.now();
                     let mut table = Table::of(&["PERSON", "MADE"]);
@@ -77,7 +77,7 @@ impl Token {
                 let client = client()?;
                 client.http.delete(&format!("/v1/tokens/{}", segment(person.as_str())))?;
                 client.out.show(&serde_json::json!({ "person": person }), || {
-                    format!("{person} has no token any longer.")
+                    format!("{person} no longer has a token.")
                 })?;
             }
         }

@@ -127,17 +127,19 @@ pub fn until_settled(client: &Client, target: &str) -> Result<(), Failure> {
     };
     spinner.finish_and_clear();
     let seconds = SETTLED_MAX.as_secs();
-    Err(Failure::unavailable(format!("the firewalls of `{name}` do not hold this after {seconds} s"))
-        .because(troubles)
-        .next(GOES_ON))
+    Err(Failure::unavailable(format!(
+        "the firewalls of `{name}` do not have the new rules after {seconds} s"
+    ))
+    .because(troubles)
+    .next(GOES_ON))
 }
 
 const GOES_ON: &str =
-    "it is written down and tried again by itself; `portcullis targets` shows what becomes of it";
+    "the change is stored and will be tried again by itself; `portcullis targets` shows its state";
 
 fn silent(name: &str, why: String) -> Failure {
     Failure::unavailable(format!(
-        "the cloud does not answer, so the firewalls of `{name}` do not hold this yet"
+        "the cloud does not answer, so the firewalls of `{name}` do not have the new rules yet"
     ))
     .because([why])
     .next(GOES_ON)
@@ -158,7 +160,7 @@ fn look(answer: &AnswerView, now: Timestamp) -> Result<Now, Failure> {
         "pending" => {
             let who = words::people(&request.approvers);
             return Ok(Now::Waiting(format!(
-                "waiting for a yes of {who}: portcullis approve {}",
+                "waiting for the approval of {who}: portcullis approve {}",
                 request.id
             )));
         }
@@ -167,7 +169,7 @@ fn look(answer: &AnswerView, now: Timestamp) -> Result<Now, Failure> {
             let by = request.decided_by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
             return Err(Failure::refused(format!("request `{}` is {state}{by}", request.id))
                 .because(request.decided_why.clone())
-                .next("ask them, or ask anew with `portcullis request`"));
+                .next("ask the approver, or make a new request with `portcullis request`"));
         }
     }
     let mut missing = vec![];
@@ -179,17 +181,21 @@ fn look(answer: &AnswerView, now: Timestamp) -> Result<Now, Failure> {
             GrantState::Approved => missing.push(name()),
             GrantState::OpenFailed => {
                 let by = grant.open_failed.as_deref().unwrap_or("another rule");
-                return Err(Failure::broken(format!("`{}` does not open, though all is written", name()))
-                    .because([format!("it is kept shut by {by}")])
-                    .next(format!(
-                        "change that rule; `portcullis check` says when it helped; the lease runs on as `{}`",
-                        grant.id
-                    )));
+                return Err(Failure::broken(format!(
+                    "`{}` does not open, although all rules were written",
+                    name()
+                ))
+                .because([format!("it is kept closed by {by}")])
+                .next(format!(
+                    "change that rule; `portcullis check` shows whether the port opens; the lease \
+                            continues as `{}`",
+                    grant.id
+                )));
             }
             GrantState::Closing | GrantState::Closed => {
                 return Err(Failure::refused(format!("the lease of `{}` is over already", name()))
                     .because(grant.reason.clone())
-                    .next("ask anew with `portcullis request`"));
+                    .next("make a new request with `portcullis request`"));
             }
         }
     }

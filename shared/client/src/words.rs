@@ -52,9 +52,9 @@ pub fn sources(ranges: &[String]) -> String {
     Sources::try_from(ranges.to_vec()).map_or_else(|_| ranges.join(", "), |it| it.to_string())
 }
 
-/// Commas and an `or` between people; `*` is anybody else.
+/// Commas and an `or` between people; `*` is another person.
 pub fn people(names: &[String]) -> String {
-    let word = |it: &String| if it == "*" { "anybody else".to_owned() } else { it.clone() };
+    let word = |it: &String| if it == "*" { "another person".to_owned() } else { it.clone() };
     let names: Vec<String> = names.iter().map(word).collect();
     printable(&names.join(" or ")).into_owned()
 }

@@ -22,44 +22,43 @@ const PRIORITIES: Range<u16> = 100..4097;
 #[group(id = "azure_args")]
 #[command(next_help_heading = "Azure (--guard azure)")]
 pub struct Args {
-    /// Which cloud: `public`, `usgovernment` or `china`
+    /// The Azure cloud: `public`, `usgovernment` or `china`
     #[arg(long, env = "PORTCULLIS_AZURE_CLOUD", value_name = "NAME", default_value = "public")]
     pub azure_cloud: CloudName,
-    /// Resource Manager, where it is not the one of that cloud
+    /// The URL of Resource Manager, if it is not the one of that cloud
     #[arg(long, env = "PORTCULLIS_AZURE_ARM", value_name = "URL")]
     pub azure_arm: Option<String>,
-    /// Who issues tokens, where it is not the one of that cloud
+    /// The URL of the authority that issues tokens, if it is not the one of that cloud
     #[arg(long, env = "PORTCULLIS_AZURE_AUTHORITY", value_name = "URL")]
     pub azure_authority: Option<String>,
-    /// Whom tokens are for, where it is not the one of that cloud
+    /// The audience of tokens, if it is not the one of that cloud
     #[arg(long, env = "PORTCULLIS_AZURE_AUDIENCE", value_name = "URL")]
     pub azure_audience: Option<String>,
-    /// A file with one more root certificate to trust, in PEM: that of a private cloud
+    /// A file with one more root certificate to trust, in PEM, such as that of a private cloud
     #[arg(long, env = "PORTCULLIS_AZURE_CA", value_name = "FILE")]
     pub azure_ca: Option<PathBuf>,
     /// As whom
     #[arg(long, env = "PORTCULLIS_AZURE_LOGIN", value_name = "HOW", default_value = "developer")]
     pub azure_login: Login,
-    /// The tenant's id
+    /// The id of the tenant
     #[arg(long, env = "AZURE_TENANT_ID", value_name = "ID")]
     pub azure_tenant: Option<String>,
-    /// The application's, or the assigned identity's, client id; its password is read from
-    /// `AZURE_CLIENT_SECRET`
+    /// The client id of the application or of the assigned identity; its password is read from `AZURE_CLIENT_SECRET`
     #[arg(long, env = "AZURE_CLIENT_ID", value_name = "ID")]
     pub azure_client: Option<String>,
     /// The file with the token of a federated identity
     #[arg(long, env = "AZURE_FEDERATED_TOKEN_FILE", value_name = "FILE")]
     pub azure_token_file: Option<PathBuf>,
-    /// A subscription to look at, else all that the identity sees; may be given several times
+    /// A subscription to guard machines in; may be given several times. Default: all that the identity can read
     #[arg(long, env = "PORTCULLIS_AZURE_SUBSCRIPTION", value_name = "ID", value_delimiter = ',')]
     pub azure_subscription: Vec<String>,
-    /// What becomes of rules that are there already
+    /// The treatment of existing rules
     #[arg(long, env = "PORTCULLIS_EXISTING_RULES", value_name = "WHAT", default_value = "override")]
     pub existing_rules: ExistingArg,
-    /// Priorities for our allows, above those for our denies [default: 100-199, or 3700-3899 to respect]
+    /// The priorities of our allow rules, which decide before our deny rules [default: 100-199, or 3700-3899 to respect]
     #[arg(long, env = "PORTCULLIS_ALLOW_BAND", value_name = "FROM-TO", value_parser = band)]
     pub allow_band: Option<Band>,
-    /// Priorities for our denies [default: 200-299, or 3900-4095 to respect]
+    /// The priorities of our deny rules [default: 200-299, or 3900-4095 to respect]
     #[arg(long, env = "PORTCULLIS_DENY_BAND", value_name = "FROM-TO", value_parser = band)]
     pub deny_band: Option<Band>,
 }
@@ -70,24 +69,24 @@ pub type Band = Range<u16>;
 /// As whom Azure is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Login {
-    /// Whoever is logged in with `az` or `azd` here
+    /// The login of `az` or `azd` on this machine
     Developer,
-    /// This machine's identity in Azure
+    /// The managed identity of this machine
     ManagedIdentity,
-    /// This pod's identity, as AKS sets it up
+    /// The identity of this pod, as AKS sets it up
     WorkloadIdentity,
-    /// An application that proves itself by a token in --azure-token-file: no secret
+    /// An application with the token in --azure-token-file, without a secret
     Federated,
     /// An application with the password in `AZURE_CLIENT_SECRET`
     ClientSecret,
 }
 
-/// What becomes of rules that are there already.
+/// The treatment of existing rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ExistingArg {
-    /// Our lock stands above them: they admit nobody to a guarded port
+    /// Our lock is above them: they admit no source to a guarded port
     Override,
-    /// Our lock stands under them: whom they admit passes without a lease
+    /// Our lock is below them: the sources that they admit pass without a lease
     Respect,
 }
 
@@ -139,7 +138,7 @@ impl Args {
         if denies.start < allows.end {
             let (allows, denies) = (shown(allows), shown(denies));
             let message = format!("`--allow-band {allows}` must end before `--deny-band {denies}` begins");
-            return Err(Failure::usage(format!("{message}: a lower priority decides first")));
+            return Err(Failure::usage(format!("{message}, since a lower priority decides first")));
         }
         Ok(Azure::new(Arm::new(settings).map_err(failed)?, bounds, Arc::new(steady::now)))
     }
@@ -218,7 +217,7 @@ fn band(text: &str) -> Result<Band, String> {
         Some((from, to)) if from <= to && PRIORITIES.contains(&from) && PRIORITIES.contains(&to) => {
             Ok(from..to + 1)
         }
-        Some(_) | None => Err("not two priorities of 100 to 4096, such as `100-199`".to_owned()),
+        Some(_) | None => Err("not a band of two priorities from 100 to 4096, such as `100-199`".to_owned()),
     }
 }
 

@@ -35,7 +35,9 @@ impl Role {
         let text = serde_json::to_string_pretty(&role.definition(&scope));
         output::line(&text.map_err(|error| Failure::broken(format!("cannot write JSON: {error}")))?)?;
         if scope.iter().any(|it| it == ANYWHERE) {
-            output::note("note: say with --scope where the role can be given, or fill in AssignableScopes");
+            output::note(
+                "note: give --scope, the place where the role can be assigned, or fill in AssignableScopes",
+            );
         }
         Ok(Exit::Done)
     }

@@ -20,19 +20,19 @@ use tokio::{net::TcpListener, sync::oneshot};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Where to serve it
+    /// The address to serve at
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7423")]
     pub listen: SocketAddr,
-    /// Serve HTTPS, with a certificate for `localhost` that is made anew and written to the data folder
+    /// Serve HTTPS, with a new certificate for `localhost` that is written to the data folder
     #[arg(long)]
     pub tls: bool,
-    /// Which sample fleet: the same number is the same fleet
+    /// The seed of the sample fleet: the same number is the same fleet
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Keep it in this file, and go on from there at the next start: then the seed counts for a new file alone
+    /// Keep the cloud in this file, and continue from it at the next start; the seed is for a new file only
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
-    /// How quick it is [default: as it was kept; a new one is ordinary]
+    /// The speed of the cloud [default: as it was kept; a new one is ordinary]
     #[arg(long, value_name = "PACE")]
     pub pace: Option<Pace>,
 }
@@ -44,7 +44,8 @@ Examples:
   portcullis simcloud --state azure.json --pace quick
   curl -H \"authorization: Bearer $CONTROL\" \\
        'http://127.0.0.1:7423/_simcloud/packet?vm=web-1&from=203.0.113.9&protocol=tcp&port=22'
-  curl -H \"authorization: Bearer $CONTROL\" http://127.0.0.1:7423/_simcloud/faults -H 'content-type: application/json' \\
+  curl -H \"authorization: Bearer $CONTROL\" http://127.0.0.1:7423/_simcloud/faults -H 'content-type: \
+      application/json' \\
        -d '{\"planned\":[{\"on\":\"write\",\"times\":3,\"fault\":{\"throttled\":{\"retry_after_secs\":2}}}]}'
   curl -H \"authorization: Bearer $CONTROL\" http://127.0.0.1:7423/_simcloud/permissions \\
        -H 'content-type: application/json' -d '{\"actions\":[\"*/read\"]}'
@@ -78,7 +79,11 @@ pub fn run(data: &Path, args: &Args) -> Result<Exit, Failure> {
         let keeper = args.state.clone().map(|file| {
             let stopped = async { drop(stopped.await) };
             tokio::spawn(keep(Arc::clone(&cloud), file, stopped, |error| {
-                tracing::warn!(error = full(error), "Changes are not kept; saving is tried again");
+                tracing::warn!(
+                    error = full(error),
+                    "Changes of the simulated cloud could not be saved; \
+                    saving will be tried again"
+                );
             }))
         });
         let served = serve(cloud, listener, tls, told_to_stop()).await;

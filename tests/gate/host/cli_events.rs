@@ -82,7 +82,7 @@ fn a_bot_sends_and_everybody_hears_the_answers() {
     // Nobody is spoken for without leave.
     let eve = send(&up, &event(&up, "eve"));
     assert_eq!(code(&eve), REFUSED, "{}", told(&eve));
-    assert!(told(&eve).contains("may not speak for `eve`"), "{}", told(&eve));
+    assert!(told(&eve).contains("may not act for `eve`"), "{}", told(&eve));
     let rubbish = send(&up, "rubbish");
     assert!(code(&rubbish) == REFUSED && told(&rubbish).contains("not JSON"), "{}", told(&rubbish));
     let all = events(&up.ask(&["events", "--json"]));
@@ -90,7 +90,7 @@ fn a_bot_sends_and_everybody_hears_the_answers() {
     let words = told(&up.ask(&["events"]));
     let tells = |kind: &str, what: &str| words.lines().any(|it| it.contains(kind) && it.contains(what));
     assert!(tells("grant.opened", "deploy-4711") && tells("grant.opened", "is open"), "{words}");
-    assert!(tells("request.refused", "may not speak for `eve`"), "{words}");
+    assert!(tells("request.refused", "may not act for `eve`"), "{words}");
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! Which operations of the door each command of the program performs: the program's own log tells.
 
 use portcullis_app::{Operation, OperationKind};
-use portcullis_tests::binary::{Up, program, text};
+use portcullis_tests::{
+    binary::{Up, program, text},
+    sentences::dialect,
+};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -119,9 +122,8 @@ fn in_help() -> BTreeSet<String> {
     names.filter(|it| *it != "help").map(str::to_owned).collect()
 }
 
-/// A change of wording is reviewed as one.
-#[test]
-fn help_of_each_command_is_in_these_words() {
+/// The help of the program and of each command.
+fn pages() -> Vec<String> {
     let mut pages = vec![];
     let commands = in_help();
     for command in std::iter::once(None).chain(commands.iter().map(Some)) {
@@ -130,7 +132,25 @@ fn help_of_each_command_is_in_these_words() {
         assert!(output.status.success(), "{command:?}");
         pages.push(text(&output.stdout));
     }
-    insta::assert_snapshot!(pages.join("\n----\n\n"));
+    pages
+}
+
+/// A change of wording is reviewed as one.
+#[test]
+fn help_of_each_command_is_in_these_words() {
+    insta::assert_snapshot!(pages().join("\n----\n\n"));
+}
+
+#[test]
+fn help_of_each_command_uses_the_words_of_the_glossary() {
+    for page in pages() {
+        for line in page.lines() {
+            // An option may be followed by its meaning: `- federated: An application …`.
+            let meaning = line.split_once(": ").map_or(line, |(_, it)| it);
+            let found = dialect(line).or_else(|| dialect(meaning));
+            assert_eq!(found, None, "{line}");
+        }
+    }
 }
 
 #[test]

@@ -23,9 +23,9 @@ impl Account {
         let lost = [("profile", profile), ("region", region)];
         let lost =
             lost.iter().filter_map(|(what, name)| Some(format!("the {what} `{}` of AWS", name.as_ref()?)));
-        Err(Failure::usage("this program was built without its part for AWS")
-            .because(lost.map(|it| format!("it cannot use {it}")))
-            .next("build it with that part: `cargo install --locked --path functions/portcullis`"))
+        Err(Failure::usage("this program was built without the feature `aws`")
+            .because(lost.map(|it| format!("{it} needs it")))
+            .next("build it with that feature: `cargo install --locked --path functions/portcullis`"))
     }
 
     pub fn region(&self) -> Option<&str> {

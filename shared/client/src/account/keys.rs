@@ -106,7 +106,7 @@ fn of_profile(name: &str, region: Option<Region>, http: SharedHttpClient) -> imp
 }
 
 fn no_keys(why: impl IntoIterator<Item = String>) -> Failure {
-    Failure::usage("there are no keys of AWS to be found").because(why).next(
+    Failure::usage("no AWS keys were found").because(why).next(
         "log in with the AWS CLI (`aws sso login`, `aws configure`), and set AWS_PROFILE where it is not the default",
     )
 }

@@ -136,7 +136,7 @@ impl Aws {
 
     fn answer(&self, service: &str, request: Builder, body: &str) -> Looked<String> {
         let signer = Signer::with(&self.account, service, &self.region);
-        let request = request.body(body.to_owned()).map_err(|error| unseen("no request", &error))?;
+        let request = request.body(body.to_owned()).map_err(|error| unseen("an unusable request", &error))?;
         match self.tried(&signer, &request) {
             // Keys may be refused before their end; the tools of AWS may have others by now.
             Err(refused) if refused.is_of_keys() && signer.renew(Timestamp::now()).is_ok_and(|it| it) => {
@@ -199,7 +199,7 @@ fn is_passing(status: StatusCode) -> bool {
 }
 
 fn json(text: &str) -> Looked<Value> {
-    serde_json::from_str(text).map_err(|error| unseen("a strange answer", &error))
+    serde_json::from_str(text).map_err(|error| unseen("an unexpected answer", &error))
 }
 
 /// An error is JSON or XML, and says its code in a header or in one of three ways in its body.
@@ -226,11 +226,11 @@ fn judged(status: StatusCode, kind: Option<String>, body: String) -> Looked<Stri
     let code = kind.or(code).map(|it| it.split(':').next().unwrap_or_default().to_owned());
     let code = code.map(|it| it.rsplit('#').next().unwrap_or_default().to_owned());
     let code = code.unwrap_or_else(|| status.to_string());
-    Err(Unseen { code, message: why.unwrap_or_else(|| "no reason is given".to_owned()) })
+    Err(Unseen { code, message: why.unwrap_or_else(|| "without a reason".to_owned()) })
 }
 
 fn stack(text: &str) -> Looked<Stack> {
-    let document = Document::parse(text).map_err(|error| unseen("a strange answer", &error))?;
+    let document = Document::parse(text).map_err(|error| unseen("an unexpected answer", &error))?;
     let named = |name: &'static str| document.descendants().filter(move |it| it.tag_name().name() == name);
     let child = |of: roxmltree::Node<'_, '_>, name: &str| {
         let found = of.children().find(|it| it.tag_name().name() == name)?;
@@ -281,6 +281,6 @@ mod tests {
         assert!(missing.is_missing());
         let xml = "<E xmlns='x'><Error><Code>ValidationError</Code><Message>none</Message></Error></E>";
         assert_eq!(told(None, xml).to_string(), "ValidationError: none");
-        assert_eq!(told(None, "<html>").to_string(), "400 Bad Request: no reason is given");
+        assert_eq!(told(None, "<html>").to_string(), "400 Bad Request: without a reason");
     }
 }

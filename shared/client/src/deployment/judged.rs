@@ -29,41 +29,46 @@ fn stack(seen: &Seen) -> Finding {
         "UPDATE_ROLLBACK_COMPLETE" => {
             warning(CHECK, format!("{found}: the last deployment failed"), DEPLOY_AGAIN)
         }
-        _ if status.ends_with("_IN_PROGRESS") => warning(CHECK, found, "look again when it is deployed"),
+        _ if status.ends_with("_IN_PROGRESS") => warning(
+            CHECK,
+            found,
+            "run `deploy-check` again when the \
+            deployment has ended",
+        ),
         _ => failed(CHECK, found, DEPLOY_AGAIN),
     }
 }
 
-const DEPLOY_AGAIN: &str = "see what failed (`sam list stack-outputs`, the stack's events), and deploy again";
+const DEPLOY_AGAIN: &str = "find the failure in the events of the stack, and deploy again";
 
 fn api(seen: &Seen) -> Finding {
     const CHECK: &str = "api";
     let (url, health) = &seen.api;
     match health {
         Ok(()) => ok(CHECK, format!("`{url}` answers and reaches the table")),
-        Err(why) => failed(CHECK, format!("`{url}`: {why}"), "the log of `api` says more"),
+        Err(why) => failed(CHECK, format!("`{url}`: {why}"), "the log of `api` has the cause"),
     }
 }
 
 fn functions(seen: &Seen) -> Finding {
-    let advice = "deploy again; what failed is in the stack's events";
+    let advice = "deploy again; the failure is in the events of the stack";
     each("functions", "functions are ready", &seen.functions, READY, advice)
 }
 
 fn clock(seen: &Seen) -> Finding {
-    let advice = "enable the rule: without `expire` nothing is closed on the clock";
+    let advice = "enable the rule: without `expire` no lease is closed at its end";
     each("clock", "schedules are on", &seen.clock, ENABLED, advice)
 }
 
 /// What makes things prompt.
 fn events(seen: &Seen) -> Finding {
     const CHECK: &str = "events";
-    let advice = "enable it: without events things open a minute late, and bots hear nothing";
+    let advice = "enable it: without events ports open a minute late, and bots get no answers";
     let rules = each(CHECK, "", &seen.told, ENABLED, advice);
     if rules.verdict != Verdict::Ok {
         return rules;
     }
-    each(CHECK, "functions are fed by what happens", &seen.fed, READY, advice)
+    each(CHECK, "functions receive their events", &seen.fed, READY, advice)
 }
 
 fn each(
@@ -78,7 +83,7 @@ fn each(
         .filter_map(|(name, state)| match state {
             Ok(state) if state == wanted => None,
             Ok(state) => Some(format!("`{name}` is {}", state.to_lowercase())),
-            Err(unseen) if unseen.is_missing() => Some(format!("`{name}` is not there")),
+            Err(unseen) if unseen.is_missing() => Some(format!("`{name}` does not exist")),
             Err(_) => None,
         })
         .collect();
@@ -95,17 +100,21 @@ fn dead_letters(seen: &Seen) -> Finding {
     let dead = seen.dead.iter().filter_map(|(name, count)| Some((name, *count.as_ref().ok()?)));
     let dead: Vec<String> = dead.filter(|it| 0 < it.1).map(|(it, n)| format!("{n} of `{it}`")).collect();
     if !dead.is_empty() {
-        let advice = "read the messages, mend the cause, and start a redrive of the queue";
-        return failed(CHECK, format!("could not be done: {}", dead.join(", ")), advice);
+        let advice = "read the messages, correct the cause, and start a redrive of the queue";
+        return failed(CHECK, format!("messages that could not be processed: {}", dead.join(", ")), advice);
     }
     let missing = seen.dead.iter().filter(|it| it.1.as_ref().is_err_and(Unseen::is_missing));
     let missing: Vec<&str> = missing.map(|it| it.0).collect();
     if !missing.is_empty() {
-        return failed(CHECK, format!("there is no queue for those of {}", missing.join(", ")), DEPLOY_AGAIN);
+        return failed(
+            CHECK,
+            format!("there is no dead-letter queue of {}", missing.join(", ")),
+            DEPLOY_AGAIN,
+        );
     }
     match seen.dead.iter().find_map(|(_, count)| count.as_ref().err()) {
         Some(unseen) => not_seen(CHECK, unseen),
-        None => ok(CHECK, "nothing was given up".to_owned()),
+        None => ok(CHECK, "all messages were processed".to_owned()),
     }
 }
 
@@ -114,15 +123,15 @@ fn alarms(seen: &Seen) -> Finding {
     match &seen.alarms {
         Err(unseen) => not_seen(CHECK, unseen),
         Ok(Alarms { missing, .. }) if !missing.is_empty() => {
-            failed(CHECK, format!("not there: {}", missing.join(", ")), DEPLOY_AGAIN)
+            failed(CHECK, format!("missing: {}", missing.join(", ")), DEPLOY_AGAIN)
         }
         Ok(Alarms { alarmed, .. }) if !alarmed.is_empty() => {
-            let advice = "infra/aws/README.md says what each means and what to do";
+            let advice = "infra/aws/README.md has the meaning of each alarm and the action to take";
             failed(CHECK, format!("in alarm: {}", alarmed.join(", ")), advice)
         }
         Ok(Alarms { telling: 0, count, .. }) => {
-            let advice = "deploy with AlarmTopic=ARN, an SNS topic that reaches somebody";
-            warning(CHECK, format!("{count} alarms tell nobody"), advice)
+            let advice = "deploy with AlarmTopic=ARN, an SNS topic that reaches the operator";
+            warning(CHECK, format!("{count} alarms have no topic to publish to"), advice)
         }
         Ok(Alarms { count, .. }) => ok(CHECK, format!("none of {count} is in alarm")),
     }
@@ -133,43 +142,79 @@ fn table(seen: &Seen) -> Vec<Finding> {
     let &Table { has_stream, is_recoverable, is_protected } = match &seen.table {
         Ok(table) => table,
         Err(unseen) if unseen.is_missing() => {
-            return vec![failed(CHECK, "it is not there".to_owned(), "restore it, or deploy a new stack")];
+            return vec![failed(
+                CHECK,
+                "the table does not exist".to_owned(),
+                "restore it, or deploy a new stack",
+            )];
         }
         Err(unseen) => return vec![not_seen(CHECK, unseen)],
     };
     let lacks = [
         (
             has_stream,
-            failed(CHECK, "its stream is off".to_owned(), "deploy again: nothing is told to the bus"),
+            failed(
+                CHECK,
+                "the stream of the table is off".to_owned(),
+                "deploy again: no event is published \
+                on the bus",
+            ),
         ),
         (
             is_recoverable,
-            warning(CHECK, "it cannot be put back".to_owned(), "turn on its point-in-time recovery"),
+            warning(
+                CHECK,
+                "the table cannot be restored to an earlier time".to_owned(),
+                "turn on \
+                point-in-time recovery of the table",
+            ),
         ),
-        (is_protected, warning(CHECK, "it can be deleted".to_owned(), "deploy with DeletionProtection=true")),
+        (
+            is_protected,
+            warning(
+                CHECK,
+                "the table is not protected from deletion".to_owned(),
+                "deploy with \
+            DeletionProtection=true",
+            ),
+        ),
     ];
     let lacks: Vec<Finding> = lacks.into_iter().filter(|(has, _)| !has).map(|(_, it)| it).collect();
-    if lacks.is_empty() { vec![ok(CHECK, "kept safe, and its stream is on".to_owned())] } else { lacks }
+    if lacks.is_empty() {
+        vec![ok(
+            CHECK,
+            "the table is protected and can be restored, and its stream is \
+        on"
+            .to_owned(),
+        )]
+    } else {
+        lacks
+    }
 }
 
 fn tokens(seen: &Seen) -> Finding {
     const CHECK: &str = "tokens";
     let operator = parameter(seen, "Operator");
     let table = seen.stack.outputs.get("TableName").map_or("TABLE", String::as_str);
-    let make = format!("`portcullis token create {operator} --table {table}` makes one");
+    let make = format!("make one with `portcullis token create {operator} --table {table}`");
     match &seen.tokens {
         Err(unseen) => not_seen(CHECK, unseen),
-        Ok(people) if people.is_empty() => failed(CHECK, "nobody has one".to_owned(), make),
-        Ok(people) if !people.iter().any(|it| it == operator) => {
-            warning(CHECK, format!("the operator, `{operator}`, has none, and nobody else makes any"), make)
-        }
-        Ok(people) => ok(CHECK, format!("{} people have one, and so has the operator", people.len())),
+        Ok(people) if people.is_empty() => failed(CHECK, "there are no tokens".to_owned(), make),
+        Ok(people) if !people.iter().any(|it| it == operator) => warning(
+            CHECK,
+            format!(
+                "the operator, `{operator}`, has no token, and only the operator can make \
+                tokens"
+            ),
+            make,
+        ),
+        Ok(people) => ok(CHECK, format!("{} people have tokens, the operator among them", people.len())),
     }
 }
 
 fn azure(seen: &Seen) -> Vec<Finding> {
     const CHECK: &str = "azure";
-    const IDENTITIES: &str = "infra/azure makes the identities; deploy with what it prints";
+    const IDENTITIES: &str = "infra/azure makes the identities; deploy with the values that it prints";
     let missing = ["AzureTenant", "AzureClient"].into_iter().filter(|it| parameter(seen, it).is_empty());
     let missing: Vec<&str> = missing.collect();
     if !missing.is_empty() {
@@ -177,19 +222,15 @@ fn azure(seen: &Seen) -> Vec<Finding> {
     }
     let mut findings = vec![];
     if parameter(seen, "AzureLogin") != "federated" {
-        let advice = "deploy with AzureLogin=federated: that needs no secret";
-        findings.push(warning(CHECK, "a secret is stored".to_owned(), advice));
+        let advice = "deploy with AzureLogin=federated, which needs no secret";
+        findings.push(warning(CHECK, "a client secret is stored".to_owned(), advice));
     }
     if parameter(seen, "AzureReader").is_empty() {
-        let found = "the API looks as the identity that may change firewalls".to_owned();
-        findings.push(warning(
-            CHECK,
-            found,
-            "deploy with AzureReader=CLIENT-ID, of the identity that only looks",
-        ));
+        let found = "the API reads Azure with the identity that may change firewalls".to_owned();
+        findings.push(warning(CHECK, found, "deploy with AzureReader=CLIENT-ID, of the read-only identity"));
     }
     if findings.is_empty() {
-        findings.push(ok(CHECK, "two identities, and no secret; `portcullis doctor` tries them".to_owned()));
+        findings.push(ok(CHECK, "two identities, and no secret; `portcullis doctor` tests them".to_owned()));
     }
     findings
 }
@@ -201,14 +242,14 @@ fn bots(seen: &Seen) -> Finding {
     match (has_bots, principals.is_empty()) {
         (true, true) => {
             let advice = "deploy with BotPrincipals=ARN, the roles that may put events on the bus";
-            warning(CHECK, "some may ask, but none may put an event on the bus".to_owned(), advice)
+            warning(CHECK, "bots are configured, but no role may put events on the bus".to_owned(), advice)
         }
         (false, false) => {
-            let advice = "deploy with Bots=…, who may ask for whom";
-            warning(CHECK, "some may put events on the bus, but none may ask".to_owned(), advice)
+            let advice = "deploy with Bots=…, the bots and the people they may act for";
+            warning(CHECK, "roles may put events on the bus, but no bot is configured".to_owned(), advice)
         }
-        (true, false) => ok(CHECK, "some may ask".to_owned()),
-        (false, true) => ok(CHECK, "none may ask".to_owned()),
+        (true, false) => ok(CHECK, "bots are configured".to_owned()),
+        (false, true) => ok(CHECK, "no bot is configured".to_owned()),
     }
 }
 
@@ -229,9 +270,8 @@ fn failed(check: &'static str, found: String, advice: impl Into<String>) -> Find
 }
 
 fn not_seen(check: &'static str, unseen: &Unseen) -> Finding {
-    let advice =
-        "look as somebody who may: AWS's managed policy ReadOnlyAccess is enough, and reads of the table";
-    warning(check, format!("could not be looked at: {unseen}"), advice)
+    let advice = "use an identity with the permission: AWS's managed policy ReadOnlyAccess and reads of the table are enough";
+    warning(check, format!("could not be read: {unseen}"), advice)
 }
 
 #[cfg(test)]
@@ -358,12 +398,7 @@ mod tests {
                 Verdict::Warning,
                 "BotPrincipals",
             ),
-            (
-                |it| it.table = Err(Unseen::of("AccessDenied")),
-                "table",
-                Verdict::Warning,
-                "could not be looked at",
-            ),
+            (|it| it.table = Err(Unseen::of("AccessDenied")), "table", Verdict::Warning, "could not be read"),
         ];
         for (n, (change, check, verdict, words)) in CHANGES.iter().enumerate() {
             let found = amiss(change);

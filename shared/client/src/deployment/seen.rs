@@ -135,7 +135,7 @@ fn fed(aws: &Aws, name: &str) -> Looked<String> {
     let sources = found["EventSourceMappings"].as_array().map(Vec::as_slice).unwrap_or_default();
     let states = sources.iter().map(|it| text(it, "State")).collect::<Result<Vec<String>, Unseen>>()?;
     Ok(match states.iter().find(|it| *it != "Enabled") {
-        None if states.is_empty() => "there is none".to_owned(),
+        None if states.is_empty() => "it does not exist".to_owned(),
         None => READY.to_owned(),
         Some(state) => state.to_lowercase(),
     })
@@ -147,7 +147,7 @@ fn dead(aws: &Aws, queue: &str) -> Looked<u64> {
     let wanted = json!({ "QueueUrl": url, "AttributeNames": [VISIBLE] });
     let found = aws.call(Service::Sqs, "GetQueueAttributes", &wanted)?;
     let count = text(&found["Attributes"], VISIBLE)?;
-    count.parse().map_err(|_| Unseen::of(&format!("`{count}` is no number of messages")))
+    count.parse().map_err(|_| Unseen::of(&format!("`{count}` is not a number of messages")))
 }
 
 /// By their names: what another stack is called may begin as this one is.

@@ -14,10 +14,10 @@ use std::{fs, net::SocketAddr, path::PathBuf};
 /// Serve the API, and open and close on the clock.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where to serve the API
+    /// The address to serve the API at
     #[arg(long, env = "PORTCULLIS_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7422")]
     pub listen: SocketAddr,
-    /// What to guard
+    /// The firewalls to guard
     #[arg(
         long,
         env = "PORTCULLIS_GUARD",
@@ -26,10 +26,10 @@ pub struct Args {
         default_value = "simcloud"
     )]
     pub guard: Vec<Guard>,
-    /// What becomes of established connections when a lease ends (this machine only)
+    /// The treatment of established connections when a lease ends (this machine only)
     #[arg(long, env = "PORTCULLIS_ESTABLISHED", value_name = "WHAT", default_value = "survive")]
     pub established: EstablishedArg,
-    /// How long a request waits for its approval
+    /// The time that a request waits for its approval
     #[arg(long, env = "PORTCULLIS_PENDING_FOR", value_name = "TIME", default_value = "8h")]
     #[arg(value_parser = length)]
     pub pending_for: SignedDuration,
@@ -37,30 +37,30 @@ pub struct Args {
     #[arg(long, env = "PORTCULLIS_LEASE_MIN", value_name = "TIME", default_value = "5m")]
     #[arg(value_parser = length)]
     pub lease_min: SignedDuration,
-    /// How often every firewall is compared with the table, whatever anybody asked
+    /// The interval at which every firewall is compared with the table
     #[arg(long, env = "PORTCULLIS_RECONCILE_EVERY", value_name = "TIME", default_value = "1m")]
     #[arg(value_parser = length)]
     pub reconcile_every: SignedDuration,
-    /// Where to serve the simulated Azure: a loopback address
+    /// The address to serve the simulated Azure at: a loopback address
     #[arg(long, env = "PORTCULLIS_SIMCLOUD_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub simcloud_listen: SocketAddr,
-    /// How quick the simulated Azure is [default: as it was; a new one is ordinary]
+    /// The speed of the simulated Azure [default: as it was; a new one is ordinary]
     #[arg(long, env = "PORTCULLIS_SIMCLOUD_PACE", value_name = "PACE")]
     pub simcloud_pace: Option<Pace>,
-    /// A file that says which bots may send events, and on whose behalf:
-    /// `[{"source": "chatops", "for": ["ann"]}]`, with "*" for anybody. Default: none
+    /// A file with the bots that may send events, and the people they may act for:
+    /// `[{"source": "chatops", "for": ["ann"]}]`, with "*" for all people. Default: none
     #[arg(long, env = "PORTCULLIS_BOTS_FILE", value_name = "FILE")]
     pub bots: Option<PathBuf>,
     /// The real one.
     #[command(flatten)]
     pub azure: cloud::Args,
-    /// A proxy whose X-Forwarded-For is believed; may be given several times
+    /// A proxy whose header X-Forwarded-For is trusted; may be given several times
     #[arg(long, env = "PORTCULLIS_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     #[arg(value_parser = range)]
     pub trusted_proxy: Vec<IpNet>,
 }
 
-/// What to guard.
+/// The firewalls to guard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Guard {
     /// A simulated Azure, kept in the data folder
@@ -74,9 +74,9 @@ pub enum Guard {
 /// What becomes of established connections when a lease ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum EstablishedArg {
-    /// They go on, as in Azure; new ones are refused
+    /// Established connections continue, as in Azure; new ones are refused
     Survive,
-    /// They are cut as well
+    /// Established connections are cut as well
     Cut,
 }
 
