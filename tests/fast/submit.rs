@@ -266,7 +266,7 @@ async fn what_is_bad_is_answered_and_recorded() {
         (ask(json!("detail")), "no `detail`"),
         (
             envelope("chatops", "access.everything", wanted(&id, "1")),
-            "`access.everything` is nothing to ask for",
+            "`access.everything` is not a `detail-type`",
         ),
         (
             envelope(

@@ -29,6 +29,7 @@ pub mod place;
 pub mod python;
 pub mod remote_azure;
 pub mod schemas;
+pub mod sentences;
 pub mod small_disk;
 pub mod small_world;
 pub mod spent;

@@ -318,8 +318,8 @@ impl Heard {
             }
             Some(kind) => {
                 let why = format!(
-                    "`{kind}` is not a `detail-type` of a command: one of `access.request`, \
-                        `access.approve`, `access.reject`, `access.close` and `export.request` is accepted"
+                    "`{kind}` is not a `detail-type` of a command: `access.request`, `access.approve`, \
+                        `access.reject`, `access.close` and `export.request` are"
                 );
                 return Err(No::of("unknown-kind", why));
             }
