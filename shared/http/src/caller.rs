@@ -38,7 +38,7 @@ impl Caller {
     }
 }
 
-const NOT_VALID: &str = "this token is not valid, or no longer";
+const NOT_VALID: &str = "this token is not valid, or was revoked";
 
 /// Who calls, by the word of the platform that let them in: an extension of the request that the composition
 /// root sets, and nobody else can. A bearer token is not asked for then.
