@@ -167,7 +167,9 @@ fn readers_who_wait_for_events_keep_no_lease_open_and_are_answered_when_the_prog
         let (status, at) = next();
         assert_eq!((status, stopped_at <= at), (Ok(200), true));
     }
-    readers.into_iter().for_each(|it| it.join().expect("it ends"));
+    for reader in readers {
+        reader.join().expect("it ends");
+    }
 }
 
 #[test]
