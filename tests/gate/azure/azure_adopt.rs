@@ -279,10 +279,10 @@ async fn what_cannot_be_taken_over_is_said_and_keeps_the_rest_from_being_deleted
     let kept = adopt(&place, &id, true).await.expect("said").kept;
     assert!(
         kept.iter()
-            .any(|it| it.contains("does not shut `0/*`, `22/tcp`, `5985/tcp`") || it.contains("22/tcp")),
+            .any(|it| it.contains("does not guard `0/*`, `22/tcp`, `5985/tcp`") || it.contains("22/tcp")),
         "{kept:?}"
     );
-    assert!(kept.iter().any(|it| it.contains("not guarded here")), "{kept:?}");
+    assert!(kept.iter().any(|it| it.contains("does not guard it")), "{kept:?}");
     assert_eq!(policy_id(&place, "odd").await, id, "it is still there");
     let one = adopt(&place, place.azure.machine("web-1").as_str(), true).await.expect("said");
     assert_eq!(one.machines.len(), 1, "only the machine that was named");
@@ -345,7 +345,10 @@ async fn rules_without_a_policy_go_once_their_machine_is_guarded() {
     );
     let build = azure.machine("build-1");
     let left = adopt(&place, build.as_str(), true).await.expect("said");
-    assert!(left.machines[0].left[0].contains("enable") && left.kept[0].contains("not guarded"), "{left:?}");
+    assert!(
+        left.machines[0].left[0].contains("enable") && left.kept[0].contains("does not guard it"),
+        "{left:?}"
+    );
     place.enable("build-1", &given::ssh()).await.expect("enabled");
     let done = adopt(&place, build.as_str(), true).await.expect("deleted");
     assert_eq!((done.kept.len(), done.deleted.len()), (0, 1), "{done:?}");

@@ -207,7 +207,7 @@ async fn two_installations_that_undo_each_others_rules_are_told_of_by_doctor() {
     }
     other.reconcile(&place).await;
     let said = other.findings(&place, "drift").await;
-    assert!(said.len() == 1 && said[0].found.contains("changed behind our back 3 times"), "{said:?}");
+    assert!(said.len() == 1 && said[0].found.contains("changed by another party 3 times"), "{said:?}");
     assert!(said[0].advice.as_ref().is_some_and(|it| it.contains("another installation")), "{said:?}");
     place.pass(SignedDuration::from_mins(20));
     assert!(other.findings(&place, "drift").await.is_empty(), "nothing lately");

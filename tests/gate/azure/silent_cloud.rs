@@ -239,7 +239,7 @@ fn every_command_that_needs_no_cloud(it: &Cut) {
     let listed = it.done(&["targets", "--wait", "1s"]);
     assert!(text(&listed.stdout).contains("web-1"), "{}", told(&listed));
     let warned = text(&listed.stderr);
-    assert!(warned.contains("the cloud did not answer") && warned.contains("in the table"), "{warned}");
+    assert!(warned.contains("the cloud did not answer") && warned.contains("of the table"), "{warned}");
 
     for words in [
         &["grants", "--target", "web-1"][..],
@@ -297,7 +297,7 @@ fn every_command_that_needs_no_cloud(it: &Cut) {
     // What is wanted so already is no refusal; its firewalls are waited for all the same.
     let twice = it.ask(SETTLING, &["enable", &whole, "--port", "22,max=1h"]);
     assert_eq!(twice.status.code(), Some(UNAVAILABLE), "{}", told(&twice));
-    assert!(text(&twice.stdout).contains("build-1 is to be guarded"), "{}", told(&twice));
+    assert!(text(&twice.stdout).contains("build-1 will be guarded"), "{}", told(&twice));
 }
 
 #[test]
