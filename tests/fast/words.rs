@@ -131,11 +131,10 @@ fn described(at: &str, document: &Value, keys: &[&str], lines: &mut Vec<String>)
     match document {
         Value::Object(fields) => {
             for (key, value) in fields {
-                match value {
-                    Value::String(text) if keys.contains(&key.as_str()) => {
-                        lines.push(format!("{at}: {text}"))
-                    }
-                    _ => described(&format!("{at}/{key}"), value, keys, lines),
+                if let Some(text) = value.as_str().filter(|_| keys.contains(&key.as_str())) {
+                    lines.push(format!("{at}: {text}"));
+                } else {
+                    described(&format!("{at}/{key}"), value, keys, lines);
                 }
             }
         }

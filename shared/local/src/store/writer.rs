@@ -458,7 +458,7 @@ impl Desk {
             Err(Trouble::NoRoom) => {}
             // Whoever commits next meets the same.
             Err(trouble @ Trouble::Torn(_)) => {
-                tracing::warn!(?trouble, "The reserved space was not restored")
+                tracing::warn!(?trouble, "The reserved space was not restored");
             }
         }
     }
