@@ -5,7 +5,7 @@ use portcullis_app::{
     BadExport, Error, Evidence, Exporting, Format, MANIFEST, Manifest, export,
     ports::{Archive, Batch, Seen, Store},
 };
-use portcullis_domain::{BadRecord, Chain, Fact, Head, Target};
+use portcullis_domain::{BadRecord, Chain, Fact, Hash, Head, Target};
 use portcullis_local::RedbStore;
 use portcullis_tests::{
     archive::{Files, exported, verified},
@@ -95,6 +95,12 @@ async fn flat_records_have_the_columns_of_comma_separated_ones_each_of_one_type(
             "{record}"
         );
         assert_eq!(record["occurred_at"].as_str().map(str::len), Some("2027-01-15T08:00:00.000000Z".len()));
+        // As `docs/evidence.md` tells it to an auditor.
+        let text = |name: &str| fields[name].as_str().expect("text");
+        let (chain, n, at, fact, prev) =
+            (&record["chain"], &record["n"], text("stored_at"), text("fact"), &record["prev"]);
+        let hash = Hash::of(format!("[{chain},{n},{at},{fact},{prev}]").as_bytes());
+        assert_eq!(hash.to_string(), text("hash"));
     }
 }
 
@@ -261,8 +267,7 @@ async fn what_is_done_to_the_manifest_is_found() {
     assert!(matches!(Evidence::of(b"{"), Err(BadExport::Manifest { .. })));
     // The last records gone, and the counts of the file and in all made to fit: the chain's end tells.
     let fewer = with_lines(&files, Format::Jsonl, |lines| drop(lines.pop()));
-    let (content, hash) =
-        (&fewer[&first(Format::Jsonl)], portcullis_domain::Hash::of(&fewer[&first(Format::Jsonl)]));
+    let (content, hash) = (&fewer[&first(Format::Jsonl)], Hash::of(&fewer[&first(Format::Jsonl)]));
     let fewer = with_manifest(&fewer, |it| {
         it["files"][0]["bytes"] = content.len().into();
         it["files"][0]["sha256"] = hash.to_string().into();

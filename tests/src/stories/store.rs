@@ -45,6 +45,11 @@ pub(super) struct Row {
 }
 
 impl Table {
+    /// Every grant of a target that ever was.
+    pub(super) fn grants_of<'a>(&'a self, target: &'a TargetId) -> impl Iterator<Item = &'a Grant> {
+        self.grants.values().filter(move |it| it.target == *target)
+    }
+
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         self.due.first().map(|(at, _)| *at)
     }

@@ -2,7 +2,8 @@
 
 use super::{Oracle, Scene, record::is_free};
 use crate::stories::{clock::stamp, cloud::is_lock_of_the_hidden};
-use portcullis_domain::{FirewallKind, RequestState, Rule, RuleName};
+use jiff::Timestamp;
+use portcullis_domain::{FirewallKind, Format, Grant, Lines, RequestState, Rule, RuleName, csv_time};
 use std::collections::BTreeMap;
 
 impl Oracle {
@@ -34,8 +35,32 @@ impl Oracle {
             self.break_rule("nothing-unrecorded", now, how);
         }
         self.firewalls(scene, &wanted);
+        self.rows_of_grants(scene);
         self.all_is_told(now);
         self.all_are_answered(now);
+    }
+
+    /// INVARIANT (journal-equals-state): an export has one row for each grant, and in it what the table has of the grant and its request.
+    fn rows_of_grants(&mut self, scene: &Scene<'_>) {
+        for (id, row) in &scene.table.targets {
+            let mut lines = Lines::of(Format::GrantsCsv, Timestamp::MIN);
+            let mut rows: Vec<String> =
+                row.entries.iter().filter_map(|it| lines.entry(it).expect("an entry is JSON")).collect();
+            rows.extend(lines.left());
+            let grants: Vec<&Grant> = scene.table.grants_of(id).collect();
+            if rows.len() != grants.len() {
+                let how = format!("{id}: {} rows of {} grants", rows.len(), grants.len());
+                self.break_rule("journal-equals-state", scene.now, how);
+            }
+            for grant in grants {
+                let begins = format!("{},{},{},", grant.id, grant.request, grant.by);
+                let row = rows.iter().find(|it| it.starts_with(&begins));
+                if row.is_none_or(|it| parts(scene, grant).iter().any(|part| !it.contains(part))) {
+                    let how = format!("{row:?} is not the row of {grant:?}");
+                    self.break_rule("journal-equals-state", scene.now, how);
+                }
+            }
+        }
     }
 
     fn firewalls(&mut self, scene: &Scene<'_>, wanted: &BTreeMap<RuleName, Rule>) {
@@ -80,4 +105,18 @@ impl Oracle {
             }
         }
     }
+}
+
+/// What the row of a grant has to hold.
+fn parts(scene: &Scene<'_>, grant: &Grant) -> Vec<String> {
+    let times = [grant.opened_at, grant.closed_at].into_iter().flatten();
+    let mut parts: Vec<String> = times.map(|at| format!(",{},", csv_time(at))).collect();
+    if let Some((request, _)) = scene.table.requests.get(&grant.request)
+        && let RequestState::Approved { at, by, .. } = &request.state
+    {
+        let by = by.as_ref().map(ToString::to_string).unwrap_or_default();
+        parts.push(format!(",{},{},{by}", csv_time(request.asked_at), csv_time(*at)));
+    }
+    parts.push(if grant.broke_glass { ",yes\n" } else { ",no\n" }.to_owned());
+    parts
 }
