@@ -151,11 +151,10 @@ fn request_for_one_protocol_is_granted_under_a_rule_for_both() {
         (&[by_protocol("22", "*")], &["not-guarded"]),
     ];
     expect(&known, &cases);
-    let gates = |asks: &[Ask]| match answer(&known, "ann", asks) {
-        Review::Allowed(Outcome::Granted(grants)) => {
-            grants.iter().map(|it| it.gate.to_string()).collect::<Vec<_>>()
-        }
-        other => panic!("{other:?}"),
+    let gates = |asks: &[Ask]| {
+        let answer = answer(&known, "ann", asks);
+        let Review::Allowed(Outcome::Granted(grants)) = answer else { panic!("{answer:?}") };
+        grants.iter().map(|it| it.gate.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(gates(&[brief("tcp")]), ["3389/tcp"]);
     assert_eq!(gates(&[brief("*")]), ["3389/*"]);

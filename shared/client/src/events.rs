@@ -125,14 +125,13 @@ impl Send {
         };
         let mut exit = Exit::Done;
         for event in events {
-            let body = match event {
-                Value::Object(mut event) => {
-                    if !event.contains_key("id") {
-                        event.insert("id".to_owned(), new_key()?.into());
-                    }
-                    Value::Object(event).to_string()
+            let body = if let Value::Object(mut event) = event {
+                if !event.contains_key("id") {
+                    event.insert("id".to_owned(), new_key()?.into());
                 }
-                _ => text.clone(),
+                Value::Object(event).to_string()
+            } else {
+                text.clone()
             };
             if Self::send(client, &body)? == Exit::Refused {
                 exit = Exit::Refused;
