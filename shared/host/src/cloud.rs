@@ -206,7 +206,9 @@ fn certificate(path: &Path) -> Result<Vec<u8>, Failure> {
     // Who writes it decides who is taken for Azure, and is sent our tokens.
     private::check_file(path)?;
     let text = fs::read(path).map_err(|error| unusable(error.to_string()))?;
-    root_in(&text).ok_or_else(|| unusable("it has no certificate in PEM".to_owned()))
+    // A mark that some editors begin a text with is no part of the first line.
+    root_in(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text))
+        .ok_or_else(|| unusable("it has no certificate in PEM".to_owned()))
 }
 
 /// `100-199`, both of them included.
