@@ -149,6 +149,21 @@ async fn bots_approve_reject_and_close_for_people() {
     assert_eq!(rejected.detail.correlation_id, Some(named("deploy-4711")), "whoever asked is answered");
 }
 
+/// A bot that knows a part of a name alone is told where ids are found.
+#[tokio::test]
+async fn machine_that_is_not_named_by_its_id_is_refused_with_the_input_and_where_ids_are() {
+    let place = Place::new();
+    let id = place.guard("web-1", &ssh()).await;
+    let mut event = wanted(&id, "1");
+    event["targets"][0]["target"] = "web-1".into();
+    let why = refused(&place, &envelope("chatops", "access.request", event)).await;
+    assert!(why.contains("`web-1` is not guarded here") && why.contains("`GET /v1/names`"), "{why}");
+    let mut event = wanted(&id, "2");
+    event["targets"][0]["target"] = "web 1".into();
+    let why = refused(&place, &envelope("chatops", "access.request", event)).await;
+    assert!(why.contains("`web 1` is not a target id"), "{why}");
+}
+
 /// INVARIANT (the-approver-is-another-person): one bot asks and approves as two spellings of one person.
 #[tokio::test]
 async fn second_spelling_of_a_name_approves_nothing_that_the_first_one_asked() {

@@ -12,7 +12,7 @@ pub enum Error {
     #[error("refused")]
     Refused(#[source] Refusals),
     /// The caller, about something that exists.
-    #[error("there is no {what} `{name}`")]
+    #[error("there is no {what} `{name}`{}", remedy(what))]
     NotFound {
         /// What kind of thing.
         what: &'static str,
@@ -38,6 +38,15 @@ pub enum Error {
         /// What is wrong.
         source: BoxError,
     },
+}
+
+/// Where the ids of a kind of thing are found, for callers who know a part of a name alone.
+fn remedy(what: &str) -> &'static str {
+    if what == "target" {
+        ": `portcullis targets` and `GET /v1/names` list the machines by their ids"
+    } else {
+        ""
+    }
 }
 
 impl Error {

@@ -20,7 +20,9 @@ pub enum Refusal {
     TooManyGates { count: usize, max: usize },
     #[error("port `{gate}` of `{target}` is asked for twice")]
     AskedTwice { target: TargetId, gate: Gate },
-    #[error("`{target}` is not guarded here, and never was: `portcullis targets` lists the machines")]
+    #[error(
+        "`{target}` is not guarded here, and never was: `portcullis targets` and `GET /v1/names` list the machines by their ids"
+    )]
     UnknownTarget { target: TargetId },
     #[error("`{target}` is not guarded: enable it first")]
     NotEnabled { target: TargetId },
