@@ -2,7 +2,12 @@
 
 use portcullis_tests::{modules::Modules, root};
 use serde_json::Value;
-use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+    process::Command,
+};
 
 /// Which packages of ours each package may see.
 const ARROWS: [(&str, &[&str]); 24] = [
@@ -355,6 +360,22 @@ fn the_gate_runs_the_readmes_test_command() {
     };
     assert!(is_there(&readme), "the README says `{TEST}`");
     assert!(is_there(&gate), "the gate runs `{TEST}`");
+}
+
+#[test]
+fn every_bench_is_run_at_night_and_has_its_table() {
+    let names = |it: &PathBuf| it.file_stem().expect("a name").to_string_lossy().into_owned();
+    let benches: BTreeSet<String> = files(&["tests/gate/benches"], &["rs"]).iter().map(names).collect();
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect("read");
+    let night = read("tests/night");
+    let night = night.lines().find_map(|it| it.strip_prefix("benches=(")?.strip_suffix(')')).expect("a list");
+    assert_eq!(night.split(' ').map(str::to_owned).collect::<BTreeSet<_>>(), benches);
+    let page = read("docs/performance.md");
+    let marked = page.lines().filter_map(|it| it.strip_prefix("<!-- bench: ")?.strip_suffix(" -->"));
+    let mut marked: BTreeSet<String> = marked.map(str::to_owned).collect();
+    // It measures builds, and is a script.
+    marked.remove("newcomer");
+    assert_eq!(marked, benches, "docs/performance.md");
 }
 
 #[test]
