@@ -1,5 +1,5 @@
-//! The grants of one target that are not closed. Copies share each grant until it is changed: a target is copied at
-//! every ask, and may have thousands.
+//! The grants of one target that are not closed. Copies share all of them until one is changed, and then each of the others: a
+//! target is copied several times at every ask, and may have thousands.
 
 use crate::{Grant, GrantId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -12,7 +12,7 @@ use std::{
 
 /// Grants by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Grants(BTreeMap<GrantId, Arc<Grant>>);
+pub struct Grants(Arc<BTreeMap<GrantId, Arc<Grant>>>);
 
 /// Each grant with its id, in the order of ids.
 pub type Iter<'a> = Map<
@@ -47,23 +47,23 @@ impl Grants {
     }
 
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut Grant> {
-        self.0.values_mut().map(Arc::make_mut)
+        Arc::make_mut(&mut self.0).values_mut().map(Arc::make_mut)
     }
 
     pub(crate) fn get_mut(&mut self, id: &GrantId) -> Option<&mut Grant> {
-        self.0.get_mut(id).map(Arc::make_mut)
+        Arc::make_mut(&mut self.0).get_mut(id).map(Arc::make_mut)
     }
 
     pub(crate) fn insert(&mut self, id: GrantId, grant: Grant) {
-        self.0.insert(id, Arc::new(grant));
+        Arc::make_mut(&mut self.0).insert(id, Arc::new(grant));
     }
 
     pub(crate) fn remove(&mut self, id: &GrantId) -> Option<Grant> {
-        self.0.remove(id).map(Arc::unwrap_or_clone)
+        Arc::make_mut(&mut self.0).remove(id).map(Arc::unwrap_or_clone)
     }
 
     pub(crate) fn retain(&mut self, stays: impl Fn(&Grant) -> bool) {
-        self.0.retain(|_, grant| stays(grant));
+        Arc::make_mut(&mut self.0).retain(|_, grant| stays(grant));
     }
 }
 
@@ -84,7 +84,7 @@ impl<'a> IntoIterator for &'a Grants {
 
 impl FromIterator<Grant> for Grants {
     fn from_iter<I: IntoIterator<Item = Grant>>(grants: I) -> Self {
-        Self(grants.into_iter().map(|it| (it.id.clone(), Arc::new(it))).collect())
+        Self(Arc::new(grants.into_iter().map(|it| (it.id.clone(), Arc::new(it))).collect()))
     }
 }
 
@@ -97,6 +97,6 @@ impl Serialize for Grants {
 impl<'de> Deserialize<'de> for Grants {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let grants = BTreeMap::<GrantId, Grant>::deserialize(deserializer)?;
-        Ok(Self(grants.into_iter().map(|(id, grant)| (id, Arc::new(grant))).collect()))
+        Ok(Self(Arc::new(grants.into_iter().map(|(id, grant)| (id, Arc::new(grant))).collect())))
     }
 }
