@@ -154,7 +154,10 @@ fn tells(cli: &Cli<'_>) {
     }
     let csv = call((cli.operator)(), &["activity", machine, "--csv"]);
     let csv = text(&csv.stdout);
-    assert!(csv.starts_with("n,at,what,by,words,detail,hash\r\n") && csv.contains("policy_set"), "{csv}");
+    assert!(
+        csv.starts_with("n,occurred_at,what,caused_by,words,detail,hash\n") && csv.contains("policy_set"),
+        "{csv}"
+    );
     // Whoever has the machine may have shut it.
     let checked = call((cli.operator)(), &["check", machine, "443", "--from", ANN, "--json"]);
     let decision: Value =
