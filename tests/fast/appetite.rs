@@ -37,7 +37,7 @@ async fn send(place: &Place, token: &str, key: &str, body: &Value) -> Answered {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn asks_of_32_callers_at_one_machine_are_all_granted_while_it_is_settled() {
+async fn requests_of_32_callers_for_one_machine_are_all_granted_while_it_is_settled() {
     const CALLERS: usize = 32;
     const ASKS: usize = 8;
     let place = Arc::new(Place::new());
@@ -135,7 +135,7 @@ async fn three_thousand_leases_of_one_machine_are_asked_for_opened_and_closed() 
 }
 
 #[tokio::test]
-async fn a_person_whose_share_is_used_up_is_told_so_and_others_are_not_locked_out() {
+async fn a_person_whose_share_is_used_up_is_refused_and_others_are_not() {
     let place = Place::new();
     let id = place.guard("web-1", &given::ssh_behind_glass(&["erin"])).await;
     let ask = |ranges: std::ops::Range<u32>, break_glass: bool| {

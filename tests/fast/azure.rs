@@ -74,7 +74,7 @@ fn by(passes: bool, rule: &str, firewall: &str) -> (bool, String) {
 }
 
 #[test]
-fn the_network_and_the_load_balancer_pass_and_nobody_else() {
+fn only_the_network_and_the_load_balancer_pass_by_default() {
     let alone = snapshot(vec![group("nic", vec![])]);
     let cases = [
         (NEIGHBOUR, true, VNET_RULE),
@@ -97,7 +97,7 @@ fn the_network_and_the_load_balancer_pass_and_nobody_else() {
 
 /// Nobody may stand under the default rules, so whatever somebody writes decides before them.
 #[test]
-fn what_somebody_wrote_above_them_decides() {
+fn a_foreign_rule_above_the_default_rules_decides() {
     let let_in = || foreign("everybody", 4096, Action::Allow, "*");
     let kept_out = || foreign("no-neighbours", 4095, Action::Deny, "10.1.0.0/16");
     let one = snapshot(vec![group("nic", vec![let_in(), kept_out()])]);

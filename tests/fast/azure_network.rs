@@ -70,7 +70,7 @@ async fn a_network_that_is_peered_is_part_of_it() {
 /// What is behind a gateway, or where routes lead, nobody tells: an allow may admit all of that, and a deny may
 /// keep all of that out.
 #[tokio::test]
-async fn what_is_behind_a_gateway_is_taken_for_the_worst() {
+async fn a_network_with_a_gateway_is_treated_as_the_worst_case() {
     let ways: [(&str, Change); 4] = [
         ("nothing", |_| ()),
         ("a gateway", |it| {

@@ -82,7 +82,7 @@ fn more_leases_than_one_transaction_closes_are_closed_one_after_the_other() {
 }
 
 #[test]
-fn what_stays_wrong_is_looked_at_every_half_minute_however_many_look() {
+fn a_persistent_fault_is_retried_every_half_minute_however_many_workers_try() {
     let (mut target, start) = long_missed();
     let day = start + SignedDuration::from_hours(24);
     let minute = SignedDuration::from_mins(1);
@@ -105,7 +105,7 @@ fn what_stays_wrong_is_looked_at_every_half_minute_however_many_look() {
 }
 
 #[test]
-fn what_came_due_while_a_worker_looked_is_due_at_once() {
+fn work_that_came_due_during_a_pass_is_due_at_once() {
     let (target, missed_at) = long_missed();
     let request = given::request("ann", "1", "vm", missed_at);
     let grant = given::grant(&request, &target.id, missed_at);
@@ -121,7 +121,7 @@ fn what_came_due_while_a_worker_looked_is_due_at_once() {
 /// Somebody keeps a lease out that was open: no write of ours changes that, so nothing waits for a retry of it, and nobody
 /// comes sooner than they would anyway.
 #[test]
-fn a_lease_that_somebody_keeps_out_is_shown_and_is_no_miss() {
+fn a_lease_blocked_by_a_foreign_rule_is_shown_and_is_no_failed_attempt() {
     let target = guarded("vm", at(0)).target;
     let request = given::request("ann", "1", "vm", at(0));
     let grant = given::grant(&request, &target.id, at(0));
@@ -158,7 +158,7 @@ fn told(target: Target, now: Timestamp) -> (Target, Vec<Fact>) {
 }
 
 #[test]
-fn that_a_lease_is_nearly_over_is_told_once_for_each_of_its_ends() {
+fn closing_soon_is_published_once_for_each_end_of_a_lease() {
     let is_soon = |facts: &[Fact]| facts.iter().any(|it| matches!(it, Fact::ClosingSoon { .. }));
     let request = given::request("ann", "1", "vm", at(0));
     let grant = given::grant(&request, &named("vm"), at(0));
@@ -187,7 +187,7 @@ fn that_a_lease_is_nearly_over_is_told_once_for_each_of_its_ends() {
 }
 
 #[test]
-fn what_is_over_in_a_moment_is_not_told_to_be() {
+fn a_short_lease_publishes_no_closing_soon() {
     for (secs, wait) in [(59, None), (60, Some(45)), (20 * 60, Some(15 * 60)), (40 * 60, Some(35 * 60))] {
         let request = given::request("ann", "1", "vm", at(0));
         let lease = Lease::starting(at(0), SignedDuration::from_secs(secs)).expect("a lease");
@@ -199,7 +199,7 @@ fn what_is_over_in_a_moment_is_not_told_to_be() {
 }
 
 #[test]
-fn whoever_buries_the_dead_looks_at_what_they_left() {
+fn releasing_a_stale_claim_schedules_verification() {
     let target = guarded("vm", at(0)).target;
     assert!(target.clone().bury(at(1)).entries.is_empty(), "nobody is dead");
     let claimed = target.claim(&named("worker"), at(0)).target;
@@ -220,7 +220,7 @@ fn whoever_buries_the_dead_looks_at_what_they_left() {
 }
 
 #[test]
-fn what_is_wanted_anew_does_not_wait_for_a_miss() {
+fn a_new_change_does_not_wait_for_the_retry_of_a_failed_attempt() {
     let (target, missed_at) = long_missed();
     // By a clock that is behind the worker's.
     let now = missed_at - MILLIS;
@@ -235,7 +235,7 @@ fn what_is_wanted_anew_does_not_wait_for_a_miss() {
 }
 
 #[test]
-fn what_is_wanted_anew_while_a_worker_writes_does_not_wait_for_its_miss() {
+fn a_new_change_during_a_write_does_not_wait_for_the_retry_of_that_write() {
     let (target, missed_at) = long_missed();
     let now = missed_at + SignedDuration::from_secs(60);
     let claimed = target.claim(&named("worker"), now).target;
@@ -252,7 +252,7 @@ fn what_is_wanted_anew_while_a_worker_writes_does_not_wait_for_its_miss() {
 }
 
 #[test]
-fn what_was_written_is_looked_at_again() {
+fn a_write_is_verified_again_later() {
     let target = guarded("vm", at(0)).target.claim(&named("worker"), at(0)).target;
     let mut firewall = defeated(&target, at(0));
     firewall.foreign.clear();
@@ -270,7 +270,7 @@ fn what_was_written_is_looked_at_again() {
 
 /// INVARIANT (nothing-unrecorded): of what was intended and of what a dead worker did, a read-back shows what became of it.
 #[test]
-fn what_nobody_saw_is_answered_by_one_read_back() {
+fn a_change_without_a_read_back_is_answered_by_exactly_one() {
     let held = |target: &Target, now| Firewall { foreign: vec![], ..defeated(target, now) };
     let settle = |target: Target, now| {
         let (decided, seen) = (target.rules(now), Snapshot::of(now, vec![held(&target, now)]));
@@ -315,7 +315,7 @@ fn a_claim_stays_where_more_is_due_and_the_worker_goes_on() {
 
 /// INVARIANT (nothing-is-forgotten): what a new claim does must not wait for one that stays.
 #[test]
-fn a_claim_is_given_back_where_a_policy_lapses_that_nobody_confirmed() {
+fn a_claim_is_released_where_an_unconfirmed_policy_lapses() {
     let target = guarded("vm", at(0)).target;
     let target = target.set_policy(None, &person("owner"), Some(at(2)), at(0)).expect("set").target;
     let claimed = target.claim(&named("worker"), at(1)).target;

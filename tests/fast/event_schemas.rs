@@ -40,7 +40,7 @@ const UNTOLD: [&str; 11] = [
 ];
 
 #[test]
-fn examples_are_what_their_schema_says() {
+fn examples_match_their_schema() {
     let schemas = Schemas::ours();
     assert!(IN.iter().all(|it| schemas.kinds().any(|kind| kind == *it)), "{IN:?}");
     for kind in schemas.kinds() {
@@ -60,7 +60,7 @@ fn examples_are_what_their_schema_says() {
 }
 
 #[test]
-fn nothing_is_said_beyond_what_is_written() {
+fn schemas_accept_no_other_fields() {
     for (kind, schema) in Schemas::ours().all() {
         for object in objects(schema) {
             assert_eq!(object["additionalProperties"], false, "{kind}: {object}");
@@ -75,7 +75,7 @@ fn nothing_is_said_beyond_what_is_written() {
 /// Each example is one of our events to the letter, and everything else that its fact is told as is what its schema
 /// says.
 #[test]
-fn the_code_tells_what_the_schemas_say() {
+fn published_events_match_their_schemas() {
     let schemas = Schemas::ours();
     let (mut told, mut whats) = (BTreeSet::new(), BTreeSet::new());
     for kind in schemas.kinds().filter(|it| !IN.contains(it)) {
@@ -101,7 +101,7 @@ fn the_code_tells_what_the_schemas_say() {
 
 /// Whatever may be absent of a fact may be absent of what is told.
 #[test]
-fn a_fact_with_less_is_told_as_the_schemas_say() {
+fn events_of_facts_with_absent_fields_match_their_schemas() {
     let schemas = Schemas::ours();
     let mut count = 0;
     for kind in schemas.kinds().filter(|it| !IN.contains(it)) {
@@ -118,7 +118,7 @@ fn a_fact_with_less_is_told_as_the_schemas_say() {
 
 /// What was asked and refused is recorded as it was asked, however odd, and told so.
 #[tokio::test]
-async fn what_is_refused_is_told_as_it_was_asked() {
+async fn refused_requests_are_published_as_they_were_sent() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = RedbStore::open(&folder.path().join("table.redb")).expect("opens");
     store.commit(Batch::of(guarded("vm-1", at(0)), Seen::NEVER)).await.expect("committed");
@@ -184,7 +184,7 @@ fn odd(grant: &GrantId) -> Vec<What> {
 
 /// A schema that accepts what no fact is would promise too much.
 #[test]
-fn what_the_schemas_accept_is_a_fact() {
+fn a_fact_that_a_schema_accepts_is_readable() {
     let schemas = Schemas::ours();
     for kind in schemas.kinds().filter(|it| !IN.contains(it)) {
         let fact = schemas.validator(&json!({ "$ref": format!("{}#/properties/fact", Schemas::at(kind)) }));

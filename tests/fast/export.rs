@@ -167,7 +167,7 @@ async fn many_records_are_many_files() {
 }
 
 #[tokio::test]
-async fn what_is_done_to_the_records_is_found() {
+async fn a_change_of_records_is_found() {
     let (_folder, store) = table(10).await;
     for format in RECORDS {
         // Where the third record of the first chain stands: the rest comes first, with two.
@@ -225,7 +225,7 @@ async fn what_is_done_to_the_records_is_found() {
 }
 
 #[tokio::test]
-async fn what_is_done_to_the_manifest_is_found() {
+async fn a_change_of_the_manifest_is_found() {
     let (_folder, store) = table(10).await;
     let (_, files) = exported(&store, at(20), at(50), Format::Jsonl).await;
     let of = |change: &dyn Fn(&mut Value)| verified(&with_manifest(&files, change)).expect_err("found");

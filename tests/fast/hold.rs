@@ -113,7 +113,7 @@ async fn nothing_due_is_nothing_to_wait_for() {
 }
 
 #[tokio::test]
-async fn each_is_settled_at_its_time_and_what_is_due_later_is_left() {
+async fn each_target_is_settled_at_its_time_and_later_ones_are_left() {
     calmly(async |world| {
         let begun = world.now();
         for (id, after) in [("vm0", 20), ("vm1", 35), ("vm2", 300)] {
@@ -132,7 +132,7 @@ async fn each_is_settled_at_its_time_and_what_is_due_later_is_left() {
 }
 
 #[tokio::test]
-async fn what_comes_due_meanwhile_is_seen_without_being_told() {
+async fn a_target_that_comes_due_meanwhile_is_found_without_an_event() {
     calmly(async |world| {
         let begun = world.now();
         due_at(world, "vm0", begun + secs(40)).await;
@@ -150,7 +150,7 @@ async fn what_comes_due_meanwhile_is_seen_without_being_told() {
 }
 
 #[tokio::test]
-async fn one_that_hangs_dies_at_its_time_and_keeps_nobody_waiting() {
+async fn a_worker_that_hangs_is_ended_and_delays_no_other_target() {
     calmly(async |world| {
         let begun = world.now();
         for (id, after) in [("vm0", 10), ("vm1", 10), ("vm2", 15)] {
@@ -168,7 +168,7 @@ async fn one_that_hangs_dies_at_its_time_and_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn one_that_panics_keeps_nobody_waiting() {
+async fn a_worker_that_panics_delays_no_other_target() {
     calmly(async |world| {
         let begun = world.now();
         // Also not those that are due with it, and are taken on by the same worker.
@@ -201,7 +201,7 @@ async fn a_table_that_does_not_answer_is_asked_again() {
 }
 
 #[tokio::test]
-async fn an_index_that_is_behind_makes_nothing_wrong_and_nobody_busy() {
+async fn a_stale_due_index_causes_no_error_and_no_busy_loop() {
     calmly(async |world| {
         let begun = world.now();
         due_at(world, "vm0", begun + secs(10)).await;
@@ -223,7 +223,7 @@ async fn an_index_that_is_behind_makes_nothing_wrong_and_nobody_busy() {
 
 /// What was tried and did not work is due again within seconds: nobody leaves while the index hides that.
 #[tokio::test]
-async fn an_index_that_is_behind_hides_no_second_try() {
+async fn a_stale_due_index_hides_no_retry() {
     calmly(async |world| {
         let begun = world.now();
         due_at(world, "vm0", begun + secs(10)).await;
@@ -363,7 +363,7 @@ impl Store for Wrong<'_> {
 
 /// INVARIANT (asks-do-not-send-us-round): a rush of them keeps nobody's turn from coming, and nothing open.
 #[tokio::test]
-async fn a_rush_of_asks_takes_no_round_from_whoever_wants_to_claim() {
+async fn a_rush_of_requests_keeps_no_worker_from_claiming() {
     calmly(async |world| {
         let begun = world.now();
         due_at(world, "vm0", begun + secs(3)).await;
@@ -380,7 +380,7 @@ async fn a_rush_of_asks_takes_no_round_from_whoever_wants_to_claim() {
 
 /// What was not seen to land is looked at again by the same worker: nobody else would for a minute.
 #[tokio::test]
-async fn whoever_is_told_goes_on_while_it_is_due_within_seconds() {
+async fn a_notified_worker_goes_on_while_more_is_due_within_seconds() {
     calmly(async |world| {
         let begun = world.now();
         due_at(world, "vm0", begun + secs(3)).await;
@@ -396,7 +396,7 @@ async fn whoever_is_told_goes_on_while_it_is_due_within_seconds() {
 
 /// Whoever was killed at it would leave a claim, and nobody could close anything there before that is over.
 #[tokio::test]
-async fn whoever_is_told_stops_while_there_is_time_to_end() {
+async fn a_notified_worker_stops_in_time_to_finish() {
     calmly(async |world| {
         let (begun, id) = (world.now(), named::<TargetId>("vm0"));
         due_at(world, "vm0", begun + secs(600)).await;

@@ -135,7 +135,7 @@ async fn the_same_key_is_the_same_request() {
 
 /// Its targets tell a no that names them: of those that are unknown it is said in every no.
 #[tokio::test]
-async fn a_reused_key_is_refused_with_those_that_nobody_knows() {
+async fn a_reused_key_is_refused_together_with_unknown_targets() {
     let place = Place::new();
     let token = place.token("ann").await;
     let id = place.guard("web-1", &given::ssh()).await;
@@ -162,7 +162,7 @@ async fn a_reused_key_is_refused_with_those_that_nobody_knows() {
 }
 
 #[tokio::test]
-async fn somebody_else_approves_what_was_shown() {
+async fn another_person_approves_the_request_as_shown() {
     let place = Place::new();
     let (ann, bob) = (place.token("ann").await, place.token("bob").await);
     let id = place.guard("web-1", &given::ssh_with_approval()).await;
@@ -190,7 +190,7 @@ async fn somebody_else_approves_what_was_shown() {
 }
 
 #[tokio::test]
-async fn what_nobody_decides_lapses_after_eight_hours() {
+async fn an_undecided_request_lapses_after_eight_hours() {
     let place = Place::new();
     let (ann, bob) = (place.token("ann").await, place.token("bob").await);
     let id = place.guard("web-1", &given::ssh_with_approval()).await;
@@ -215,7 +215,7 @@ async fn what_nobody_decides_lapses_after_eight_hours() {
 }
 
 #[tokio::test]
-async fn my_ip_is_what_a_proxy_of_ours_saw_and_nobody_elses_word() {
+async fn my_ip_is_the_address_that_a_trusted_proxy_saw() {
     // Callers of these tests come from 198.51.100.1.
     let ours = || Proxies::of(vec!["198.51.100.0/24".parse().expect("valid")]);
     let theirs = || Proxies::of(vec!["192.0.2.0/24".parse().expect("valid")]);
@@ -265,7 +265,7 @@ async fn no_token_is_ever_stored() {
 }
 
 #[test]
-fn what_did_not_answer_is_to_be_tried_again() {
+fn an_unavailable_dependency_is_answered_with_retry_after() {
     let retry_after = |error: Error| {
         let response = Problem::from(error).into_response();
         let after = response.headers().get(header::RETRY_AFTER);
@@ -280,7 +280,7 @@ fn what_did_not_answer_is_to_be_tried_again() {
 }
 
 #[tokio::test]
-async fn nobody_comes_in_without_a_valid_token() {
+async fn calls_without_a_valid_token_are_refused() {
     let place = Place::new();
     let owner = place.token("operator").await;
     let described = portcullis_http::openapi();
@@ -399,7 +399,7 @@ async fn bad_input_is_named_and_changes_nothing() {
 
 /// Of whoever is known: what strangers send would fill the journal.
 #[tokio::test]
-async fn what_cannot_be_read_of_a_request_is_recorded() {
+async fn an_unreadable_request_is_recorded() {
     let place = Place::new();
     let token = place.token("ann").await;
     let rest = async || place.store().entries(&Chain::rest(), 0, usize::MAX).await.expect("listed");
@@ -474,7 +474,7 @@ async fn lists_come_in_parts() {
 }
 
 #[tokio::test]
-async fn a_policy_that_nobody_confirms_lapses() {
+async fn an_unconfirmed_policy_lapses() {
     let place = Place::new();
     let token = place.token("ann").await;
     let id = place.id("web-1").await;
@@ -533,7 +533,7 @@ async fn editing_and_disabling_end_what_is_no_longer_guarded() {
 }
 
 #[tokio::test]
-async fn whoever_is_named_breaks_the_glass_says_why_and_is_shown() {
+async fn break_glass_by_a_named_person_needs_a_reason_and_is_shown() {
     let place = Place::new();
     let (ann, bob) = (place.token("ann").await, place.token("bob").await);
     let id = place.guard("web-1", &given::ssh()).await;
@@ -610,7 +610,7 @@ async fn the_description_is_complete_and_health_is_told() {
 }
 
 #[tokio::test]
-async fn whom_the_platform_vouches_for_needs_no_token_and_nobody_else_can_say_so() {
+async fn a_caller_proven_by_the_platform_needs_no_token_and_other_callers_do() {
     let place = Place::new();
     let whoami = || Request::builder().uri("/v1/whoami").body(Body::empty()).expect("a request");
     let mut vouched = whoami();
@@ -624,7 +624,7 @@ async fn whom_the_platform_vouches_for_needs_no_token_and_nobody_else_can_say_so
 }
 
 #[tokio::test]
-async fn every_answer_names_what_the_asker_calls_the_matter() {
+async fn every_answer_has_the_correlation_id_of_the_caller() {
     let place = Place::new();
     let id = place.guard("web-1", &ssh()).await;
     let token = place.token("ann").await;

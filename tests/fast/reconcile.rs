@@ -63,7 +63,7 @@ impl Inventory for Slow {
 }
 
 #[tokio::test]
-async fn what_cannot_be_begun_in_time_is_left_without_a_claim() {
+async fn a_target_that_cannot_be_settled_in_time_is_left_without_a_claim() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = RedbStore::open(&folder.path().join("portcullis.redb")).expect("opens");
     for n in 0..TARGETS {

@@ -118,7 +118,7 @@ fn expect(known: &BTreeMap<TargetId, Target>, cases: &[(&[Ask], &[&str])]) {
 }
 
 #[test]
-fn what_may_not_be_asked_of_one_port() {
+fn each_impossible_request_for_a_port_has_its_refusal() {
     let cases: [(&[Ask], &[&str]); 8] = [
         (&[], &["nothing-asked"]),
         (&[on("elsewhere", "22")], &["unknown-target"]),
@@ -341,7 +341,7 @@ fn one_person_holds_a_quarter_of_the_leases_and_of_what_is_stored_of_them() {
 }
 
 #[test]
-fn three_thousand_leases_of_several_people_fit_and_the_reserve_is_left_for_breaking_glass() {
+fn three_thousand_leases_of_several_people_fit_and_the_reserve_is_left_for_break_glass() {
     let (id, vm) = target("vm", Some(with_glass()));
     let people = ["ann", "bob", "carol"];
     let vm = people.into_iter().fold(vm, |vm, by| held_by(by, vm, 1000));
@@ -385,7 +385,7 @@ fn the_ranges_of_leases_that_are_over_are_free_for_others() {
 }
 
 #[test]
-fn somebody_must_be_able_to_say_yes() {
+fn a_request_without_a_possible_approver_is_refused() {
     let cases: [(&str, &[&str], &[&str]); 7] = [
         ("bob", &["5001"], NEEDS_APPROVAL),
         ("ann", &["5001"], &["nobody-may-approve"]),
@@ -444,7 +444,7 @@ fn every_reason_is_given_at_once_and_each_once() {
 
 /// Who hears that no lease is longer than a day, and asks for a day, would hear another no.
 #[test]
-fn what_is_too_long_for_any_port_hears_what_this_one_allows() {
+fn a_lease_beyond_every_limit_is_refused_with_the_limit_of_its_port() {
     for (length, said) in
         [(DAY * 2, "`48h` is too long: at most 3h"), (HOUR * 4, "`4h` is too long: at most 3h")]
     {
@@ -572,7 +572,7 @@ type Breaking<'a> = (&'a str, &'a [&'a str], &'a [&'a str], &'a [&'a str]);
 
 /// INVARIANT (empty-is-nothing): who is not named may not.
 #[test]
-fn whoever_is_named_for_a_port_breaks_its_glass() {
+fn a_person_named_for_a_port_may_use_break_glass() {
     let cases: [Breaking<'_>; 11] = [
         ("ann", &["5001"], ALLOWED, &["5001"]),
         ("ann", &["22", "5001"], ALLOWED, &["5001"]),
@@ -605,7 +605,7 @@ fn whoever_is_named_for_a_port_breaks_its_glass() {
 
 /// Until then somebody can be asked.
 #[test]
-fn whoever_breaks_the_glass_opens_at_once() {
+fn break_glass_opens_at_once() {
     let of = |port: &str, start| {
         let window = Window::From { start, length: MINUTE * 5 };
         let request = breaking("ann", vec![Ask { window, ..ask(port) }], Some("it is down"));
@@ -618,7 +618,7 @@ fn whoever_breaks_the_glass_opens_at_once() {
 }
 
 #[test]
-fn whoever_breaks_the_glass_says_why() {
+fn break_glass_needs_a_justification() {
     let of = |ports: &[&str]| {
         let asks = ports.iter().map(|port| ask(port)).collect();
         review(&breaking("ann", asks, None), &behind_glass(), &Terms::default(), at(0))
@@ -637,7 +637,7 @@ fn whoever_breaks_the_glass_says_why() {
 
 /// INVARIANT (break-glass-is-loud): with all that was opened, and whose yes it did without.
 #[test]
-fn what_is_told_of_broken_glass_is_all_of_it() {
+fn the_fact_of_break_glass_has_every_port_and_every_skipped_approver() {
     let policy = behind_glass().into_values().next().expect("a machine").policy().cloned();
     let known = BTreeMap::from(["vm", "vm-2"].map(|id| target(id, policy.clone())));
     let asks = vec![on("vm-2", "22"), on("vm-2", "5001"), on("vm", "5002"), on("vm", "5001")];
@@ -655,7 +655,7 @@ fn what_is_told_of_broken_glass_is_all_of_it() {
 
 /// However many may say yes: what is told is an event, and has a bound.
 #[test]
-fn of_many_whose_yes_was_skipped_some_are_told() {
+fn the_fact_of_break_glass_has_at_most_100_skipped_approvers() {
     let names: Vec<String> = (0..500).map(|n| format!("person-{n:03}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let rule = PortRule { break_glass: Some(people(&["ann"])), ..approved_by("22", &names) };
@@ -671,7 +671,7 @@ fn of_many_whose_yes_was_skipped_some_are_told() {
 
 /// The night is over, and somebody can be asked.
 #[test]
-fn a_longer_lease_needs_the_same_yes_as_ever() {
+fn an_extension_needs_the_same_approval() {
     let rule = PortRule { break_glass: Some(people(&["ann"])), ..approved_by("22", &["bob"]) };
     let policy = Policy::of(vec![rule], &Terms::default()).expect("valid");
     let (id, vm) = target("vm", Some(policy));

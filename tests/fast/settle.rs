@@ -180,7 +180,7 @@ async fn a_growth_that_is_refused_keeps_no_ended_lease_open() {
 }
 
 #[tokio::test]
-async fn a_growth_that_is_refused_cuts_nobody_who_shares_the_rule() {
+async fn a_growth_that_is_refused_cuts_no_other_lease_of_the_rule() {
     let place = Place::new();
     let picky = Picky::of(&place);
     let id = picky.guard(&["22"]).await;
@@ -195,7 +195,7 @@ async fn a_growth_that_is_refused_cuts_nobody_who_shares_the_rule() {
 }
 
 #[tokio::test]
-async fn a_growth_that_is_never_answered_keeps_no_ended_lease_from_being_told_closed() {
+async fn a_growth_that_is_never_answered_keeps_no_ended_lease_from_being_confirmed_closed() {
     let place = Place::new();
     let picky = Picky { answers_most: 20, ..Picky::of(&place) };
     let id = picky.guard(&["22"]).await;
@@ -260,7 +260,7 @@ async fn a_worker_that_waited_for_a_lost_write_opens_nothing_that_was_over_meanw
 
 /// As where the commit was lost that should have told of it.
 #[tokio::test]
-async fn a_lease_that_is_shut_already_is_told_closed_before_anything_opens() {
+async fn a_lease_that_is_closed_already_is_confirmed_before_anything_opens() {
     let place = Place::new();
     let picky = Picky { answers_most: 20, ..Picky::of(&place) };
     let id = picky.guard(&["22"]).await;
@@ -314,7 +314,7 @@ async fn shutting_and_opening_are_two_writes_and_three_reads() {
 
 /// The wide lease is over, and what is left of its rule needs more ranges than there is room for.
 #[tokio::test]
-async fn what_is_left_of_a_wide_rule_is_cut_to_the_room_that_it_had() {
+async fn the_rest_of_a_wide_rule_is_cut_to_the_room_that_the_rule_had() {
     let place = Place::new();
     let picky = Picky::of(&place);
     let id = picky.guard(&["22"]).await;
@@ -349,7 +349,7 @@ async fn a_rule_that_may_not_be_written_any_more_is_deleted() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_shut_keeps_nothing_else_from_being_shut_or_opened() {
+async fn a_rule_that_cannot_be_closed_keeps_no_other_from_closing_or_opening() {
     let place = Place::new();
     let picky = Picky::of(&place);
     let id = picky.guard(&["22", "3389", "443"]).await;

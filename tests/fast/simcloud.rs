@@ -19,7 +19,7 @@ fn plan(azure: &Azure, planned: &[(On, Fault)]) {
 }
 
 #[test]
-fn who_calls_says_a_version_and_has_a_token() {
+fn a_call_needs_an_api_version_and_a_token() {
     let azure = Azure::new(1);
     let call =
         |path: &str, headers: &[(&str, &str)]| azure.send("GET", path, headers, None).expect("an answer");
@@ -184,7 +184,7 @@ fn a_security_group_shows_its_rules_and_whom_it_guards() {
 }
 
 #[test]
-fn what_is_not_there_is_said_in_azures_words() {
+fn a_missing_resource_is_answered_in_azures_words() {
     let azure = Azure::new(1);
     let code = |path: &str| azure.call("GET", path, None).code().to_owned();
     assert_eq!(code(&azure.rule("web-1-nsg", "nobody")), "ResourceNotFound");
@@ -321,7 +321,7 @@ fn two_writes_at_once_are_refused_where_that_is_planned() {
 }
 
 #[test]
-fn what_is_planned_goes_wrong_once() {
+fn a_planned_fault_strikes_once() {
     let azure = Azure::new(1);
     let path = azure.rule("build-1-nsg", "Ours");
     let throttled = Fault::Throttled { retry_after_secs: 7 };
@@ -644,7 +644,7 @@ fn resource_graph_lists_by_type() {
 }
 
 #[test]
-fn whoever_runs_it_may_ask_and_plan() {
+fn the_operator_of_the_simulator_may_test_packets_and_plan_faults() {
     let azure = Azure::new(1);
     azure.cloud.guard_control("sesame");
     let secret = [("authorization", "Bearer sesame")];

@@ -5,7 +5,7 @@ use portcullis_tests::azure::{Azure, VERSION, allow};
 use serde_json::{Value, json};
 
 #[test]
-fn who_may_not_is_told_which_action_is_missing() {
+fn a_forbidden_call_is_answered_with_the_missing_action() {
     let azure = Azure::new(1);
     let (subscription, network) = (azure.cloud.subscription(), "Microsoft.Network");
     azure.permit(&["*/read", "Microsoft.Network/networkSecurityGroups/securityRules/delete"]);
@@ -44,7 +44,7 @@ fn who_may_not_is_told_which_action_is_missing() {
 }
 
 #[test]
-fn a_firewall_is_written_by_who_may_join_what_it_stands_on() {
+fn writing_a_firewall_needs_join_on_what_it_refers_to() {
     let azure = Azure::new(1);
     let path = azure.path("Microsoft.Network/azureFirewalls", "/edge-fw");
     let mut firewall = azure.call("GET", &path, None).body;

@@ -192,7 +192,7 @@ async fn second_spelling_of_a_name_approves_nothing_that_the_first_one_asked() {
 }
 
 #[tokio::test]
-async fn a_bot_breaks_the_glass_for_whom_the_policy_names_and_that_is_told_once() {
+async fn break_glass_by_a_bot_for_a_named_person_is_published_once() {
     let place = Place::new();
     let id = place.guard("web-1", &ssh_behind_glass(&["ann"])).await;
     let breaking = |by: &str, key: &str| {
@@ -238,7 +238,7 @@ async fn a_bot_breaks_the_glass_for_whom_the_policy_names_and_that_is_told_once(
 
 /// There is nothing to break, and nothing to tell.
 #[tokio::test]
-async fn glass_that_is_not_there_is_not_broken() {
+async fn break_glass_for_a_port_without_approval_is_an_ordinary_request() {
     let place = Place::new();
     let id = place.guard("web-1", &ssh()).await;
     let mut detail = wanted(&id, "1");
@@ -250,7 +250,7 @@ async fn glass_that_is_not_there_is_not_broken() {
 }
 
 #[tokio::test]
-async fn what_is_bad_is_answered_and_recorded() {
+async fn bad_events_are_answered_and_recorded() {
     let place = Place::new();
     let id = place.guard("web-1", &ssh()).await;
     let with = |change: &dyn Fn(&mut Value)| {
@@ -311,7 +311,7 @@ async fn what_is_bad_is_answered_and_recorded() {
 }
 
 #[tokio::test]
-async fn what_the_policy_refuses_is_told_once_where_it_belongs() {
+async fn a_refusal_by_the_policy_is_published_once_about_its_target() {
     let place = Place::new();
     let id = place.guard("web-1", &ssh()).await;
     let mut long = wanted(&id, "1");
@@ -327,7 +327,7 @@ async fn what_the_policy_refuses_is_told_once_where_it_belongs() {
 
 /// However long a no is: it fits the journal of each target, and an event.
 #[tokio::test]
-async fn a_no_of_any_length_is_recorded_and_told() {
+async fn a_refusal_of_any_length_is_recorded_and_published() {
     let place = Place::new();
     // Each second address, so that they are no range.
     let far = |n: u32| format!("198.18.{}.{}", n / 128, 2 * (n % 128));
@@ -438,7 +438,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_comes_in_is_answered_and_recorded(
+    fn any_bytes_are_answered_and_recorded(
         garbage in prop::collection::vec(any::<u8>(), 0..200),
         detail in pieces(),
         kind in prop_oneof![
@@ -497,7 +497,7 @@ async fn evidence_is_asked_for_like_everything_else() {
 
 /// The archive tells that a manifest is there, perhaps twice; nobody else can.
 #[tokio::test]
-async fn evidence_that_is_whole_is_told_once() {
+async fn a_complete_export_is_published_once() {
     let place = Place::new();
     let (from, to) =
         ("2026-02-01T00:00:00Z".parse().expect("a time"), "2026-03-01T00:00:00Z".parse().expect("a time"));
@@ -532,7 +532,7 @@ async fn evidence_that_is_whole_is_told_once() {
 }
 
 #[tokio::test]
-async fn what_somebody_wanted_long_ago_is_not_done_now() {
+async fn an_old_event_is_refused() {
     let place = Place::new();
     let id = place.guard("web-1", &ssh()).await;
     let kept = envelope("chatops", "access.request", wanted(&id, "kept"));

@@ -99,7 +99,7 @@ async fn verified(looks: usize) -> Vec<BadRecord> {
 }
 
 #[tokio::test]
-async fn a_list_that_is_behind_is_no_broken_journal() {
+async fn a_stale_list_of_targets_is_not_taken_for_a_broken_journal() {
     for looks in [0, 1, 5] {
         assert_eq!(verified(looks).await, [], "shown after {looks} looks");
     }

@@ -18,7 +18,7 @@ fn with_room(vm: Target, rooms: &[(&str, usize, usize)]) -> Target {
 }
 
 #[test]
-fn an_ask_that_does_not_fit_beside_the_rest_of_a_firewall_is_refused() {
+fn a_request_that_does_not_fit_beside_the_other_rules_of_a_firewall_is_refused() {
     let with = |port: &str, count| vec![Ask { sources: many(count), ..ask(port) }];
     let no_room: &[&str] = &["firewall-full"];
     let (vm, _) = held("3389", &["10.0.0.1", "10.0.0.3"], Some(policy()));
