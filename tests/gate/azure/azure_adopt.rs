@@ -84,7 +84,7 @@ async fn policy_id(place: &Guarded, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn every_shape_is_found_and_said() {
+async fn every_kind_of_policy_and_rule_is_found_and_reported() {
     let place = Guarded::new();
     let azure = &place.azure;
     let jit: TargetId = azure.machine("jit-1");
@@ -244,7 +244,7 @@ async fn a_policy_is_taken_over_and_deleted_only_behind_our_own_lock() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_taken_over_is_said_and_keeps_the_rest_from_being_deleted() {
+async fn a_port_that_cannot_be_taken_over_is_reported_and_keeps_its_policy_from_deletion() {
     let place = Guarded::new();
     let tagged = json!({
         "number": 5985, "protocol": "TCP", "allowedSourceAddressPrefix": "VirtualNetwork", "maxRequestAccessDuration": "PT1H",
@@ -306,7 +306,7 @@ async fn policy_whose_longest_lease_is_a_day_keeps_its_port() {
 }
 
 #[tokio::test]
-async fn what_was_changed_meanwhile_is_not_deleted() {
+async fn a_policy_that_was_changed_meanwhile_is_not_deleted() {
     let place = Guarded::new();
     let found = place.outside.found().await.expect("found");
     let default = item(&found.items, "default");

@@ -49,7 +49,7 @@ fn microsofts_clients_list_machines_and_change_rules() {
 /// Who changes our rules in a portal does no lasting harm: it is found, told and mended.
 #[tokio::test]
 #[ignore = "needs pypi"]
-async fn what_microsofts_clients_do_to_our_rules_is_undone() {
+async fn changes_of_our_rules_by_microsofts_clients_are_undone() {
     let python = python();
     let (mut hands, place) = (Hands::new(&python), below());
     let id = place.id(MACHINE.0);
@@ -88,7 +88,7 @@ async fn what_microsofts_clients_do_to_our_rules_is_undone() {
 /// A rule above our bands is not ours to take away: it is named while it is there. One within them is overtaken.
 #[tokio::test]
 #[ignore = "needs pypi"]
-async fn what_microsofts_clients_put_above_our_rules_is_overtaken_or_named() {
+async fn rules_of_microsofts_clients_above_ours_are_overtaken_or_named() {
     let python = python();
     let (mut hands, place) = (Hands::new(&python), below());
     let id = place.id(MACHINE.0);

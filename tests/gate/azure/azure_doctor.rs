@@ -118,7 +118,7 @@ async fn a_missing_action_is_named() {
 }
 
 #[tokio::test]
-async fn a_management_lock_on_a_firewall_is_said_beforehand() {
+async fn a_management_lock_on_a_firewall_is_reported_beforehand() {
     let place = Guarded::new();
     let subscription = format!("/subscriptions/{}", place.azure.cloud.subscription());
     let lock = |scope: &str, level| {
@@ -141,7 +141,7 @@ async fn a_management_lock_on_a_firewall_is_said_beforehand() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_wrong_is_said() {
+async fn a_wrong_clock_is_reported() {
     for (secs, is_bad) in [(0, false), (1, false), (10, true), (-10, true)] {
         let place = with(|_| (), move || beginning() + SignedDuration::from_secs(secs));
         let findings = doctor(&place).await;
@@ -151,7 +151,7 @@ async fn a_clock_that_is_wrong_is_said() {
 }
 
 #[tokio::test]
-async fn limits_that_are_near_are_said() {
+async fn near_limits_are_reported() {
     let place = Guarded::new();
     place.azure.cloud.plan(Faults { reads_remaining: 100, writes_remaining: 30, ..Faults::quick() });
     place.enable("web-1", &given::ssh()).await.expect("enabled");
@@ -195,7 +195,7 @@ async fn limits_that_are_near_are_said() {
 }
 
 #[tokio::test]
-async fn rules_without_a_machine_in_the_table_are_said() {
+async fn orphaned_rules_are_reported() {
     let place = Guarded::new();
     let owner = Owner::from(&named::<TargetId>("nobody"));
     let name = RuleName { owner, gate: Some(named("22/tcp")) };
@@ -207,7 +207,7 @@ async fn rules_without_a_machine_in_the_table_are_said() {
 }
 
 #[tokio::test]
-async fn a_lock_that_is_defeated_is_said_with_the_rule() {
+async fn a_defeated_lock_is_reported_with_the_rule() {
     let place = Guarded::new();
     let put = place.azure.call("PUT", &place.azure.rule("web-1-nsg", "backdoor"), Some(&allow(100)));
     assert!(put.status < 300, "{put:?}");
@@ -230,7 +230,7 @@ async fn a_lock_that_is_defeated_is_said_with_the_rule() {
 }
 
 #[tokio::test]
-async fn what_is_not_settled_is_said() {
+async fn an_unsettled_machine_is_reported() {
     let place = Guarded::new();
     permit(&place, |it| it != WRITE);
     let id = place.enable("web-1", &given::ssh()).await.expect("granted, and not done");
@@ -241,7 +241,7 @@ async fn what_is_not_settled_is_said() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_refused_and_nobody_there_are_told_apart() {
+async fn a_refused_token_and_an_absent_server_have_different_findings() {
     let other = Azure::new(2);
     let elsewhere = other.url.clone();
     let place = with(move |it| it.endpoints.authority = elsewhere, beginning);

@@ -62,7 +62,7 @@ async fn life(place: &AzurePlace, id: &TargetId, machine: &str, on: On, fault: F
 }
 
 #[tokio::test]
-async fn whatever_goes_wrong_every_life_ends_shut() {
+async fn with_any_fault_every_lease_ends_closed() {
     for (on, fault) in [
         (On::Write, Fault::Throttled { retry_after_secs: 0 }),
         (On::Read, Fault::Throttled { retry_after_secs: 0 }),
@@ -80,7 +80,7 @@ async fn whatever_goes_wrong_every_life_ends_shut() {
 
 /// Azure says when to ask again, and it is waited for; by the clock on the wall, so all of them at once.
 #[tokio::test]
-async fn what_azure_puts_off_is_done_when_it_says() {
+async fn a_call_that_azure_postpones_is_repeated_when_azure_says() {
     let lives = [
         (On::Write, Fault::Throttled { retry_after_secs: 1 }, 1),
         (On::Read, Fault::Throttled { retry_after_secs: 1 }, 1),
@@ -171,7 +171,7 @@ async fn a_machine_that_only_the_list_misses_keeps_its_lock() {
 
 /// Who may no longer write cannot shut: that is said as often as it is so, and not only once it is over.
 #[tokio::test]
-async fn what_cannot_be_shut_is_said() {
+async fn a_rule_that_cannot_be_closed_is_reported() {
     let place = AzurePlace::new(1);
     let id = place.id("web-1");
     place.guard(&id, &given::ssh()).await;

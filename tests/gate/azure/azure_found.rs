@@ -114,7 +114,7 @@ async fn the_same_is_found_without_resource_graph() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_seen_is_said() {
+async fn resources_that_could_not_be_read_are_reported() {
     let place = AzurePlace::new(1);
     place.azure.permit(&[
         "Microsoft.Compute/*/read",

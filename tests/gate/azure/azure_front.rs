@@ -66,7 +66,7 @@ async fn a_door_is_the_firewalls_address_and_a_port_of_its_own() {
 /// Whoever comes through a firewall comes from its subnet: while a lease is open, who is let through by somebody
 /// else's NAT rule gets in too. Nothing in Azure tells them apart, so it is said.
 #[tokio::test]
-async fn somebody_elses_nat_rule_is_named_while_it_lets_people_in() {
+async fn a_foreign_nat_rule_is_named_while_it_admits_sources() {
     let place = AzurePlace::new(1);
     let id = place.id("vault-1");
     place.guard(&id, &policy()).await;
@@ -135,7 +135,7 @@ fn walls_written(place: &AzurePlace) -> usize {
 /// A firewall takes minutes to be written: what opens or closes together is one write of it, give or take who came
 /// a moment late.
 #[tokio::test]
-async fn what_is_due_together_behind_one_firewall_is_written_together() {
+async fn changes_due_together_behind_one_firewall_are_one_write() {
     const WRITES_MAX: usize = 2;
     let (place, ids) = farm().await;
     assert_eq!(walls_written(&place), 0, "a lock is in the security group alone");
@@ -169,7 +169,7 @@ async fn what_is_due_together_behind_one_firewall_is_written_together() {
 /// Those who share nothing but the cloud, as functions do, write over what the others have just written: nobody's
 /// rule is lost.
 #[tokio::test]
-async fn who_was_slower_writes_over_what_is_there_then() {
+async fn a_slower_writer_repeats_its_write_over_the_new_state() {
     /// Of so many nobody is slower more often than may be.
     const WRITERS: usize = 3;
     let (place, ids) = farm().await;

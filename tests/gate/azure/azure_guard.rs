@@ -225,7 +225,7 @@ async fn a_lease_behind_a_foreign_deny_is_never_called_open() {
 /// What is said to be open is open, as far as anybody has looked: nobody waits in front of a port that somebody else has
 /// shut since, and nobody else waits for that.
 #[tokio::test]
-async fn an_open_lease_that_somebody_shuts_is_not_called_open() {
+async fn an_open_lease_that_a_foreign_rule_blocks_is_not_shown_as_open() {
     let place = AzurePlace::on(Azure::new(1), lower());
     let id = place.id("build-1");
     place.guard(&id, &given::ssh()).await;
@@ -339,7 +339,7 @@ async fn no_other_rule_decides_between_the_parts_of_one() {
 
 /// Who says that a machine must not be guarded any more has not said that its doors may stay open.
 #[tokio::test]
-async fn what_becomes_unsupported_is_still_shut() {
+async fn a_machine_that_becomes_unsupported_is_still_closed() {
     let place = AzurePlace::new(1);
     let id = place.id("web-1");
     place.guard(&id, &given::ssh()).await;
@@ -361,7 +361,7 @@ async fn what_becomes_unsupported_is_still_shut() {
 
 /// What cannot be seen is not gone: a lock is not given up because a list was incomplete.
 #[tokio::test]
-async fn what_cannot_be_seen_keeps_its_lock() {
+async fn a_machine_that_cannot_be_read_keeps_its_lock() {
     for unseen in ["/networkinterfaces/web-1-nic", "/virtualnetworks/main-vnet"] {
         let place = AzurePlace::new(1);
         let id = place.id("web-1");

@@ -192,7 +192,7 @@ async fn a_machine_that_another_installation_guards_is_refused_and_a_lost_table_
 
 /// Two that guard one machine already are told of: what one writes is drift to the other.
 #[tokio::test]
-async fn two_installations_that_undo_each_others_rules_are_told_of_by_doctor() {
+async fn doctor_reports_two_installations_that_undo_each_others_rules() {
     let (place, id) = guarded("web-1").await;
     let other = Other::new();
     other.enable(&place, &id, true).await.expect("taken over, though its table is not lost");

@@ -207,7 +207,7 @@ async fn a_firewall_needs_what_it_joins() {
 }
 
 #[tokio::test]
-async fn who_only_asks_may_look_at_everything_and_change_nothing() {
+async fn the_read_only_role_reads_everything_and_changes_nothing() {
     let role = Role::asks().actions;
     let place = Guarded::new();
     let locked = place.enable("vault-1", &rdp()).await.expect("enabled");

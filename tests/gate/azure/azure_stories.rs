@@ -40,7 +40,7 @@ const _: () = assert!(LATE_MAX_MS / 1000 + LOOK_AGAIN[1].as_secs() < CALM_SECS);
 const PASS_MAX_MS: i64 = 10_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_happens_a_calm_cloud_is_as_the_leases_say() {
+async fn after_any_faults_a_calm_cloud_is_as_the_leases_say() {
     let number = |name: &str| env::var(name).ok().map(|it| it.parse::<u64>().expect("a number"));
     let seeds: Vec<u64> = match number("AZURE_STORY") {
         Some(seed) => vec![seed],
