@@ -99,7 +99,7 @@ fn every_command_works_by_a_profile() {
 /// What is said over it, the cloud does.
 #[test]
 #[ignore = "needs pypi"]
-fn what_is_asked_by_a_profile_opens_and_closes() {
+fn a_request_by_a_profile_opens_and_closes() {
     let stack = shared();
     let home = Home::of(stack);
     assert_eq!(home.json(&["whoami"])["person"], "operator");
@@ -123,7 +123,7 @@ fn what_is_asked_by_a_profile_opens_and_closes() {
 
 #[test]
 #[ignore = "needs pypi"]
-fn whoever_says_where_is_heard_before_the_file() {
+fn a_url_or_profile_of_the_environment_wins_over_the_file() {
     let stack = shared();
     let home = Home::of(stack);
     let listed = home.ask(&["profiles"]);
@@ -206,7 +206,7 @@ fn a_signature_says_who_calls() {
 
 #[test]
 #[ignore = "needs pypi"]
-fn what_a_deployment_lacks_is_told() {
+fn deploy_check_names_missing_parts() {
     let stack = Stack::deploy(Auth::Open);
     let home = Home::of(&stack);
     let check = || home.ask(&["deploy-check", "--json"]);

@@ -102,7 +102,7 @@ fn values(measured: &[Measured]) -> Vec<Value> {
 /// refused.
 #[test]
 #[ignore = "needs pypi"]
-fn no_function_may_do_what_is_anothers() {
+fn no_function_may_do_the_work_of_another() {
     let stack = enforced();
     let target = stack.enable("db-1");
     let ear = stack.listen("roles");
@@ -260,7 +260,7 @@ fn the_schedule_closes() {
 
 #[test]
 #[ignore = "needs pypi"]
-fn a_bot_asks_and_hears_its_answers() {
+fn a_bot_sends_a_request_and_receives_its_answers() {
     let stack = shared();
     let id = stack.enable("app-1");
     let ear = stack.listen("answers");
@@ -441,7 +441,7 @@ fn a_rule_that_was_changed_by_hand_is_healed() {
 /// Two copies of everything at once, on the same events.
 #[test]
 #[ignore = "needs pypi"]
-fn two_of_everything_are_as_one() {
+fn doubled_messages_have_the_effect_of_one() {
     let stack = shared();
     let target = stack.enable("farm-1");
     let ear = stack.listen("twice");

@@ -101,7 +101,7 @@ fn is_given_up(stack: &Stack, queue: &str) {
 /// beginning with the end of what has not begun.
 #[test]
 #[ignore = "needs pypi"]
-fn told_twice_and_backwards_it_is_the_same() {
+fn doubled_and_reordered_messages_have_the_same_end() {
     let stack = doubled();
     let (wishes, news, ear) = (stack.tap("submit"), stack.tap("settle"), stack.listen("backwards"));
     let ports = json!({ "ports": [{ "port": 22, "approvers": ["*"] }] });

@@ -149,7 +149,7 @@ fn each_function_may_do_what_its_row_says_and_no_more() {
 }
 
 #[test]
-fn nobody_may_everything() {
+fn no_role_may_do_everything() {
     let template = Template::read();
     let mut wildcards = BTreeSet::new();
     for (name, resource) in template.at("/Resources").as_object().expect("resources") {
