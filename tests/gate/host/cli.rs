@@ -140,7 +140,7 @@ fn targets_id(targets: &[Value], name: &str) -> Value {
 }
 
 #[test]
-fn the_token_of_this_machine_is_told_to_no_other() {
+fn the_token_of_this_machine_is_sent_to_no_other() {
     let home = tempfile::tempdir().expect("a folder");
     let up = Up::start(&home.path().join("portcullis"), &[], &[]);
     let ask = |url: &str| {
@@ -232,7 +232,7 @@ fn every_command_speaks_json() {
 }
 
 #[test]
-fn somebody_else_says_yes() {
+fn another_person_has_to_approve() {
     let it = Place::new(&[]);
     it.json(&["enable", "web-1", "--port", "22,approver=bob"]);
     let asked = it.ask_as("ann", &["request", "web-1", "--from", ANN, "--for", "1h", "--json"]);
@@ -259,7 +259,7 @@ fn somebody_else_says_yes() {
 }
 
 #[test]
-fn when_nobody_answers_whoever_is_named_breaks_the_glass() {
+fn a_named_person_opens_by_break_glass_without_an_approver() {
     let it = Place::new(&[]);
     let enabled = it.up.ask(&["enable", "web-1", "--port", "22,approver=bob,break-glass=ann"]);
     assert!(told(&enabled).contains("approved by bob, break-glass by ann"), "{}", told(&enabled));
@@ -316,7 +316,7 @@ fn killed_with_a_live_lease_it_closes_on_time_all_the_same() {
 }
 
 #[test]
-fn a_lock_that_is_not_there_is_not_said_to_be() {
+fn a_lock_that_is_not_in_place_is_not_reported_as_in_place() {
     let it = Place::new(&[]);
     let broken = json!({ "on": "write", "times": 1_000_000, "fault": "broken" });
     it.up.plan(&json!({ "planned": [broken] }));
@@ -350,7 +350,7 @@ fn killed_at_work_it_goes_on_at_once() {
 }
 
 #[test]
-fn whoever_waits_no_longer_knows_how_it_goes_on() {
+fn a_stopped_wait_prints_how_the_request_continues() {
     let it = Place::new(&[]);
     it.json(&["enable", "web-1", "--port", "22,approver=bob"]);
     // The client, once it waits for a yes; what it said so far; and the request.
@@ -386,7 +386,7 @@ fn whoever_waits_no_longer_knows_how_it_goes_on() {
 
 /// A server that is asked and never answers: perhaps it has written it down.
 #[test]
-fn whoever_hears_no_answer_may_ask_again_by_the_key() {
+fn a_request_without_an_answer_may_be_repeated_by_its_key() {
     let it = Place::new(&[]);
     let names = json!({ "items": it.json(&["targets"]), "next": null, "catalogue": "answered" });
     let targets = names.to_string();
@@ -427,7 +427,7 @@ fn claim(table: &std::path::Path, target: &str) {
 /// The second worst thing is a port that does not open. The worst is one that never shuts again, because
 /// the disk was full for a minute.
 #[test]
-fn a_full_disk_is_told_and_survived() {
+fn a_full_disk_is_reported_and_survived() {
     let data = tempfile::tempdir().expect("a folder");
     let log = data.path().join("log").display().to_string();
     let within = [WITHOUT_SIGXFSZ.as_slice(), &[&log]].concat();

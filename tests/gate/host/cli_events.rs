@@ -52,7 +52,7 @@ fn events(output: &Output) -> Vec<Value> {
 }
 
 #[test]
-fn a_bot_sends_and_everybody_hears_the_answers() {
+fn the_answer_to_an_event_is_published_to_every_subscriber() {
     let data = tempfile::tempdir().expect("a folder");
     let bots = data.path().join("bots.json");
     fs::write(&bots, r#"[{"source": "operator", "for": ["ann"]}]"#).expect("written");
@@ -111,7 +111,7 @@ fn a_request_is_followed_by_its_correlation_id() {
 }
 
 #[test]
-fn evidence_is_taken_away_and_checked_without_us() {
+fn an_export_is_downloaded_and_verified_offline() {
     let data = tempfile::tempdir().expect("a folder");
     let up = Up::start(data.path(), &[], &[]);
     up.json(&["request", "db-1", "--from", "203.0.113.9", "--why", "=cmd()", "--wait"]);

@@ -52,7 +52,7 @@ async fn commit_until_killed(table: &Path) {
 
 fn spawn(table: &Path) -> (Child, Lines<BufReader<ChildStdout>>) {
     let mut child = Command::new(env::current_exe().expect("this test"))
-        .args(["--exact", "durability::what_was_acknowledged_survives_a_kill", "--nocapture"])
+        .args(["--exact", "durability::an_acknowledged_commit_survives_a_kill", "--nocapture"])
         .env(TABLE, table)
         .stdout(Stdio::piped())
         .spawn()
@@ -68,7 +68,7 @@ fn acknowledged(line: &str) -> Option<(TargetId, u64)> {
 }
 
 #[test]
-fn what_was_acknowledged_survives_a_kill() {
+fn an_acknowledged_commit_survives_a_kill() {
     if let Some(table) = env::var_os(TABLE) {
         return commit_until_killed(Path::new(&table));
     }
@@ -101,7 +101,7 @@ fn what_was_acknowledged_survives_a_kill() {
 }
 
 #[test]
-fn a_second_process_is_told_that_it_is_the_second() {
+fn a_second_process_on_the_same_table_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let table = folder.path().join("portcullis.redb");
     let (mut child, mut lines) = spawn(&table);

@@ -328,8 +328,8 @@ fn connections_survive_the_end_or_are_cut() {
 
 #[test]
 #[ignore = "needs nft"]
-fn a_lock_that_nobody_confirms_is_taken_back() {
-    const TEST: &str = "e2e_host::a_lock_that_nobody_confirms_is_taken_back";
+fn an_unconfirmed_lock_is_taken_back() {
+    const TEST: &str = "e2e_host::an_unconfirmed_lock_is_taken_back";
     if plays_a_part() {
         return;
     }

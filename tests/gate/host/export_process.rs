@@ -165,7 +165,7 @@ fn checked(folder: &Path, manifest: &Manifest) -> u64 {
 }
 
 #[test]
-fn whoever_takes_it_away_and_whoever_checks_it_has_a_file_of_it_at_a_time() {
+fn downloading_and_verifying_an_export_hold_one_file_at_a_time() {
     let folder = tempfile::tempdir().expect("a folder");
     let [(taking_short, checking_short), (taking_long, checking_long)] = [("short", SHORT), ("long", LONG)]
         .map(|(name, entries)| {
@@ -220,7 +220,7 @@ fn is_at_rest(process: u32) -> bool {
 }
 
 #[test]
-fn whoever_gives_it_out_has_a_few_files_of_it_at_a_time() {
+fn serving_an_export_holds_a_few_files_at_a_time() {
     let data = tempfile::tempdir().expect("a folder");
     made(fill(data.path(), &journal(LONG)));
     let up = Up::start(data.path(), &[], &[]);

@@ -203,8 +203,8 @@ fn a_full_disk_refuses_callers_and_records_thousands_of_closings() {
 }
 
 #[test]
-fn what_shuts_goes_on_in_memory_and_is_recorded_late_where_nothing_can_be_written() {
-    let name = "what_shuts_goes_on_in_memory_and_is_recorded_late_where_nothing_can_be_written";
+fn closings_continue_in_memory_and_are_recorded_late_where_the_table_cannot_be_written() {
+    let name = "closings_continue_in_memory_and_are_recorded_late_where_the_table_cannot_be_written";
     in_a_process_of_its_own(name, |folder| {
         let table = Table::open(folder);
         let id: TargetId = named("closed");
@@ -258,8 +258,8 @@ fn what_shuts_goes_on_in_memory_and_is_recorded_late_where_nothing_can_be_writte
 }
 
 #[test]
-fn what_is_kept_back_is_spent_before_anything_is_kept_in_memory() {
-    let name = "what_is_kept_back_is_spent_before_anything_is_kept_in_memory";
+fn reserved_space_is_used_before_memory() {
+    let name = "reserved_space_is_used_before_memory";
     in_a_process_of_its_own(name, |folder| {
         let table = Table::open(folder);
         let (asked, id): (TargetId, TargetId) = (named("asked"), named("closed"));

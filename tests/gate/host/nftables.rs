@@ -86,8 +86,8 @@ fn nft(words: &str) -> String {
 
 #[tokio::test]
 #[ignore = "needs nft"]
-async fn a_foreign_hand_is_noticed_and_healed() {
-    if !is_alone("nftables::a_foreign_hand_is_noticed_and_healed") {
+async fn a_change_by_another_party_is_noticed_and_healed() {
+    if !is_alone("nftables::a_change_by_another_party_is_noticed_and_healed") {
         return;
     }
     let host = host();
@@ -135,8 +135,8 @@ async fn a_foreign_hand_is_noticed_and_healed() {
 
 #[tokio::test]
 #[ignore = "needs nft"]
-async fn what_was_changed_by_hand_is_believed_to_be_open() {
-    if !is_alone("nftables::what_was_changed_by_hand_is_believed_to_be_open") {
+async fn a_rule_changed_by_hand_counts_as_open() {
+    if !is_alone("nftables::a_rule_changed_by_hand_counts_as_open") {
         return;
     }
     let host = host();
@@ -173,8 +173,8 @@ async fn a_lock_of_another_name_of_this_machine_stays() {
 
 #[tokio::test]
 #[ignore = "needs nft"]
-async fn everybody_elses_tables_stay_as_they_are() {
-    if !is_alone("nftables::everybody_elses_tables_stay_as_they_are") {
+async fn foreign_tables_stay_as_they_are() {
+    if !is_alone("nftables::foreign_tables_stay_as_they_are") {
         return;
     }
     nft(
