@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_chooses_who_they_are() {
+    fn the_identity_of_a_caller_does_not_depend_on_a_session_name_of_a_role() {
         let said = |arn: &str| principal(arn).map(|it| it.id.to_string());
         let role = "arn:aws:sts::111122223333:assumed-role/Ops";
         assert_eq!(said(&format!("{role}/ann")).as_deref(), Some(role));

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_is_told_of_when_it_gets_low_when_it_fails_and_when_it_is_well_again() {
+    fn a_disk_is_reported_when_low_when_failed_and_when_recovered() {
         let low = Disk::Low { left_mib: 3, wanted_mib: 16 };
         let failed = Disk::Failed { why: "full".to_owned() };
         let nothing = DiskTold::default();

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_says_which_export_it_holds() {
+    fn the_name_of_a_folder_identifies_its_export() {
         for correlation in [None, Some("audit/2026#2"), Some("a")] {
             let correlation = correlation.map(|it| it.parse().expect("valid"));
             let (from, to) = (time("2026-02-01T00:00:00Z"), time("2026-03-01T00:00:00Z"));

@@ -116,19 +116,19 @@ mod tests {
     }
 
     #[test]
-    fn a_wall_that_is_set_back_is_left_alone_and_told_once() {
+    fn a_wall_clock_set_back_is_not_followed_and_is_reported_once() {
         let (times, jumps) = said(begun(0, 100), &[(1, 101), (-598, 102), (-597, 103), (-590, 110)]);
         assert_eq!((times, jumps), (vec![1, 2, 3, 10], vec![-600]));
     }
 
     #[test]
-    fn a_wall_that_is_set_forward_is_followed_and_told_once() {
+    fn a_wall_clock_set_forward_is_followed_and_is_reported_once() {
         let (times, jumps) = said(begun(0, 100), &[(1, 101), (602, 102), (603, 103)]);
         assert_eq!((times, jumps), (vec![1, 602, 603], vec![600]));
     }
 
     #[test]
-    fn a_wall_that_comes_back_is_not_waited_for() {
+    fn a_wall_clock_that_returns_is_not_waited_for() {
         let (times, jumps) = said(begun(0, 100), &[(601, 101), (2, 102), (3, 103)]);
         assert_eq!((times, jumps), (vec![601, 602, 603], vec![600, -600]));
     }
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wall_that_is_slewed_for_long_has_not_jumped() {
+    fn a_slewed_wall_clock_has_not_jumped() {
         let mut steady = begun(0, 0);
         for hour in 1..=1_000 {
             // 500 parts in a million, as much as a kernel slews: 1.8 s in an hour.

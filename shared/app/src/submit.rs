@@ -520,7 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn every_no_to_an_event_has_a_word_for_programs() {
+    fn every_refusal_of_an_event_has_a_code() {
         let detail = |by: &str, version: u64| json!({ "version": version, "on_behalf_of": by });
         let cases = [
             (json!({ "source": "nobody" }), "unknown-bot"),
@@ -539,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_names_the_request_that_its_answers_name() {
+    fn a_command_of_a_bot_names_its_request() {
         let request = RequestId::derived(&"ann".parse().expect("a person"), &"k".parse().expect("a key"));
         let wish =
             |what| Wish { by: "ann".parse().expect("a person"), key: "k".parse().expect("a key"), what };

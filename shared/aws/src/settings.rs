@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn a_missing_setting_is_named() {
         let keys = [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "hush")];
         assert_eq!(of(&[]).expect_err("nothing is set").to_string(), "`AWS_ACCESS_KEY_ID` is not set");
         assert_eq!(of(&keys).expect_err("no region").to_string(), "`AWS_REGION` is not set");

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_is_asked_for_and_a_no_says_why() {
+    async fn an_assertion_is_requested_and_a_refusal_has_its_reason() {
         let said = AskedAssertion::new(|| async { Ok("a token".to_owned()) });
         assert_eq!(said.secret(None).await.expect("it is given"), "a token");
         let refused = AskedAssertion::new(|| async { Err("federation is off".into()) });

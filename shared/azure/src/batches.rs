@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_wanted_at_the_same_time_is_one_write() {
+    async fn changes_of_the_same_time_are_one_write() {
         let wall = Wall::default();
         let early = join_all((1..=3).map(|it| wall.write(it)));
         let late = join_all((4..=6).map(|it| after(Duration::from_secs(1), wall.write(it))));
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_refused_together_is_tried_alone() {
+    async fn changes_refused_together_are_tried_alone() {
         let wall = Wall::default();
         let all = join_all([1, 0].map(|it| wall.write(it))).await;
         assert_eq!(all.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false]);
@@ -264,7 +264,7 @@ mod tests {
 
     /// INVARIANT (twice-is-once): it may have been written, and is written again by whoever is next.
     #[tokio::test(start_paused = true)]
-    async fn who_dies_at_it_leaves_it_to_the_next() {
+    async fn a_writer_that_dies_leaves_its_changes_to_the_next() {
         let wall = Wall::default();
         let short = tokio::time::timeout(LONG / 2, wall.write(1));
         // In time to be written along, and after whose turn it is.
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_longer_than_a_worker_has() {
+    async fn no_writer_waits_longer_than_a_worker_lives() {
         let wall = Wall::default();
         let Ok(Joined::Mine(batch)) = wall.batches.join(&id(), 1).await else {
             panic!("nobody else is there")

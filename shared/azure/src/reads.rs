@@ -131,7 +131,7 @@ mod tests {
     use tokio::time::Instant;
 
     #[tokio::test(start_paused = true)]
-    async fn who_asks_while_one_is_on_its_way_shares_the_next() {
+    async fn a_reader_that_comes_during_a_read_shares_the_next_one() {
         let reads = Reads::new(Arc::new(|| Timestamp::UNIX_EPOCH));
         let id: FirewallId = "nsg".parse().expect("an id");
         let count = AtomicUsize::new(0);

@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_no_is_one_line() {
+    fn a_refusal_is_one_line() {
         let line = |status, code: &str, message: &str| {
             Refused { status, code: code.to_owned(), message: message.to_owned() }.to_string()
         };

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_taken_for_the_worst() {
+    fn an_unknown_value_is_treated_as_the_worst_case() {
         for (access, admits) in [("Allow", true), ("Deny", false)] {
             let tag = Properties { source_address_prefix: Some("AzureCloud".to_owned()), ..rule(access) };
             let Foreign { sources, unsure, .. } = tag.foreign("it", &Network::default());

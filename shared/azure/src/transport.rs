@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_cannot_be_reached_is_named_once() {
+    async fn an_unreachable_server_is_named_once() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
         let url = format!("http://{}/x", listener.local_addr().expect("an address"));
         drop(listener);

@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_glass_is_told_with_who_where_and_why() {
+    fn a_break_glass_event_is_shown_with_person_ports_and_reason() {
         let opened = ["web-1", "db-1"].map(|it| json!({ "target": format!("/vm/{it}"), "gate": "22/tcp" }));
         let detail = json!({
             "id": "/vm/web-1#7#breakglass.used", "target": "/vm/web-1", "request": "r",

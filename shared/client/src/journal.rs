@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closing_that_came_late_names_its_cause_and_whose_it_is_in_words_and_in_a_spreadsheet() {
+    fn a_late_closing_has_its_cause_and_owner_in_words_and_in_csv() {
         let delay = json!({ "cause": "cloud-refused", "why": "403 `Nope`: no" });
         let closed =
             json!({"what": "closed", "grant": "r-1", "reason": "expired", "late_ms": 9000, "delay": delay});
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_read_back_in_words_too() {
+    fn a_read_back_without_ports_has_words() {
         let fact = |admitted: serde_json::Value| {
             let fact = json!({"what": "read_back", "agrees": true, "admitted": admitted});
             told(&serde_json::from_value(fact).expect("a fact"))
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_this_client_has_no_words_for_is_shown_as_it_came() {
+    fn an_unknown_fact_is_shown_as_received() {
         let table = table(&[entry(json!({"what": "tomorrows_fact"}))], &ZonedDateTime::default());
         assert!(format!("{table:?}").contains("tomorrows_fact"));
     }

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_several_or_none_is_not_guessed() {
+    fn an_ambiguous_or_unknown_name_is_not_guessed() {
         assert_eq!(id("web"), Err(Exit::Usage));
         assert_eq!(id("db"), Err(Exit::Usage));
         assert_eq!(id("wbe-1"), Err(Exit::NotFound));

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_break_the_glass_is_named_taken_back_or_left_as_it_is() {
+    fn break_glass_of_a_port_is_set_removed_or_kept() {
         let named = |text| rule(text).expect("valid").break_glass;
         assert_eq!(named("22,approval"), None, "as it is");
         assert_eq!(named("22,no-break-glass"), Some([].into()), "nobody");
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rule_is_named() {
+    fn an_invalid_port_rule_is_named() {
         for (text, named) in [
             ("", "``"),
             ("0", "`0`"),

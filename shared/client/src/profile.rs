@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_not_there_is_told_with_those_that_are() {
+    fn an_unknown_profile_is_refused_with_the_known_ones() {
         let file = parsed("[profiles.prod]\nurl = 'http://a'", "f").expect("sound");
         let said = format!("{:?}", found(file, "test").expect_err("not there"));
         assert!(said.contains("no profile `test`") && said.contains("there is `prod`"), "{said}");

@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_guarded_is_asked_for_all_the_same_and_the_no_says_what_helps() {
+    fn an_unguarded_port_is_requested_and_its_refusal_has_a_hint() {
         let body = body("none --for 1h").expect("valid");
         assert_eq!((&body["asks"][0]["port"], &body["asks"][0]["protocol"]), (&json!(22), &json!("TCP")));
         let to_guard = |line: &str| {
@@ -357,13 +357,13 @@ mod tests {
     }
 
     #[test]
-    fn who_breaks_the_glass_says_so_and_why() {
+    fn break_glass_is_sent_with_its_reason() {
         let body = body("one --break-glass --why down").expect("valid");
         assert_eq!((&body["break_glass"], &body["justification"]), (&json!(true), &json!("down")));
     }
 
     #[test]
-    fn what_cannot_be_meant_is_not_guessed() {
+    fn an_impossible_request_is_not_guessed() {
         let exit = |line| body(line).expect_err(line).exit();
         assert_eq!(exit("two"), Exit::Usage);
         assert_eq!(exit("nobody"), Exit::NotFound);

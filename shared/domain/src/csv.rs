@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_line_is_told() {
+    fn an_invalid_line_is_reported() {
         for bad in ["\"open", "\"a\"b,c"] {
             assert_eq!(csv_cells(bad), None, "{bad}");
         }

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_nobody_knows_tells_nothing_and_the_next_one_does() {
+    fn a_refused_request_is_counted_with_the_first_known_target() {
         let unknown = |name: &str| Refusal::UnknownTarget { target: machine(name) }.to_string();
         let of = |reasons: &[String]| {
             let codes = vec!["unknown-target"; reasons.len()];
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closing_that_came_late_is_counted_by_whose_its_delay_is() {
+    fn a_late_closing_is_counted_by_the_owner_of_its_delay() {
         let chain = [Chain::from(&machine("web-1"))];
         let closed = |late_ms: i64, more: Value| {
             let mut fact =
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_glass_is_counted_where_it_is_told() {
+    fn break_glass_is_counted_once() {
         let opened = ["web-2", "web-1"].map(|it| json!({ "target": machine(it), "gate": "22/tcp" }));
         let fact = json!({ "what": "glass_broken", "request": "r1", "by": "ann", "why": "nobody answers",
                            "opened": opened, "skipped": ["*"] });

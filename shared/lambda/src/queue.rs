@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_logged_of_a_message_names_its_matter() {
+    fn every_log_line_of_a_message_has_its_correlation_id() {
         let event = json!({ "id": "event-1", "detail": { "correlation_id": "thread-7", "request": "r1" } });
         let lines = logged(&event, async |_| {
             tracing::info!("at work");
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_matter_without_a_name_is_called_after_its_request_and_else_its_event() {
+    fn a_missing_correlation_id_is_that_of_the_request_or_else_of_the_event() {
         let of_a_request = json!({ "id": "event-1", "detail": { "request": "r1" } });
         assert_eq!(matters(&logged(&of_a_request, async |_| Ok(()))), ["r1"]);
         let of_nothing = json!({ "id": "event-1", "detail": { "correlation_id": "no word", "request": 7 } });

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_is_as_everywhere_else() {
+    fn an_absent_setting_has_its_default() {
         let (terms, usual) = (of(&[]).terms().expect("defaults"), Terms::default());
         assert_eq!((terms.lease_min, terms.pending_for), (usual.lease_min, usual.pending_for));
     }

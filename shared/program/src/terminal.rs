@@ -96,7 +96,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_others_wrote_cannot_steer_the_terminal() {
+    fn text_of_others_cannot_steer_the_terminal() {
         assert_eq!(printable("a\x1b[2Jb\nc"), "a\u{FFFD}[2Jb\nc");
         let said = json!({ "why": "a\u{9b}2J\u{202e}b\u{7f}\x1b\u{2028}\nc", "more": ["plain", 7] });
         let text = serde_json::to_string_pretty(&said).expect("JSON");

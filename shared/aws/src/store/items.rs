@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_tampered_with_is_named() {
+    fn a_changed_item_is_named() {
         let item =
             Item::from([(PK.to_owned(), s("T#vm")), (SK.to_owned(), s("STATE")), (BODY.to_owned(), s("{"))]);
         let error = parse::<Vec<String>>(&item).expect_err("no JSON");

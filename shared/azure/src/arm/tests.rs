@@ -165,7 +165,7 @@ async fn a_long_retry_after_ends_the_call_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_stays_broken_is_tried_until_the_time_is_over() {
+async fn a_persistent_failure_is_retried_until_the_deadline() {
     let (arm, seen) = scripted(|_, _| refuses(503, "ServerBusy"));
     let start = Instant::now();
     let error = arm.get(GROUP, API).await.expect_err("broken");
@@ -176,7 +176,7 @@ async fn what_stays_broken_is_tried_until_the_time_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_never_answers_is_left_when_the_time_is_over() {
+async fn a_server_that_never_answers_is_given_up_at_the_deadline() {
     let (arm, _) = scripted(|_, _| silence(3_600_000));
     let start = Instant::now();
     let error = arm.get(GROUP, API).await.expect_err("no answer");
@@ -389,7 +389,7 @@ async fn lists_have_an_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_odd_is_said() {
+async fn an_answer_without_json_is_reported() {
     let (arm, _) = scripted(|_, _| says(200, Value::Null));
     for error in [
         arm.get(GROUP, API).await.map(drop).expect_err("no JSON"),
@@ -475,7 +475,7 @@ async fn a_token_is_asked_for_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_gives_up_gives_up_the_turn() {
+async fn a_cancelled_caller_releases_its_turn() {
     let (arm, _) = scripted(|_, nth| if nth == 0 { silence(3_600_000) } else { says(200, json!({})) });
     assert!(timeout(Duration::from_secs(1), put(&arm, "a")).await.is_err(), "its worker died");
     put(&arm, "a").await.expect("nobody is in the way");

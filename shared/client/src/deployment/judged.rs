@@ -331,12 +331,12 @@ mod tests {
     }
 
     #[test]
-    fn what_lacks_nothing_is_well() {
+    fn a_whole_deployment_has_no_findings() {
         assert_eq!(amiss(|_| {}), []);
     }
 
     #[test]
-    fn each_thing_that_is_lacking_is_named_alone_with_what_to_do() {
+    fn each_missing_part_is_one_finding_with_its_advice() {
         type Change = (fn(&mut Seen), &'static str, Verdict, &'static str);
         const CHANGES: &[Change] = &[
             (|it| it.stack.status = "ROLLBACK_COMPLETE".to_owned(), "stack", Verdict::Failed, "ROLLBACK"),

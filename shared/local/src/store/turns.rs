@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_chain_that_nobody_waits_for_takes_no_room() {
+    async fn a_chain_without_waiters_takes_no_memory() {
         let turns = Turns::default();
         let vm = vm();
         let turn = turns.take(&vm, Rank::Asking).await;
