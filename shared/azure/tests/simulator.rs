@@ -275,7 +275,7 @@ async fn tls_is_trusted_by_its_root_only() {
     let start = Instant::now();
     let error = azure.arm().list("/subscriptions", API).await.expect_err("not trusted");
     assert!(matches!(error, Error::Broken { .. }) && start.elapsed().as_secs() < 5, "{}", error.full());
-    assert!(error.full().contains("`localhost` has no certificate"), "{}", error.full());
+    assert!(error.full().contains("`localhost` has no trusted certificate"), "{}", error.full());
 
     let rubbish = Settings { extra_root: Some(vec![1, 2, 3]), ..azure.settings() };
     assert!(matches!(Arm::new(&rubbish), Err(Error::Broken { .. })));
