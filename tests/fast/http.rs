@@ -368,7 +368,7 @@ async fn bad_input_is_named_and_changes_nothing() {
             "POST",
             "/v1/requests",
             Some(json!({ "asks": [{ "target": "x", "port": 22, "for": "1:30:00" }] })),
-            "asks[0].for: `1:30:00` is not a length of time, such as `90m`, `1h 30m`, `1d` or `PT1H30M`: a time of the clock",
+            "asks[0].for: `1:30:00` is not a length of time, such as `90m`, `1h 30m`, `1d` or `PT1H30M`: a clock time is no length",
         ),
         (
             "GET",

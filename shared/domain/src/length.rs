@@ -14,10 +14,10 @@ pub struct BadLength {
 }
 
 const UNREAD: &str = "";
-const CLOCK: &str = ": a time of the clock is none, say `1h 30m` for `1:30:00`";
-const DIRECTION: &str = ": a sign or `ago` says before or after what, and not how long";
-const CALENDAR: &str = ": months and years differ in length, say days, of 24 hours, or weeks, of 7 days";
-const NOTHING: &str = ": it has to be longer than nothing";
+const CLOCK: &str = ": a clock time is no length, say `1h 30m`";
+const DIRECTION: &str = ": a length has neither a sign nor `ago`";
+const CALENDAR: &str = ": months and years have no fixed length, say days (24 hours) or weeks (7 days)";
+const NOTHING: &str = ": a length is longer than nothing";
 
 /// A length of time in ISO 8601 or in words; a day is 24 hours and a week 7 days.
 pub fn length(text: &str) -> Result<SignedDuration, BadLength> {
