@@ -93,6 +93,28 @@ fn the_answer_to_an_event_is_published_to_every_subscriber() {
     assert!(tells("request.refused", "may not act for `eve`"), "{words}");
 }
 
+/// As `aws events put-events` takes them, in a file as some editors write one. A variable that is empty is none.
+#[test]
+fn entries_of_put_events_with_a_byte_order_mark_are_sent_one_after_another() {
+    let data = tempfile::tempdir().expect("a folder");
+    let bots = data.path().join("bots.json");
+    fs::write(&bots, "\u{feff}[{\"source\": \"operator\", \"for\": [\"Ann\"]}]").expect("written");
+    let options = ["--bots", bots.to_str().expect("text")];
+    let up = Up::start_with(data.path(), &options, &[], |it| {
+        it.env("PORTCULLIS_LEASE_MIN", "");
+    });
+    let event: Value = serde_json::from_str(&event(&up, "ann")).expect("JSON");
+    let entry = |kind: &str| json!({ "Source": "chatops", "DetailType": kind, "EventBusName": "bus", "Detail": event["detail"].to_string() });
+    let sent = send(&up, &format!("\u{feff}{}", json!([entry("access.request")])));
+    assert_eq!(code(&sent), DONE, "{}", told(&sent));
+    let sent =
+        send(&up, &json!({ "Entries": [entry("access.request"), entry("access.anything")] }).to_string());
+    assert_eq!(code(&sent), REFUSED, "{}", told(&sent));
+    assert!(told(&sent).contains("`access.anything` is nothing to ask for"), "{}", told(&sent));
+    let all = events(&up.ask(&["events", "--json", "--correlation", "deploy-4711"]));
+    assert_eq!(all.iter().filter(|it| it["kind"] == "request.approved").count(), 1, "twice is once: {all:?}");
+}
+
 #[test]
 fn a_request_is_followed_by_its_correlation_id() {
     let data = tempfile::tempdir().expect("a folder");
