@@ -198,7 +198,9 @@ mod tests {
     fn name_is_kept_as_it_was_given_and_the_first_spelling_stays_in_a_set() {
         assert_eq!(person("Ann").to_string(), "Ann");
         assert_eq!(serde_json::to_string(&person("Ann")).expect("writes"), r#""Ann""#);
-        let set: BTreeSet<Person> = ["Ann", "ann", "\u{430}nn"].map(person).into();
+        let mut set = BTreeSet::new();
+        let are_new = ["Ann", "ann", "\u{430}nn"].map(|it| set.insert(person(it)));
+        assert_eq!(are_new, [true, false, false]);
         assert_eq!(set.iter().map(Person::as_str).collect::<Vec<_>>(), ["Ann"]);
     }
 
