@@ -9,16 +9,17 @@ use crate::{
     problem,
     profile::{self, Profile},
     socket,
+    token::Token,
     url::{is_here, is_loopback, usable_url},
     words,
 };
 use jiff::{Timestamp, ZonedDateTime};
-use portcullis_domain::{CorrelationId, said::unmarked};
-use portcullis_program::{Failure, TOKEN_FILE, output, private};
+use portcullis_domain::CorrelationId;
+use portcullis_program::{Failure, TOKEN_FILE, output};
 use portcullis_wire::{Listed, Problem, Reason};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use std::{cell::RefCell, fmt, fs, io, path::PathBuf, rc::Rc, thread, time::Duration};
+use std::{cell::RefCell, fmt, io, path::PathBuf, rc::Rc, thread, time::Duration};
 use ureq::{
     Agent, BodyReader, Error,
     http::{Method, Request, StatusCode, request::Builder},
@@ -76,15 +77,6 @@ enum Renewal {
     File(PathBuf),
 }
 
-/// A token, which is never printed.
-struct Token(String);
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token")
-    }
-}
-
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("url", &self.url).finish_non_exhaustive()
@@ -95,31 +87,33 @@ impl Connection {
     /// The way there; nothing is sent yet.
     pub fn to(globals: &Globals) -> Result<Self, Failure> {
         let mut profile = profile::chosen(globals)?;
-        if !profile.is_said
-            && profile.auth == Auth::Bearer
-            && let Some(url) = socket::of(&globals.data_dir())
-        {
-            // On this machine, and no flood on the network is in the way.
-            profile.url = url;
-        }
         let token_file = globals.data_dir().join(TOKEN_FILE);
         let mut renewal = None;
         let caller = match profile.auth {
+            Auth::Bearer if profile.is_named => match profile.token()? {
+                Some(token) => {
+                    renewal = Some(Renewal::Profile(Box::new(profile.clone())));
+                    Caller::Bearer(Token::of(&token, &profile.token_place())?)
+                }
+                // One in the environment, or in a folder, may be for another Portcullis.
+                None => Caller::Nobody,
+            },
             Auth::Bearer => {
-                let is_files = globals.named_data_dir().is_some() || is_here(&profile.url);
-                match (profile.token()?, profile.is_named) {
-                    (Some(token), _) => {
-                        renewal = Some(Renewal::Profile(Box::new(profile.clone())));
-                        Caller::Bearer(usable(token.trim(), "the profile")?)
-                    }
-                    // One in the environment, or in a folder, may be for another Portcullis.
-                    (None, true) => Caller::Nobody,
-                    (None, false) => {
-                        let is_files_alone = is_files && of_environment().is_none();
-                        renewal = is_files_alone.then(|| Renewal::File(token_file.clone()));
-                        token(&token_file, is_files)?.map_or(Caller::Nobody, Caller::Bearer)
+                let own = Token::of_environment()?;
+                let is_of_folder =
+                    own.is_none() && (globals.named_data_dir().is_some() || is_here(&profile.url));
+                let token = if is_of_folder { Token::of_file(&token_file)? } else { own };
+                if !profile.is_said {
+                    match socket::of(&globals.data_dir(), is_of_folder.then_some(&token_file)) {
+                        // On this machine, and no flood on the network is in the way.
+                        Ok(url) => profile.url = url,
+                        // While `up` does not run, any process of this machine may listen at the default address.
+                        Err(failure) if is_of_folder && token.is_some() => return Err(failure),
+                        Err(_) => {}
                     }
                 }
+                renewal = is_of_folder.then(|| Renewal::File(token_file.clone()));
+                token.map_or(Caller::Nobody, Caller::Bearer)
             }
             Auth::Sigv4 => {
                 let url = usable_url(&profile.url)?;
@@ -136,7 +130,7 @@ impl Connection {
 
     /// The way there with a token that is known.
     pub fn with(url: &str, token: &str) -> Result<Self, Failure> {
-        Self::of(url, Caller::Bearer(Token(token.to_owned())), PathBuf::new())
+        Self::of(url, Caller::Bearer(Token::of(token, "the token")?), PathBuf::new())
     }
 
     /// Makes every answer fit for a terminal: whoever prints any of it cannot forget to.
@@ -312,7 +306,9 @@ impl Connection {
         let made = |request: Builder| request.body(body).map_err(|error| self.unreachable(&error.into()));
         match &*self.caller.borrow() {
             Caller::Nobody => made(request),
-            Caller::Bearer(Token(token)) => made(request.header("authorization", format!("Bearer {token}"))),
+            Caller::Bearer(token) => {
+                made(request.header("authorization", format!("Bearer {}", token.word())))
+            }
             Caller::Signing(signer) => signer.signed(made(request)?, Timestamp::now()),
         }
     }
@@ -328,19 +324,17 @@ impl Connection {
             (Caller::Nobody | Caller::Bearer(_) | Caller::Signing(_), _) => false,
         };
         let another = match &self.renewal {
-            Some(Renewal::Profile(profile)) if is_refused => profile.token()?,
-            Some(Renewal::File(file)) if is_refused => {
-                private::check_token(file)?;
-                fs::read_to_string(file).map(unmarked).ok()
+            Some(Renewal::Profile(profile)) if is_refused => {
+                profile.token()?.map(|it| Token::of(&it, &profile.token_place())).transpose()?
             }
+            Some(Renewal::File(file)) if is_refused => Token::of_file(file)?,
             Some(Renewal::Profile(_) | Renewal::File(_)) | None => None,
         };
         let Some(another) = another else { return Ok(false) };
-        let Token(another) = usable(another.trim(), "the source of the token")?;
         let mut caller = self.caller.borrow_mut();
-        let is_new = !matches!(&*caller, Caller::Bearer(Token(before)) if *before == another);
+        let is_new = !matches!(&*caller, Caller::Bearer(before) if *before == another);
         if is_new {
-            *caller = Caller::Bearer(Token(another));
+            *caller = Caller::Bearer(another);
         }
         Ok(is_new)
     }
@@ -422,40 +416,6 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 fn json(body: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(body).map_err(|error| Failure::broken(format!("cannot write JSON: {error}")))
-}
-
-/// Who we are: never on a command line, where every process list shows it. The token in a folder that nobody
-/// named is for the Portcullis on this machine, and told to no other.
-fn token(file: &PathBuf, is_files: bool) -> Result<Option<Token>, Failure> {
-    if let Some(token) = of_environment() {
-        return usable(token.trim(), "PORTCULLIS_TOKEN").map(Some);
-    }
-    if !is_files {
-        return Ok(None);
-    }
-    private::check_token(file)?;
-    if let Some(warning) = private::readable_by_others(file) {
-        output::note(format_args!("warning: {warning}"));
-    }
-    match fs::read_to_string(file).map(unmarked) {
-        Ok(token) => usable(token.trim(), &file.display().to_string()).map(Some),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Failure::broken(format!("cannot read the token in `{}`: {error}", file.display()))
-            .next("set PORTCULLIS_TOKEN, or name another folder with --data")),
-    }
-}
-
-fn of_environment() -> Option<String> {
-    std::env::var("PORTCULLIS_TOKEN").ok().filter(|it| !it.trim().is_empty())
-}
-
-fn usable(token: &str, place: &str) -> Result<Token, Failure> {
-    if token.is_empty() || !token.chars().all(|c| c.is_ascii_graphic()) {
-        return Err(Failure::usage(format!(
-            "`{place}` does not hold a token: one word of printable characters"
-        )));
-    }
-    Ok(Token(token.to_owned()))
 }
 
 /// The same problem as a person reads it.

@@ -32,6 +32,7 @@ mod request;
 mod socket;
 mod spinner;
 mod table;
+mod token;
 mod tokens;
 mod url;
 mod wait;

@@ -161,6 +161,14 @@ impl Profile {
         }
     }
 
+    /// The place that its token is from: a file, or the output of a command.
+    pub fn token_place(&self) -> String {
+        match (&self.token_file, &self.token_command) {
+            (Some(file), _) => placed(file).display().to_string(),
+            (None, command) => command.clone().unwrap_or_default(),
+        }
+    }
+
     /// What its file holds, or why it cannot be read; nothing where it names none.
     fn token_in_file(&self) -> Option<Result<String, String>> {
         let file = placed(self.token_file.as_ref()?);

@@ -1,6 +1,6 @@
 //! The way to the Portcullis of a data folder on this machine: its socket, which no flood on the network fills.
 
-use portcullis_program::{SOCKET_FILE, private};
+use portcullis_program::{Failure, SOCKET_FILE, private};
 use std::{
     io::{self, Read as _, Write as _},
     os::unix::net::UnixStream,
@@ -20,13 +20,25 @@ const SCHEME: &str = "unix:";
 /// The address in front of a path of the API there: nobody resolves it, and nobody connects to it.
 pub const BASE: &str = "http://127.0.0.1";
 
-/// The URL of a data folder's socket, if a process answers there. A folder that other users may write is passed over: one of
-/// them could answer there, and be sent the token.
-pub fn of(data: &Path) -> Option<String> {
-    private::check_folder(data).ok()?;
+/// The URL of a data folder's socket, if a process answers there. A folder that other users may write is refused: one of
+/// them could answer there, and be sent the token. The owner of a token that is in the folder has it already.
+pub fn of(data: &Path, token: Option<&PathBuf>) -> Result<String, Failure> {
     let path = data.join(SOCKET_FILE);
-    UnixStream::connect(&path).ok()?;
-    Some(format!("{SCHEME}{}", path.display()))
+    match private::check_folder_of(data, token.map(PathBuf::as_path)) {
+        Ok(()) => {}
+        Err(_) if !data.exists() => return Err(absent(data)),
+        Err(failure) => return Err(failure),
+    }
+    UnixStream::connect(&path).map_err(|_| absent(data))?;
+    Ok(format!("{SCHEME}{}", path.display()))
+}
+
+fn absent(data: &Path) -> Failure {
+    let data = data.display();
+    Failure::unavailable(format!("Portcullis is not running on `{data}`: start it with `portcullis up`")).next(
+        "for a server elsewhere give --url, PORTCULLIS_URL or --profile: the token of that folder is sent to \
+            its socket alone unless an address is named",
+    )
 }
 
 /// The socket that a URL names, if it names one.
@@ -99,6 +111,7 @@ fn told(error: io::Error, reason: Timeout) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use portcullis_program::Exit;
     use std::{
         fs::Permissions,
         os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
@@ -115,16 +128,18 @@ mod tests {
     fn a_folder_without_a_socket_or_with_a_dead_one_has_no_url() {
         let folder = std::env::temp_dir().join(format!("portcullis-socket-{}", std::process::id()));
         std::fs::DirBuilder::new().mode(0o700).create(&folder).expect("a folder");
-        assert_eq!(of(&folder), None);
+        let of = |folder: &Path| of(folder, None).map_err(|it| it.exit());
+        assert_eq!(of(&folder), Err(Exit::Unavailable));
         drop(std::os::unix::net::UnixListener::bind(folder.join(SOCKET_FILE)).expect("a socket"));
-        assert_eq!(of(&folder), None, "nobody answers there");
+        assert_eq!(of(&folder), Err(Exit::Unavailable), "nobody answers there");
         let _alive = {
             std::fs::remove_file(folder.join(SOCKET_FILE)).expect("gone");
             std::os::unix::net::UnixListener::bind(folder.join(SOCKET_FILE)).expect("a socket")
         };
-        assert_eq!(of(&folder), Some(format!("unix:{}", folder.join(SOCKET_FILE).display())));
+        assert_eq!(of(&folder), Ok(format!("unix:{}", folder.join(SOCKET_FILE).display())));
         std::fs::set_permissions(&folder, Permissions::from_mode(0o777)).expect("set");
-        assert_eq!(of(&folder), None, "anybody may put another one in its place");
+        assert_eq!(of(&folder), Err(Exit::Usage), "anybody may put another one in its place");
         std::fs::remove_dir_all(&folder).expect("gone");
+        assert_eq!(of(&folder), Err(Exit::Unavailable), "the folder is not there");
     }
 }

@@ -35,13 +35,23 @@ pub fn make_folder(folder: &Path) -> Result<(), Failure> {
 
 /// Refuses a folder that somebody else owns, may write to, or may put another one in the place of.
 pub fn check_folder(folder: &Path) -> Result<(), Failure> {
+    check_folder_of(folder, None)
+}
+
+/// The same for the folder of a secret: whoever owns that may own the folder too, as a service that made both.
+pub fn check_folder_of(folder: &Path, secret: Option<&Path>) -> Result<(), Failure> {
     let unreadable = |error: io::Error| cannot_read(folder, &error);
     let folder = fs::canonicalize(folder).map_err(unreadable)?;
     let seen = fs::metadata(&folder).map_err(unreadable)?;
     if !seen.is_dir() {
         return Err(Failure::usage(format!("`{}` is not a folder", folder.display())));
     }
-    check(&folder, &seen)?;
+    let owner_of_secret = secret.and_then(|it| fs::metadata(it).ok()).map(|it| it.uid());
+    if owner_of_secret == Some(seen.uid()) {
+        check_mode(&folder, seen.mode())?;
+    } else {
+        check(&folder, &seen)?;
+    }
     let Some(parent) = folder.parent() else { return Ok(()) };
     let mode = fs::metadata(parent).map_err(|error| cannot_read(parent, &error))?.mode();
     if mode & WRITTEN_BY_ANYBODY != 0 && mode & STICKY == 0 {

@@ -5,6 +5,7 @@ mod cli_events;
 mod clock;
 mod commands;
 mod contracts;
+mod credentials;
 mod durability;
 mod e2e_callers;
 mod e2e_host;
