@@ -145,7 +145,9 @@ impl One {
     /// Guards it no longer, and waits for its firewalls.
     pub fn disable(&self, client: &Client) -> Result<Exit, Failure> {
         let guarded = self.post(client, "/disable")?;
-        let settled = wait::until_settled(client, &guarded.target);
+        // A machine that never had a policy has no rules to wait for.
+        let was_ever_guarded = guarded.changed || 0 < guarded.policy_version;
+        let settled = if was_ever_guarded { wait::until_settled(client, &guarded.target) } else { Ok(()) };
         client.out.show(&guarded, || {
             let name = names::short(&guarded.target);
             if !guarded.changed {

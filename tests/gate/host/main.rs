@@ -2,6 +2,7 @@
 
 mod cli;
 mod cli_events;
+mod cli_failures;
 mod clock;
 mod commands;
 mod contracts;

@@ -1,0 +1,80 @@
+//! Commands of the real program that do not do what was wanted: each names the cause, helps with what is true, and ends with a code
+//! that a script can go by.
+
+use portcullis_tests::binary::{Up, text};
+use serde_json::{Value, json};
+use std::{
+    io::Write as _,
+    process::{Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+use tempfile::{TempDir, tempdir};
+
+/// An address of nobody in particular (RFC 5737).
+const ANN: &str = "203.0.113.9";
+/// Exit codes, as docs/cli.md has them.
+const DONE: i32 = 0;
+const BROKEN: i32 = 1;
+const USAGE: i32 = 2;
+const REFUSED: i32 = 3;
+const NOT_FOUND: i32 = 4;
+const UNAVAILABLE: i32 = 5;
+/// How long a command may take that has nothing to wait for.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
+struct Place {
+    up: Up,
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempdir().expect("a folder");
+        Self { up: Up::start(&folder.path().join("data"), &["--lease-min", "1s"], &[]), folder }
+    }
+
+    fn ask(&self, words: &[&str]) -> Told {
+        Told::of(&self.up.ask(words))
+    }
+
+    /// A caller with a token of their own.
+    fn ask_as(&self, person: &str, words: &[&str]) -> Told {
+        let made = self.up.json(&["token", "create", person]);
+        let token = made["token"].as_str().expect("a token");
+        Told::of(&self.up.client().env("PORTCULLIS_TOKEN", token).args(words).output().expect("runs"))
+    }
+}
+
+/// How a command ended, and what it printed.
+#[derive(Debug)]
+struct Told {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Told {
+    fn of(output: &Output) -> Self {
+        let code = output.status.code().expect("exits by itself");
+        Self { code, out: text(&output.stdout), err: text(&output.stderr) }
+    }
+
+    fn has(&self, code: i32, parts: &[&str]) {
+        assert_eq!(self.code, code, "{self:?}");
+        for part in parts {
+            assert!(self.err.contains(part), "`{part}` in {self:?}");
+        }
+    }
+}
+
+#[test]
+fn disabling_a_machine_that_was_never_guarded_succeeds_at_once_and_asks_no_cloud() {
+    let it = Place::new();
+    let begun = Instant::now();
+    let disabled = it.ask(&["disable", "app-1"]);
+    disabled.has(DONE, &[]);
+    assert!(disabled.out.contains("was not guarded, and is unchanged"), "{disabled:?}");
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+    assert_eq!(it.up.json(&["disable", "app-1"])["changed"], false);
+}
