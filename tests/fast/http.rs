@@ -59,6 +59,37 @@ async fn a_port_is_asked_for_opened_extended_and_closed() {
 }
 
 #[tokio::test]
+async fn an_extension_that_waits_is_shown_with_the_grant_that_it_is_for() {
+    let place = Place::new();
+    let (ann, bob) = (place.token("ann").await, place.token("bob").await);
+    let id = place.guard("web-1", &given::ssh()).await;
+    let asked = place.call(&ann, "POST", "/v1/requests", Some(wish(&id, 22, "PT1H"))).await;
+    let lease = asked.body["grants"][0].clone();
+    assert!(asked.body["request"]["asks"][0].get("extends").is_none(), "{asked:?}");
+    let ports = json!({ "ports": [{ "port": 22, "approvers": ["bob"] }] });
+    assert_eq!(place.call(&bob, "POST", &path(&id, "/edit"), Some(ports)).await.status, 200);
+    let grant = format!("/v1/grants/{}", lease["id"].as_str().expect("an id"));
+    place.pass(HOUR / 2);
+    let later = json!({ "until": place.now() + HOUR * 2 });
+    let extension = place.call(&ann, "POST", &format!("{grant}/extend"), Some(later)).await;
+    assert_eq!(extension.body["request"]["state"], "pending", "{extension:?}");
+    let one = format!("/v1/requests/{}", extension.body["request"]["id"].as_str().expect("an id"));
+    let shown = place.call(&bob, "GET", &one, None).await.body;
+    let listed = place.call(&bob, "GET", "/v1/requests?state=pending", None).await.body["items"][0].clone();
+    for request in [&extension.body["request"], &shown, &listed] {
+        let ask = &request["asks"][0];
+        assert_eq!(ask["sources"], lease["sources"], "{ask}");
+        for field in ["id", "port", "protocol", "by", "sources", "end"] {
+            assert_eq!(ask["extends"][field], lease[field], "{field}: {ask}");
+        }
+    }
+    let body = Some(json!({ "shown": shown["shown"] }));
+    let approved = place.call(&bob, "POST", &format!("{one}/approve"), body).await;
+    assert_eq!(approved.status, 200, "{approved:?}");
+    assert_eq!(approved.body["request"]["asks"][0]["sources"], lease["sources"], "{approved:?}");
+}
+
+#[tokio::test]
 async fn a_refusal_says_every_reason_and_what_would_be_allowed() {
     let place = Place::new();
     let token = place.token("ann").await;

@@ -11,7 +11,7 @@ use crate::{
 use clap::{Args, ValueEnum};
 use jiff::ZonedDateTime;
 use portcullis_program::{Exit, Failure, output};
-use portcullis_wire::{AnswerView, ApproveBody, AskView, RejectBody, RequestView, RequestsQuery};
+use portcullis_wire::{AnswerView, ApproveBody, AskView, GrantView, RejectBody, RequestView, RequestsQuery};
 use std::num::NonZeroUsize;
 
 /// Which requests.
@@ -126,7 +126,7 @@ impl Which {
         if let Some(shown) = &self.shown {
             return Ok(Some((found.id, shown.clone())));
         }
-        output::note(shown(&found));
+        output::note(shown(&found, &client.out.now()));
         if self.yes {
             return Ok(Some((found.id, found.shown)));
         }
@@ -168,20 +168,35 @@ fn undecided() -> Exit {
     Exit::Refused
 }
 
-/// All that the digest covers, for the person who decides.
-fn shown(request: &RequestView) -> String {
+/// All that the digest covers, for the person who decides, and what an extension would change.
+fn shown(request: &RequestView, now: &ZonedDateTime) -> String {
     let why = request.justification.as_deref().unwrap_or("(no reason given)");
     let mut lines = vec![format!("{} asks: {why}", request.by)];
-    lines.extend(
-        request.asks.iter().map(|it| format!("  {}", ask(it, &it.target, &words::sources(&it.sources)))),
-    );
+    for it in &request.asks {
+        lines.push(format!("  {}", ask(request, it, &words::sources(&it.sources), now)));
+        // Two machines may have one short name.
+        if names::short(&it.target) != it.target {
+            lines.push(format!("    {}", it.target));
+        }
+    }
     lines.push(format!("  digest {}", request.shown));
     lines.join("\n")
 }
 
-fn ask(ask: &AskView, target: &str, sources: &str) -> String {
+fn ask(request: &RequestView, ask: &AskView, sources: &str, now: &ZonedDateTime) -> String {
+    let target = names::short(&ask.target);
     let from = if ask.sources.is_empty() { String::new() } else { format!(" from {sources}") };
-    format!("{target} {}{from} {}", ask.what, ask.window)
+    let text = match &ask.extends {
+        None => format!("{target} {}{from} {}", ask.what, ask.window),
+        Some(grant) => {
+            let GrantView { id, by, port, protocol, end, .. } = grant;
+            // Once it is decided the grant has the new end.
+            let before =
+                if request.state == "pending" { format!(" in place of {end}") } else { String::new() };
+            format!("{target} {port}/{protocol}{from} {}{before}: extends {id} of {by}", ask.window)
+        }
+    };
+    words::plain(&text, now)
 }
 
 fn table(found: &[RequestView], now: &ZonedDateTime) -> Table {
@@ -193,12 +208,11 @@ fn table(found: &[RequestView], now: &ZonedDateTime) -> Table {
             ("approved", _) => (Mark::Good, it.state.clone()),
             (_, _) => (Mark::Plain, it.state.clone()),
         };
-        let what = it.asks.iter();
-        let what = what.map(|it| ask(it, names::short(&it.target), &words::few_sources(&it.sources)));
+        let what = it.asks.iter().map(|one| ask(it, one, &words::few_sources(&one.sources), now));
         let what = what.collect::<Vec<_>>().join("; ");
         let why = it.justification.clone().unwrap_or_else(|| "-".to_owned());
         let asked = moments::ago(it.asked_at, now);
-        table.row(mark, [it.id.clone(), state, it.by.clone(), asked, words::plain(&what, now), why]);
+        table.row(mark, [it.id.clone(), state, it.by.clone(), asked, what, why]);
     }
     table
 }

@@ -81,7 +81,8 @@ pub(crate) async fn submit<S: Site>(
     let now = site.now();
     let view = match app::submit(site.store(), site.terms(), site.bots(), incoming, now).await? {
         Submitted::Answered(answer) => {
-            SubmittedView { answer: Some(views::answer(&answer, now)), ..SubmittedView::accepted() }
+            let answer = views::answer(site.store(), &answer, now).await;
+            SubmittedView { answer: Some(answer), ..SubmittedView::accepted() }
         }
         Submitted::Closed(grant) => {
             SubmittedView { closed: Some(GrantView::of(&grant, now)), ..SubmittedView::accepted() }

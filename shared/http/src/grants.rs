@@ -104,5 +104,5 @@ pub(crate) async fn extend<S: Site>(
     };
     belongs_to(call.correlation.as_ref(), &RequestId::derived(call.by(), &call.key()));
     let answer = perform(site.parts(), &call, extend).await?;
-    Ok((StatusCode::ACCEPTED, Json(views::answer(&answer, now))))
+    Ok((StatusCode::ACCEPTED, Json(views::answer(site.store(), &answer, now).await)))
 }

@@ -15,14 +15,18 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
 };
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use portcullis_app::{
     Call, Unreadable, command, perform,
     ports::{Cursor, PageAsked, RequestFilter},
     query, refuse_unreadable,
 };
-use portcullis_domain::{Ask, Justification, Outcome, RequestId, Review, Sources, Window};
+use portcullis_domain::{Ask, Justification, Outcome, Request, RequestId, Review, Sources, Window};
 use std::{fmt::Display, str::FromStr, sync::Arc};
+
+/// How many grants of a list of requests are read at once.
+const AT_ONCE_MAX: usize = 16;
 
 /// Requests ports. The answer is a request with its grants, or one that waits for an approval.
 #[utoipa::path(post, path = "/v1/requests", request_body = InitiateBody,
@@ -44,7 +48,7 @@ pub(crate) async fn initiate<S: Site>(
         Err(problem) => return Err(unread(&*site, &caller, &headers, problem, now).await),
     };
     let answer = perform(site.parts(), &call, initiate).await?;
-    Ok((StatusCode::ACCEPTED, Json(views::answer(&answer, now))))
+    Ok((StatusCode::ACCEPTED, Json(views::answer(site.store(), &answer, now).await)))
 }
 
 /// Records that a request cannot be read, and why; what comes of it is why, or that it could not be recorded.
@@ -131,8 +135,12 @@ pub(crate) async fn list<S: Site>(
     let by = query.by.as_deref().map(parsed).transpose()?;
     let page = PageAsked { after: query.after.map(Cursor), at_most: limit(query.limit)? };
     let of = RequestFilter { state: query.state, by };
-    let page = perform(site.parts(), &caller.call(site.now()), query::Requests { of, page }).await?;
-    let items = page.items.iter().map(RequestView::from).collect();
+    let now = site.now();
+    let page = perform(site.parts(), &caller.call(now), query::Requests { of, page }).await?;
+    let store = site.store();
+    let view = |request: Request| async move { views::request(store, &request, now).await };
+    let items = stream::iter(page.items).map(view);
+    let items = items.buffered(AT_ONCE_MAX).try_collect().await?;
     Ok(Json(Listed { items, next: page.next.map(|it| it.0), unseen: vec![] }))
 }
 
@@ -147,7 +155,7 @@ pub(crate) async fn show<S: Site>(
     let now = site.now();
     let answer = perform(site.parts(), &caller.call(now), query::ShowRequest(id)).await?;
     let grants = answer.grants.iter().map(|it| GrantView::of(it, now)).collect();
-    Ok(Json(RequestView { grants, ..(&answer.request).into() }))
+    Ok(Json(RequestView { grants, ..views::request(site.store(), &answer.request, now).await? }))
 }
 
 /// Approves a request as it was shown.
@@ -166,7 +174,7 @@ pub(crate) async fn approve<S: Site>(
     let approve = command::Approve { request: id.clone(), shown: body.shown };
     let answer = perform(site.parts(), &caller.call(now), approve).await?;
     belongs_to(answer.request.correlation.as_ref(), &id);
-    Ok(Json(views::answer(&answer, now)))
+    Ok(Json(views::answer(site.store(), &answer, now).await))
 }
 
 /// Rejects a request as it was shown.
@@ -186,7 +194,7 @@ pub(crate) async fn reject<S: Site>(
     let reject = command::Reject { request: id.clone(), shown: Some(body.shown), why };
     let answer = perform(site.parts(), &caller.call(now), reject).await?;
     belongs_to(answer.request.correlation.as_ref(), &id);
-    Ok(Json(views::answer(&answer, now)))
+    Ok(Json(views::answer(site.store(), &answer, now).await))
 }
 
 /// Parses, and answers what cannot be parsed in its own words.

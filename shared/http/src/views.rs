@@ -3,14 +3,15 @@
 use crate::wire::{
     AdoptableMachineView, AdoptablePortView, AdoptableRuleView, AdoptableView, AdoptedMachineView,
     AdoptedView, AnswerView, EventView, GrantView, GuardedView, HappenedView, InterfaceView, NameView,
-    PortRuleView, TargetView, VerifyView,
+    PortRuleView, RequestView, TargetView, VerifyView,
 };
 use jiff::Timestamp;
 use portcullis_app::{
     Adoptable, AdoptableMachine, AdoptablePort, AdoptableRule, Adopted, AdoptedMachine, Answer, Discovered,
-    Event, Guarded, Happened, Name, Verified, ports::Interface,
+    Error, Event, Guarded, Happened, Name, Verified,
+    ports::{Interface, Store},
 };
-use portcullis_domain::Policy;
+use portcullis_domain::{Policy, Request, What};
 use std::collections::BTreeSet;
 
 /// A discovered machine as it is at `now`.
@@ -66,9 +67,24 @@ pub(crate) fn guarded(Guarded { target, changed, warnings }: Guarded) -> Guarded
     }
 }
 
-/// A request with its grants as they are at `now`.
-pub(crate) fn answer(answer: &Answer, now: Timestamp) -> AnswerView {
-    AnswerView::of(&answer.request, &answer.grants, now)
+/// A request, that of an extension with the grant that it is for, as that is at `now`.
+pub(crate) async fn request(
+    store: &impl Store,
+    request: &Request,
+    now: Timestamp,
+) -> Result<RequestView, Error> {
+    let view = RequestView::from(request);
+    let What::Extend { grant, .. } = &request.what else { return Ok(view) };
+    Ok(match store.grant(grant).await? {
+        Some(grant) => view.extending(&grant, now),
+        None => view,
+    })
+}
+
+/// A request with its grants as they are at `now`. It was decided: nothing that cannot be read any more makes that a failure.
+pub(crate) async fn answer(store: &impl Store, answer: &Answer, now: Timestamp) -> AnswerView {
+    let request = request(store, &answer.request, now).await.unwrap_or_else(|_| (&answer.request).into());
+    AnswerView { request, grants: answer.grants.iter().map(|it| GrantView::of(it, now)).collect() }
 }
 
 /// A part of what happened.

@@ -186,12 +186,15 @@ pub struct RequestView {
 pub struct AskView {
     /// The target's id.
     pub target: String,
-    /// The port, such as `22` or `22/tcp`; for an extension the grant's id.
+    /// The port, such as `22` or `22/tcp`; for an extension `extend` with the grant's id.
     pub what: String,
-    /// The sources; empty for an extension.
+    /// The sources; those of the grant for an extension.
     pub sources: Vec<String>,
     /// The length of the lease, in words.
     pub window: String,
+    /// The grant of an extension as it is now: its port, its holder, and the end that would be replaced. Absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extends: Option<GrantView>,
 }
 
 /// A request with its grants.
@@ -521,10 +524,15 @@ impl From<&Request> for RequestView {
     }
 }
 
-impl AnswerView {
-    /// A request with its grants as they are at `now`.
-    pub fn of(request: &Request, grants: &[Grant], now: Timestamp) -> Self {
-        Self { request: request.into(), grants: grants.iter().map(|it| GrantView::of(it, now)).collect() }
+impl RequestView {
+    /// The same request for an extension of a grant that is so at `now`.
+    #[must_use]
+    pub fn extending(mut self, grant: &Grant, now: Timestamp) -> Self {
+        for ask in &mut self.asks {
+            ask.sources = grant.sources.clone().into();
+            ask.extends = Some(GrantView::of(grant, now));
+        }
+        self
     }
 }
 
@@ -540,6 +548,7 @@ fn asks(what: &What) -> Vec<AskView> {
                     Window::Until(end) => format!("until {end}"),
                     Window::From { start, length } => format!("from {start} for {length:#}"),
                 },
+                extends: None,
             };
             asks.iter().map(view).collect()
         }
@@ -548,6 +557,7 @@ fn asks(what: &What) -> Vec<AskView> {
             what: format!("extend {grant}"),
             sources: vec![],
             window: format!("until {end}"),
+            extends: None,
         }],
     }
 }

@@ -78,3 +78,33 @@ fn disabling_a_machine_that_was_never_guarded_succeeds_at_once_and_asks_no_cloud
     assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
     assert_eq!(it.up.json(&["disable", "app-1"])["changed"], false);
 }
+
+#[test]
+fn an_extension_is_shown_to_its_approver_with_port_sources_holder_and_both_ends() {
+    let it = Place::new();
+    it.up.json(&["edit", "db-1", "--set", "22,break-glass=ann,approver=bob,approver=carol"]);
+    let words =
+        ["request", "db-1", "--from", "0.0.0.0/0,::/0", "--for", "30m", "--break-glass", "--why", "down"];
+    it.ask_as("ann", &words).has(DONE, &[]);
+    let asked = it.ask_as("bob", &["extend", "db-1", "--by", "1h", "--json"]);
+    let asked: Value = serde_json::from_str(&asked.out).expect("JSON");
+    let id = asked["request"]["id"].as_str().expect("an id");
+    let grant = it.up.json(&["grants"])[0].clone();
+    let approved = it.ask_as("carol", &["approve", id, "--yes"]);
+    let (name, end) = (grant["id"].as_str().expect("an id"), grant["end"].as_str().expect("an end"));
+    let target = grant["target"].as_str().expect("an id");
+    let extends = "db-1 22/tcp from anywhere until ";
+    approved.has(DONE, &["bob asks", extends, " in place of ", &format!(": extends {name} of ann"), target]);
+    assert!(!approved.err.contains(end), "times are those of the person: {approved:?}");
+    // A request is shown with the same names and times in the list and to its approver.
+    let asked = it.ask_as("ann", &["request", "db-1", "--from", ANN, "--until", "+20m", "--json"]);
+    let asked: Value = serde_json::from_str(&asked.out).expect("JSON");
+    let id = asked["request"]["id"].as_str().expect("an id");
+    let listed = it.ask(&["requests", "--state", "pending"]).out;
+    let shown = it.ask_as("bob", &["approve", id, "--yes"]).err;
+    let line = shown.lines().find(|it| it.contains("until")).expect("a line").trim();
+    assert!(
+        line.starts_with("db-1 22/tcp from 203.0.113.9 until ") && listed.contains(line),
+        "{line}: {listed}"
+    );
+}
