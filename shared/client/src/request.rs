@@ -118,7 +118,10 @@ impl Request {
                     machine can be reached; name your address with --from",
             );
         }
-        Ok(Exit::Done)
+        let start = self.asking.at.map(|at| format!(" --at {at}")).unwrap_or_default();
+        let how = format!("to wait for it, run the same command then with `--key {key}{start}`");
+        let to_come = wait::later(&answer, &client.out.now(), &how).filter(|_| self.wait);
+        to_come.map_or(Ok(Exit::Done), Err)
     }
 }
 

@@ -2,15 +2,20 @@
 
 use crate::{
     client::Client,
-    names,
+    moments, names,
     path::{segment, target_path},
     spinner::spinner,
     words,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, ZonedDateTime};
 use portcullis_domain::GrantState;
-use portcullis_program::{Failure, output::printable};
-use portcullis_wire::{AnswerView, EventsQuery, HappenedView, PatienceQuery, RequestView, TargetView};
+use portcullis_program::{
+    Failure,
+    output::{note, printable},
+};
+use portcullis_wire::{
+    AnswerView, EventsQuery, GrantView, HappenedView, PatienceQuery, RequestView, TargetView,
+};
 use std::{
     thread,
     time::{Duration, Instant},
@@ -44,13 +49,21 @@ pub fn until_open(client: &Client, mut answer: AnswerView, goes_on: &str) -> Res
     let spinner = spinner();
     let begun = Instant::now();
     let mut changes = Changes::of(&answer.request.id, client.out.now().timestamp());
+    let mut troubles = Troubles::default();
     while begun.elapsed() < WAIT_MAX {
-        match look(&answer, client.out.now().timestamp())? {
+        let now = client.out.now().timestamp();
+        if let Some(grant) = answer.grants.iter().find(|it| never_opened(it)) {
+            return Err(unopened(client, grant, troubles));
+        }
+        match look(&answer, now)? {
             Now::Settled => {
                 spinner.finish_and_clear();
                 return Ok(answer);
             }
             Now::Waiting(what) => spinner.set_message(printable(&what).into_owned()),
+        }
+        if ASKED_AFTER < begun.elapsed() {
+            spinner.suspend(|| troubles.look(client, &answer, now));
         }
         changes.wait(client);
         answer = again(client, &answer).map_err(|failure| failure.and(goes_on))?;
@@ -58,6 +71,76 @@ pub fn until_open(client: &Client, mut answer: AnswerView, goes_on: &str) -> Res
     spinner.finish_and_clear();
     let (id, minutes) = (&answer.request.id, WAIT_MAX.as_secs() / 60);
     Err(Failure::unavailable(format!("request `{id}` is not open after {minutes} minutes")).next(goes_on))
+}
+
+/// The failure of a command that waits for ports whose time is still to come; nothing where none is.
+pub fn later(answer: &AnswerView, now: &ZonedDateTime, how: &str) -> Option<Failure> {
+    let is_to_come = |it: &&GrantView| it.state == GrantState::Approved && now.timestamp() < it.start;
+    let grants: Vec<&GrantView> = answer.grants.iter().filter(is_to_come).collect();
+    let begins = moments::clock(grants.iter().map(|it| it.start).max()?, now);
+    let names: Vec<String> = grants.iter().map(|it| format!("`{}`", name(it))).collect();
+    let (names, verb) = (names.join(", "), if names.len() == 1 { "is" } else { "are" });
+    Some(
+        Failure::unavailable(format!("{names} {verb} not open yet: the lease begins at {begins}"))
+            .because([format!("request `{}` is granted, and opens by itself then", answer.request.id)])
+            .next(how),
+    )
+}
+
+/// What the table knows to be in the way of machines whose ports do not open.
+#[derive(Debug, Default)]
+struct Troubles {
+    last: Vec<String>,
+    is_told: bool,
+}
+
+impl Troubles {
+    /// Asks the table, and tells the person the first time that it knows of something. A failure is met again by the next look.
+    fn look(&mut self, client: &Client, answer: &AnswerView, now: Timestamp) {
+        let is_late = |it: &&GrantView| it.state == GrantState::Approved && it.start <= now;
+        let Some(grant) = answer.grants.iter().find(is_late) else { return };
+        let Ok(seen) = target(client, &grant.target, SignedDuration::ZERO) else { return };
+        if seen.troubles.is_empty() {
+            return;
+        }
+        self.last = seen.troubles;
+        if !std::mem::replace(&mut self.is_told, true) {
+            let why = words::plain(&self.last.join("; "), &client.out.now());
+            note(format_args!("`{}` is not open yet: {why}", name(grant)));
+        }
+    }
+}
+
+fn target(client: &Client, target: &str, wait: SignedDuration) -> Result<TargetView, Failure> {
+    client.http.query(&target_path(target, ""), &PatienceQuery { wait: Some(wait) })
+}
+
+fn name(grant: &GrantView) -> String {
+    format!("{}:{}", names::short(&grant.target), grant.port)
+}
+
+/// Is its lease over without a read-back that let its sources in?
+fn never_opened(grant: &GrantView) -> bool {
+    matches!(grant.state, GrantState::Closing | GrantState::Closed) && grant.opened_at.is_none()
+}
+
+/// Why a port did not open in the time of its lease: the last that the table knew of it, else what its machine is like now.
+fn unopened(client: &Client, grant: &GrantView, troubles: Troubles) -> Failure {
+    let name = name(grant);
+    let rule = grant.open_failed.as_deref().map(|by| format!("it is kept closed by {by}"));
+    let mut why: Vec<String> = rule.into_iter().chain(troubles.last).collect();
+    if let (true, Ok(seen)) = (why.is_empty(), target(client, &grant.target, ANSWERED_WITHIN)) {
+        why = seen.troubles.into_iter().chain(seen.unseen).collect();
+    }
+    if why.is_empty() {
+        why.push("no cause of it is recorded".to_owned());
+    }
+    let why = why.iter().map(|it| words::plain(it, &client.out.now()));
+    let ended = ended(grant.reason.as_deref().unwrap_or("expired"));
+    Failure::broken(format!("`{name}` never opened, and {ended}")).because(why).next(format!(
+        "`portcullis targets` and `portcullis doctor` show the state; then make a new request with `portcullis \
+            request {name}`"
+    ))
 }
 
 /// When a request is to be looked at again: at its next event, where the API can wait for that.
@@ -103,9 +186,7 @@ pub fn until_settled(client: &Client, target: &str) -> Result<(), Failure> {
     let name = names::short(target);
     spinner.set_message(printable(&format!("waiting for the firewalls of {name}")).into_owned());
     let (begun, mut pause, mut is_asked) = (Instant::now(), SETTLED_SOONEST, false);
-    let seen = |wait| -> Result<TargetView, Failure> {
-        client.http.query(&target_path(target, ""), &PatienceQuery { wait: Some(wait) })
-    };
+    let seen = |wait| self::target(client, target, wait);
     let troubles = loop {
         thread::sleep(pause);
         let mut now = seen(SignedDuration::ZERO)?;
@@ -174,7 +255,7 @@ fn look(answer: &AnswerView, now: Timestamp) -> Result<Now, Failure> {
     }
     let mut missing = vec![];
     for grant in &answer.grants {
-        let name = || format!("{}:{}", names::short(&grant.target), grant.port);
+        let name = || name(grant);
         match grant.state {
             GrantState::Open => {}
             GrantState::Approved if now < grant.start => {}
@@ -194,7 +275,7 @@ fn look(answer: &AnswerView, now: Timestamp) -> Result<Now, Failure> {
             }
             GrantState::Closing | GrantState::Closed => {
                 return Err(Failure::refused(format!("the lease of `{}` is over already", name()))
-                    .because(grant.reason.clone())
+                    .because(grant.reason.as_deref().map(ended))
                     .next("make a new request with `portcullis request`"));
             }
         }
@@ -203,6 +284,16 @@ fn look(answer: &AnswerView, now: Timestamp) -> Result<Now, Failure> {
         return Ok(Now::Settled);
     }
     Ok(Now::Waiting(format!("opening {}", missing.join(", "))))
+}
+
+/// Why a lease is over, for a person.
+fn ended(reason: &str) -> String {
+    match reason {
+        "expired" => "its time is over".to_owned(),
+        "user_requested" => "a person ended it".to_owned(),
+        "policy_changed" => "its port is no longer guarded".to_owned(),
+        other => other.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -80,6 +80,41 @@ fn disabling_a_machine_that_was_never_guarded_succeeds_at_once_and_asks_no_cloud
 }
 
 #[test]
+fn waiting_for_a_lease_that_never_opens_ends_with_the_cause() {
+    let it = Place::new();
+    it.up.json(&["enable", "web-1"]);
+    let broken = json!({ "on": "write", "times": 1_000_000, "fault": "broken" });
+    it.up.plan(&json!({ "planned": [broken] }));
+    let asked = it.ask(&["request", "web-1", "--from", ANN, "--for", "25s", "--wait"]);
+    asked.has(BROKEN, &["`web-1:22` never opened, and its time is over", "could not be settled"]);
+    assert!(!asked.err.contains("expired") && asked.out.is_empty(), "{asked:?}");
+    assert!(
+        asked.err.contains("`web-1:22` is not open yet: its firewalls could not be settled"),
+        "{asked:?}"
+    );
+}
+
+#[test]
+fn waiting_for_a_lease_that_begins_later_says_when_and_is_no_success() {
+    let it = Place::new();
+    let words = ["request", "db-1", "--from", ANN, "--for", "10m", "--wait", "--key", "later"];
+    let at = (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(6)).to_string();
+    let words = [&words[..], &["--at", &at]].concat();
+    let later = it.ask(&words);
+    later.has(UNAVAILABLE, &["`db-1:22` is not open yet: the lease begins at ", "--key later --at "]);
+    assert!(later.out.contains("scheduled"), "the request was made: {later:?}");
+    // As it says; once the time has come the same command waits for the port.
+    thread::sleep(Duration::from_secs(6));
+    let open = it.ask(&words);
+    open.has(DONE, &[]);
+    assert!(open.out.contains("ssh "), "{open:?}");
+    let listed = it.up.json(&["requests"]);
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "it is the same request: {listed}");
+    let plain = ["request", "db-1", "--from", ANN, "--for", "10m", "--at", "+10m"];
+    it.ask(&plain).has(DONE, &[]);
+}
+
+#[test]
 fn an_extension_is_shown_to_its_approver_with_port_sources_holder_and_both_ends() {
     let it = Place::new();
     it.up.json(&["edit", "db-1", "--set", "22,break-glass=ann,approver=bob,approver=carol"]);
