@@ -6,7 +6,7 @@ use clap_complete::Shell;
 use portcullis_client::{self as client, Client, Globals, Output};
 use portcullis_host::{log, role, simcloud, up};
 use portcullis_program::{Exit, Failure, output};
-use std::{env, ffi::OsStr, path::PathBuf};
+use std::{env, ffi::OsStr, path::PathBuf, process};
 
 /// Keeps management ports closed, and opens one just in time: for you, from where you are, for as long as
 /// its policy allows.
@@ -114,8 +114,9 @@ impl Cli {
     pub fn of_process() -> Self {
         let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|it| it.is_empty());
         let command = without_variables(Self::command(), &is_empty);
-        Self::from_arg_matches(&command.clone().get_matches())
-            .unwrap_or_else(|error| error.format(&mut Self::command()).exit())
+        let read = command.clone().try_get_matches();
+        read.and_then(|it| Self::from_arg_matches(&it).map_err(|it| it.format(&mut Self::command())))
+            .unwrap_or_else(|error| unread(&error))
     }
 
     /// Does what the command line says.
@@ -173,6 +174,19 @@ impl Cli {
             }
         }
     }
+}
+
+/// Ends with what is wrong with the command line, or with the help or the version that it asks for.
+fn unread(error: &clap::Error) -> ! {
+    let is_json = env::args_os().skip(1).take_while(|it| it != "--").any(|it| it == "--json");
+    if !error.use_stderr() || !is_json {
+        error.exit()
+    }
+    let text = error.render().to_string();
+    let mut lines = text.lines().map(str::trim).filter(|it| !it.is_empty());
+    let message = lines.next().unwrap_or_default().trim_start_matches("error: ");
+    let exit = Failure::usage(message).because(lines.map(str::to_owned)).tell(true);
+    process::exit(exit as i32)
 }
 
 /// The same with the variables of the environment left out that are set but empty: those count as not set, as for the rest of

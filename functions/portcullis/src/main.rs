@@ -6,8 +6,10 @@ mod demo;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match cli::Cli::of_process().run() {
+    let cli = cli::Cli::of_process();
+    let is_json = cli.globals.json;
+    match cli.run() {
         Ok(exit) => exit.into(),
-        Err(failure) => failure.tell().into(),
+        Err(failure) => failure.tell(is_json).into(),
     }
 }

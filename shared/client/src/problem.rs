@@ -12,16 +12,21 @@ pub fn failure(problem: Problem) -> Failure {
     const TOO_OFTEN: u16 = 429;
     const UNAVAILABLE: u16 = 503;
     const SILENT: u16 = 504;
-    if let Some(next) = problem.reasons.first().map(next_step) {
-        let reasons = problem.reasons.into_iter().map(|it| it.message);
-        return Failure::refused("the command was refused, and changed nothing").because(reasons).next(next);
+    if !problem.reasons.is_empty() {
+        // The first that has one: a later reason may be mended by it too.
+        let next = problem.reasons.iter().find_map(next_step);
+        let (codes, reasons): (Vec<_>, Vec<_>) =
+            problem.reasons.into_iter().map(|it| (it.code, it.message)).unzip();
+        let refused =
+            Failure::refused("the command was refused, and changed nothing").because(reasons).coded(codes);
+        return next.into_iter().fold(refused, Failure::next);
     }
     match problem.status {
         BAD_REQUEST => Failure::usage(problem.detail).next("`--help` shows what is accepted"),
         TOO_MUCH => Failure::usage(problem.detail),
         UNAUTHORIZED => Failure::refused(problem.detail),
         NOT_FOUND => Failure::not_found(problem.detail)
-            .next("`portcullis targets`, `requests` and `grants` list what there is"),
+            .next("`portcullis targets`, `portcullis requests` and `portcullis grants` list what there is"),
         _ if problem.kind.ends_with(":conflict") => Failure::unavailable(problem.detail).next(AGAIN),
         TOO_OFTEN | UNAVAILABLE | SILENT => Failure::unavailable(problem.detail).next(AGAIN),
         _ => Failure::broken(format!("{}: {}", problem.title, problem.detail))
@@ -31,10 +36,10 @@ pub fn failure(problem: Problem) -> Failure {
 
 const AGAIN: &str = "run the same command again: it is safe to repeat";
 
-/// What helps against a refusal.
-fn next_step(reason: &Reason) -> &'static str {
-    match reason.code.as_str() {
-        "not-enabled" | "unknown-target" => "guard it with `portcullis enable TARGET`",
+/// What helps against a refusal; nothing where its own words say all. `TARGET` and `REQUEST` stand for what the command named.
+fn next_step(reason: &Reason) -> Option<&'static str> {
+    let next = match reason.code.as_str() {
+        "not-enabled" => "guard it with `portcullis enable TARGET`",
         "already-enabled" => "change it with `portcullis edit TARGET`",
         "guarded-elsewhere" => "if that table is lost, run `portcullis enable TARGET --take-over`",
         "unconfirmed" => "keep the change with `portcullis confirm TARGET`, or wait until it lapses",
@@ -47,15 +52,20 @@ fn next_step(reason: &Reason) -> &'static str {
         "not-pending" | "not-as-shown" => "`portcullis requests` shows its state",
         "grant-over" | "last-seconds" => "make a new request with `portcullis request`",
         "key-reused" => "leave `--key` out, or choose another key",
-        "share-used-up" => "end leases with `portcullis close GRANT`: `portcullis grants --mine` lists them",
-        "only-reserve-left" => {
-            "`portcullis grants --target TARGET` lists the leases with their people and ends"
+        "share-used-up" => "end leases with `portcullis close`: `portcullis grants --mine` lists them",
+        "too-many-leases" | "too-many-sources" | "only-reserve-left" | "firewall-full" => {
+            "`portcullis grants` lists the leases with their people and ends"
         }
         "not-guarded" | "source-not-allowed" | "too-long" | "too-short" => {
             "`portcullis targets --state configured` lists the guarded machines and ports"
         }
-        _ => "correct the named input, and run the command again",
-    }
+        "changed-meanwhile" => {
+            "`portcullis targets` shows what is guarded now; then run the command again if it still fits"
+        }
+        "not-the-operator" => "ask the operator, whose token is in the data folder of `portcullis up`",
+        _ => return None,
+    };
+    Some(next)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What went wrong, told to a person: why, and what to do next; and to a script: the exit code.
 
-use crate::terminal::{Paint, printable};
+use crate::terminal::{Paint, escaped, printable};
+use serde_json::{Value, json};
 use std::{
     fmt,
     io::{self, IsTerminal as _, Write as _},
@@ -26,6 +27,21 @@ pub enum Exit {
     Unread = 128 + 13,
 }
 
+impl Exit {
+    /// The word of its code, as docs/cli.md has it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Broken => "broken",
+            Self::Usage => "usage",
+            Self::Refused => "refused",
+            Self::NotFound => "not-found",
+            Self::Unavailable => "unavailable",
+            Self::Unread => "unread",
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
@@ -38,6 +54,8 @@ pub struct Failure {
     exit: Exit,
     message: String,
     reasons: Vec<String>,
+    /// The code of each reason of a refusal, for programs; empty where the reasons have none.
+    codes: Vec<String>,
     next: Option<String>,
 }
 
@@ -83,6 +101,12 @@ impl Failure {
         Self { reasons: reasons.into_iter().collect(), ..self }
     }
 
+    /// With the codes of the reasons, for programs, in their order.
+    #[must_use]
+    pub fn coded(self, codes: impl IntoIterator<Item = String>) -> Self {
+        Self { codes: codes.into_iter().collect(), ..self }
+    }
+
     /// With one more line of why.
     #[must_use]
     pub fn and(mut self, reason: impl Into<String>) -> Self {
@@ -94,6 +118,12 @@ impl Failure {
     #[must_use]
     pub fn next(self, next: impl Into<String>) -> Self {
         Self { next: Some(next.into()), ..self }
+    }
+
+    /// With a name in place of a word that stands for it, such as `TARGET`, in what to do next.
+    #[must_use]
+    pub fn naming(self, word: &str, name: &str) -> Self {
+        Self { next: self.next.map(|it| it.replace(word, name)), ..self }
     }
 
     /// What did not happen, in a line.
@@ -111,16 +141,34 @@ impl Failure {
         self.exit
     }
 
-    /// Tells the person on standard error, but where `| head` is no failure.
-    pub fn tell(&self) -> Exit {
+    /// Tells the person on standard error, or a script as JSON, but where `| head` is no failure.
+    pub fn tell(&self, is_json: bool) -> Exit {
         if self.exit == Exit::Unread {
             return self.exit;
         }
-        let paint = Paint::of(io::stderr().is_terminal());
-        let error = paint.red("error:");
+        let text = if is_json {
+            escaped(&self.json().to_string()).into_owned()
+        } else {
+            let paint = Paint::of(io::stderr().is_terminal());
+            format!("{} {}", paint.red("error:"), printable(&self.body()))
+        };
         // Nobody is left to be told that standard error is gone.
-        let _ = writeln!(io::stderr(), "{error} {}", printable(&self.body()));
+        let _ = writeln!(io::stderr(), "{text}");
         self.exit
+    }
+
+    /// The failure as a script reads it, in a line.
+    pub fn json(&self) -> Value {
+        let codes = self.codes.iter().map(Some).chain(std::iter::repeat(None));
+        let reason = |(message, code): (&String, Option<&String>)| match code {
+            Some(code) => json!({ "code": code, "message": message }),
+            None => json!({ "message": message }),
+        };
+        let reasons: Vec<Value> = self.reasons.iter().zip(codes).map(reason).collect();
+        json!({
+            "error": self.exit.word(), "exit": self.exit as u8, "message": self.message, "reasons": reasons,
+            "next": self.next,
+        })
     }
 
     /// The message, every reason, and what to do next, a line each.
@@ -131,6 +179,28 @@ impl Failure {
     }
 
     fn of(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), reasons: vec![], next: None }
+        Self { exit, message: message.into(), reasons: vec![], codes: vec![], next: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_as_json_has_the_code_of_each_reason_that_has_one() {
+        let refused = Failure::refused("no").because(["too long".to_owned()]).coded(["too-long".to_owned()]);
+        let told = refused.and("asked by hand").next("ask for less").json();
+        let reasons = json!([{ "code": "too-long", "message": "too long" }, { "message": "asked by hand" }]);
+        let wanted = json!({
+            "error": "refused", "exit": 3, "message": "no", "reasons": reasons, "next": "ask for less",
+        });
+        assert_eq!(told, wanted);
+    }
+
+    #[test]
+    fn next_step_has_the_name_in_place_of_the_word_that_stands_for_it() {
+        let failure = Failure::refused("no").next("run `portcullis edit TARGET`").naming("TARGET", "web-1");
+        assert_eq!(failure.body(), "no\n  run `portcullis edit web-1`");
     }
 }

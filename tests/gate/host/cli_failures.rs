@@ -115,6 +115,33 @@ fn waiting_for_a_lease_that_begins_later_says_when_and_is_no_success() {
 }
 
 #[test]
+fn with_json_each_failure_is_an_object_in_the_last_line_of_standard_error() {
+    let it = Place::new();
+    it.up.json(&["edit", "db-1", "--set", "22,max=1h"]);
+    let cases: [(&[&str], i32, &str); 6] = [
+        (&["request", "db-1", "--from", ANN, "--for", "2h"], REFUSED, "refused"),
+        (&["disable", "nope"], NOT_FOUND, "not-found"),
+        (&["request", "db-1", "--for", "soon"], USAGE, "usage"),
+        (&["nonsense"], USAGE, "usage"),
+        (&["approve"], USAGE, "usage"),
+        (&["targets", "--url", "http://127.0.0.1:9"], UNAVAILABLE, "unavailable"),
+    ];
+    for (words, exit, error) in cases {
+        let told = it.ask(&[words, &["--json"]].concat());
+        assert_eq!(told.code, exit, "{told:?}");
+        assert!(told.out.is_empty(), "{told:?}");
+        let last = told.err.lines().last().unwrap_or_default();
+        let failure: Value = serde_json::from_str(last).unwrap_or_else(|_| panic!("{told:?}"));
+        assert_eq!((&failure["error"], &failure["exit"]), (&json!(error), &json!(exit)), "{failure}");
+        assert!(failure["message"].as_str().is_some_and(|it| !it.is_empty()), "{failure}");
+        if exit == REFUSED {
+            assert_eq!(failure["reasons"][0]["code"], "too-long", "{failure}");
+            assert_eq!(failure["reasons"][0]["message"], "`2h` is too long: at most 1h", "{failure}");
+        }
+    }
+}
+
+#[test]
 fn an_extension_is_shown_to_its_approver_with_port_sources_holder_and_both_ends() {
     let it = Place::new();
     it.up.json(&["edit", "db-1", "--set", "22,break-glass=ann,approver=bob,approver=carol"]);
