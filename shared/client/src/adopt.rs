@@ -46,7 +46,9 @@ struct Thing {
 }
 
 impl names::Named for Thing {
-    const WHAT: &'static str = "policy or machine";
+    const WHAT: &'static str = "policy or machine to take over";
+    const SEVERAL: &'static str = "policies and machines";
+    const LIST: &'static str = "portcullis adopt";
     fn id(&self) -> &str {
         &self.id
     }

@@ -373,21 +373,42 @@ impl Connection {
         let file = self.token_file.display();
         let next = match &*self.caller.borrow() {
             Caller::Nobody if self.is_named => {
-                "give the profile a `token-file` or a `token-command`".to_owned()
+                return self.without_token().next("give the profile a `token-file` or a `token-command`");
             }
-            Caller::Nobody => format!(
-                "set PORTCULLIS_TOKEN, or name the folder with --data: `{file}` does not exist, or is for \
-                    this machine alone"
-            ),
+            Caller::Nobody if self.token_file.exists() => {
+                return self.without_token().next(format!(
+                    "set PORTCULLIS_TOKEN to your token, which the operator makes; the token in `{file}` is for this \
+                        machine alone, unless its folder is named with --data"
+                ));
+            }
+            Caller::Nobody => {
+                return self.without_token().next(format!(
+                    "set PORTCULLIS_TOKEN to your token, which the operator makes with `portcullis token create`; or \
+                        name the data folder with --data: `{file}` does not exist"
+                ));
+            }
+            Caller::Bearer(_)
+                if matches!(self.renewal, Some(Renewal::File(_))) && socket::named(&self.url).is_some() =>
+            {
+                format!(
+                    "`{file}` does not hold the token of this server: remove the file and start `portcullis up` again, \
+                        which makes a new one"
+                )
+            }
             Caller::Bearer(_) => format!(
-                "ask the operator for a new token (`portcullis token create YOU`), and put it in \
-                    PORTCULLIS_TOKEN or `{file}`"
+                "ask the operator for a new token (`portcullis token create NAME`), and put it in PORTCULLIS_TOKEN or \
+                    `{file}`"
             ),
             Caller::Signing(_) => {
                 "signed requests are accepted at the output `SignedUrl` of the stack".to_owned()
             }
         };
         failure.next(next)
+    }
+
+    /// The command sent no token: the server's own words about that are for programs.
+    fn without_token(&self) -> Failure {
+        Failure::refused(format!("`{}` needs a token, and this command found none", self.url))
     }
 
     /// Whoever stands before Portcullis says no: API Gateway, a function URL, a proxy.

@@ -101,7 +101,8 @@ impl Approve {
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
         let Some((id, shown)) = self.which.decide(client, "Approve")? else { return Ok(undecided()) };
         let path = format!("/v1/requests/{}/approve", segment(&id));
-        let answer: AnswerView = client.http.post(&path, Some(&ApproveBody { shown }))?;
+        let answer = client.http.post(&path, Some(&ApproveBody { shown }));
+        let answer: AnswerView = answer.map_err(|it| it.naming("REQUEST", &id))?;
         client.out.show(&answer, || told(&client.out, &answer))?;
         Ok(Exit::Done)
     }
@@ -113,7 +114,9 @@ impl Reject {
         let Some((id, shown)) = self.which.decide(client, "Reject")? else { return Ok(undecided()) };
         let path = format!("/v1/requests/{}/reject", segment(&id));
         let body = RejectBody { shown, why: self.why.clone() };
-        let answer: AnswerView = client.http.post(&path, Some(&body))?;
+        let answer = client.http.post(&path, Some(&body));
+        let answer: AnswerView =
+            answer.map_err(|it| it.naming("approve REQUEST", &format!("reject {id}")))?;
         client.out.show(&answer, || format!("Request {id} is rejected: no port opens."))?;
         Ok(Exit::Done)
     }

@@ -104,7 +104,8 @@ impl Plan {
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
         let target = client.named(&self.target, Among::All)?;
         let body = EnableBody { ports: self.ports.clone(), ..EnableBody::default() };
-        let plan: PlanView = client.http.post(&target_path(&target.id, "/plan"), Some(&body))?;
+        let plan = client.http.post(&target_path(&target.id, "/plan"), Some(&body));
+        let plan: PlanView = plan.map_err(naming(&target))?;
         client.out.show(&plan, || planned(client, &target, &plan))?;
         warn(&plan.warnings);
         Ok(Exit::Done)
@@ -126,6 +127,7 @@ impl Enable {
         let mut guarded: Vec<GuardedView> = vec![];
         for target in &named {
             let done = client.http.post(&target_path(&target.id, "/enable"), Some(&body));
+            let done = done.map_err(naming(target));
             guarded.push(done.inspect_err(|_| already(&guarded))?);
         }
         tell(client, &guarded)
@@ -161,7 +163,7 @@ impl One {
 
     fn post(&self, client: &Client, rest: &str) -> Result<GuardedView, Failure> {
         let target = client.named(&self.target, Among::Guarded)?;
-        client.http.post(&target_path(&target.id, rest), None::<&()>)
+        client.http.post(&target_path(&target.id, rest), None::<&()>).map_err(naming(&target))
     }
 }
 
@@ -193,7 +195,8 @@ impl Edit {
         }
         let ports = self.add.iter().chain(&self.set).cloned().collect();
         let body = EditBody { ports, remove: self.remove.clone(), confirm_within: self.confirm_within };
-        let guarded: GuardedView = client.http.post(&target_path(&target.id, "/edit"), Some(&body))?;
+        let guarded = client.http.post(&target_path(&target.id, "/edit"), Some(&body));
+        let guarded: GuardedView = guarded.map_err(naming(target))?;
         tell_one(client, &guarded)
     }
 }
@@ -274,6 +277,11 @@ fn said(client: &Client, guarded: &GuardedView, is_settled: bool) -> String {
         None => format!("Request a port with `portcullis request {name}`."),
     });
     output::printable(&lines.join("\n")).into_owned()
+}
+
+/// Names the machine of the command in what to do next.
+fn naming(target: &NameView) -> impl Fn(Failure) -> Failure {
+    |failure| failure.naming("TARGET", &target.name)
 }
 
 /// What was done before something failed: it stays done.

@@ -12,6 +12,10 @@ const TYPOS_MAX: usize = 2;
 pub trait Named {
     /// What it is, in a word.
     const WHAT: &'static str;
+    /// The same of several.
+    const SEVERAL: &'static str;
+    /// The command that lists all.
+    const LIST: &'static str;
     /// What it is called in full.
     fn id(&self) -> &str;
     /// What people call it.
@@ -20,6 +24,8 @@ pub trait Named {
 
 impl Named for NameView {
     const WHAT: &'static str = "target";
+    const SEVERAL: &'static str = "targets";
+    const LIST: &'static str = "portcullis targets";
     fn id(&self) -> &str {
         &self.id
     }
@@ -30,6 +36,8 @@ impl Named for NameView {
 
 impl Named for GrantView {
     const WHAT: &'static str = "grant";
+    const SEVERAL: &'static str = "grants";
+    const LIST: &'static str = "portcullis grants";
     fn id(&self) -> &str {
         &self.id
     }
@@ -40,6 +48,8 @@ impl Named for GrantView {
 
 impl Named for RequestView {
     const WHAT: &'static str = "request";
+    const SEVERAL: &'static str = "requests";
+    const LIST: &'static str = "portcullis requests";
     fn id(&self) -> &str {
         &self.id
     }
@@ -84,7 +94,7 @@ fn ambiguous<T: Named>(found: &[&T], text: &str) -> Failure {
     if CANDIDATES_MAX < found.len() {
         lines.push(format!("and {} more", found.len() - CANDIDATES_MAX));
     }
-    Failure::usage(format!("`{text}` may be any of {} {}s:", found.len(), T::WHAT))
+    Failure::usage(format!("`{text}` may be any of {} {}:", found.len(), T::SEVERAL))
         .because(lines)
         .next("give more of its name, or its whole id")
 }
@@ -92,10 +102,9 @@ fn ambiguous<T: Named>(found: &[&T], text: &str) -> Failure {
 fn none<T: Named>(things: &[T], text: &str) -> Failure {
     let near = nearest(things.iter().map(Named::name).collect(), text);
     let near = near.into_iter().take(CANDIDATES_MAX).map(|it| format!("did you mean `{it}`?"));
-    let what = T::WHAT;
-    Failure::not_found(format!("there is no {what} `{text}`"))
+    Failure::not_found(format!("there is no {} `{text}`", T::WHAT))
         .because(near)
-        .next(format!("`portcullis {what}s` lists what there is"))
+        .next(format!("`{}` lists what there is", T::LIST))
 }
 
 /// The names that need the fewest letters changed, if those are few.
@@ -134,6 +143,8 @@ mod tests {
 
     impl Named for Thing {
         const WHAT: &'static str = "target";
+        const SEVERAL: &'static str = "targets";
+        const LIST: &'static str = "portcullis targets";
         fn id(&self) -> &str {
             self.0
         }

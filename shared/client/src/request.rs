@@ -173,7 +173,10 @@ impl Asking {
         match failure.exit() {
             Exit::Refused => match self.to_guard(targets) {
                 Some(next) => failure.next(next),
-                None => failure,
+                None => match targets_named(&self.targets, targets).as_slice() {
+                    [one] => failure.naming("TARGET", &one.name),
+                    [] | [..] => failure,
+                },
             },
             Exit::Unavailable | Exit::Broken => {
                 failure.and(format!("the request may have been received: {again}"))
@@ -184,12 +187,12 @@ impl Asking {
 
     /// What would guard the machines that are named and not guarded.
     fn to_guard(&self, targets: &[NameView]) -> Option<String> {
-        let asked = self.targets.iter().filter_map(|it| {
-            let (name, _) = ports::split(it, targets).ok()?;
-            names::find(targets, name).ok()
-        });
-        let unguarded: BTreeSet<&str> =
-            asked.filter(|it| it.state == TargetState::NotConfigured).map(|it| it.name.as_str()).collect();
+        let asked = targets_named(&self.targets, targets);
+        let unguarded: BTreeSet<&str> = asked
+            .into_iter()
+            .filter(|it| it.state == TargetState::NotConfigured)
+            .map(|it| it.name.as_str())
+            .collect();
         let them = if unguarded.len() == 1 { "it" } else { "them" };
         let names = unguarded.into_iter().collect::<Vec<_>>().join(" ");
         (!names.is_empty()).then(|| format!("guard {them} with `portcullis enable {names}`"))
@@ -197,8 +200,10 @@ impl Asking {
 
     fn body(&self, targets: &[NameView]) -> Result<InitiateBody, Failure> {
         let mut asks = vec![];
+        let mut is_port_used = false;
         for text in &self.targets {
             let (name, own_port) = ports::split(text, targets)?;
+            is_port_used |= own_port.is_none();
             let target = names::find(targets, name)?;
             let wanted = match own_port {
                 Some(port) => vec![port],
@@ -208,6 +213,14 @@ impl Asking {
             for port in wanted {
                 asks.push(self.ask(target, port)?);
             }
+        }
+        if let (Some(port), false) = (self.ports.first(), is_port_used) {
+            let named = self.targets.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ");
+            let message =
+                format!("`--port {port}` is for machines without a port of their own, and {named} has one");
+            return Err(
+                Failure::usage(message).next("name each port once, as in `TARGET:PORT` or with --port")
+            );
         }
         Ok(InitiateBody { asks, justification: self.why.clone(), break_glass: self.break_glass })
     }
@@ -231,6 +244,15 @@ impl Asking {
             start: self.at,
         })
     }
+}
+
+/// The machines that are named.
+fn targets_named<'a>(texts: &[String], targets: &'a [NameView]) -> Vec<&'a NameView> {
+    let named = texts.iter().filter_map(|it| {
+        let (name, _) = ports::split(it, targets).ok()?;
+        names::find(targets, name).ok()
+    });
+    named.collect()
 }
 
 /// What the policy leaves no choice about.
@@ -378,5 +400,9 @@ mod tests {
         assert_eq!(exit("one:ssh"), Exit::Usage, "the machine is there");
         assert_eq!(exit("nobody:ssh"), Exit::NotFound);
         assert_eq!(exit("one --break-glass"), Exit::Usage);
+        assert_eq!(exit("one:22 two:443 --port 23"), Exit::Usage);
+        let both = body("one:22 --port 23").expect_err("two ports");
+        assert!(both.message().contains("`--port 23`") && both.message().contains("`one:22`"), "{both:?}");
+        assert!(body("one:22 two --port 443").is_ok(), "it is the port of the second");
     }
 }

@@ -75,7 +75,11 @@ impl Token {
             }
             Self::Revoke { person } => {
                 let client = client()?;
-                client.http.delete(&format!("/v1/tokens/{}", segment(person.as_str())))?;
+                let revoked = client.http.delete(&format!("/v1/tokens/{}", segment(person.as_str())));
+                revoked.map_err(|it| {
+                    let is_none = it.exit() == Exit::NotFound;
+                    if is_none { it.next("`portcullis token list` lists who has one") } else { it }
+                })?;
                 client.out.show(&serde_json::json!({ "person": person }), || {
                     format!("{person} no longer has a token.")
                 })?;

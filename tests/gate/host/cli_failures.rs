@@ -115,6 +115,62 @@ fn waiting_for_a_lease_that_begins_later_says_when_and_is_no_success() {
 }
 
 #[test]
+fn hints_name_commands_that_exist_and_the_things_of_the_command() {
+    let it = Place::new();
+    it.ask(&["adopt", "nope"]).has(NOT_FOUND, &["`portcullis adopt` lists"]);
+    it.ask(&["token", "revoke", "nobody"]).has(NOT_FOUND, &["`nobody`", "`portcullis token list`"]);
+    it.ask(&["grants", "--target", "nope"]).has(NOT_FOUND, &["`portcullis targets` lists"]);
+    it.ask(&["enable", "db-1", "--port", "8443"]).has(REFUSED, &["`portcullis edit db-1`"]);
+    it.ask(&["edit", "web-1", "--remove-port", "80"]).has(REFUSED, &["`portcullis enable web-1`"]);
+    it.up.json(&["edit", "db-1", "--set", "22,approver=bob"]);
+    let asked = it.ask_as("ann", &["request", "db-1", "--from", ANN, "--json"]);
+    let asked: Value = serde_json::from_str(&asked.out).expect("JSON");
+    let id = asked["request"]["id"].as_str().expect("an id");
+    it.ask_as("ann", &["approve", id, "--yes"]).has(REFUSED, &[&format!("`portcullis approve {id}`")]);
+    it.ask_as("carol", &["reject", id, "--yes"]).has(REFUSED, &[&format!("`portcullis reject {id}`")]);
+    let admin = it.ask_as("ann", &["token", "create", "dan"]);
+    admin.has(REFUSED, &["`ann` may not make or revoke tokens", "ask the operator"]);
+    assert!(!admin.err.contains("again"), "{admin:?}");
+    // Where the reasons say all, no more is said.
+    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1000);
+    let words = ["request", "db-1", "--from", ANN, "--at", &later.to_string(), "--for", "1h"];
+    let ahead = it.ask(&words);
+    ahead.has(REFUSED, &["too far ahead"]);
+    assert_eq!(ahead.err.trim_end().lines().count(), 2, "{ahead:?}");
+}
+
+#[test]
+fn a_port_beside_targets_with_ports_of_their_own_is_an_error_that_names_both() {
+    let it = Place::new();
+    let asked = it.ask(&["request", "db-1:22", "--port", "23", "--from", ANN]);
+    asked.has(USAGE, &["`db-1:22`", "`--port 23`"]);
+    assert_eq!(it.up.json(&["requests"]), json!([]), "nothing was asked for");
+}
+
+#[test]
+fn a_command_without_a_token_is_told_what_to_set_and_nothing_of_headers() {
+    let it = Place::new();
+    let none = it.folder.path().join("none");
+    let mut client = it.up.client();
+    client.env("PORTCULLIS_DATA", &none);
+    let told = Told::of(&client.arg("whoami").output().expect("runs"));
+    let file = none.join("token").display().to_string();
+    told.has(REFUSED, &["needs a token", "set PORTCULLIS_TOKEN", &format!("`{file}` does not exist")]);
+    assert!(!told.err.contains("Authorization") && !told.err.contains("this machine alone"), "{told:?}");
+}
+
+#[test]
+fn a_token_file_that_is_not_the_servers_is_told_with_the_remedy_that_works() {
+    let it = Place::new();
+    let token = it.folder.path().join("data/token");
+    std::fs::write(&token, "pct_another\n").expect("written");
+    let mut client = it.up.client();
+    client.env_remove("PORTCULLIS_URL").env("PORTCULLIS_CONFIG", "/nowhere");
+    let told = Told::of(&client.arg("whoami").output().expect("runs"));
+    told.has(REFUSED, &["remove the file and start `portcullis up` again"]);
+}
+
+#[test]
 fn with_json_each_failure_is_an_object_in_the_last_line_of_standard_error() {
     let it = Place::new();
     it.up.json(&["edit", "db-1", "--set", "22,max=1h"]);
