@@ -3,6 +3,7 @@
 use crate::{
     account::{Account, Signer},
     auth::Auth,
+    early,
     globals::Globals,
     path::{encoded, query_string},
     pauses::pauses,
@@ -23,6 +24,7 @@ use std::{cell::RefCell, fmt, io, path::PathBuf, rc::Rc, thread, time::Duration}
 use ureq::{
     Agent, BodyReader, Error,
     http::{Method, Request, StatusCode, request::Builder},
+    unversioned::transport::DefaultConnector,
 };
 
 /// How long to wait for a connection.
@@ -154,7 +156,7 @@ impl Connection {
         let agent = if is_loopback(&uri) { agent.proxy(None) } else { agent };
         let agent = match socket {
             Some(path) => socket::agent(agent.build(), path),
-            None => agent.build().into(),
+            None => early::agent(agent.build(), DefaultConnector::default()),
         };
         let caller = RefCell::new(caller);
         Ok(Self { agent, url, base, caller, renewal: None, token_file, is_named: false, is_tame: false })

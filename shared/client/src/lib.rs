@@ -9,6 +9,7 @@ mod connection;
 mod decide;
 mod deployment;
 mod doctor;
+mod early;
 mod events;
 mod export;
 mod facts;

@@ -1,5 +1,6 @@
 //! The way to the Portcullis of a data folder on this machine: its socket, which no flood on the network fills.
 
+use crate::early;
 use portcullis_program::{Failure, SOCKET_FILE, private};
 use std::{
     io::{self, Read as _, Write as _},
@@ -9,10 +10,7 @@ use std::{
 use ureq::{
     Agent, Error, Timeout,
     config::Config,
-    unversioned::{
-        resolver::DefaultResolver,
-        transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport},
-    },
+    unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport},
 };
 
 /// How a URL names a socket.
@@ -48,7 +46,7 @@ pub fn named(url: &str) -> Option<PathBuf> {
 
 /// An agent that connects there, whatever it is asked for.
 pub fn agent(config: Config, path: PathBuf) -> Agent {
-    Agent::with_parts(config, SocketConnector { path }, DefaultResolver::default())
+    early::agent(config, SocketConnector { path })
 }
 
 #[derive(Debug)]

@@ -171,6 +171,33 @@ fn a_token_file_that_is_not_the_servers_is_told_with_the_remedy_that_works() {
 }
 
 #[test]
+fn a_body_that_is_too_large_is_told_so_over_the_network_and_over_the_socket() {
+    let it = Place::new();
+    for megabytes in [0, 1, 3, 8] {
+        for over_socket in [false, true] {
+            let mut client = it.up.client();
+            if over_socket {
+                client.env_remove("PORTCULLIS_URL").env("PORTCULLIS_CONFIG", "/nowhere");
+            }
+            let mut client = client
+                .args(["send", "-"])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("starts");
+            let why = "x".repeat(140_000 + (megabytes << 20));
+            let event = json!({ "detail-type": "access.request", "detail": { "why": why } });
+            // The reader may have had enough.
+            drop(client.stdin.take().expect("piped").write_all(event.to_string().as_bytes()));
+            let told = Told::of(&client.wait_with_output().expect("ends"));
+            assert!(told.err.contains("at most 65536 bytes"), "{megabytes} MB, {over_socket}: {told:?}");
+            assert!(matches!(told.code, USAGE | REFUSED), "{told:?}");
+        }
+    }
+}
+
+#[test]
 fn with_json_each_failure_is_an_object_in_the_last_line_of_standard_error() {
     let it = Place::new();
     it.up.json(&["edit", "db-1", "--set", "22,max=1h"]);
