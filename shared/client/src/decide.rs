@@ -3,6 +3,7 @@
 use crate::{
     answers::told,
     client::Client,
+    count::count,
     moments, names,
     path::segment,
     table::{Mark, Table},
@@ -24,7 +25,7 @@ pub struct Requests {
     #[arg(long)]
     mine: bool,
     /// The largest number of items to list, the newest first
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = count, allow_negative_numbers = true)]
     limit: Option<NonZeroUsize>,
 }
 

@@ -3,6 +3,7 @@
 use crate::{
     answers::{grants_table as table, told},
     client::Client,
+    count::count,
     key::new_key,
     lookup::Among,
     moments, names,
@@ -28,7 +29,7 @@ pub struct Grants {
     #[arg(long)]
     all: bool,
     /// The largest number of items to list, the newest first
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = count, allow_negative_numbers = true)]
     limit: Option<NonZeroUsize>,
 }
 

@@ -22,7 +22,7 @@ pub struct Plan {
     /// The machine: any unique part of its name
     target: String,
     /// Plan with these ports. Default: those of the policy, or the default ports
-    #[arg(long = "port", value_name = "PORT", value_parser = ports::rule)]
+    #[arg(long = "port", value_name = "PORT", value_parser = ports::rule, allow_negative_numbers = true)]
     ports: Vec<PortRuleBody>,
 }
 
@@ -41,7 +41,7 @@ pub struct Enable {
     #[arg(required = true, value_name = "TARGET")]
     targets: Vec<String>,
     /// A port to guard, with settings after commas. Default: SSH on Linux, RDP on Windows
-    #[arg(long = "port", value_name = "PORT", value_parser = ports::rule)]
+    #[arg(long = "port", value_name = "PORT", value_parser = ports::rule, allow_negative_numbers = true)]
     ports: Vec<PortRuleBody>,
     /// Revert the change after this time unless `portcullis confirm` keeps it
     #[arg(long, value_name = "TIME", value_parser = moments::length)]
@@ -79,13 +79,13 @@ pub struct Edit {
     /// The machine: any unique part of its name
     target: String,
     /// Guard this port too
-    #[arg(long = "add-port", value_name = "PORT", value_parser = ports::rule)]
+    #[arg(long = "add-port", value_name = "PORT", value_parser = ports::rule, allow_negative_numbers = true)]
     add: Vec<PortRuleBody>,
     /// Change settings of a guarded port; other settings stay as they are
-    #[arg(long, value_name = "PORT,SETTING", value_parser = ports::rule)]
+    #[arg(long, value_name = "PORT,SETTING", value_parser = ports::rule, allow_negative_numbers = true)]
     set: Vec<PortRuleBody>,
     /// Stop guarding this port; its grants end
-    #[arg(long = "remove-port", value_name = "PORT[/PROTOCOL]")]
+    #[arg(long = "remove-port", value_name = "PORT[/PROTOCOL]", allow_negative_numbers = true)]
     remove: Vec<Gate>,
     /// Revert the change after this time unless `portcullis confirm` keeps it
     #[arg(long, value_name = "TIME", value_parser = moments::length)]

@@ -2,6 +2,7 @@
 
 use crate::{
     client::Client,
+    count::count,
     facts::{by, mark, told},
     lookup::Among,
     moments,
@@ -30,7 +31,7 @@ pub struct Activity {
     #[arg(long)]
     csv: bool,
     /// The largest number of items to list, the oldest first
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = count, allow_negative_numbers = true)]
     limit: Option<NonZeroUsize>,
 }
 

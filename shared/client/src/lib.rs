@@ -6,6 +6,7 @@ mod answers;
 mod auth;
 mod client;
 mod connection;
+mod count;
 mod decide;
 mod deployment;
 mod doctor;

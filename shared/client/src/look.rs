@@ -3,6 +3,7 @@
 use crate::{
     client::Client,
     connection,
+    count::count,
     lookup::Among,
     moments, names,
     path::target_path,
@@ -24,7 +25,7 @@ pub struct Targets {
     #[arg(long)]
     state: Option<State>,
     /// The largest number of items to list
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = count, allow_negative_numbers = true)]
     limit: Option<NonZeroUsize>,
     /// The time that the cloud may take to answer, at most 30s; the rest comes from the table
     #[arg(long, value_name = "TIME", value_parser = moments::length, default_value = "3s")]

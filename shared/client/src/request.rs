@@ -44,7 +44,12 @@ pub struct Asking {
     #[arg(required = true, value_name = "TARGET[:PORT[/PROTOCOL]]")]
     targets: Vec<String>,
     /// A port of every machine that is named without one. Default: the only one that is guarded
-    #[arg(long = "port", value_name = "PORT[/PROTOCOL]", value_delimiter = ',')]
+    #[arg(
+        long = "port",
+        value_name = "PORT[/PROTOCOL]",
+        value_delimiter = ',',
+        allow_negative_numbers = true
+    )]
     ports: Vec<AskedPort>,
     /// The sources: `my-ip`, addresses, ranges
     #[arg(long, value_name = "RANGE", value_delimiter = ',', value_parser = source, default_value = "my-ip")]

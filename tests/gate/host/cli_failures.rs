@@ -225,6 +225,23 @@ fn with_json_each_failure_is_an_object_in_the_last_line_of_standard_error() {
 }
 
 #[test]
+fn numbers_that_are_none_are_named_in_plain_words() {
+    let it = Place::new();
+    for command in ["targets", "grants", "requests"] {
+        for count in ["0", "-1", "many"] {
+            let told = it.ask(&[command, "--limit", count]);
+            told.has(USAGE, &[&format!("'{count}'"), "not a whole number of at least 1"]);
+            assert!(!told.err.contains("-- -1"), "{told:?}");
+        }
+    }
+    for words in [&["request", "db-1", "--port", "-1"][..], &["enable", "web-1", "--port", "-1"]] {
+        let told = it.ask(words);
+        told.has(USAGE, &["`-1` is not a port from 1 to 65535"]);
+        assert!(!told.err.contains("tip"), "{told:?}");
+    }
+}
+
+#[test]
 fn an_extension_is_shown_to_its_approver_with_port_sources_holder_and_both_ends() {
     let it = Place::new();
     it.up.json(&["edit", "db-1", "--set", "22,break-glass=ann,approver=bob,approver=carol"]);
