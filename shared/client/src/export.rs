@@ -69,10 +69,22 @@ impl Export {
         };
         let from = self.from.unwrap_or(Timestamp::UNIX_EPOCH);
         let query = ExportQuery { from, to: self.to.unwrap_or_else(Timestamp::now), format };
+        if query.to <= query.from {
+            let now = client.out.now();
+            let (from, to) = (moments::clock(query.from, &now), moments::clock(query.to, &now));
+            return Err(Failure::usage(format!(
+                "the period begins at {from} and ends at {to}, so it is empty"
+            ))
+            .next("give a --from before --to; without --to the period ends now"));
+        }
         let is_printed = self.out == Path::new("-");
-        let folder = if is_printed { None } else { Some(self.folder()?) };
+        if !is_printed {
+            self.check_folder()?;
+        }
         let spinner = spinner();
         let mut lines = BufReader::new(client.http.stream("/v1/export", &query)?);
+        // Made with the first file that is kept in it: a command that fails before leaves nothing behind.
+        let mut made: Option<Folder> = None;
         let (mut bytes, mut manifest) = (0, None);
         while let Some(line) = next_line(&mut lines)? {
             let (name, content) = match line {
@@ -82,18 +94,18 @@ impl Export {
             bytes += content.len();
             spinner.set_message(format!("exporting: {} kB", bytes / 1_000));
             let is_manifest = name == MANIFEST;
-            match &folder {
-                Some(folder) => keep(folder, &self.out, &name, &content)?,
-                None if !is_manifest => {
-                    // A terminal must not be steered; whatever else it is gets each byte as it is hashed.
-                    let shown = if io::stdout().is_terminal() {
-                        printable(&content)
-                    } else {
-                        content.as_str().into()
-                    };
-                    output::print(&shown)?;
-                }
-                None => {}
+            if !is_printed {
+                let folder = match made.take() {
+                    Some(folder) => folder,
+                    None => self.folder()?,
+                };
+                keep(&folder, &self.out, &name, &content)?;
+                made = Some(folder);
+            } else if !is_manifest {
+                // A terminal must not be steered; whatever else it is gets each byte as it is hashed.
+                let shown =
+                    if io::stdout().is_terminal() { printable(&content) } else { content.as_str().into() };
+                output::print(&shown)?;
             }
             if is_manifest {
                 manifest = Some(content);
@@ -117,11 +129,15 @@ impl Export {
     }
 
     /// Only a folder that has no evidence yet: what is there is never overwritten.
-    fn folder(&self) -> Result<Folder, Failure> {
+    fn check_folder(&self) -> Result<(), Failure> {
         let path = self.out.display();
         if fs::read_dir(&self.out).is_ok_and(|mut it| it.next().is_some()) {
             return Err(Failure::usage(format!("`{path}` is not empty")).next("name a new folder with --out"));
         }
+        Ok(())
+    }
+
+    fn folder(&self) -> Result<Folder, Failure> {
         Folder::at(&self.out).map_err(|error| unkept(&self.out, &error))
     }
 }

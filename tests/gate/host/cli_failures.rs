@@ -242,6 +242,20 @@ fn numbers_that_are_none_are_named_in_plain_words() {
 }
 
 #[test]
+fn an_export_that_fails_leaves_no_folder_and_names_the_period() {
+    let it = Place::new();
+    let out = it.folder.path().join("outer/inner");
+    let path = out.display().to_string();
+    let empty = ["export", "--from", "2026-01-02", "--to", "2026-01-01", "--out", &path];
+    it.ask(&empty).has(USAGE, &["2026-01-02", "2026-01-01", "--from"]);
+    let unreachable = ["export", "--out", &path, "--url", "http://127.0.0.1:9"];
+    it.ask(&unreachable).has(UNAVAILABLE, &[]);
+    assert!(!out.exists() && out.parent().is_some_and(|it| !it.exists()), "nothing is left behind");
+    it.ask(&["export", "--out", &path]).has(DONE, &[]);
+    it.ask(&["export", "--out", &path]).has(USAGE, &["is not empty"]);
+}
+
+#[test]
 fn an_extension_is_shown_to_its_approver_with_port_sources_holder_and_both_ends() {
     let it = Place::new();
     it.up.json(&["edit", "db-1", "--set", "22,break-glass=ann,approver=bob,approver=carol"]);
