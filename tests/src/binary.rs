@@ -148,6 +148,15 @@ impl Up {
         rustix::process::prlimit(pid, Resource::Fsize, limit).expect("limited");
     }
 
+    /// How many descriptors it may have from now on: with no more than the standard ones it opens nothing more, and
+    /// keeps what it has. `None` lifts that.
+    pub fn limit_descriptors(&self, most: Option<u64>) {
+        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
+        let Rlimit { maximum, .. } = rustix::process::getrlimit(Resource::Nofile);
+        let limit = Rlimit { current: most.or(maximum), maximum };
+        rustix::process::prlimit(pid, Resource::Nofile, limit).expect("limited");
+    }
+
     /// A command of its client, as the operator.
     pub fn client(&self) -> Command {
         let mut command = run(&self.within);

@@ -1,18 +1,30 @@
 //! The clock that closes, and who lives by it.
 
 use crate::{alarm, site::Settling, steady};
-use futures_util::stream;
+use futures_util::{FutureExt as _, stream};
 use jiff::Timestamp;
 use portcullis_app::{Error, hold, live, ports::Clock, reconcile};
 use portcullis_domain::ClaimToken;
 use std::{
+    panic::AssertUnwindSafe,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
 use tokio::{sync::broadcast::error::RecvError, time};
+
+/// How often the clock is looked at while no alarm can be set.
+const LOOK_WITHOUT_ALARM: Duration = Duration::from_millis(500);
+/// How long a scheduler that failed rests.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// How often it is logged that no alarm can be set.
+const TELL_EVERY_SECS: i64 = 60;
+
+/// When that was last logged, in seconds since 1970.
+static TOLD_AT: AtomicI64 = AtomicI64::new(i64::MIN);
 
 /// This process's.
 #[derive(Debug)]
@@ -24,16 +36,45 @@ impl Clock for SteadyClock {
     }
 
     async fn sleep_until(&self, at: Timestamp) -> Result<(), Error> {
-        if at <= self.now() {
+        let now = self.now();
+        if at <= now {
             return Ok(());
         }
-        let broken = |source: std::io::Error| Error::Broken { doing: "set an alarm", source: source.into() };
-        alarm::wait_until(at, steady::running_at(at)).await.map_err(broken)
+        if let Err(error) = alarm::wait_until(at, steady::running_at(at)).await {
+            let (second, told) = (now.as_second(), TOLD_AT.load(Ordering::Relaxed));
+            if told.saturating_add(TELL_EVERY_SECS) < second && is_first(told, second) {
+                tracing::warn!(%error, "No alarm could be set; until one can, the scheduler reads the clock at short intervals");
+            }
+            // A timer of this process needs nothing of the kernel. Whoever waits looks at the clock, and waits again.
+            let left = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+            time::sleep(left.min(LOOK_WITHOUT_ALARM)).await;
+        }
+        Ok(())
     }
 }
 
-/// Settles what is due, when it is due, until dropped. A commit makes it look again.
-pub async fn run(site: Arc<Settling>) -> Result<(), Error> {
+/// Of all who wait, one tells.
+fn is_first(told: i64, second: i64) -> bool {
+    TOLD_AT.compare_exchange(told, second, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+}
+
+/// Settles what is due, when it is due, until dropped. A commit makes it look again. It never gives up: whatever it lacks, as
+/// memory or file descriptors, may be there again a moment later.
+pub async fn run(site: Arc<Settling>) {
+    loop {
+        match AssertUnwindSafe(held(&site)).catch_unwind().await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(error = error.full(), "The scheduler failed, and is started again");
+            }
+            // What it said is in the log already.
+            Err(_) => tracing::error!("The scheduler panicked, and is started again"),
+        }
+        time::sleep(AGAIN_AFTER).await;
+    }
+}
+
+async fn held(site: &Settling) -> Result<(), Error> {
     let nudges = stream::unfold(site.store.subscribe(), async |mut committed| match committed.recv().await {
         Ok(_) | Err(RecvError::Lagged(_)) => Some(((), committed)),
         Err(RecvError::Closed) => None,

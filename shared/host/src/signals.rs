@@ -16,7 +16,8 @@ pub(crate) fn outlive_file_limits() {
 pub(crate) async fn told_to_stop() {
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
     tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
+        // Where it cannot be listened for, nobody asked to stop.
+        Ok(()) = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
     }
 }

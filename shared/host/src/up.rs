@@ -185,7 +185,10 @@ impl Up {
             String::new(),
         ];
         // A terminal that is stopped, or a pipe that nobody reads, must not keep anything from closing.
-        thread::spawn(move || drop(output::line(&lines.join("\n"))));
+        let printed = thread::Builder::new().spawn(move || drop(output::line(&lines.join("\n"))));
+        if let Err(error) = printed {
+            tracing::warn!(%error, "The greeting could not be printed");
+        }
     }
 }
 

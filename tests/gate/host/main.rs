@@ -7,6 +7,7 @@ mod clock;
 mod commands;
 mod contracts;
 mod credentials;
+mod descriptors;
 mod durability;
 mod e2e_callers;
 mod e2e_host;
