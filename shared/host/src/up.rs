@@ -5,6 +5,7 @@ mod data;
 mod disk;
 mod guardian;
 mod guards;
+mod left;
 mod offline;
 mod relay;
 mod socket;
@@ -130,7 +131,7 @@ impl Up {
         Ok(Self { settling, site, threads, listener, socket, address, simulated, reconcile_every, is_first })
     }
 
-    /// Serves until SIGINT or SIGTERM. Firewalls are left as they are: a stopped host stays shut.
+    /// Serves until SIGINT or SIGTERM. Firewalls are left as they are: what is shut stays shut, and what is open is told.
     pub async fn serve(self) -> Result<(), Failure> {
         let mut scheduler = tokio::spawn(clock::run(Arc::clone(&self.settling)));
         let backstop = tokio::spawn(clock::backstop(Arc::clone(&self.settling), self.reconcile_every));
@@ -155,6 +156,8 @@ impl Up {
             tracing::warn!(%error, "Some calls were left without an answer");
         }
         scheduler.abort();
+        // Nothing closes from here on.
+        left::tell(&self.settling.store).await;
         backstop.abort();
         told.abort();
         disk.abort();
@@ -181,7 +184,7 @@ impl Up {
             "In another terminal:".to_owned(),
             "  portcullis targets          list the machines".to_owned(),
             "  portcullis request --help   ask for a port".to_owned(),
-            "Stop with Ctrl-C: guarded ports stay closed.".to_owned(),
+            "Stop with Ctrl-C: closed ports stay closed, and each open lease is named.".to_owned(),
             String::new(),
         ];
         // A terminal that is stopped, or a pipe that nobody reads, must not keep anything from closing.

@@ -18,4 +18,5 @@ mod full_disk;
 mod nftables;
 mod night;
 mod pipes;
+mod stop;
 mod strangers;
