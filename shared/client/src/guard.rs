@@ -54,7 +54,7 @@ pub struct Enable {
 const ENABLE: &str = "\
 A port is PORT[/PROTOCOL][,SETTING]...; the protocol is tcp (the default), udp or *. Settings:
   from=RANGE         sources must be within this range; may be given several times (default: anywhere)
-  max=TIME           the longest lease (default: 3h)
+  max=TIME           how far ahead of now a lease may end (default: 3h)
   approval           another person has to approve
   approver=PERSON    this person has to approve; may be given several times
   break-glass=PERSON this person may open without approval in an emergency, which is published; may be given
