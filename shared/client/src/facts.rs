@@ -53,7 +53,7 @@ pub fn told(fact: &Fact) -> String {
             let delay = delay.as_ref().map(delayed).unwrap_or_default();
             format!("grant {grant} is closed: {reason}, {late_ms} ms after its end{cloud}{delay}")
         }
-        Fact::TakenOver { from } => format!("the worker {from} died; another one took over"),
+        Fact::TakenOver { from } => format!("the worker {from} did not finish in time; another one took over"),
         Fact::Writing { changes } if changes.is_empty() => "writes no rule".to_owned(),
         Fact::Writing { changes } => format!("writes {}", changes.join("; ")),
         Fact::ReadBack { agrees, admitted } => read_back(*agrees, admitted),
