@@ -30,7 +30,7 @@ pub(crate) async fn doctor(
     findings.push(match &known {
         Ok(known) => Finding::ok(
             "table",
-            format!("the table can be read and written, and has {} machines", known.len()),
+            format!("the table can be read and written, and has {}", machines(known.len(), "")),
         ),
         Err(error) => {
             Finding::failed("table", error.as_str(), "check whether its disk is full or its file is damaged")
@@ -63,7 +63,7 @@ pub(crate) async fn doctor(
     let locks: Vec<Vec<Finding>> = locks.buffered(AT_ONCE_MAX).collect().await;
     let bad: Vec<Finding> = locks.into_iter().flatten().collect();
     if bad.is_empty() {
-        findings.push(Finding::ok("locks", format!("the lock of each of {count} guarded machines holds")));
+        findings.push(Finding::ok("locks", format!("the lock of {} holds", machines(count, "guarded "))));
     }
     findings.extend(bad);
     findings.extend(settled(&known, now));
@@ -204,9 +204,15 @@ fn settled(known: &[Target], now: Timestamp) -> Vec<Finding> {
     if findings.is_empty() {
         vec![Finding::ok(
             CHECK,
-            format!("the firewalls of all {} machines have the rules that they should have", known.len()),
+            format!("the firewalls of {} have the rules that they should have", machines(known.len(), "")),
         )]
     } else {
         findings
     }
+}
+
+/// So many machines, in words.
+fn machines(count: usize, kind: &str) -> String {
+    let noun = if count == 1 { "machine" } else { "machines" };
+    format!("{count} {kind}{noun}")
 }
