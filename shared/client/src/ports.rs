@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(all.sources.expect("some").to_string(), "10.0.0.0/8, 192.168.0.1");
         assert_eq!(all.approvers, Some(["ann".parse().expect("valid")].into()), "ann, and not anybody");
         let anybody = rule("22,approval").expect("valid").approvers;
-        assert_eq!(anybody, Some(["*".parse().expect("valid")].into()));
+        assert_eq!(anybody, Some([Person::anybody()].into()));
     }
 
     #[test]
