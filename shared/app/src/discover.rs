@@ -5,6 +5,7 @@
 use crate::{
     Error,
     ports::{Firewalls, GrantFilter, Inventory, Machine, PageAsked, Store},
+    unshut::said_unshut,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -201,7 +202,7 @@ async fn recorded(
         tags: BTreeMap::new(),
         unsupported: None,
     };
-    let health = (None, troubles(&target));
+    let health = (None, troubles(&target, now));
     joined(store, (machine, Some(why)), target, health, now).await
 }
 
@@ -264,7 +265,7 @@ async fn health(
     if machine.unsupported.is_some() && target.policy().is_none() {
         return (None, vec![]);
     }
-    let mut troubles = troubles(target);
+    let mut troubles = troubles(target, now);
     let snapshot = match firewalls.read(&machine.id).await {
         Ok(snapshot) => snapshot,
         Err(error) => {
@@ -293,11 +294,11 @@ async fn health(
 }
 
 /// What the table itself holds against a target.
-fn troubles(target: &Target) -> Vec<String> {
+fn troubles(target: &Target, now: Timestamp) -> Vec<String> {
     let refused = target.refused().map(|why| format!("its rules could not be written: {why}"));
     let times = target.misses();
     let missed = (0 < times).then(|| format!("its firewalls could not be settled, {times} times in a row"));
-    refused.into_iter().chain(missed).collect()
+    said_unshut(target, now).chain(refused).chain(missed).collect()
 }
 
 fn state_of(machine: &Machine, policy: Option<&Policy>) -> TargetState {

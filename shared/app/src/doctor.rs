@@ -4,11 +4,12 @@ use crate::{
     Error,
     ports::{Checkup, Firewalls, Inventory, OurRule, Store},
     sweep::{Fate, fate},
+    unshut::said_unshut,
     watch::all,
 };
 use futures_util::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
-use portcullis_domain::{Chain, Entry, Fact, Finding, Owner, Target, Verdict, diff};
+use portcullis_domain::{CLOUD_WRITE_MAX, Chain, Entry, Fact, Finding, Owner, Target, Verdict, diff};
 use std::collections::BTreeSet;
 
 /// How many machines are looked at at once.
@@ -39,6 +40,10 @@ pub(crate) async fn doctor(
     let checkup = outside.checkup().await;
     let is_answered = checkup.first().is_none_or(|it| it.verdict != Verdict::Failed);
     findings.extend(checkup);
+    // What the table alone knows is told also while nobody answers.
+    if let Ok(known) = &known {
+        findings.extend(closings(known, now));
+    }
     if !is_answered {
         let advice = "correct the failed check, and run `doctor` again";
         findings.push(Finding::warning(
@@ -59,7 +64,7 @@ pub(crate) async fn doctor(
     findings.extend(owners(outside, &known, now).await);
     let guarded: Vec<Target> = known.iter().filter(|it| it.policy().is_some()).cloned().collect();
     let count = guarded.len();
-    let locks = stream::iter(guarded).map(|it| async move { lock(outside, &it, now).await });
+    let locks = stream::iter(guarded).map(|it| async move { lock(store, outside, &it, now).await });
     let locks: Vec<Vec<Finding>> = locks.buffered(AT_ONCE_MAX).collect().await;
     let bad: Vec<Finding> = locks.into_iter().flatten().collect();
     if bad.is_empty() {
@@ -161,11 +166,20 @@ async fn orphan(
 }
 
 /// What is wrong with the lock of a machine.
-async fn lock(firewalls: &impl Firewalls, target: &Target, now: Timestamp) -> Vec<Finding> {
+async fn lock(
+    store: &impl Store,
+    firewalls: &impl Firewalls,
+    target: &Target,
+    now: Timestamp,
+) -> Vec<Finding> {
     const CHECK: &str = "locks";
     let id = &target.id;
     let snapshot = match firewalls.read(id).await {
         Ok(snapshot) => snapshot,
+        Err(error) if error.is_being_written() && !is_long(store, target, now).await => {
+            let advice = "run `doctor` again in a few seconds";
+            return vec![Finding::warning(CHECK, format!("`{id}` is being written"), advice)];
+        }
         Err(error) => {
             let advice = "until its firewalls can be read, none of its ports opens or closes";
             return vec![Finding::failed(CHECK, format!("`{id}`: {}", error.full()), advice)];
@@ -179,6 +193,28 @@ async fn lock(firewalls: &impl Firewalls, target: &Target, now: Timestamp) -> Ve
     if target.is_settled(now) && !diff(&snapshot, &target.owner(), &target.rules(now)).is_empty() {
         let found = format!("the rules of `{id}` were changed by another party");
         findings.push(Finding::warning(CHECK, found, "the next reconcile restores them"));
+    }
+    findings
+}
+
+/// Does the last write of a machine's rules that we recorded last longer than a write may?
+async fn is_long(store: &impl Store, target: &Target, now: Timestamp) -> bool {
+    const ENTRIES_MAX: usize = 50;
+    let from = target.head().n.saturating_sub(ENTRIES_MAX as u64);
+    let entries = store.entries(&Chain::from(&target.id), from, ENTRIES_MAX).await.unwrap_or_default();
+    let mut writes = entries.iter().rev().filter(|it| matches!(it.fact, Fact::Writing { .. }));
+    writes.next().is_some_and(|it| CLOUD_WRITE_MAX < now.duration_since(it.at))
+}
+
+/// Leases that are over and were not seen to be shut.
+fn closings(known: &[Target], now: Timestamp) -> Vec<Finding> {
+    const CHECK: &str = "closings";
+    const ADVICE: &str = "the scheduler tries again every few seconds; until the firewall answers, close the port in the \
+        cloud or on the machine; `activity` has the reason";
+    let late = known.iter().flat_map(|it| said_unshut(it, now));
+    let mut findings: Vec<Finding> = late.map(|it| Finding::failed(CHECK, it, ADVICE)).collect();
+    if findings.is_empty() {
+        findings.push(Finding::ok(CHECK, "each lease that is over was seen closed, or is being closed"));
     }
     findings
 }

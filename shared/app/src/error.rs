@@ -49,7 +49,20 @@ fn remedy(what: &str) -> &'static str {
     }
 }
 
+/// A firewall that cannot be read, since a write of it is not done yet: which.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is still being written")]
+pub struct BeingWritten(pub String);
+
 impl Error {
+    /// Is the write of a firewall under way, and nothing else wrong?
+    pub fn is_being_written(&self) -> bool {
+        match self {
+            Self::Unavailable { source, .. } => source.is::<BeingWritten>(),
+            Self::Refused(_) | Self::NotFound { .. } | Self::Conflict | Self::Broken { .. } => false,
+        }
+    }
+
     /// May the same succeed a moment later?
     pub fn is_temporary(&self) -> bool {
         match self {

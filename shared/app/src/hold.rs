@@ -4,12 +4,13 @@ use crate::{
     Error,
     ports::{Clock, Due, Firewalls, Store},
     settle,
+    unshut::unshut,
     watch::take_on,
     worker::{SETTLE_ON, after, live, wait},
 };
 use futures_util::{Stream, StreamExt as _, stream::FuturesUnordered};
 use jiff::{SignedDuration, Timestamp};
-use portcullis_domain::{CLAIM, CLOUD_WRITE_MAX, ClaimToken, Grant, LATE, RETRY_OVERDUE_MAX, TargetId};
+use portcullis_domain::{CLAIM, ClaimToken, RETRY_OVERDUE_MAX, TargetId};
 use std::{collections::BTreeMap, future::poll_fn, pin::pin, task::Poll};
 
 /// How many workers may be at it: one that hangs on a firewall must not hold up the others.
@@ -133,10 +134,7 @@ pub async fn overdue(store: &impl Store, now: Timestamp) -> Result<(), Error> {
     for (_, due) in store.due(after(now, CLAIM), DUE_MAX).await? {
         let Due::Target(id) = due else { continue };
         let Some((target, _)) = store.target(&id).await? else { continue };
-        // The cloud takes its own time for the write that a worker is at.
-        let may_take = if target.is_claimed() { LATE + CLOUD_WRITE_MAX } else { LATE };
-        let is_late = |it: &&Grant| after(it.lease.end(), may_take) < now;
-        let found = target.grants().values().filter(is_late).count();
+        let found = unshut(&target, now).count();
         if 0 < found {
             late += found;
             let why = target.refused().unwrap_or("the port is still open, or its firewall could not be read");

@@ -10,7 +10,7 @@ use crate::{
     topology::{Front, Vm, WayTo},
 };
 use futures_util::future::try_join_all;
-use portcullis_app::{Error, ports::Unsupported};
+use portcullis_app::{BeingWritten, Error, ports::Unsupported};
 use portcullis_domain::{
     Action, AddressSet, Bands, Existing, Families, Firewall, FirewallId, FirewallKind, Foreign, Held, Owner,
     RuleName, Snapshot, Sources, TargetId, Way,
@@ -188,6 +188,6 @@ fn families(addresses: &[IpAddr]) -> Families {
 }
 
 fn under_way(id: &FirewallId, what: &str) -> Error {
-    let source = format!("`{what}` in `{id}` is still being written").into();
+    let source = BeingWritten(format!("`{what}` in `{id}`")).into();
     Error::Unavailable { doing: "read a firewall", source }
 }

@@ -15,7 +15,7 @@ use crate::{
     versions::NETWORK_API,
 };
 use futures_util::future::join_all;
-use portcullis_app::Error;
+use portcullis_app::{BeingWritten, Error};
 use portcullis_domain::{AddressSet, Cause, Change, ChangeTo, FirewallId, Rule, RuleName, Sources, TargetId};
 use serde_json::{Value, json};
 use std::{
@@ -425,7 +425,7 @@ fn free(band: &Range<u16>, near: u16, taken: &BTreeSet<u16>, is_good: impl Fn(u1
 }
 
 fn under_way(id: &FirewallId) -> Error {
-    let source = format!("`{id}` is still being written").into();
+    let source = BeingWritten(format!("`{id}`")).into();
     Error::Unavailable { doing: WRITE, source }
 }
 

@@ -172,8 +172,16 @@ fn table(found: &[TargetView], now: &ZonedDateTime) -> Table {
             None if !it.troubles.is_empty() => (Mark::Look, it.troubles.join("; ")),
             Some(true) | None => (mark, note),
         };
-        let open = it.grants.iter().filter(|it| it.state == GrantState::Open).count();
-        let open = if open == 0 { "-".to_owned() } else { open.to_string() };
+        let count = |state| it.grants.iter().filter(|it| it.state == state).count();
+        let (open, closing) = (count(GrantState::Open), count(GrantState::Closing));
+        let open = match (open, closing) {
+            (0, 0) => "-".to_owned(),
+            (open, 0) => open.to_string(),
+            (0, closing) => format!("{closing} closing"),
+            (open, closing) => format!("{open}, {closing} closing"),
+        };
+        // A port whose lease is over may be open until it is seen to be shut.
+        let mark = if closing == 0 || mark != Mark::Good { mark } else { Mark::Look };
         let last = it.last_access.map(|at| {
             let by = it.last_user.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
             format!("{}{by}", moments::ago(at, now))

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{Finding, Verdict};
 use portcullis_azure::{Arm, Bounds, Role, Settings};
-use portcullis_domain::{Existing, Owner, RuleName, TargetId};
+use portcullis_domain::{Existing, LEASE_MIN, Owner, RuleName, TargetId};
 use portcullis_simcloud::{Faults, Lock, LockLevel, Permissions, Restrictions};
 use portcullis_tests::door;
 use portcullis_tests::{
@@ -13,7 +13,7 @@ use portcullis_tests::{
     guarded::Guarded,
 };
 use serde_json::{Value, json};
-use std::{process::Command, sync::Arc};
+use std::{process::Command, sync::Arc, time::Duration};
 
 const WRITE: &str = "Microsoft.Network/networkSecurityGroups/securityRules/write";
 
@@ -74,6 +74,7 @@ async fn all_is_well() {
         "management locks",
         "clock",
         "limits",
+        "closings",
         "owners",
         "locks",
         "settled",
@@ -280,4 +281,56 @@ async fn it_is_run_from_the_command_line() {
     assert_eq!((ill.status.code(), &json["healthy"]), (Some(1), &json!(false)));
     let findings = json["findings"].as_array().expect("findings");
     assert!(findings.iter().any(|it| it["check"] == "permissions" && it["verdict"] == "failed"), "{json}");
+}
+
+#[tokio::test]
+async fn a_lease_that_is_over_and_not_seen_closed_is_named_also_while_nobody_answers() {
+    let place = Guarded::new();
+    let id = place.enable("web-1", &given::ssh()).await.expect("enabled");
+    place.open(&id, 22, "203.0.113.9").await.expect("opened");
+    let closings = async || {
+        let findings = doctor(&place).await;
+        findings.into_iter().find(|it| it.check == "closings").expect("looked at")
+    };
+    assert_eq!(closings().await.verdict, Verdict::Ok);
+    place.azure.pass(i64::try_from(LEASE_MIN.as_millis()).expect("short") + 1_000);
+    assert_eq!(closings().await.verdict, Verdict::Ok, "a closing may take so long");
+    place.azure.pass(11_000);
+    for is_answering in [true, false] {
+        permit(&place, |_| is_answering);
+        let it = closings().await;
+        assert_eq!(it.verdict, Verdict::Failed, "{it:?}");
+        assert!(
+            it.found.contains("`22/tcp` of `web-1` may be open") && it.found.contains("12s ago"),
+            "{it:?}"
+        );
+        let shown = door::discover_one(&*place.store, &place.outside, &id, place.now()).await.expect("known");
+        assert_ne!(shown.healthy, Some(true));
+        assert!(shown.troubles.iter().any(|trouble| *trouble == it.found), "{shown:?}");
+    }
+    permit(&place, |_| true);
+    place.expire().await.expect("closed");
+    assert_eq!(closings().await.verdict, Verdict::Ok);
+}
+
+#[tokio::test]
+async fn a_write_that_is_under_way_is_no_fault_until_it_takes_too_long() {
+    let place = Guarded::new();
+    let id = place.enable("web-1", &given::ssh()).await.expect("enabled");
+    place.azure.cloud.plan(Faults { operation_millis: 60_000, ..Faults::default() });
+    // A worker that is at it: its write is accepted, and time stands still.
+    let opened = tokio::time::timeout(Duration::from_secs(2), place.open(&id, 22, "203.0.113.9"));
+    assert!(opened.await.is_err(), "it is being written");
+    let locks = async || {
+        let findings = doctor(&place).await;
+        let of_locks = findings.into_iter().filter(|it| it.check == "locks");
+        of_locks.map(|it| (it.verdict, it.found)).collect::<Vec<_>>()
+    };
+    let found = locks().await;
+    assert!(matches!(&found[..], [(Verdict::Warning, it)] if it.contains("is being written")), "{found:?}");
+    place.azure.pass(4_000);
+    assert_eq!(locks().await, found, "an ordinary write may take so long");
+    place.azure.pass(2_000);
+    let found = locks().await;
+    assert!(matches!(&found[..], [(Verdict::Failed, it)] if it.contains("still being written")), "{found:?}");
 }
