@@ -191,8 +191,14 @@ async fn lock(
     };
     let mut findings: Vec<Finding> = target.defeats_in(&snapshot, now).into_iter().map(defeated).collect();
     if target.is_settled(now) && !diff(&snapshot, &target.owner(), &target.rules(now)).is_empty() {
-        let found = format!("the rules of `{id}` were changed by another party");
-        findings.push(Finding::warning(CHECK, found, "the next reconcile restores them"));
+        let (found, advice) = if snapshot.outlasting.is_empty() {
+            (format!("the rules of `{id}` were changed by another party"), "the next reconcile restores them")
+        } else {
+            let found =
+                format!("the clock was set, so the time-outs in the packet filter of `{id}` are too long");
+            (found, "the next reconcile corrects them")
+        };
+        findings.push(Finding::warning(CHECK, found, advice));
     }
     findings
 }

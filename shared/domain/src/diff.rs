@@ -70,7 +70,8 @@ impl Diff {
 pub fn diff(actual: &Snapshot, owner: &Owner, desired: &RuleSet) -> Diff {
     let (mut shuts, mut opens, mut unplaced) = (vec![], vec![], vec![]);
     for firewall in &actual.firewalls {
-        let mut steps = Steps { shuts: &mut shuts, opens: &mut opens, unplaced: &mut unplaced };
+        let outlasting = &actual.outlasting;
+        let mut steps = Steps { shuts: &mut shuts, opens: &mut opens, unplaced: &mut unplaced, outlasting };
         firewall.diff(owner, desired, &mut steps);
     }
     // INVARIANT (shut-by-default): stable, so lockdowns, whose names sort first, stay before allows.
@@ -120,6 +121,7 @@ struct Steps<'a> {
     shuts: &'a mut Vec<Change>,
     opens: &'a mut Vec<Change>,
     unplaced: &'a mut Vec<(FirewallId, RuleName)>,
+    outlasting: &'a BTreeSet<RuleName>,
 }
 
 impl Firewall {
@@ -142,7 +144,11 @@ impl Firewall {
                 steps.unplaced.push((self.id.clone(), name.clone()));
             }
             taken.extend(place);
-            match Step::between(held, rule, place) {
+            let step = match held {
+                Some(held) if steps.outlasting.contains(name) => Step::anew(held, rule, place),
+                held => Step::between(held, rule, place),
+            };
+            match step {
                 Some(Step::Shuts(to)) => steps.shuts.push(change(name, held, to)),
                 Some(Step::Opens(to)) => steps.opens.push(change(name, held, to)),
                 None => {}
@@ -185,6 +191,12 @@ enum Step {
 }
 
 impl Step {
+    /// The same where what stands says the right thing and lasts too long: it is shut earlier.
+    fn anew(held: &Held, wanted: Rule, place: Option<u16>) -> Option<Self> {
+        let step = Self::between(Some(held), wanted.clone(), place);
+        step.or_else(|| Some(Self::Shuts(ChangeTo::Put { rule: wanted, priority: held.priority })))
+    }
+
     /// `place` is where the wanted rule shall stand, if there is room for it. What only shuts needs none.
     fn between(held: Option<&Held>, wanted: Rule, place: Option<u16>) -> Option<Self> {
         let put = |rule: Rule, priority: u16| ChangeTo::Put { rule, priority };

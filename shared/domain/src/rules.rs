@@ -57,6 +57,9 @@ pub struct Snapshot {
     pub written: BTreeMap<RuleName, Written>,
     /// What was lately in the way of reading and writing them, as far as the reader knows.
     pub hindered: Vec<Hindrance>,
+    /// Allows of ours that stand as they were written, and whose own time-out comes after their end, since the clock was set
+    /// forward: nobody changed them, and they are written anew.
+    pub outlasting: BTreeSet<RuleName>,
 }
 
 /// How much of one target's allows a firewall takes, all together.
@@ -285,6 +288,7 @@ impl Snapshot {
             headroom: vec![],
             written: BTreeMap::new(),
             hindered: vec![],
+            outlasting: BTreeSet::new(),
         }
     }
 

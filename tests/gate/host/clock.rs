@@ -227,3 +227,32 @@ fn a_clock_that_is_set_back_heals_no_port_of_this_machine_open() {
     }
     it.is_in_order(&host);
 }
+
+#[test]
+#[ignore = "needs faketime and nft"]
+fn a_clock_that_is_set_forward_within_a_lease_accuses_nobody_of_a_change() {
+    const TEST: &str = "clock::a_clock_that_is_set_forward_within_a_lease_accuses_nobody_of_a_change";
+    if plays_a_part() {
+        return;
+    }
+    let mut network = Network::lay();
+    network.listen(TEST, PORT);
+    let it = Timed::start(&["--guard", "host"], &network.on_machine());
+    let targets = it.up.json(&["targets"]);
+    let host = targets[0]["id"].as_str().expect("an id").to_owned();
+    it.up.json(&["enable", &host, "--port", &PORT.to_string()]);
+    wait("the port to be shut", || !network.reaches(TEST, VISITORS[0], PORT));
+    it.open(&format!("{host}:{PORT}"), VISITORS[0], "1h");
+    let told = || it.up.json(&["activity", &host]).to_string();
+    let writes = || told().matches(r#""what":"writing""#).count();
+    let before = writes();
+    it.wall.set("+600");
+    wait("the jump to be recorded", || !it.jumps().is_empty());
+    // The kernel counts on: the backstop has it count to the same end as we do, once.
+    wait("the time-outs to be written anew", || before < writes());
+    thread::sleep(NOTICED + NOTICED);
+    assert_eq!(writes(), before + 1, "{}", told());
+    assert!(!told().contains("drift_found"), "{}", told());
+    assert!(network.reaches(TEST, VISITORS[0], PORT));
+    it.is_in_order(&host);
+}

@@ -244,6 +244,27 @@ async fn the_kernel_shuts_by_itself() {
     );
 }
 
+/// A time as that of the program, by a wall clock that is set so many seconds off.
+fn settable(offset: &Arc<AtomicI64>) -> Clock {
+    let (began, set) = (Instant::now(), Arc::clone(offset));
+    let reading = move || Reading {
+        wall: Timestamp::now() + SignedDuration::from_secs(set.load(Ordering::Relaxed)),
+        running: SignedDuration::try_from(began.elapsed()).expect("short"),
+    };
+    let steady = Mutex::new(Steady::begin(reading(), Timestamp::MIN).0);
+    Arc::new(move || steady.lock().expect("whole").next(reading()).0)
+}
+
+/// SSH is guarded, and there is one lease of this length.
+fn leased(id: &TargetId, length: SignedDuration, now: Timestamp) -> portcullis_domain::Target {
+    let target = portcullis_domain::Target::unguarded(id.clone());
+    let guarded = target.set_policy(Some(given::ssh()), &named("owner"), None, now).expect("new").target;
+    let request = given::request("ann", "key", id.as_str(), now);
+    let lease = Lease::starting(now, length).expect("short");
+    let grant = portcullis_domain::Grant { lease, ..given::grant(&request, id, now) };
+    guarded.grant(vec![grant], None, now).target
+}
+
 /// The kernel counts by a clock that nobody sets, and so does whoever decides what is drift.
 ///
 /// INVARIANT (an-end-counts-by-both-clocks): else the lease would be written anew, for as long as the clock was set back.
@@ -253,22 +274,11 @@ async fn what_the_kernel_shut_is_not_opened_anew_by_a_clock_that_is_set_back() {
     if !is_alone("nftables::what_the_kernel_shut_is_not_opened_anew_by_a_clock_that_is_set_back") {
         return;
     }
-    let (began, offset) = (Instant::now(), Arc::new(AtomicI64::new(0)));
-    let set = Arc::clone(&offset);
-    let reading = move || Reading {
-        wall: Timestamp::now() + SignedDuration::from_secs(set.load(Ordering::Relaxed)),
-        running: SignedDuration::try_from(began.elapsed()).expect("short"),
-    };
-    let steady = Mutex::new(Steady::begin(reading(), Timestamp::MIN).0);
-    let clock: Clock = Arc::new(move || steady.lock().expect("whole").next(reading()).0);
+    let offset = Arc::new(AtomicI64::new(0));
+    let clock = settable(&offset);
     let host = Host::here("machine", None, Established::Survive, Arc::clone(&clock)).expect("a name");
-    let (id, owner) = (host.id().clone(), Owner::from(host.id()));
-    let target = portcullis_domain::Target::unguarded(id.clone());
-    let guarded = target.set_policy(Some(given::ssh()), &named("owner"), None, clock()).expect("new").target;
-    let request = given::request("ann", "key", id.as_str(), clock());
-    let lease = Lease::starting(clock(), SignedDuration::from_secs(2)).expect("short");
-    let grant = portcullis_domain::Grant { lease, ..given::grant(&request, &id, clock()) };
-    let target = guarded.grant(vec![grant], None, clock()).target;
+    let owner = Owner::from(host.id());
+    let target = leased(host.id(), SignedDuration::from_secs(2), clock());
     assert!(heal(&host, &target.rules(clock())).await);
     let guest = Packet { source: named("198.51.100.1"), protocol: named("tcp"), port: named("22") };
     assert!(read(&host).await.decide(&owner, &guest).passes);
@@ -280,4 +290,35 @@ async fn what_the_kernel_shut_is_not_opened_anew_by_a_clock_that_is_set_back() {
     assert!(target.rules(clock()).keys().all(|it| it.gate.is_none()), "the lease is over here too");
     assert!(!heal(&host, &target.rules(clock())).await, "there is nothing to heal");
     assert!(!read(&host).await.decide(&owner, &guest).passes);
+}
+
+#[tokio::test]
+#[ignore = "needs nft"]
+async fn what_lasts_too_long_since_the_clock_was_set_forward_is_nobodys_change_and_is_written_anew() {
+    if !is_alone(
+        "nftables::what_lasts_too_long_since_the_clock_was_set_forward_is_nobodys_change_and_is_written_anew",
+    ) {
+        return;
+    }
+    let offset = Arc::new(AtomicI64::new(0));
+    let clock = settable(&offset);
+    let host = Host::here("machine", None, Established::Survive, Arc::clone(&clock)).expect("a name");
+    let wanted = leased(host.id(), SignedDuration::from_hours(1), clock()).rules(clock());
+    assert!(heal(&host, &wanted).await);
+    let before = read(&host).await;
+    assert!(before.outlasting.is_empty(), "{before:?}");
+    offset.store(1_800, Ordering::Relaxed);
+    let after = read(&host).await;
+    assert_eq!(after.firewalls, before.firewalls, "nobody changed anything");
+    assert_eq!(after.outlasting.len(), 1);
+    assert!(heal(&host, &wanted).await, "it would be shut half an hour late");
+    assert!(read(&host).await.outlasting.is_empty());
+    assert!(!heal(&host, &wanted).await);
+    // A hand that makes it last longer is one all the same.
+    let written = nft("list table inet portcullis");
+    let set = written.lines().find_map(|it| it.trim().strip_prefix("set ")).expect("a set");
+    let set = set.trim_end_matches(" {");
+    nft(&format!("add element {OURS} {set} {{ 192.0.2.9 timeout 9h }}"));
+    assert_ne!(read(&host).await.firewalls, before.firewalls);
+    assert!(heal(&host, &wanted).await);
 }

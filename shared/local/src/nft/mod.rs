@@ -11,6 +11,7 @@ mod table;
 pub use established::Established;
 
 use crate::Clock;
+use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
     BoxError, Error, Troubles,
     ports::{Adoption, Checkup, Firewalls, Inventory, Machine, Machines, Os, OurRule},
@@ -20,7 +21,14 @@ use portcullis_domain::{
     FirewallKind, Foreign, Held, Owner, Protocol, Rule, RuleName, Snapshot, Sources, TargetId,
 };
 use serde_json::Value;
-use std::{collections::BTreeMap, fmt, fs, ops::Range, process::Stdio, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs,
+    ops::Range,
+    process::Stdio,
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
 use table::{FAMILY, Placed, TABLE, Table};
 use tokio::{io::AsyncWriteExt, process::Command, sync::Mutex, time};
 
@@ -40,6 +48,8 @@ pub struct Host {
     established: Established,
     clock: Clock,
     writing: Mutex<()>,
+    /// When our table was last written, by our clock and by one that nobody sets.
+    wrote: std::sync::Mutex<Option<(Timestamp, Instant)>>,
     /// What was in the way of reading and writing the packet filter.
     troubles: Troubles,
 }
@@ -67,6 +77,7 @@ impl Host {
             established,
             clock,
             writing: Mutex::new(()),
+            wrote: std::sync::Mutex::new(None),
             troubles: Troubles::default(),
         })
     }
@@ -100,8 +111,13 @@ impl Host {
         let read_at = (self.clock)();
         let failed = |source: BoxError| Error::Unavailable { doing: "read nftables", source };
         match nft(&["-j", "list", "table", FAMILY, TABLE], None).await {
-            Ok(listed) => Table::parse(&objects(&listed).map_err(failed)?, self.established, read_at)
-                .ok_or_else(|| failed("the output of `nft` cannot be parsed".into())),
+            Ok(listed) => Table::parse(
+                &objects(&listed).map_err(failed)?,
+                self.established,
+                read_at,
+                self.skipped(read_at),
+            )
+            .ok_or_else(|| failed("the output of `nft` cannot be parsed".into())),
             Err(error) => {
                 // It fails in the same way for a table that is not there and for one that may not be seen.
                 let tables = nft(&["-j", "list", "tables"], None).await.map_err(failed)?;
@@ -117,9 +133,21 @@ impl Host {
 
     /// One transaction: these rules are all that stands in our table.
     async fn put(&self, rules: &BTreeMap<RuleName, Placed>) -> Result<(), Error> {
-        let commands = table::commands(rules, self.established, (self.clock)());
+        let began = ((self.clock)(), Instant::now());
+        let commands = table::commands(rules, self.established, began.0);
         let failed = |source: BoxError| Error::Unavailable { doing: "write nftables", source };
-        nft(&["-j", "-f", "-"], Some(commands.to_string())).await.map(drop).map_err(failed)
+        nft(&["-j", "-f", "-"], Some(commands.to_string())).await.map(drop).map_err(failed)?;
+        *self.wrote.lock().unwrap_or_else(PoisonError::into_inner) = Some(began);
+        Ok(())
+    }
+
+    /// How much more time passed by our clock than by the kernel's since this process wrote the table: that is how far the
+    /// clock was set forward, or how long the machine slept.
+    fn skipped(&self, now: Timestamp) -> SignedDuration {
+        let wrote = *self.wrote.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((at, then)) = wrote else { return SignedDuration::ZERO };
+        let ran = SignedDuration::try_from(then.elapsed()).unwrap_or(SignedDuration::MAX);
+        now.duration_since(at).saturating_sub(ran)
     }
 
     fn known(&self, target: &TargetId) -> Result<(), Error> {
@@ -166,7 +194,8 @@ impl Firewalls for Host {
             ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
         let connected = files.iter().flat_map(|text| connected::parse(text)).collect();
         let hindered = self.troubles.of(target);
-        Ok(Snapshot { connected, hindered, ..Snapshot::of(table.read_at, vec![firewall]) })
+        let outlasting = if table.is_as_written { table.outlasting } else { BTreeSet::new() };
+        Ok(Snapshot { connected, hindered, outlasting, ..Snapshot::of(table.read_at, vec![firewall]) })
     }
 
     async fn ours(&self) -> Result<Vec<OurRule>, Error> {
@@ -200,7 +229,7 @@ impl Host {
 
     async fn change(&self, changes: &[Change]) -> Result<(), Error> {
         let _one_at_a_time = self.writing.lock().await;
-        let Table { rules: before, is_as_written, .. } = self.load().await?;
+        let Table { rules: before, is_as_written, outlasting, .. } = self.load().await?;
         // What an allow does that was changed by hand is not known: it is written anew or not at all. What
         // a lock shuts, under whatever name this machine had then, stays shut.
         let is_kept = |placed: &Placed| match placed.rule {
@@ -220,7 +249,8 @@ impl Host {
                 ChangeTo::Delete => drop(after.remove(&change.name)),
             }
         }
-        if is_as_written && after == before {
+        // Where elements last too long the same rules are written anew, with time-outs that are right.
+        if is_as_written && outlasting.is_empty() && after == before {
             return Ok(());
         }
         let outcome = self.put(&after).await;
@@ -327,7 +357,6 @@ impl fmt::Debug for Host {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jiff::Timestamp;
 
     fn named<T: std::str::FromStr<Err: fmt::Debug>>(text: &str) -> T {
         text.parse().expect("valid")

@@ -52,6 +52,8 @@ pub struct Table {
     pub rules: BTreeMap<RuleName, Placed>,
     /// Is it what we would write for these rules?
     pub is_as_written: bool,
+    /// Allows whose elements last longer than they, by no more than the clock was set forward since they were written.
+    pub outlasting: BTreeSet<RuleName>,
 }
 
 /// A rule of ours, and where it stands.
@@ -108,11 +110,22 @@ pub fn commands(rules: &BTreeMap<RuleName, Placed>, established: Established, no
 impl Table {
     /// No table.
     pub fn absent(read_at: Timestamp) -> Self {
-        Self { read_at, rules: BTreeMap::new(), is_as_written: true }
+        Self {
+            read_at,
+            rules: BTreeMap::new(),
+            is_as_written: true,
+            outlasting: BTreeSet::new(),
+        }
     }
 
-    /// What `nft -j list table` printed; `None` if that is something else.
-    pub fn parse(objects: &[Value], established: Established, read_at: Timestamp) -> Option<Self> {
+    /// What `nft -j list table` printed; `None` if that is something else. The kernel counts by a clock that nobody sets:
+    /// `skipped` is how much more time passed by ours since the table was written.
+    pub fn parse(
+        objects: &[Value],
+        established: Established,
+        read_at: Timestamp,
+        skipped: SignedDuration,
+    ) -> Option<Self> {
         let of = |kind: &'static str| objects.iter().filter_map(move |it| it.get(kind));
         let table = of("table").next()?;
         let sets: BTreeMap<&str, &Value> =
@@ -123,14 +136,19 @@ impl Table {
         for comment in of("rule").filter_map(|it| it["comment"].as_str()) {
             is_as_written &= hear(comment, &mut told).is_some();
         }
-        let mut rules = BTreeMap::new();
+        let (mut rules, mut outlasting) = (BTreeMap::new(), BTreeSet::new());
         for (name, mut placed) in told.clone() {
             if let Rule::Allow { sources, until, .. } = &mut placed.rule {
                 let mut ranges = vec![];
                 for set in FAMILIES.iter().filter_map(|family| sets.get(set_name(&name, *family).as_str())) {
                     match held(set, *until, read_at) {
-                        Some(held) => ranges.extend(held),
-                        None => is_as_written = false,
+                        Some(held) if held.excess <= skipped.max(SignedDuration::ZERO) => {
+                            ranges.extend(held.ranges);
+                            if held.excess.is_positive() {
+                                outlasting.insert(name.clone());
+                            }
+                        }
+                        Some(_) | None => is_as_written = false,
                     }
                 }
                 *sources = Sources::of(ranges);
@@ -159,7 +177,7 @@ impl Table {
             let kinds = ["metainfo", "table", "set", "chain", "rule"];
             kinds.iter().any(|kind| it.get(kind).is_some())
         });
-        Some(Self { read_at, rules, is_as_written })
+        Some(Self { read_at, rules, is_as_written, outlasting })
     }
 }
 
@@ -298,18 +316,24 @@ fn printed(range: IpNet) -> Value {
     }
 }
 
-/// What a set holds; `None` if something in it is not ours, or lasts longer than its rule.
-fn held(set: &Value, until: Timestamp, read_at: Timestamp) -> Option<Vec<IpNet>> {
-    let mut ranges = vec![];
+/// What a set holds.
+struct InSet {
+    ranges: Vec<IpNet>,
+    /// How much longer than its rule an element of it lasts; zero if none does.
+    excess: SignedDuration,
+}
+
+/// What a set holds; `None` if something in it is not ours.
+fn held(set: &Value, until: Timestamp, read_at: Timestamp) -> Option<InSet> {
+    let (mut ranges, mut excess) = (vec![], SignedDuration::ZERO);
+    let latest = until.checked_add(ELEMENT_SLACK).ok()?;
     for element in set["elem"].as_array().into_iter().flatten() {
         let element = element.get("elem")?;
         let left = SignedDuration::from_secs(element["expires"].as_i64()?);
-        if until.checked_add(ELEMENT_SLACK).ok()? < read_at.checked_add(left).ok()? {
-            return None;
-        }
+        excess = excess.max(read_at.checked_add(left).ok()?.duration_since(latest));
         ranges.extend(range(&element["val"])?);
     }
-    Some(ranges)
+    Some(InSet { ranges, excess })
 }
 
 fn range(value: &Value) -> Option<Vec<IpNet>> {
@@ -409,7 +433,9 @@ mod tests {
         let added = commands["nftables"].as_array().expect("a list").iter().skip(2);
         let mut listed: Vec<Value> = added.map(|it| it["add"].clone()).collect();
         let parsed = |listed: &[Value]| {
-            Table::parse(listed, Established::Survive, Timestamp::UNIX_EPOCH).expect("a table").is_as_written
+            Table::parse(listed, Established::Survive, Timestamp::UNIX_EPOCH, SignedDuration::ZERO)
+                .expect("a table")
+                .is_as_written
         };
         assert!(parsed(&listed));
         listed[0]["table"]["flags"] = json!(["dormant"]);
