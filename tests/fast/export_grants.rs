@@ -78,6 +78,7 @@ fn lives() -> Vec<(i64, Fact)> {
         lease: extended,
         by: person("ann"),
         approver: Some(person("carol")),
+        why: None,
         correlation: None,
     };
     let ended = Fact::Ended {

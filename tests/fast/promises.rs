@@ -5,7 +5,7 @@ use portcullis_app::{
     self as app, Error,
     ports::{Firewalls, Inventory, Machine, Machines, OurRule, Store},
 };
-use portcullis_domain::{BadRecord, Chain, Change, Fact, Snapshot, TargetId, Window};
+use portcullis_domain::{BadRecord, Chain, Change, Entry, Fact, Snapshot, TargetId, Window};
 use portcullis_local::RedbStore;
 use portcullis_tests::door::{self, Guarding};
 use portcullis_tests::{
@@ -76,6 +76,9 @@ async fn shut_by_default() {
     let refused = enable(false).await.expect_err("it may belong to another installation");
     assert!(refused.full().contains("take it over"), "{}", refused.full());
     enable(true).await.expect("taken over");
+    let told = given::all_entries(&empty, &Chain::from(&id)).await;
+    let is_told = |it: &Entry| matches!(it.fact, Fact::PolicySet { take_over: true, .. });
+    assert!(told.iter().any(is_told), "{told:?}");
     door::disable(&empty, place.fleet(), &id, &named("owner"), place.now()).await.expect("disabled");
     app::reconcile(&empty, place.fleet(), &named("worker-2"), &Still(place.now())).await.expect("settled");
     assert_eq!(who(&place, &id).await, [true, true, true], "as it was before it was guarded");

@@ -105,15 +105,21 @@ pub(crate) async fn enable(
     let set = |target: Target| match target.policy() {
         None => {
             let elsewhere = found.as_ref().and_then(|(_, snapshot)| elsewhere(&target, snapshot));
-            if let Some(elsewhere) = elsewhere.filter(|_| !guarding.take_over) {
-                return Err(elsewhere);
-            }
+            let is_taken_over = match elsewhere {
+                Some(elsewhere) if !guarding.take_over => return Err(elsewhere),
+                elsewhere => elsewhere.is_some(),
+            };
             let target = match found.as_ref().map(|(machine, _)| machine.facts()) {
                 Some(facts) => target.with_machine(facts),
                 // Somebody disabled it meanwhile: the facts that it has are as good.
                 None => target,
             };
-            target.set_policy(Some(policy.clone()), &guarding.by, confirm_by, now).map(Some)
+            let (policy, by) = (policy.clone(), &guarding.by);
+            if is_taken_over {
+                target.take_over(policy, by, confirm_by, now).map(Some)
+            } else {
+                target.set_policy(Some(policy), by, confirm_by, now).map(Some)
+            }
         }
         Some(before) if before == policy => Ok(None),
         Some(_) => Err(Refusal::AlreadyEnabled { target: target.id }),

@@ -3,7 +3,8 @@
 use crate::{names, ports, table::Mark, words::people};
 use jiff::SignedDuration;
 use portcullis_domain::{
-    Cause, Delay, EndReason, Fact, Gate, Pane, Party, People, Person, Policy, PortRule, RequestId,
+    Cause, Delay, EndReason, Fact, Gate, Justification, Pane, Party, People, Person, Policy, PortRule,
+    RequestId,
 };
 use portcullis_wire::PortRuleView;
 use std::collections::BTreeMap;
@@ -11,9 +12,10 @@ use std::collections::BTreeMap;
 /// A fact in words.
 pub fn told(fact: &Fact) -> String {
     match fact {
-        Fact::PolicySet { version, policy, confirm_by, .. } => {
+        Fact::PolicySet { version, policy, confirm_by, take_over, .. } => {
             let trial = confirm_by.map(|by| format!("; lapses at {by} unless confirmed"));
-            format!("policy {version}: {}{}", guarded(policy.as_ref()), trial.unwrap_or_default())
+            let from = if *take_over { "; taken over from another installation" } else { "" };
+            format!("policy {version}: {}{from}{}", guarded(policy.as_ref()), trial.unwrap_or_default())
         }
         Fact::PolicyConfirmed { version, .. } => format!("policy {version} was confirmed"),
         Fact::PolicyReverted { version, policy } => {
@@ -41,7 +43,13 @@ pub fn told(fact: &Fact) -> String {
         Fact::GlassBroken { request, why, opened, skipped, .. } => {
             glass_broken(request, why, opened, skipped)
         }
-        Fact::Extended { grant, lease, .. } => format!("grant {grant} runs until {}", lease.end()),
+        Fact::Extended { grant, lease, why, .. } => {
+            let why = because(why.as_ref().map(Justification::as_str));
+            format!("grant {grant} runs until {}{why}", lease.end())
+        }
+        Fact::Ended { grant, reason: EndReason::UserRequested, by, .. } => {
+            format!("grant {grant} was closed early by {by}")
+        }
         Fact::Ended { grant, reason, .. } => format!("grant {grant} was ended: {}", reason_words(*reason)),
         Fact::Opened { grant, door: None, .. } => format!("grant {grant} is open"),
         Fact::Opened { grant, door: Some(door), .. } => format!("grant {grant} is open at {door}"),
@@ -53,7 +61,9 @@ pub fn told(fact: &Fact) -> String {
             let delay = delay.as_ref().map(delayed).unwrap_or_default();
             format!("grant {grant} is closed: {reason}, {late_ms} ms after its end{cloud}{delay}")
         }
-        Fact::TakenOver { from } => format!("the worker {from} did not finish in time; another one took over"),
+        Fact::TakenOver { from } => {
+            format!("the worker {from} did not finish in time; another one took over")
+        }
         Fact::Writing { changes } if changes.is_empty() => "writes no rule".to_owned(),
         Fact::Writing { changes } => format!("writes {}", changes.join("; ")),
         Fact::ReadBack { agrees, admitted } => read_back(*agrees, admitted),

@@ -181,6 +181,20 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_names_the_reason_of_an_extension_who_closed_and_a_takeover() {
+        let told = |fact: serde_json::Value| told(&serde_json::from_value(fact).expect("a fact"));
+        let lease = json!({"start": "2026-01-01T00:00:00Z", "end": "2026-01-01T01:00:00Z"});
+        let extended = json!({"what": "extended", "grant": "r-1", "request": "q", "lease": lease, "by": "ann",
+                              "approver": null, "why": "a second disk"});
+        assert!(told(extended).ends_with(", because: a second disk"));
+        let ended =
+            json!({"what": "ended", "grant": "r-1", "lease": lease, "reason": "user_requested", "by": "bob"});
+        assert_eq!(told(ended), "grant r-1 was closed early by bob");
+        let set = json!({"what": "policy_set", "version": 1, "policy": null, "by": "ann", "take_over": true});
+        assert!(told(set).contains("taken over from another installation"));
+    }
+
+    #[test]
     fn a_read_back_without_ports_has_words() {
         let fact = |admitted: serde_json::Value| {
             let fact = json!({"what": "read_back", "agrees": true, "admitted": admitted});

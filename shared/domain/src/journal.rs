@@ -9,8 +9,8 @@ pub use chain::{BadRecord, Content, Entry, Hash, Head};
 pub use replay::{Told, Waiting};
 
 use crate::{
-    ClaimToken, CorrelationId, Delay, Gate, Grant, GrantId, Lease, Pane, People, Person, Policy, RequestId,
-    TargetId, What,
+    ClaimToken, CorrelationId, Delay, Gate, Grant, GrantId, Justification, Lease, Pane, People, Person,
+    Policy, RequestId, TargetId, What,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,9 @@ pub enum Fact {
         by: Person,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         confirm_by: Option<Timestamp>,
+        /// Was the machine taken over from another installation, as the person said?
+        #[serde(default, skip_serializing_if = "is_false")]
+        take_over: bool,
     },
     /// A policy that waited for a confirmation was confirmed.
     PolicyConfirmed { version: u64, by: Person },
@@ -94,6 +97,9 @@ pub enum Fact {
         lease: Lease,
         by: Person,
         approver: Option<Person>,
+        /// Why, as the person said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<Justification>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
     },
@@ -222,6 +228,12 @@ pub enum Fact {
     DiskFailed { why: String },
     /// The disk of the table has room and is written as ever again.
     DiskRecovered,
+}
+
+/// A field that says nothing is absent, so that old entries keep their bytes.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_false(it: &bool) -> bool {
+    !*it
 }
 
 /// Why a lease ended.

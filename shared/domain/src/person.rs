@@ -97,7 +97,7 @@ impl FromStr for Person {
             return Err(BadName::of(
                 name,
                 WHAT,
-                "it stands for anybody in a list of people, so that no person is called so",
+                "it stands for everyone in a list of people, so that no person is called so",
             ));
         }
         Self::try_from(name.to_owned())

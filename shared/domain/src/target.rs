@@ -178,10 +178,31 @@ impl Target {
     /// Sets what is guarded, or with `None` guards nothing. Grants on ports that are no longer guarded
     /// end; the others keep their leases. With `confirm_by` it lapses then, unless confirmed.
     pub fn set_policy(
-        mut self,
+        self,
         policy: Option<Policy>,
         by: &Person,
         confirm_by: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Next, Refusal> {
+        self.set(policy, by, (confirm_by, false), now)
+    }
+
+    /// The same of a machine that another installation guarded until now.
+    pub fn take_over(
+        self,
+        policy: Policy,
+        by: &Person,
+        confirm_by: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Next, Refusal> {
+        self.set(Some(policy), by, (confirm_by, true), now)
+    }
+
+    fn set(
+        mut self,
+        policy: Option<Policy>,
+        by: &Person,
+        (confirm_by, take_over): (Option<Timestamp>, bool),
         now: Timestamp,
     ) -> Result<Next, Refusal> {
         if self.trial.is_some() {
@@ -190,7 +211,8 @@ impl Target {
         self.trial = confirm_by.map(|until| Trial { until, before: self.policy.clone() });
         self.policy_version += 1;
         let version = self.policy_version;
-        let mut facts = vec![Fact::PolicySet { version, policy: policy.clone(), by: by.clone(), confirm_by }];
+        let set = (policy.clone(), by.clone());
+        let mut facts = vec![Fact::PolicySet { version, policy: set.0, by: set.1, confirm_by, take_over }];
         facts.extend(self.guard(policy, by, now));
         Ok(self.record(now, facts, vec![]))
     }
@@ -231,9 +253,9 @@ impl Target {
         let facts = live.map(|it| {
             it.lease = lease;
             let correlation = request.correlation.clone().or_else(|| it.correlation.clone());
-            let grant = grant.clone();
+            let (grant, why) = (grant.clone(), request.justification.clone());
             let (request, by, approver) = (request.id.clone(), request.by.clone(), approver.cloned());
-            Fact::Extended { grant, request, lease, by, approver, correlation }
+            Fact::Extended { grant, request, lease, by, approver, why, correlation }
         });
         if facts.is_some() {
             self.look(now);

@@ -94,7 +94,8 @@ mod tests {
         let policy = |ports: &[u16]| {
             Policy::of(ports.iter().map(|it| rule(*it)).collect(), &Terms::default()).expect("a policy")
         };
-        let set = |policy| Fact::PolicySet { version: 1, policy, by: by(), confirm_by: None };
+        let set =
+            |policy| Fact::PolicySet { version: 1, policy, by: by(), confirm_by: None, take_over: false };
         let ended = || Fact::Ended {
             grant: "a-1".parse().expect("an id"),
             lease: Lease::starting(NOW, jiff::SignedDuration::from_hours(1)).expect("a lease"),
