@@ -61,7 +61,15 @@ fn opened(grant: &str) -> Fact {
 }
 
 fn closed(grant: &str, reason: EndReason, late_ms: i64, delay: Option<Delay>) -> Fact {
-    Fact::Closed { grant: named(grant), reason, late_ms, cloud_ms: None, delay, correlation: None }
+    Fact::Closed {
+        grant: named(grant),
+        reason,
+        late_ms,
+        cloud_ms: None,
+        delay,
+        by_kernel: false,
+        correlation: None,
+    }
 }
 
 /// One approved with another, extended and closed late; the other one ended before it opened; one that broke glass and is open.

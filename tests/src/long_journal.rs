@@ -45,6 +45,7 @@ impl Told {
                     late_ms: 7,
                     cloud_ms: None,
                     delay: None,
+                    by_kernel: false,
                     correlation: None,
                 };
                 let made =

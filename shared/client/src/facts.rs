@@ -55,6 +55,10 @@ pub fn told(fact: &Fact) -> String {
         Fact::Opened { grant, door: Some(door), .. } => format!("grant {grant} is open at {door}"),
         Fact::OpenFailed { grant, decided_by, .. } => format!("grant {grant} is kept closed by {decided_by}"),
         Fact::ClosingSoon { grant, end, .. } => format!("grant {grant} ends soon, at {end}"),
+        Fact::Closed { grant, reason, by_kernel: true, .. } => {
+            let reason = reason_words(*reason);
+            format!("grant {grant} is closed: {reason}, and the kernel closed the port at that time")
+        }
         Fact::Closed { grant, reason, late_ms, cloud_ms, delay, .. } => {
             let cloud = cloud_ms.map(|it| format!(", of which {it} ms are the cloud's own write"));
             let (reason, cloud) = (reason_words(*reason), cloud.unwrap_or_default());

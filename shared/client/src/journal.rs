@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_names_the_reason_of_an_extension_who_closed_and_a_takeover() {
+    fn an_entry_names_the_reason_of_an_extension_who_closed_a_takeover_and_the_kernel() {
         let told = |fact: serde_json::Value| told(&serde_json::from_value(fact).expect("a fact"));
         let lease = json!({"start": "2026-01-01T00:00:00Z", "end": "2026-01-01T01:00:00Z"});
         let extended = json!({"what": "extended", "grant": "r-1", "request": "q", "lease": lease, "by": "ann",
@@ -192,6 +192,9 @@ mod tests {
         assert_eq!(told(ended), "grant r-1 was closed early by bob");
         let set = json!({"what": "policy_set", "version": 1, "policy": null, "by": "ann", "take_over": true});
         assert!(told(set).contains("taken over from another installation"));
+        let shut =
+            json!({"what": "closed", "grant": "r-1", "reason": "expired", "late_ms": 0, "by_kernel": true});
+        assert!(told(shut).contains("the kernel closed the port"));
     }
 
     #[test]

@@ -149,6 +149,9 @@ pub enum Fact {
         /// What was in the way, where that is late.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         delay: Option<Delay>,
+        /// Did the kernel of the machine shut it at its end, by itself? Then it was not late, whenever that was seen.
+        #[serde(default, skip_serializing_if = "is_false")]
+        by_kernel: bool,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
     },

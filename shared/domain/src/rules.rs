@@ -60,6 +60,8 @@ pub struct Snapshot {
     /// Allows of ours that stand as they were written, and whose own time-out comes after their end, since the clock was set
     /// forward: nobody changed them, and they are written anew.
     pub outlasting: BTreeSet<RuleName>,
+    /// Allows of ours that are over and whose elements the firewall let go by itself: until when each stood.
+    pub lapsed: BTreeMap<RuleName, Timestamp>,
 }
 
 /// How much of one target's allows a firewall takes, all together.
@@ -289,6 +291,7 @@ impl Snapshot {
             written: BTreeMap::new(),
             hindered: vec![],
             outlasting: BTreeSet::new(),
+            lapsed: BTreeMap::new(),
         }
     }
 

@@ -578,12 +578,23 @@ impl Target {
                     it.closed_at = Some(read_at);
                     closed.push(it.clone());
                     let end = it.lease.end();
+                    // Not where the gate stood for a later lease: this one was let in until then.
+                    let stood = view.seen.lapsed.get(&view.name(it.gate));
+                    let by_kernel = stood.is_some_and(|stood| *stood <= end);
                     let took = view.seen.written.get(&view.name(it.gate)).map(|it| it.within(end, read_at));
                     let cloud_ms = took.map(|it| whole_millis(&it)).filter(|it| 0 < *it);
-                    let late_ms = millis(end, read_at);
+                    let late_ms = if by_kernel { 0 } else { millis(end, read_at) };
                     let closing = Closing { gate: it.gate, end, seen_at: read_at, late_ms, cloud_ms };
                     let delay = view.delay(&closing);
-                    facts.push(Fact::Closed { grant, reason, late_ms, cloud_ms, delay, correlation });
+                    facts.push(Fact::Closed {
+                        grant,
+                        reason,
+                        late_ms,
+                        cloud_ms,
+                        delay,
+                        by_kernel,
+                        correlation,
+                    });
                 }
             } else if it.is_wanted(now) {
                 if view.lets_in(&it.sources, admitted) {

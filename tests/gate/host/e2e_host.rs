@@ -353,3 +353,37 @@ fn an_unconfirmed_lock_is_taken_back() {
         assert!(!it.reaches(VISITORS[1]), "confirmed, it stays");
     }
 }
+
+#[test]
+#[ignore = "needs nft"]
+fn a_lease_that_the_kernel_shut_while_nothing_ran_is_not_told_late() {
+    const TEST: &str = "e2e_host::a_lease_that_the_kernel_shut_while_nothing_ran_is_not_told_late";
+    if plays_a_part() {
+        return;
+    }
+    let mut it = Guarded::machine(TEST, &[]);
+    it.enable();
+    let first = it.request(VISITORS[0], "3s");
+    let last = it.request(VISITORS[1], "6s");
+    it.kill();
+    assert!(shut_after(&last, || it.reaches(VISITORS[1])) < LATE_MAX);
+    // Later than a closing may be seen.
+    thread::sleep(Duration::from_secs(3));
+    it.start();
+    let entries = it.up().json(&["activity", &it.host]);
+    let closed = |grant: &Value| {
+        let all = entries.as_array().expect("entries").iter().map(|it| &it["fact"]);
+        let mut of_it = all.filter(|it| it["what"] == "closed" && it["grant"] == grant["id"]);
+        of_it.next().expect("it is closed").clone()
+    };
+    let told = closed(&last);
+    assert_eq!((&told["by_kernel"], &told["late_ms"]), (&Value::from(true), &Value::from(0)), "{told}");
+    assert_eq!(told["delay"], Value::Null, "{told}");
+    // Its neighbour kept the kernel from shutting the first one: nobody did until then.
+    let told = closed(&first);
+    assert_eq!(
+        (&told["by_kernel"], &told["delay"]["cause"]),
+        (&Value::Null, &Value::from("not-running")),
+        "{told}"
+    );
+}

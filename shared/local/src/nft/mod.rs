@@ -194,8 +194,19 @@ impl Firewalls for Host {
             ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
         let connected = files.iter().flat_map(|text| connected::parse(text)).collect();
         let hindered = self.troubles.of(target);
-        let outlasting = if table.is_as_written { table.outlasting } else { BTreeSet::new() };
-        Ok(Snapshot { connected, hindered, outlasting, ..Snapshot::of(table.read_at, vec![firewall]) })
+        // Of a table that was changed nobody knows who shut what.
+        let (outlasting, lapsed) = if table.is_as_written {
+            (table.outlasting, table.lapsed)
+        } else {
+            (BTreeSet::new(), BTreeMap::new())
+        };
+        Ok(Snapshot {
+            connected,
+            hindered,
+            outlasting,
+            lapsed,
+            ..Snapshot::of(table.read_at, vec![firewall])
+        })
     }
 
     async fn ours(&self) -> Result<Vec<OurRule>, Error> {

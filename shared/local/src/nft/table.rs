@@ -54,6 +54,8 @@ pub struct Table {
     pub is_as_written: bool,
     /// Allows whose elements last longer than they, by no more than the clock was set forward since they were written.
     pub outlasting: BTreeSet<RuleName>,
+    /// Allows that the kernel has shut, and until when they stood.
+    pub lapsed: BTreeMap<RuleName, Timestamp>,
 }
 
 /// A rule of ours, and where it stands.
@@ -115,6 +117,7 @@ impl Table {
             rules: BTreeMap::new(),
             is_as_written: true,
             outlasting: BTreeSet::new(),
+            lapsed: BTreeMap::new(),
         }
     }
 
@@ -137,6 +140,7 @@ impl Table {
             is_as_written &= hear(comment, &mut told).is_some();
         }
         let (mut rules, mut outlasting) = (BTreeMap::new(), BTreeSet::new());
+        let mut lapsed = BTreeMap::new();
         for (name, mut placed) in told.clone() {
             if let Rule::Allow { sources, until, .. } = &mut placed.rule {
                 let mut ranges = vec![];
@@ -153,6 +157,7 @@ impl Table {
                 }
                 *sources = Sources::of(ranges);
                 if sources.is_empty() && *until <= read_at {
+                    lapsed.insert(name, *until);
                     continue;
                 }
             }
@@ -177,7 +182,7 @@ impl Table {
             let kinds = ["metainfo", "table", "set", "chain", "rule"];
             kinds.iter().any(|kind| it.get(kind).is_some())
         });
-        Some(Self { read_at, rules, is_as_written, outlasting })
+        Some(Self { read_at, rules, is_as_written, outlasting, lapsed })
     }
 }
 
