@@ -375,7 +375,7 @@ impl TryFrom<Vec<Bot>> for Bots {
             |it: &&Bot| matches!(&it.people, People::Named(people) if people.iter().any(Person::is_anybody));
         match bots.iter().find(means_anybody) {
             Some(Bot { source, .. }) => Err(format!(
-                "`*` in the list of `{source}` is no name of a person: for anybody write `\"for\": \"*\"`"
+                "`*` in the list of `{source}` is no name of a person: for everyone write `\"for\": \"*\"`"
             )),
             None => Ok(Self(bots)),
         }

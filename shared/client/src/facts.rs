@@ -10,6 +10,7 @@ use portcullis_wire::PortRuleView;
 use std::collections::BTreeMap;
 
 /// A fact in words.
+#[expect(clippy::too_many_lines, reason = "a line or two for each fact there is")]
 pub fn told(fact: &Fact) -> String {
     match fact {
         Fact::PolicySet { version, policy, confirm_by, take_over, .. } => {

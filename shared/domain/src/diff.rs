@@ -194,7 +194,7 @@ impl Step {
     /// The same where what stands says the right thing and lasts too long: it is shut earlier.
     fn anew(held: &Held, wanted: Rule, place: Option<u16>) -> Option<Self> {
         let step = Self::between(Some(held), wanted.clone(), place);
-        step.or_else(|| Some(Self::Shuts(ChangeTo::Put { rule: wanted, priority: held.priority })))
+        step.or(Some(Self::Shuts(ChangeTo::Put { rule: wanted, priority: held.priority })))
     }
 
     /// `place` is where the wanted rule shall stand, if there is room for it. What only shuts needs none.

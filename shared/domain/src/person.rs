@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn asterisk_is_no_name_of_a_person_and_is_read_where_it_was_stored() {
         let refused = "*".parse::<Person>().expect_err("no name").to_string();
-        assert!(refused.starts_with("`*` is not a person: it stands for anybody"), "{refused}");
+        assert!(refused.starts_with("`*` is not a person: it stands for everyone"), "{refused}");
         assert!(serde_json::from_str::<Person>(r#""*""#).expect("reads").is_anybody());
     }
 }

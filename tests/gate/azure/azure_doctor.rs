@@ -306,7 +306,7 @@ async fn a_lease_that_is_over_and_not_seen_closed_is_named_also_while_nobody_ans
         );
         let shown = door::discover_one(&*place.store, &place.outside, &id, place.now()).await.expect("known");
         assert_ne!(shown.healthy, Some(true));
-        assert!(shown.troubles.iter().any(|trouble| *trouble == it.found), "{shown:?}");
+        assert!(shown.troubles.contains(&it.found), "{shown:?}");
     }
     permit(&place, |_| true);
     place.expire().await.expect("closed");

@@ -16,12 +16,9 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Logs and prints each lease that is open, and until when its port stays open.
 pub async fn tell(store: &RedbStore) {
-    let targets = match time::timeout(READ_MAX, guarded(store)).await {
-        Ok(Ok(targets)) => targets,
-        Ok(Err(_)) | Err(_) => {
-            tracing::warn!("The open leases could not be read: they may stay open until `up` runs again");
-            return;
-        }
+    let Ok(Ok(targets)) = time::timeout(READ_MAX, guarded(store)).await else {
+        tracing::warn!("The open leases could not be read: they may stay open until `up` runs again");
+        return;
     };
     let left = left(&targets, steady::now());
     for (target, grant) in &left {
