@@ -110,7 +110,7 @@ fn entries_of_put_events_with_a_byte_order_mark_are_sent_one_after_another() {
     let sent =
         send(&up, &json!({ "Entries": [entry("access.request"), entry("access.anything")] }).to_string());
     assert_eq!(code(&sent), REFUSED, "{}", told(&sent));
-    assert!(told(&sent).contains("`access.anything` is nothing to ask for"), "{}", told(&sent));
+    assert!(told(&sent).contains("`access.anything` is not a `detail-type` of a command"), "{}", told(&sent));
     let all = events(&up.ask(&["events", "--json", "--correlation", "deploy-4711"]));
     assert_eq!(all.iter().filter(|it| it["kind"] == "request.approved").count(), 1, "twice is once: {all:?}");
 }

@@ -132,7 +132,10 @@ impl Host {
     }
 
     /// One transaction: these rules are all that stands in our table.
-    #[expect(clippy::disallowed_methods, reason = "the kernel counts its time-outs by a clock that nobody sets")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the kernel counts its time-outs by a clock that nobody sets"
+    )]
     async fn put(&self, rules: &BTreeMap<RuleName, Placed>) -> Result<(), Error> {
         let began = ((self.clock)(), Instant::now());
         let commands = table::commands(rules, self.established, began.0);
