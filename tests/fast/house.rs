@@ -379,6 +379,22 @@ fn every_bench_is_run_at_night_and_has_its_table() {
 }
 
 #[test]
+fn every_known_report_names_a_test_that_there_is() {
+    let page = fs::read_to_string(root().join("docs/known-reports.md")).expect("read");
+    let rows: Vec<&str> = page.lines().filter(|it| it.starts_with("| ")).skip(2).collect();
+    assert!(!rows.is_empty());
+    for row in rows {
+        let test = row.trim_end_matches(" |").rsplit("| ").next().expect("a cell").trim_matches('`');
+        let (suite, name) = test.split_once("::").unwrap_or_else(|| panic!("`{test}` is no test: {row}"));
+        let file = format!("{suite}.rs");
+        let has = |path: &PathBuf| {
+            path.ends_with(&file) && text(std::slice::from_ref(path)).contains(&format!("fn {name}("))
+        };
+        assert!(sources().iter().any(has), "{test}");
+    }
+}
+
+#[test]
 fn every_mutant_says_its_mechanism_and_fits_the_tree() {
     let patches = files(&["tests/mutants"], &["patch"]);
     assert!(50 < patches.len(), "the mutants were found");
