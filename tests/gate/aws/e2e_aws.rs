@@ -344,7 +344,7 @@ fn a_bad_event_is_answered() {
     let ear = stack.listen("refusals");
     let wish = |by: &str, version: u32, correlation: &str| json!({ "version": version, "correlation_id": correlation, "on_behalf_of": by, "targets": [] });
     let bad = [
-        ("nobody.example", wish("ann", 1, "bad-bot"), "no bot", "unknown-bot"),
+        ("nobody.example", wish("ann", 1, "bad-bot"), "is not a bot", "unknown-bot"),
         ("chatops.example", wish("mallory", 1, "bad-person"), "may not act for", "not-for-them"),
         ("chatops.example", wish("ann", 9, "bad-version"), "version", "unknown-version"),
         ("chatops.example", wish("ann", 1, "bad-wish"), "nothing", "nothing-asked"),
