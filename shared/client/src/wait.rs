@@ -48,10 +48,10 @@ enum Now {
 pub fn until_open(client: &Client, mut answer: AnswerView, goes_on: &str) -> Result<AnswerView, Failure> {
     let spinner = spinner();
     let begun = Instant::now();
-    let mut changes = Changes::of(&answer.request.id, client.out.now().timestamp());
+    let mut changes = Changes::of(&answer.request.id, told_at(&answer));
     let mut troubles = Troubles::default();
     while begun.elapsed() < WAIT_MAX {
-        let now = client.out.now().timestamp();
+        let now = by_both(&answer, client.out.now().timestamp());
         if let Some(grant) = answer.grants.iter().find(|it| never_opened(it)) {
             return Err(unopened(client, grant, troubles));
         }
@@ -73,9 +73,20 @@ pub fn until_open(client: &Client, mut answer: AnswerView, goes_on: &str) -> Res
     Err(Failure::unavailable(format!("request `{id}` is not open after {minutes} minutes")).next(goes_on))
 }
 
+/// When the API last said something new of a request, by its clock.
+fn told_at(answer: &AnswerView) -> Timestamp {
+    answer.request.decided_at.unwrap_or(answer.request.asked_at)
+}
+
+/// The time, where the clock of this machine may be behind that of the API: a lease that began when it was granted is not to come.
+fn by_both(answer: &AnswerView, now: Timestamp) -> Timestamp {
+    told_at(answer).max(now)
+}
+
 /// The failure of a command that waits for ports whose time is still to come; nothing where none is.
 pub fn later(answer: &AnswerView, now: &ZonedDateTime, how: &str) -> Option<Failure> {
-    let is_to_come = |it: &&GrantView| it.state == GrantState::Approved && now.timestamp() < it.start;
+    let by_both = by_both(answer, now.timestamp());
+    let is_to_come = |it: &&GrantView| it.state == GrantState::Approved && by_both < it.start;
     let grants: Vec<&GrantView> = answer.grants.iter().filter(is_to_come).collect();
     let begins = moments::clock(grants.iter().map(|it| it.start).max()?, now);
     let names: Vec<String> = grants.iter().map(|it| format!("`{}`", name(it))).collect();
@@ -318,6 +329,15 @@ mod tests {
         });
         let grants: Vec<_> = grants.iter().map(grant).collect();
         serde_json::from_value(json!({ "request": request, "grants": grants })).expect("an answer")
+    }
+
+    #[test]
+    fn lease_that_began_by_the_clock_of_the_api_is_not_to_come_by_a_clock_that_is_behind() {
+        let behind = Timestamp::from_second(1).expect("in range").to_zoned(jiff::tz::TimeZone::UTC);
+        let mut answer = answer("approved", &["approved"]);
+        assert!(later(&answer, &behind, "how").is_some(), "it was granted before it begins");
+        answer.request.decided_at = Some(answer.grants[0].start);
+        assert!(later(&answer, &behind, "how").is_none());
     }
 
     #[test]
