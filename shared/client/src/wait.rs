@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn lease_that_began_by_the_clock_of_the_api_is_not_to_come_by_a_clock_that_is_behind() {
-        let behind = Timestamp::from_second(1).expect("in range").to_zoned(jiff::tz::TimeZone::UTC);
+        let behind: ZonedDateTime = "1970-01-01T00:00:01Z[UTC]".parse().expect("a time");
         let mut answer = answer("approved", &["approved"]);
         assert!(later(&answer, &behind, "how").is_some(), "it was granted before it begins");
         answer.request.decided_at = Some(answer.grants[0].start);
