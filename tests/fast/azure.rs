@@ -46,6 +46,7 @@ fn foreign(name: &str, priority: u16, action: Action, from: &str) -> Foreign {
         unsure,
         ports,
         to: Sources::anywhere(),
+        is_general: false,
     }
 }
 

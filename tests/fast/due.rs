@@ -27,6 +27,7 @@ fn defeated(target: &Target, now: Timestamp) -> Firewall {
         unsure: Sources::default(),
         ports: vec![22..=22],
         to: Sources::anywhere(),
+        is_general: false,
     };
     Firewall {
         id: named("nsg"),

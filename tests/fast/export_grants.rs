@@ -57,7 +57,14 @@ fn approved(grant: Grant, approver: Option<&str>) -> Fact {
 }
 
 fn opened(grant: &str) -> Fact {
-    Fact::Opened { grant: named(grant), door: None, after_ms: None, correlation: None }
+    Fact::Opened {
+        grant: named(grant),
+        door: None,
+        over: vec![],
+        may_refuse: vec![],
+        after_ms: None,
+        correlation: None,
+    }
 }
 
 fn closed(grant: &str, reason: EndReason, late_ms: i64, delay: Option<Delay>) -> Fact {

@@ -2,6 +2,7 @@
 
 mod appetite;
 mod azure;
+mod azure_denies;
 mod azure_network;
 mod azure_plan;
 mod contracts;

@@ -1,12 +1,15 @@
 //! What holds for every input: the evaluator and `rules` against a brute-force packet oracle, review is
 //! monotone, enable then disable is the identity, and everything that is printed reads back.
 
+mod blocks;
+
+use blocks::{blocked, blocked_at};
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     Action, AddressSet, Bands, ChangeTo, Existing, Families, Firewall, FirewallKind, Foreign, Gate, Grant,
     GrantId, Held, Lease, Owner, Packet, Person, Policy, PortRule, Protocol, Request, RequestState, Review,
-    Rule, RuleName, Snapshot, Sources, Target, TargetId, Terms, Way, What, Window, diff, review,
+    Rule, RuleName, RuleSet, Snapshot, Sources, Target, TargetId, Terms, Way, What, Window, diff, review,
 };
 use proptest::prelude::*;
 use std::{
@@ -104,6 +107,7 @@ fn foreign() -> impl Strategy<Value = Foreign> {
             unsure: Sources::default(),
             ports,
             to,
+            is_general: false,
         },
     )
 }
@@ -392,7 +396,7 @@ fn agrees(snapshot: &Snapshot, owner: &Owner) -> Result<(), TestCaseError> {
 }
 
 /// A lock stands on the right side of every rule that lets somebody into one of its gates, if there is room.
-fn lock_is_placed(firewall: &Firewall, wanted: &BTreeMap<RuleName, Rule>) -> Result<(), TestCaseError> {
+fn lock_is_placed(firewall: &Firewall, wanted: &RuleSet) -> Result<(), TestCaseError> {
     let contradicts = |it: &&Foreign| {
         let meets = |gate: &Gate| {
             let port = gate.port.number();
@@ -489,7 +493,7 @@ proptest! {
             for firewall in &after.firewalls {
                 let is_unplaced = |name: &RuleName| left.unplaced.contains(&(firewall.id.clone(), name.clone()));
                 let held = |name: &RuleName| firewall.ours.contains_key(name);
-                prop_assert!(!wanted.keys().any(|name| is_unplaced(name) && held(name)));
+                prop_assert!(!wanted.iter().any(|(name, _)| is_unplaced(name) && held(name)));
                 lock_is_placed(firewall, &wanted)?;
             }
         }
@@ -518,8 +522,9 @@ proptest! {
         apply(&mut after, step.shuts().to_vec());
         for change in step.shuts().iter().filter(|it| it.name.gate.is_some()) {
             let ((stood, ended), (stands, ends)) = (allow(&held, change), allow(&after, change));
+            let at = held.firewalls.iter().position(|it| it.id == change.firewall).expect("known");
             let shall = match wanted.get(&change.name) {
-                Some(Rule::Allow { sources, .. }) => AddressSet::from(sources),
+                Some(Rule::Allow { gate, sources, .. }) => AddressSet::from(sources).without(&blocked_at(&held, at, *gate)),
                 Some(Rule::Deny { .. }) | None => AddressSet::default(),
             };
             prop_assert_eq!(&stands, &stood.intersection(&shall), "{}", change);
@@ -546,7 +551,8 @@ proptest! {
     /// Once `rules` are written, a guarded port admits the sources of live leases and nobody else,
     /// whatever foreign rules there are under ours; an unguarded one is as it was. Where there are only
     /// security groups, which cannot deny, foreign rules go on admitting; none keeps out who has a lease. Who
-    /// is of a family of which the target has no address behind a firewall is let in by none of our rules.
+    /// is of a family of which the target has no address behind a firewall, or on a foreign block list, is let in by
+    /// none of our rules.
     #[test]
     fn rules_admit_the_live_and_nobody_else(leases in leases(), before in snapshot(), now in 0_i64..100) {
         let (target, now) = (granted(&leases), at(now));
@@ -563,7 +569,8 @@ proptest! {
         for packet in packets() {
             let is_live = || leases.iter().any(|(of, sources, lease)| {
                 let is_of = of.port == packet.port && [Protocol::Any, packet.protocol].contains(&of.protocol);
-                is_of && lease.is_live(now) && sources.ranges().iter().any(|it| is_in(it, packet.source))
+                let is_blocked = blocked(&before, *of).contains(packet.source);
+                is_of && lease.is_live(now) && !is_blocked && sources.ranges().iter().any(|it| is_in(it, packet.source))
             });
             let wanted = match guarding(&packet) {
                 Some(_) => is_live() && has_way(packet.source) || !is_walled && passes(&groups, &owner, &packet),

@@ -104,6 +104,7 @@ fn foreign_rule_for_the_other_protocol_defeats_the_lock_and_keeps_a_lease_from_c
             unsure: Sources::default(),
             ports: vec![53..=53],
             to: Sources::anywhere(),
+            is_general: false,
         })
     };
     let leases = vec![lease(1, "53/tcp", ANN, 2), lease(2, "53/*", BOB, 1)];

@@ -171,7 +171,7 @@ async fn a_growth_that_is_refused_keeps_no_ended_lease_open() {
     assert!(!place.passes(&id, ANN).await);
     assert!(is_told(&place, &id, &lease).await);
     assert_eq!(picky.state(&id, &many).await, GrantState::OpenFailed);
-    let why = place.target(&id).await.grant_of(&many).and_then(|it| it.open_failed.clone());
+    let why = place.target(&id).await.grant_of(&many).and_then(|it| it.refused.clone());
     assert!(why.as_ref().is_some_and(|it| it.contains("there is no room")), "{why:?}");
     picky.most.store(usize::MAX, Ordering::Relaxed);
     place.pass(SignedDuration::from_secs(31));

@@ -1,6 +1,6 @@
 //! What callers of the simulated Azure may do: in Azure's words, and with what each call needed.
 
-use portcullis_simcloud::{DenyDelete, Faults, Lock, LockLevel, Permissions, Restrictions};
+use portcullis_simcloud::{Assignment, Faults, Lock, LockLevel, Permissions, Restrictions};
 use portcullis_tests::azure::{Azure, VERSION, allow};
 use serde_json::{Value, json};
 
@@ -135,7 +135,7 @@ fn what_a_caller_may_do_is_listed() {
 /// Locks of `level` on a scope, and no policy.
 fn locked(scope: &str, level: LockLevel) -> Restrictions {
     let lock = Lock { name: "keep".to_owned(), scope: scope.to_owned(), level };
-    Restrictions { locks: vec![lock], deny_delete: vec![] }
+    Restrictions { locks: vec![lock], ..Restrictions::default() }
 }
 
 #[test]
@@ -175,8 +175,8 @@ fn a_policy_against_deletion_refuses_delete_in_several_lines() {
     let rule = azure.rule("web-1-nsg", "Ours");
     assert_eq!(azure.call("PUT", &rule, Some(&allow(100))).status, 201);
     let scope = format!("/subscriptions/{}", azure.cloud.subscription());
-    let deny_delete = vec![DenyDelete { name: "no-deletion".to_owned(), scope }];
-    azure.cloud.restrict(Restrictions { locks: vec![], deny_delete });
+    let deny_delete = vec![Assignment { name: "no-deletion".to_owned(), scope }];
+    azure.cloud.restrict(Restrictions { deny_delete, ..Restrictions::default() });
     let refused = azure.call("DELETE", &rule, None);
     assert_eq!((refused.status, refused.code()), (403, "RequestDisallowedByPolicy"));
     let said = refused.body["error"]["message"].as_str().expect("a message");

@@ -231,6 +231,7 @@ fn wanted(rule: &PortRule) -> PortEdit {
         max: Some(rule.max),
         approvers,
         break_glass: Some(rule.break_glass.clone().unwrap_or(nobody)),
+        foreign_denies: Some(rule.foreign_denies),
     }
 }
 

@@ -8,8 +8,8 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Change, Fact, Gate, Next, Os, Outlook, Person, Policy, PolicyEdit, PortEdit, PortRule, Refusal, Refusals,
-    Snapshot, Target, TargetId, Terms, diff, outlook,
+    AddressSet, Change, Fact, Gate, MetDeny, Next, Os, Outlook, Person, Policy, PolicyEdit, PortEdit,
+    PortRule, Refusal, Refusals, Snapshot, Target, TargetId, Terms, diff, outlook,
 };
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -63,6 +63,8 @@ pub struct PlannedGate {
     pub shadows: Vec<String>,
     /// Foreign rules that would let somebody in without a lease, and when, if not always.
     pub defeated_by: Vec<String>,
+    /// Foreign denies that a lease from anywhere would meet.
+    pub denies: Vec<MetDeny>,
 }
 
 /// The policy of a machine that is not guarded yet: these ports, or without any the one that its system is managed through.
@@ -100,7 +102,12 @@ pub(crate) async fn enable(
     let is_guarded = known.is_some_and(|(target, _)| target.policy().is_some());
     let found = if is_guarded { None } else { Some(supported(outside, &guarding.target).await?) };
     let confirm_by = guarding.confirm_by(now)?;
-    let warn = |(_, snapshot): &(_, Snapshot)| warnings(snapshot, policy, guarding.confirm_within.is_some());
+    let warn = |(_, snapshot): &(_, Snapshot)| {
+        let target = Target::unguarded(guarding.target.clone());
+        let mut warnings = warnings(snapshot, policy, guarding.confirm_within.is_some());
+        warnings.extend(defeats(snapshot, target, policy, &guarding.by, now));
+        warnings
+    };
     let warnings = found.as_ref().map(warn).unwrap_or_default();
     let set = |target: Target| match target.policy() {
         None => {
@@ -227,22 +234,40 @@ pub(crate) async fn plan(
         Some(policy) => target.set_policy(Some(policy.clone()), by, None, now).map_err(Error::from)?.target,
         None => target,
     };
-    let owner = target.owner();
-    let gates = target.policy().into_iter().flat_map(Policy::ports).map(PortRule::gate);
-    let changes = diff(&snapshot, &owner, &target.rules(now)).changes;
-    let planned = gates.map(|gate| {
-        let admits_now = snapshot.admitted(&owner, gate).any.summary();
-        let Outlook { shadows, defeated_by } = outlook(&snapshot, &owner, gate, &changes);
-        PlannedGate { gate, admits_now, shadows, defeated_by }
-    });
+    let (changes, gates) = planned(&snapshot, &target, now);
     Ok(Plan {
-        gates: planned.collect(),
+        gates,
         warnings: elsewhere
             .into_iter()
             .chain(target.policy().into_iter().flat_map(|it| warnings(&snapshot, it, true)))
             .collect(),
         changes,
     })
+}
+
+/// What settling would write, and what would come of it at each gate.
+fn planned(snapshot: &Snapshot, target: &Target, now: Timestamp) -> (Vec<Change>, Vec<PlannedGate>) {
+    let (owner, desired) = (target.owner(), target.rules(now));
+    let changes = diff(snapshot, &owner, &desired).changes;
+    let gates = target.policy().into_iter().flat_map(Policy::ports).map(PortRule::gate).map(|gate| {
+        let admits_now = snapshot.admitted(&owner, gate).any.summary();
+        let Outlook { shadows, defeated_by } = outlook(snapshot, &owner, gate, &changes);
+        let denies = snapshot.denies_met(gate, &AddressSet::all(), desired.foreign_denies(gate));
+        PlannedGate { gate, admits_now, shadows, defeated_by, denies }
+    });
+    let gates = gates.collect();
+    (changes, gates)
+}
+
+/// Foreign rules that let sources in although their port is guarded.
+fn defeats(snapshot: &Snapshot, target: Target, policy: &Policy, by: &Person, now: Timestamp) -> Vec<String> {
+    let Ok(Next { target, .. }) = target.set_policy(Some(policy.clone()), by, None, now) else {
+        return vec![];
+    };
+    let (_, gates) = planned(snapshot, &target, now);
+    let warn = |gate: Gate, rule: String| format!("the lock of port `{gate}` is defeated by {rule}");
+    let of = |it: PlannedGate| it.defeated_by.into_iter().map(move |rule| warn(it.gate, rule));
+    gates.into_iter().flat_map(of).collect()
 }
 
 /// The entry of a refused change of what is guarded.

@@ -236,6 +236,7 @@ fn foreign(collection: &str, rule: &Value) -> Foreign {
         unsure,
         ports: if protocol.is_some() { vec![port] } else { vec![] },
         to,
+        is_general: false,
     }
 }
 

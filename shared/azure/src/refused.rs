@@ -31,11 +31,32 @@ impl Display for Refused {
             (code, true) => write!(f, "`{code}`")?,
             (code, false) => write!(f, "{status} `{code}`")?,
         }
-        if message.is_empty() { Ok(()) } else { write!(f, ": {message}") }
+        if !message.is_empty() {
+            write!(f, ": {message}")?;
+        }
+        self.remedy().map_or(Ok(()), |it| write!(f, " ({it})"))
     }
 }
 
 impl std::error::Error for Refused {}
+
+impl Refused {
+    /// Who can make Azure do it, where its own words rarely say so.
+    ///
+    /// Source: learn.microsoft.com, "Troubleshoot errors with Azure Policy", "Lock your resources", "Azure subscription and
+    /// service limits".
+    fn remedy(&self) -> Option<&'static str> {
+        match self.code.as_str() {
+            "RequestDisallowedByPolicy" => Some("the owner of that Azure Policy can exempt the resource"),
+            "ScopeLocked" => Some("an owner of the subscription can remove the lock"),
+            "ReadOnlyDisabledSubscription" => Some("the owner of the subscription can enable it again"),
+            code if code.ends_with("LimitReached") || code.ends_with("LimitExceeded") => {
+                Some("an owner of the security group can remove rules that are not used")
+            }
+            _ => None,
+        }
+    }
+}
 
 /// A call that the identity may not make: a person has to grant it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +78,8 @@ impl Display for Forbidden {
         if let Some(scope) = &self.scope {
             write!(f, " on `{scope}`")?;
         }
-        write!(f, ": {}", self.message)
+        let remedy = "an owner of that scope can assign a role that has it";
+        write!(f, ": {} ({remedy})", self.message)
     }
 }
 

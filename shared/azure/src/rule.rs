@@ -125,6 +125,7 @@ impl Properties {
             unsure: from.unsure.without(&from.sure).to_sources(),
             ports,
             to: to.to_sources(),
+            is_general: self.sources().iter().any(|it| is_general(it)),
         }
     }
 
@@ -146,6 +147,11 @@ impl Properties {
         let range = |it: &&str| port_range(it).or_else(|| worst(self.action()));
         self.destination_ports().iter().filter_map(range).collect()
     }
+}
+
+/// Does a source stand for everybody, or for a network as a whole?
+fn is_general(source: &str) -> bool {
+    ["*", "any", "internet", "virtualnetwork"].iter().any(|it| source.eq_ignore_ascii_case(it))
 }
 
 /// `*`, `22` or `20-22`.

@@ -47,8 +47,7 @@ pub fn grants_table(grants: &[GrantView], now: &ZonedDateTime) -> Table {
             GrantState::Approved => (Mark::Look, "opening".to_owned()),
             GrantState::Open => (Mark::Good, "open".to_owned()),
             GrantState::OpenFailed => {
-                let by = it.open_failed.as_deref().unwrap_or("another rule");
-                (Mark::Bad, format!("kept closed by {by}"))
+                (Mark::Bad, words::unopened(it).unwrap_or_else(|| "not open".to_owned()))
             }
             GrantState::Closing => (Mark::Look, "closing".to_owned()),
             GrantState::Closed => (Mark::Plain, "closed".to_owned()),

@@ -3,11 +3,11 @@
 use crate::{names, ports, table::Mark, words::people};
 use jiff::SignedDuration;
 use portcullis_domain::{
-    Cause, Delay, EndReason, Fact, Gate, Justification, Pane, Party, People, Person, Policy, PortRule,
-    RequestId,
+    Cause, Delay, EndReason, Fact, Gate, GrantId, Justification, Pane, Party, People, Person, Policy,
+    PortRule, RequestId,
 };
 use portcullis_wire::PortRuleView;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 /// A fact in words.
 #[expect(clippy::too_many_lines, reason = "a line or two for each fact there is")]
@@ -52,9 +52,14 @@ pub fn told(fact: &Fact) -> String {
             format!("grant {grant} was closed early by {by}")
         }
         Fact::Ended { grant, reason, .. } => format!("grant {grant} was ended: {}", reason_words(*reason)),
-        Fact::Opened { grant, door: None, .. } => format!("grant {grant} is open"),
-        Fact::Opened { grant, door: Some(door), .. } => format!("grant {grant} is open at {door}"),
-        Fact::OpenFailed { grant, decided_by, .. } => format!("grant {grant} is kept closed by {decided_by}"),
+        Fact::Opened { grant, door, over, may_refuse, .. } => opened(grant, *door, over, may_refuse),
+        Fact::OpenFailed { grant, refused: Some(why), .. } => {
+            format!("the rule of grant {grant} was refused: {why}")
+        }
+        Fact::OpenFailed { grant, decided_by: Some(rule), .. } => {
+            format!("grant {grant} is kept closed by {rule}")
+        }
+        Fact::OpenFailed { grant, decided_by: None, .. } => format!("grant {grant} does not open"),
         Fact::ClosingSoon { grant, end, .. } => format!("grant {grant} ends soon, at {end}"),
         Fact::Closed { grant, reason, by_kernel: true, .. } => {
             let reason = reason_words(*reason);
@@ -71,7 +76,7 @@ pub fn told(fact: &Fact) -> String {
         }
         Fact::Writing { changes } if changes.is_empty() => "writes no rule".to_owned(),
         Fact::Writing { changes } => format!("writes {}", changes.join("; ")),
-        Fact::ReadBack { agrees, admitted } => read_back(*agrees, admitted),
+        Fact::ReadBack { agrees, admitted, wanted } => read_back(*agrees, admitted, wanted),
         Fact::DriftFound { rules } => format!("another party changed {}", rules.join(", ")),
         Fact::DriftHealed => "drift is corrected: all rules are as written".to_owned(),
         Fact::LockDefeated { gate, by: Some(by) } => format!("the lock of {gate} is defeated by {by}"),
@@ -134,14 +139,24 @@ fn glass_broken(request: &RequestId, why: &str, opened: &[Pane], skipped: &Peopl
     format!("BREAK-GLASS used by request {request}: {opened} without the approval of {approvers}{why}")
 }
 
-fn read_back(agrees: bool, admitted: &BTreeMap<Gate, String>) -> String {
-    let gates = admitted.iter().map(|(gate, who)| format!("{gate} admits {who}"));
+fn opened(grant: &GrantId, door: Option<SocketAddr>, over: &[String], may_refuse: &[String]) -> String {
+    let at = door.map(|it| format!(" at {it}")).unwrap_or_default();
+    let over = if over.is_empty() { String::new() } else { format!(", over {}", over.join(", ")) };
+    let by_ours = may_refuse.iter().map(|it| format!("; {it}")).collect::<String>();
+    format!("grant {grant} is open{at}{over}{by_ours}")
+}
+
+fn read_back(agrees: bool, admitted: &BTreeMap<Gate, String>, wanted: &BTreeMap<Gate, String>) -> String {
+    let gates = admitted.iter().map(|(gate, who)| match wanted.get(gate) {
+        Some(wanted) => format!("{gate} admits {who}, wanted {wanted}"),
+        None => format!("{gate} admits {who}"),
+    });
     let gates = gates.collect::<Vec<_>>().join("; ");
     let verdict = if agrees { "as written" } else { "not as written" };
     if gates.is_empty() {
-        format!("read back {verdict}: no port is guarded")
+        format!("our rules were read back {verdict}: no port is guarded")
     } else {
-        format!("read back {verdict}: {gates}")
+        format!("our rules were read back {verdict}: {gates}")
     }
 }
 
@@ -182,8 +197,8 @@ pub fn mark(fact: &Fact) -> Mark {
         | Fact::Extended { .. }
         | Fact::DriftHealed
         | Fact::DiskRecovered
-        | Fact::ReadBack { agrees: true, .. }
         | Fact::LockDefeated { by: None, .. } => Mark::Good,
+        Fact::ReadBack { agrees: true, wanted, .. } if wanted.is_empty() => Mark::Good,
         Fact::PolicyRefused { .. }
         | Fact::TokenRefused { .. }
         | Fact::EventRefused { .. }
@@ -197,7 +212,7 @@ pub fn mark(fact: &Fact) -> Mark {
         | Fact::ClockJumped { .. }
         | Fact::Closed { delay: Some(_), .. }
         | Fact::DiskLow { .. }
-        | Fact::ReadBack { agrees: false, .. } => Mark::Look,
+        | Fact::ReadBack { .. } => Mark::Look,
         Fact::OpenFailed { .. }
         | Fact::GlassBroken { .. }
         | Fact::DriftFound { .. }

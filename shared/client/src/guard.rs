@@ -59,6 +59,8 @@ A port is PORT[/PROTOCOL][,SETTING]...; the protocol is tcp (the default), udp o
   approver=PERSON    this person has to approve; may be given several times
   break-glass=PERSON this person may open without approval in an emergency, which is published; may be given
                      several times, `*` is every person
+  foreign-denies=override
+                     a lease wins over foreign rules that deny single sources (default: respect, they win)
 
 Examples:
   portcullis enable web-1
@@ -220,6 +222,7 @@ fn planned(client: &Client, target: &NameView, plan: &PlanView) -> String {
         gates.row(mark, [gate.gate.clone(), gate.admits_now.clone(), shadows, defeated_by]);
     }
     let mut text = client.out.table(&gates);
+    text.push_str(&denies(plan, &now));
     if plan.changes.is_empty() {
         text.push_str("\nIts firewalls have all their rules: no rule would be written.");
         return text;
@@ -231,6 +234,24 @@ fn planned(client: &Client, target: &NameView, plan: &PlanView) -> String {
     }
     if target.ports.is_empty() {
         text.extend(["\n\nTo write them, run `portcullis enable ", &target.name, "` and the same ports."]);
+    }
+    text
+}
+
+/// The foreign denies that a lease would meet, and which of the two would win.
+fn denies(plan: &PlanView, now: &ZonedDateTime) -> String {
+    let mut text = String::new();
+    for (gate, it) in plan.gates.iter().flat_map(|gate| gate.denies.iter().map(move |it| (gate, it))) {
+        let (rule, port) = (words::plain(&it.rule, now), &gate.gate);
+        let outcome = if it.wins {
+            format!(
+                "keeps {} out of {port}, also with a lease; `foreign-denies=override` changes that",
+                it.sources
+            )
+        } else {
+            format!("gives way to a lease of {port}")
+        };
+        text.push_str(&output::printable(&format!("\n{rule} {outcome}")));
     }
     text
 }

@@ -1,7 +1,7 @@
 //! Ports as people write them: `22`, `22/tcp`, `22/tcp,from=10.0.0.0/8,max=2h,approval`.
 
 use crate::{moments, names};
-use portcullis_domain::{Person, Port, Protocol, Sources, address_range};
+use portcullis_domain::{ForeignDenies, Person, Port, Protocol, Sources, address_range};
 use portcullis_program::{Exit, Failure};
 use portcullis_wire::{NameView, PortRuleBody, PortRuleView};
 use std::{collections::BTreeSet, fmt, str::FromStr};
@@ -56,7 +56,7 @@ pub fn split<'a>(text: &'a str, targets: &[NameView]) -> Result<(&'a str, Option
 /// Reads `PORT[/PROTOCOL]` with settings after commas.
 pub fn rule(text: &str) -> Result<PortRuleBody, String> {
     const SETTINGS: &str = "`from=RANGE`, `max=TIME`, `approval`, `approver=PERSON`, `no-approval`, \
-                            `break-glass=PERSON` or `no-break-glass`";
+                            `break-glass=PERSON`, `no-break-glass` or `foreign-denies=respect|override`";
     let mut parts = text.split(',').map(str::trim);
     let AskedPort { port, protocol } = parts.next().unwrap_or_default().parse()?;
     let mut ranges = vec![];
@@ -70,6 +70,7 @@ pub fn rule(text: &str) -> Result<PortRuleBody, String> {
         approvers: None,
         no_approval: false,
         break_glass: None,
+        foreign_denies: None,
     };
     for part in parts {
         match part.split_once('=').unwrap_or((part, "")) {
@@ -92,6 +93,8 @@ pub fn rule(text: &str) -> Result<PortRuleBody, String> {
                 break_glass.insert(listed(person)?);
             }
             ("no-break-glass", "") => is_glass_whole = true,
+            ("foreign-denies", "respect") => rule.foreign_denies = Some(ForeignDenies::Respect),
+            ("foreign-denies", "override") => rule.foreign_denies = Some(ForeignDenies::Override),
             _ => return Err(format!("`{part}` is not a setting of a port: {SETTINGS} are")),
         }
     }
@@ -151,7 +154,14 @@ pub fn words(rule: &PortRuleView) -> String {
             format!(", break-glass by {}", people.iter().cloned().collect::<Vec<_>>().join(" or "))
         }
     };
-    format!("{}/{}, from {sources}, at most {:#}{approval}{glass}", rule.port, rule.protocol, rule.max)
+    let denies = match rule.foreign_denies {
+        ForeignDenies::Respect => "",
+        ForeignDenies::Override => ", over foreign denies",
+    };
+    format!(
+        "{}/{}, from {sources}, at most {:#}{approval}{glass}{denies}",
+        rule.port, rule.protocol, rule.max
+    )
 }
 
 #[cfg(test)]

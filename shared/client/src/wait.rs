@@ -138,8 +138,7 @@ fn never_opened(grant: &GrantView) -> bool {
 /// Why a port did not open in the time of its lease: the last that the table knew of it, else what its machine is like now.
 fn unopened(client: &Client, grant: &GrantView, troubles: Troubles) -> Failure {
     let name = name(grant);
-    let rule = grant.open_failed.as_deref().map(|by| format!("it is kept closed by {by}"));
-    let mut why: Vec<String> = rule.into_iter().chain(troubles.last).collect();
+    let mut why: Vec<String> = words::unopened(grant).into_iter().chain(troubles.last).collect();
     if let (true, Ok(seen)) = (why.is_empty(), target(client, &grant.target, ANSWERED_WITHIN)) {
         why = seen.troubles.into_iter().chain(seen.unseen).collect();
     }
@@ -272,15 +271,14 @@ fn look(answer: &AnswerView, now: Timestamp) -> Result<Now, Failure> {
             GrantState::Approved if now < grant.start => {}
             GrantState::Approved => missing.push(name()),
             GrantState::OpenFailed => {
-                let by = grant.open_failed.as_deref().unwrap_or("another rule");
-                return Err(Failure::broken(format!(
-                    "`{}` does not open, although all rules were written",
-                    name()
-                ))
-                .because([format!("it is kept closed by {by}")])
+                let (what, next) = match &grant.refused {
+                    Some(_) => ("does not open", "`portcullis doctor` shows the rights that are missing"),
+                    None => ("does not open, although all rules were written", "change that rule"),
+                };
+                return Err(Failure::broken(format!("`{}` {what}", name()))
+                .because(words::unopened(grant))
                 .next(format!(
-                    "change that rule; `portcullis check` shows whether the port opens; the lease \
-                            continues as `{}`",
+                    "{next}; `portcullis check` shows whether the port opens; the lease continues as `{}`",
                     grant.id
                 )));
             }
@@ -319,7 +317,7 @@ mod tests {
                 "id": "r-1", "request": "r", "target": "/vm/web-1", "port": 22, "protocol": "TCP", "state": state,
                 "by": "ann", "sources": ["10.0.0.1/32"], "start": "1970-01-01T00:00:10Z",
                 "end": "1970-01-01T01:00:00Z", "justification": null, "opened_at": null,
-                "open_failed": null, "closed_at": null, "reason": null,
+                "open_failed": null, "refused": null, "closed_at": null, "reason": null,
             })
         };
         let request = json!({

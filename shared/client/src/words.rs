@@ -4,6 +4,7 @@ use crate::{moments, names};
 use jiff::{Timestamp, ZonedDateTime};
 use portcullis_domain::Sources;
 use portcullis_program::output::printable;
+use portcullis_wire::GrantView;
 
 /// How long names begin that are shortened: those of ARM.
 const LONG: &str = "/subscriptions/";
@@ -50,6 +51,12 @@ pub fn few_sources(ranges: &[String]) -> String {
 /// All of the sources.
 pub fn sources(ranges: &[String]) -> String {
     Sources::try_from(ranges.to_vec()).map_or_else(|_| ranges.join(", "), |it| it.to_string())
+}
+
+/// Why the sources of a lease do not get in, as the last read-back showed.
+pub fn unopened(grant: &GrantView) -> Option<String> {
+    let rule = grant.open_failed.as_ref().map(|by| format!("kept closed by {by}"));
+    rule.or_else(|| grant.refused.as_ref().map(|why| format!("its rule was refused: {why}")))
 }
 
 /// Commas and an `or` between people; `*` is another person.

@@ -1,8 +1,8 @@
 //! The way from what firewalls hold to what they must hold: what shuts by itself, and then what opens.
 
 use crate::{
-    Action, AddressSet, Bands, Etag, Existing, Firewall, FirewallId, Foreign, Held, Owner, Rule, RuleName,
-    RuleSet, Snapshot, Sources,
+    Action, AddressSet, Bands, Etag, Existing, Firewall, FirewallId, Foreign, ForeignDenies, Held, Owner,
+    Rule, RuleName, RuleSet, Snapshot, Sources,
 };
 use std::{collections::BTreeSet, fmt, ops::Range};
 
@@ -69,10 +69,17 @@ impl Diff {
 /// what stands less what is over; its growth is in the diff of what is read after that, by the version that it has then.
 pub fn diff(actual: &Snapshot, owner: &Owner, desired: &RuleSet) -> Diff {
     let (mut shuts, mut opens, mut unplaced) = (vec![], vec![], vec![]);
-    for firewall in &actual.firewalls {
+    for (at, firewall) in actual.firewalls.iter().enumerate() {
+        let blocked = |gate| match desired.foreign_denies(gate) {
+            ForeignDenies::Respect => actual.blocked_at(at, gate),
+            ForeignDenies::Override => AddressSet::default(),
+        };
+        let holding =
+            |(name, rule): (&RuleName, &Rule)| Some((name.clone(), firewall.holding(rule, blocked)?));
+        let wanted: RuleSet = desired.iter().filter_map(holding).collect();
         let outlasting = &actual.outlasting;
         let mut steps = Steps { shuts: &mut shuts, opens: &mut opens, unplaced: &mut unplaced, outlasting };
-        firewall.diff(owner, desired, &mut steps);
+        firewall.diff(owner, &wanted, &mut steps);
     }
     // INVARIANT (shut-by-default): stable, so lockdowns, whose names sort first, stay before allows.
     shuts.sort_by_key(|change| match &change.to {
@@ -125,7 +132,8 @@ struct Steps<'a> {
 }
 
 impl Firewall {
-    fn diff(&self, owner: &Owner, desired: &RuleSet, steps: &mut Steps<'_>) {
+    /// `wanted` is what this firewall shall hold.
+    fn diff(&self, owner: &Owner, wanted: &RuleSet, steps: &mut Steps<'_>) {
         let mut taken: BTreeSet<u16> = self.foreign.iter().map(|it| it.priority).collect();
         taken.extend(self.ours.values().flat_map(Held::priorities));
         let change = |name: &RuleName, held: Option<&Held>, to| Change {
@@ -134,11 +142,11 @@ impl Firewall {
             if_match: held.and_then(|it| it.etag.clone()),
             to,
         };
-        let is_wanted = |name: &RuleName| desired.get(name).is_some_and(|it| self.holding(it).is_some());
-        let stale = self.of(owner).filter(|(name, _)| !is_wanted(name));
+        let stale = self.of(owner).filter(|(name, _)| wanted.get(name).is_none());
         steps.shuts.extend(stale.map(|(name, held)| change(name, Some(held), ChangeTo::Delete)));
-        for (name, rule) in desired.iter().filter_map(|(name, rule)| Some((name, self.holding(rule)?))) {
+        for (name, rule) in wanted.iter() {
             let held = self.ours.get(name);
+            let rule = rule.clone();
             let place = self.place(name, &rule, held.map(|it| it.priority), &taken);
             if place.is_none() {
                 steps.unplaced.push((self.id.clone(), name.clone()));
@@ -173,12 +181,18 @@ impl Firewall {
 
     /// The priorities of foreign rules that say the opposite of some of the same packets.
     fn contradicting(&self, rule: &Rule) -> impl Iterator<Item = u16> {
-        let (opposite, gates) = match rule {
-            Rule::Deny { gates } => (Action::Allow, gates.clone()),
-            Rule::Allow { gate, .. } => (Action::Deny, BTreeSet::from([*gate])),
+        let (opposite, gates, sources) = match rule {
+            Rule::Deny { gates } => (Action::Allow, gates.clone(), AddressSet::all()),
+            Rule::Allow { gate, sources, .. } => {
+                (Action::Deny, BTreeSet::from([*gate]), AddressSet::from(sources).union(&self.inside))
+            }
         };
         let speaks = move |it: &&Foreign| {
-            it.action == opposite && !it.to.is_empty() && gates.iter().any(|gate| it.speaks_of(*gate))
+            let meets = |theirs: &Sources| !sources.intersection(&theirs.into()).is_empty();
+            it.action == opposite
+                && !it.to.is_empty()
+                && gates.iter().any(|gate| it.speaks_of(*gate))
+                && (meets(&it.sources) || meets(&it.unsure))
         };
         self.foreign.iter().filter(speaks).map(|it| it.priority)
     }
@@ -233,7 +247,7 @@ impl Step {
 }
 
 impl Held {
-    fn priorities(&self) -> impl Iterator<Item = u16> {
+    pub(crate) fn priorities(&self) -> impl Iterator<Item = u16> {
         std::iter::once(self.priority).chain(self.beside.iter().copied())
     }
 }

@@ -47,10 +47,19 @@ pub struct Grant {
     /// Where it is reached, if that is not at the target's own address and port: a firewall's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub door: Option<SocketAddr>,
-    /// The rule that keeps the sources out although everything is written, as the last look showed; also of what
+    /// The rule that keeps the sources out although everything is written, as the last read-back showed; also of what
     /// was open before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_failed: Option<String>,
+    /// Why the write that opens it was refused when that was last tried: a limit, a permission, a policy of the cloud.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// Foreign denies over which it was opened: of everybody, or such as the policy overrides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub over: Vec<String>,
+    /// Packet filters of others that may still refuse its sources, as seen when it was opened.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub may_refuse: Vec<String>,
     /// The end that was told to be near.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told_end: Option<Timestamp>,
@@ -70,12 +79,42 @@ pub enum GrantState {
     Approved,
     /// Seen to be open, when somebody last looked.
     Open,
-    /// Written, and defeated by another rule, from the first or since.
+    /// Written, and defeated by another rule, from the first or since; or the cloud refuses the write.
     OpenFailed,
     /// Over, and not yet seen to be shut.
     Closing,
     /// Seen to be shut.
     Closed,
+}
+
+/// How a read-back showed that a lease is open.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Opening {
+    /// Where it is reached, if that is not at the target's own address and port.
+    pub(crate) door: Option<SocketAddr>,
+    /// Foreign denies over which it is open.
+    pub(crate) over: Vec<String>,
+    /// Packet filters of others that may still refuse its sources.
+    pub(crate) may_refuse: Vec<String>,
+}
+
+/// Why the sources of a live lease do not get in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle<'a> {
+    /// Everything is written, and this rule keeps them out.
+    KeptShut(&'a str),
+    /// The cloud refused the write, and will again: why.
+    Refused(&'a str),
+}
+
+impl Obstacle<'_> {
+    /// The rule, and the reason of the refusal: one of the two.
+    pub(crate) fn parts(self) -> (Option<String>, Option<String>) {
+        match self {
+            Self::KeptShut(rule) => (Some(rule.to_owned()), None),
+            Self::Refused(why) => (None, Some(why.to_owned())),
+        }
+    }
 }
 
 impl GrantState {
@@ -114,6 +153,9 @@ impl Grant {
             opened_at: None,
             door: None,
             open_failed: None,
+            refused: None,
+            over: vec![],
+            may_refuse: vec![],
             told_end: None,
             end_reason: None,
             closed_at: None,
@@ -126,7 +168,7 @@ impl Grant {
             GrantState::Closed
         } else if self.lease.is_over(now) {
             GrantState::Closing
-        } else if self.open_failed.is_some() {
+        } else if self.obstacle().is_some() {
             GrantState::OpenFailed
         } else if self.opened_at.is_some() {
             GrantState::Open
@@ -141,6 +183,8 @@ impl Grant {
         const FIELDS: usize = 500;
         /// The longest range as text, with what stands around it.
         const RANGE: usize = 48;
+        /// What stands around an item of a list.
+        const ITEM: usize = 3;
         let quoted = |text: &str| text.len() + text.bytes().filter(|it| matches!(it, b'"' | b'\\')).count();
         let optional = |text: Option<&str>| text.map_or(0, quoted);
         FIELDS
@@ -151,14 +195,32 @@ impl Grant {
             + optional(self.justification.as_ref().map(Justification::as_str))
             + optional(self.correlation.as_ref().map(CorrelationId::as_str))
             + optional(self.open_failed.as_deref())
+            + optional(self.refused.as_deref())
+            + self.over.iter().chain(&self.may_refuse).map(|it| quoted(it) + ITEM).sum::<usize>()
             + RANGE * self.sources.ranges().len()
     }
 
     /// A read-back showed that its sources get in: for the first time, or again after somebody kept them out.
-    pub(crate) fn open(&mut self, read_at: Timestamp, door: Option<SocketAddr>) {
+    pub(crate) fn open(&mut self, read_at: Timestamp, opening: Opening) {
+        let Opening { door, over, may_refuse } = opening;
         self.opened_at = self.opened_at.or(Some(read_at));
-        self.door = door;
-        self.open_failed = None;
+        (self.door, self.over, self.may_refuse) = (door, over, may_refuse);
+        (self.open_failed, self.refused) = (None, None);
+    }
+
+    /// Why its sources do not get in, as the last read-back showed.
+    pub fn obstacle(&self) -> Option<Obstacle<'_>> {
+        let rule = self.open_failed.as_deref().map(Obstacle::KeptShut);
+        rule.or_else(|| self.refused.as_deref().map(Obstacle::Refused))
+    }
+
+    /// Remembers why its sources do not get in; says whether that is another reason than before.
+    pub(crate) fn fail_to_open(&mut self, obstacle: Obstacle<'_>) -> bool {
+        if self.obstacle() == Some(obstacle) {
+            return false;
+        }
+        (self.open_failed, self.refused) = obstacle.parts();
+        true
     }
 
     /// Ends its lease before its time. Whoever does so may call that another matter than whoever asked for it.
@@ -255,6 +317,9 @@ mod tests {
                 opened_at: Some(at(1)),
                 door: Some(named("[2001:db8:1111:2222:3333:4444:5555:6666]:65535")),
                 open_failed: Some("somebody's \"rule\"".to_owned()),
+                refused: Some("403 \"policy\"".to_owned()),
+                over: vec!["a \"deny\"".to_owned(), "another".to_owned()],
+                may_refuse: vec!["`inet \"filter\"`".to_owned()],
                 told_end: Some(at(2)),
                 end_reason: Some(EndReason::PolicyChanged),
                 closed_at: Some(at(3)),

@@ -118,16 +118,27 @@ pub enum Fact {
         /// Where it is reached, if that is not at the target's own address and port.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         door: Option<SocketAddr>,
+        /// Foreign denies over which it was opened.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        over: Vec<String>,
+        /// Packet filters of others that may still refuse its sources.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        may_refuse: Vec<String>,
         /// How long after the beginning of its lease that was, where it is the first time.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after_ms: Option<i64>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
     },
-    /// Everything was written, and the sources do not get in, or no longer: this rule keeps them out.
+    /// The sources do not get in, or no longer: a rule keeps them out although all is written, or it could not be written.
     OpenFailed {
         grant: GrantId,
-        decided_by: String,
+        /// The rule. Earlier versions have the reason of a refused write here too.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        decided_by: Option<String>,
+        /// Why the cloud refused the write.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
     },
@@ -159,8 +170,14 @@ pub enum Fact {
     TakenOver { from: ClaimToken },
     /// These writes are about to be made.
     Writing { changes: Vec<String> },
-    /// What was read after writing: who gets in, per gate, and whether all is as wanted.
-    ReadBack { agrees: bool, admitted: BTreeMap<Gate, String> },
+    /// The state after writing: whether our rules are as wanted, and the sources that get in, for each gate.
+    ReadBack {
+        agrees: bool,
+        admitted: BTreeMap<Gate, String>,
+        /// The sources of live leases, where foreign rules let others in beside them or keep some of them out.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        wanted: BTreeMap<Gate, String>,
+    },
     /// The firewalls hold something else than what was last seen to agree.
     DriftFound { rules: Vec<String> },
     /// They agree again.

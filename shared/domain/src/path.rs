@@ -395,6 +395,7 @@ pub fn azure_default_rules(virtual_network: &Sources) -> [Foreign; 3] {
         unsure: Sources::default(),
         ports: vec![0..=u16::MAX],
         to: Sources::anywhere(),
+        is_general: false,
     };
     [
         rule("AllowVnetInBound", 65000, Action::Allow, virtual_network.clone()),

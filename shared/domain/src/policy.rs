@@ -34,6 +34,28 @@ pub struct PortRule {
     /// say yes there is no glass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<People>,
+    /// Whether a lease lets in whom a foreign block list denies.
+    #[serde(default, skip_serializing_if = "ForeignDenies::is_default")]
+    pub foreign_denies: ForeignDenies,
+}
+
+/// What becomes of foreign denies of single sources where a lease meets them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForeignDenies {
+    /// They win: their sources are not let in.
+    #[default]
+    Respect,
+    /// The lease wins.
+    Override,
+}
+
+impl ForeignDenies {
+    /// Is it what no policy has to say?
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Who may do something.
@@ -67,14 +89,23 @@ impl PortRule {
     /// What is offered where nobody says otherwise: any source, three hours, no approval.
     pub fn offered(port: Port, protocol: Protocol) -> Self {
         let (sources, max) = (Sources::anywhere(), LEASE_DEFAULT);
-        Self { port, protocol, sources, max, approvers: None, break_glass: None }
+        Self {
+            port,
+            protocol,
+            sources,
+            max,
+            approvers: None,
+            break_glass: None,
+            foreign_denies: ForeignDenies::default(),
+        }
     }
 
     /// Does it allow no more than another rule of its gate? Where that cannot be told it does not.
     fn is_within(&self, wider: &Self) -> bool {
         let glass = self.break_glass.is_none() || self.break_glass == wider.break_glass;
         let approvers = wider.approvers.is_none() || self.approvers == wider.approvers;
-        wider.sources.cover(&self.sources) && self.max <= wider.max && approvers && glass
+        let denies = self.foreign_denies <= wider.foreign_denies;
+        wider.sources.cover(&self.sources) && self.max <= wider.max && approvers && glass && denies
     }
 
     /// What it guards.

@@ -1,7 +1,8 @@
 //! A policy as somebody wants it: ports to add, to change and to remove.
 
 use crate::{
-    Gate, Os, People, Policy, Port, PortRule, Protocol, Refusal, Refusals, Sources, TargetId, Terms,
+    ForeignDenies, Gate, Os, People, Policy, Port, PortRule, Protocol, Refusal, Refusals, Sources, TargetId,
+    Terms,
 };
 use jiff::SignedDuration;
 
@@ -20,6 +21,8 @@ pub struct PortEdit {
     pub approvers: ApproversEdit,
     /// The people who may break the glass; an empty list is nobody.
     pub break_glass: Option<People>,
+    /// What becomes of foreign block lists.
+    pub foreign_denies: Option<ForeignDenies>,
 }
 
 /// The approvers of a port as they shall be.
@@ -46,7 +49,7 @@ impl PortEdit {
     /// The port as it is offered, or as it is.
     pub fn of(port: Port, protocol: Option<Protocol>) -> Self {
         let approvers = ApproversEdit::Keep;
-        Self { port, protocol, sources: None, max: None, approvers, break_glass: None }
+        Self { port, protocol, sources: None, max: None, approvers, break_glass: None, foreign_denies: None }
     }
 
     /// The rule that it makes of another one, or of what is offered.
@@ -67,6 +70,7 @@ impl PortEdit {
             max: self.max.unwrap_or(before.max),
             approvers,
             break_glass,
+            foreign_denies: self.foreign_denies.unwrap_or(before.foreign_denies),
             ..before
         }
     }

@@ -1,6 +1,8 @@
 //! What a firewall must hold, and what it does hold.
 
-use crate::{AddressSet, FirewallId, Gate, Hindrance, Owner, Protocol, RuleName, Sources};
+use crate::{
+    AddressSet, FirewallId, ForeignDenies, Gate, Hindrance, Owner, Protocol, Refuser, RuleName, Sources,
+};
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -12,7 +14,64 @@ use std::{
 };
 
 /// All that we want in every firewall on a target's path.
-pub type RuleSet = BTreeMap<RuleName, Rule>;
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RuleSet {
+    rules: BTreeMap<RuleName, Rule>,
+    /// Gates that a lease opens for whomever a foreign block list denies, too.
+    over_blocks: BTreeSet<Gate>,
+}
+
+impl RuleSet {
+    /// Nothing is wanted.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same where leases of these gates stand over foreign block lists.
+    #[must_use]
+    pub fn over_blocks(self, gates: impl IntoIterator<Item = Gate>) -> Self {
+        Self { over_blocks: gates.into_iter().collect(), ..self }
+    }
+
+    /// What becomes of foreign denies of single sources at a gate.
+    pub fn foreign_denies(&self, gate: Gate) -> ForeignDenies {
+        if self.over_blocks.iter().any(|it| it.covers(gate)) {
+            ForeignDenies::Override
+        } else {
+            ForeignDenies::Respect
+        }
+    }
+
+    /// The rules by their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&RuleName, &Rule)> {
+        self.rules.iter()
+    }
+
+    /// The rules.
+    pub fn values(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.values()
+    }
+
+    /// One of them.
+    pub fn get(&self, name: &RuleName) -> Option<&Rule> {
+        self.rules.get(name)
+    }
+}
+
+impl IntoIterator for RuleSet {
+    type Item = (RuleName, Rule);
+    type IntoIter = std::collections::btree_map::IntoIter<RuleName, Rule>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.rules.into_iter()
+    }
+}
+
+impl FromIterator<(RuleName, Rule)> for RuleSet {
+    fn from_iter<T: IntoIterator<Item = (RuleName, Rule)>>(rules: T) -> Self {
+        Self { rules: rules.into_iter().collect(), over_blocks: BTreeSet::new() }
+    }
+}
 
 /// A rule of ours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +119,8 @@ pub struct Snapshot {
     /// Allows of ours that stand as they were written, and whose own time-out comes after their end, since the clock was set
     /// forward: nobody changed them, and they are written anew.
     pub outlasting: BTreeSet<RuleName>,
+    /// Packet filters of others that may refuse what ours lets in.
+    pub refusers: Vec<Refuser>,
     /// Allows of ours that are over and whose elements the firewall let go by itself: until when each stood.
     pub lapsed: BTreeMap<RuleName, Timestamp>,
 }
@@ -205,6 +266,9 @@ pub struct Foreign {
     pub ports: Vec<RangeInclusive<u16>>,
     /// Of packets to which addresses it speaks.
     pub to: Sources,
+    /// Is it about everybody, or about a network as a whole, by a name such as `Internet` or `VirtualNetwork`?
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_general: bool,
 }
 
 /// What becomes of a packet.
@@ -229,7 +293,9 @@ impl Firewall {
     }
 
     /// What it shall hold of a rule: nothing of one that it cannot express, or that nobody would meet here.
-    pub(crate) fn holding(&self, rule: &Rule) -> Option<Rule> {
+    ///
+    /// INVARIANT (a-block-list-wins): whom block lists of others keep out of a gate is left out, wherever they stand.
+    pub(crate) fn holding(&self, rule: &Rule, blocked: impl Fn(Gate) -> AddressSet) -> Option<Rule> {
         match (self.kind, rule) {
             (FirewallKind::Union | FirewallKind::Translating, Rule::Deny { .. }) => None,
             (FirewallKind::Ordered { .. }, Rule::Deny { .. }) => Some(rule.clone()),
@@ -237,7 +303,11 @@ impl Firewall {
                 FirewallKind::Ordered { .. } | FirewallKind::Union | FirewallKind::Translating,
                 Rule::Allow { gate, sources, until },
             ) => {
-                let sources = self.families.of(sources);
+                let mut sources = self.families.of(sources);
+                let (asked, blocked) = (AddressSet::from(&sources), blocked(*gate));
+                if !asked.intersection(&blocked).is_empty() {
+                    sources = asked.without(&blocked).to_sources();
+                }
                 let is_met = !sources.is_empty();
                 is_met.then_some(Rule::Allow { gate: *gate, sources, until: *until })
             }
@@ -291,6 +361,7 @@ impl Snapshot {
             written: BTreeMap::new(),
             hindered: vec![],
             outlasting: BTreeSet::new(),
+            refusers: vec![],
             lapsed: BTreeMap::new(),
         }
     }
@@ -308,6 +379,11 @@ impl Snapshot {
             firewall.ours.retain(|name, _| !is_ours_and_opens(name));
         }
         without
+    }
+
+    /// The packet filters of others that may refuse a gate of the target, in a sentence each.
+    pub fn may_refuse(&self, gate: Gate) -> Vec<String> {
+        self.refusers.iter().filter(|it| it.may_refuse(gate)).map(|it| it.of(gate)).collect()
     }
 
     /// Is a rule of this name in any of the firewalls?

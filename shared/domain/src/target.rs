@@ -1,11 +1,12 @@
 //! The one aggregate: a machine, who may reach it until when, and who is at work on its firewalls.
 
 use crate::{
-    Chain, Change, ClaimToken, CorrelationId, EndReason, Fact, Gate, Grant, GrantId, Grants, Head, Headroom,
-    Lease, MachineFacts, Next, Owner, Pass, Person, Policy, Refusal, Request, Rule, RuleName, RuleSet,
-    Snapshot, Sources, Standing, TargetId,
+    Chain, Change, ClaimToken, CorrelationId, EndReason, Fact, ForeignDenies, Gate, Grant, GrantId, Grants,
+    Head, Headroom, Lease, MachineFacts, Next, Owner, Pass, Person, Policy, PortRule, Refusal, Request, Rule,
+    RuleName, RuleSet, Snapshot, Sources, Standing, TargetId,
     delay::{Closing, Obstacles},
     drifts::Drifts,
+    grant::Opening,
     marks::{Mark, marks, strays},
     view::View,
 };
@@ -151,7 +152,10 @@ impl Target {
         let allows = doors.into_iter().map(|(gate, (ranges, until))| {
             (name(Some(gate)), Rule::Allow { gate, sources: Sources::of(ranges), until })
         });
-        std::iter::once(lockdown).chain(allows).collect()
+        let is_over = |it: &&PortRule| it.foreign_denies == ForeignDenies::Override;
+        let over_blocks = policy.ports().iter().filter(is_over).map(PortRule::gate);
+        let rules: RuleSet = std::iter::once(lockdown).chain(allows).collect();
+        rules.over_blocks(over_blocks)
     }
 
     /// When somebody must settle this, if nobody is told to do so earlier.
@@ -389,7 +393,7 @@ impl Target {
         }
         // INVARIANT (the-read-back-decides): whatever a write's answer was. Whom somebody else keeps out who was let in
         // once is shown, and is no miss: no write of ours changes it, and what is wanted anew waits for no retry.
-        if is_settled && self.grants.values().all(|it| it.open_failed.is_none() || it.opened_at.is_some()) {
+        if is_settled && self.grants.values().all(|it| it.obstacle().is_none() || it.opened_at.is_some()) {
             (self.misses, self.missed_at) = (0, None);
         } else if is_unfinished {
             self.look(now);
@@ -598,18 +602,21 @@ impl Target {
                 }
             } else if it.is_wanted(now) {
                 if view.lets_in(&it.sources, admitted) {
-                    if it.opened_at.is_none() || it.open_failed.is_some() {
+                    if it.opened_at.is_none() || it.obstacle().is_some() {
                         let door = view.seen.doors.get(&it.gate).copied();
                         let after_ms = it.opened_at.is_none().then(|| millis(it.lease.start(), read_at));
-                        it.open(read_at, door);
-                        facts.push(Fact::Opened { grant, door, after_ms, correlation });
+                        let over = view.overridden(it.gate, &it.sources);
+                        let may_refuse = view.seen.may_refuse(it.gate);
+                        let opening = Opening { door, over: over.clone(), may_refuse: may_refuse.clone() };
+                        it.open(read_at, opening);
+                        facts.push(Fact::Opened { grant, door, over, may_refuse, after_ms, correlation });
                     }
                 } else if !pass.opens_later
-                    && let Some(decided_by) = view.why_not(it.gate, &it.sources, admitted)
-                    && it.open_failed.as_ref() != Some(&decided_by)
+                    && let Some(unopened) = view.why_not(it.gate, &it.sources, admitted)
+                    && it.fail_to_open(unopened.obstacle())
                 {
-                    it.open_failed = Some(decided_by.clone());
-                    facts.push(Fact::OpenFailed { grant, decided_by, correlation });
+                    let (decided_by, refused) = unopened.obstacle().parts();
+                    facts.push(Fact::OpenFailed { grant, decided_by, refused, correlation });
                 }
             }
         }

@@ -1,8 +1,8 @@
 //! What a read-back shows, judged by what is wanted.
 
 use crate::{
-    Admitted, Decision, Fact, FirewallId, Gate, Grant, Owner, Packet, Rule, RuleName, RuleSet, Snapshot,
-    Sources, Target,
+    Admitted, Decision, Fact, FirewallId, Gate, Grant, Obstacle, Owner, Packet, Rule, RuleName, RuleSet,
+    Snapshot, Sources, Target,
     delay::{Closing, Delay, Obstacles},
     diff,
     space::AddressSet,
@@ -26,6 +26,23 @@ pub struct View<'a> {
     /// Do the firewalls hold what is wanted?
     pub agrees: bool,
     obstacles: Obstacles,
+}
+
+/// Why a lease does not let its sources in.
+pub enum Unopened {
+    /// This rule keeps them out.
+    KeptShut(String),
+    /// The write was refused: why.
+    Refused(String),
+}
+
+impl Unopened {
+    pub fn obstacle(&self) -> Obstacle<'_> {
+        match self {
+            Self::KeptShut(rule) => Obstacle::KeptShut(rule),
+            Self::Refused(why) => Obstacle::Refused(why),
+        }
+    }
 }
 
 impl<'a> View<'a> {
@@ -111,23 +128,26 @@ impl<'a> View<'a> {
         })
     }
 
-    /// Why somebody is kept out who has a lease, if it is not that the write has yet to land.
-    pub fn why_not(&self, gate: Gate, sources: &Sources, admitted: &Admitted) -> Option<String> {
+    /// Why a lease does not let its sources in, if it is not that the write has yet to land.
+    pub fn why_not(&self, gate: Gate, sources: &Sources, admitted: &Admitted) -> Option<Unopened> {
         if self.agrees {
-            return Some(self.kept_out(gate, sources, admitted));
+            return Some(Unopened::KeptShut(self.kept_out(gate, sources, admitted)));
         }
         let unplaced = || {
             let (firewall, _) = self.unplaced.iter().find(|(_, name)| *name == self.name(gate))?;
-            Some(format!("(no priority is left in our band in {firewall})"))
+            Some(format!("no priority is left in our band in {firewall}"))
         };
-        unplaced().or_else(|| self.seen.refused.clone())
+        unplaced().or_else(|| self.seen.refused.clone()).map(Unopened::Refused)
     }
 
     /// The rule that keeps somebody out who has a lease.
     fn kept_out(&self, gate: Gate, sources: &Sources, admitted: &Admitted) -> String {
         let near = self.near(sources);
         let who = if near.is_empty() { sources.into() } else { near.without(&admitted.all) };
-        self.decided(gate, &who, false).unwrap_or_else(|| "(unknown)".to_owned())
+        // Our own lock is what stops those whom we do not let in because of it.
+        let met = self.seen.denies_met(gate, &who, self.desired.foreign_denies(gate));
+        let block = met.into_iter().find(|it| it.wins).map(|it| it.rule);
+        block.or_else(|| self.decided(gate, &who, false)).unwrap_or_else(|| "(unknown)".to_owned())
     }
 
     fn decided(&self, gate: Gate, who: &AddressSet, passes: bool) -> Option<String> {
@@ -150,8 +170,27 @@ impl<'a> View<'a> {
         self.obstacles.delay(closing, &self.seen.hindered)
     }
 
+    /// The foreign denies over which a lease is open.
+    pub fn overridden(&self, gate: Gate, sources: &Sources) -> Vec<String> {
+        /// How many are named: more of them are no news.
+        const NAMED_MAX: usize = 8;
+        let met = self.seen.denies_met(gate, &sources.into(), self.desired.foreign_denies(gate));
+        met.into_iter().filter(|it| !it.wins).map(|it| it.rule).take(NAMED_MAX).collect()
+    }
+
     pub fn read_back(&self) -> Fact {
         let admitted = self.admitted.iter().map(|(gate, admitted)| (*gate, admitted.any.to_string()));
-        Fact::ReadBack { agrees: self.agrees, admitted: admitted.collect() }
+        let wanted = self.admitted.iter().filter_map(|(gate, admitted)| {
+            let wanted = self.wanted_of(*gate);
+            let is_met = admitted.any.is_within(&wanted)
+                && wanted.intersection(&self.seen.near()).is_within(&admitted.all);
+            (!is_met).then(|| (*gate, wanted.to_string()))
+        });
+        Fact::ReadBack { agrees: self.agrees, admitted: admitted.collect(), wanted: wanted.collect() }
+    }
+
+    /// The sources of the live leases of a gate, or of one that has packets in common with it.
+    fn wanted_of(&self, gate: Gate) -> AddressSet {
+        gate.transports().fold(AddressSet::default(), |all, it| all.union(&self.wanted(it)))
     }
 }

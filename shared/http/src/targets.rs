@@ -7,8 +7,9 @@ use crate::{
     problem::{Body, Named, Query},
     views,
     wire::{
-        Catalogue, CheckQuery, CheckView, EditBody, EnableBody, EntryView, GuardedView, Listed, NameView,
-        NamesView, PageQuery, PatienceQuery, PlanView, PlannedGateView, PortRuleBody, TargetView, WaitQuery,
+        Catalogue, CheckQuery, CheckView, EditBody, EnableBody, EntryView, GuardedView, Listed, MetDenyView,
+        NameView, NamesView, PageQuery, PatienceQuery, PlanView, PlannedGateView, PortRuleBody, TargetView,
+        WaitQuery,
     },
 };
 use axum::{Json, extract::State};
@@ -162,6 +163,7 @@ pub(crate) async fn plan<S: Site>(
         admits_now: it.admits_now,
         shadows: it.shadows,
         defeated_by: it.defeated_by,
+        denies: it.denies.into_iter().map(MetDenyView::from).collect(),
     };
     Ok(Json(PlanView {
         target: target.to_string(),
@@ -247,7 +249,8 @@ fn edits(bodies: Vec<PortRuleBody>) -> Result<Vec<PortEdit>, Problem> {
         };
         let PortRuleBody { port, protocol, sources, max, .. } = it;
         let break_glass = it.break_glass.map(People::from);
-        Ok(PortEdit { port, protocol, sources, max, approvers, break_glass })
+        let foreign_denies = it.foreign_denies;
+        Ok(PortEdit { port, protocol, sources, max, approvers, break_glass, foreign_denies })
     };
     bodies.into_iter().map(edit).collect()
 }

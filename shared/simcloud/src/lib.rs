@@ -34,7 +34,7 @@ pub use keep::{FileError, keep};
 pub use packet::{Packet, PacketProtocol, Passage};
 pub use permissions::Permissions;
 pub use refused::Refused;
-pub use restrictions::{DenyDelete, Lock, LockLevel, Restrictions};
+pub use restrictions::{Assignment, Lock, LockLevel, Restrictions};
 pub use serve::serve;
 pub use tls::{NoTls, Tls};
 

@@ -1,4 +1,4 @@
-//! What keeps a caller from a write whatever their role: management locks, and policies that forbid deletion.
+//! What keeps a caller from a write whatever their role: management locks, and policies that forbid writing or deletion.
 
 use crate::{cloud::Cloud, refused::Refused};
 use axum::http::{Method, StatusCode};
@@ -12,7 +12,9 @@ pub struct Restrictions {
     /// Management locks.
     pub locks: Vec<Lock>,
     /// Assignments of a policy with the effect `denyAction` on deletion.
-    pub deny_delete: Vec<DenyDelete>,
+    pub deny_delete: Vec<Assignment>,
+    /// Assignments of a policy with the effect `deny` on resources that are written.
+    pub deny_write: Vec<Assignment>,
 }
 
 /// A management lock: it holds for everything below its scope.
@@ -36,10 +38,10 @@ pub enum LockLevel {
     ReadOnly,
 }
 
-/// A policy that forbids deletion, where it is assigned.
+/// A policy that forbids something, where it is assigned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DenyDelete {
+pub struct Assignment {
     /// What the assignment is called.
     pub name: String,
     /// A subscription, a resource group, or a resource.
@@ -70,18 +72,21 @@ impl Cloud {
             );
             return Err(Refused::new(StatusCode::CONFLICT, "ScopeLocked", message));
         }
-        let policies = self.restrictions.deny_delete.iter().filter(|_| *method == Method::DELETE);
-        let Some(policy) = policies.into_iter().find(|it| is_within(path, &it.scope)) else { return Ok(()) };
+        let (policies, effect, done) = match *method {
+            Method::DELETE => (&self.restrictions.deny_delete, "denyAction", "Deletion of resource"),
+            Method::PUT => (&self.restrictions.deny_write, "deny", "Resource"),
+            _ => return Ok(()),
+        };
+        let Some(policy) = policies.iter().find(|it| is_within(path, &it.scope)) else { return Ok(()) };
         let name = path.rsplit('/').next().unwrap_or_default();
         let assignment =
             format!("{}/providers/Microsoft.Authorization/policyAssignments/{}", policy.scope, policy.name);
         let identifiers = json!([{
             "policyAssignment": { "name": policy.name, "id": assignment },
-            "policyDefinition": { "name": policy.name, "effect": "denyAction" },
+            "policyDefinition": { "name": policy.name, "effect": effect },
         }]);
-        let message = format!(
-            "Deletion of resource '{name}' was disallowed by policy.\nPolicy identifiers:\n'{identifiers:#}'."
-        );
+        let message =
+            format!("{done} '{name}' was disallowed by policy.\nPolicy identifiers:\n'{identifiers:#}'.");
         Err(Refused::new(StatusCode::FORBIDDEN, "RequestDisallowedByPolicy", message))
     }
 

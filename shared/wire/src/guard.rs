@@ -1,7 +1,7 @@
 //! What is guarded on the wire: the ports of a policy, and what guarding them does.
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_domain::{People, Person, PortRule, Protocol, Sources, said};
+use portcullis_domain::{ForeignDenies, MetDeny, People, Person, PortRule, Protocol, Sources, said};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
@@ -24,6 +24,10 @@ pub struct PortRuleView {
     /// The people who may use break-glass, which opens the port without approval; `*` is every person. `null` is no person.
     #[serde(default)]
     pub break_glass: Option<BTreeSet<String>>,
+    /// Foreign denies of single sources: with `respect` they win over a lease, with `override` the lease wins.
+    #[schema(value_type = String)]
+    #[serde(default)]
+    pub foreign_denies: ForeignDenies,
 }
 
 /// A port of a policy. An absent field has its default value, or stays as it is when editing.
@@ -56,6 +60,10 @@ pub struct PortRuleBody {
     #[schema(value_type = Option<Vec<String>>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<BTreeSet<Person>>,
+    /// Foreign denies of single sources: with `respect` they win over a lease, with `override` the lease wins. Default: `respect`.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign_denies: Option<ForeignDenies>,
 }
 
 /// A command to guard a target, or a plan of it.
@@ -133,6 +141,27 @@ pub struct PlannedGateView {
     pub shadows: Vec<String>,
     /// Foreign rules that would admit sources without a lease, with the time if not always.
     pub defeated_by: Vec<String>,
+    /// Foreign denies that a lease would meet.
+    #[serde(default)]
+    pub denies: Vec<MetDenyView>,
+}
+
+/// A foreign deny that a lease would meet.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct MetDenyView {
+    /// The rule and its firewall.
+    pub rule: String,
+    /// The sources that it denies.
+    pub sources: String,
+    /// Whether it wins: the sources stay out. Otherwise the lease wins.
+    pub wins: bool,
+}
+
+impl From<MetDeny> for MetDenyView {
+    fn from(met: MetDeny) -> Self {
+        let MetDeny { rule, sources, wins } = met;
+        Self { rule, sources, wins }
+    }
 }
 
 impl From<&PortRule> for PortRuleView {
@@ -145,6 +174,7 @@ impl From<&PortRule> for PortRuleView {
             max: rule.max,
             approvers: rule.approvers.as_ref().map(people),
             break_glass: rule.break_glass.as_ref().map(people),
+            foreign_denies: rule.foreign_denies,
         }
     }
 }

@@ -15,7 +15,9 @@ pub use adopt::{
 };
 pub use doctor::{DoctorView, FindingView};
 pub use events::{EventView, EventsQuery, ExportLine, ExportQuery, HappenedView, SubmittedView};
-pub use guard::{EditBody, EnableBody, GuardedView, PlanView, PlannedGateView, PortRuleBody, PortRuleView};
+pub use guard::{
+    EditBody, EnableBody, GuardedView, MetDenyView, PlanView, PlannedGateView, PortRuleBody, PortRuleView,
+};
 pub use interface::InterfaceView;
 pub use names::{Catalogue, NameView, NamesView, PatienceQuery, WaitQuery};
 pub use problem::{Problem, Reason};
@@ -264,8 +266,17 @@ pub struct GrantView {
     pub public_ip_address: Option<String>,
     /// The port at that address.
     pub mapped_port: Option<u16>,
-    /// The rule that keeps the sources out although all rules were written, or the reason why they could not be.
+    /// The rule that keeps the sources out although all rules were written.
     pub open_failed: Option<String>,
+    /// The reason of the cloud that refused the rule, and who can change that.
+    #[serde(default)]
+    pub refused: Option<String>,
+    /// Foreign denies over which it was opened.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub over: Vec<String>,
+    /// Packet filters of others that may still refuse its sources, each with the command that changes that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub may_refuse: Vec<String>,
     /// The time of the first read-back that confirmed it closed.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub closed_at: Option<Timestamp>,
@@ -478,6 +489,9 @@ impl GrantView {
             public_ip_address: grant.door.map(|it| it.ip().to_string()),
             mapped_port: grant.door.map(|it| it.port()),
             open_failed: grant.open_failed.clone(),
+            refused: grant.refused.clone(),
+            over: grant.over.clone(),
+            may_refuse: grant.may_refuse.clone(),
             closed_at: grant.closed_at,
             reason: grant.lease.is_over(now).then(|| reason.to_owned()),
         }

@@ -124,7 +124,7 @@ async fn a_management_lock_on_a_firewall_is_reported_beforehand() {
     let subscription = format!("/subscriptions/{}", place.azure.cloud.subscription());
     let lock = |scope: &str, level| {
         let lock = Lock { name: "keep".to_owned(), scope: format!("{subscription}{scope}"), level };
-        place.azure.cloud.restrict(Restrictions { locks: vec![lock], deny_delete: vec![] });
+        place.azure.cloud.restrict(Restrictions { locks: vec![lock], ..Restrictions::default() });
     };
     let network = "/resourceGroups/demo/providers/Microsoft.Network";
     for scope in ["", "/resourceGroups/DEMO", &format!("{network}/networkSecurityGroups/web-1-nsg")] {

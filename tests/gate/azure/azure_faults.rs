@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use portcullis_azure::Role;
 use portcullis_domain::{Fact, GrantState, TargetId};
 use portcullis_simcloud::{
-    DenyDelete, Fault, Faults, Lock, LockLevel, On, Permissions, Planned, Restrictions,
+    Assignment, Fault, Faults, Lock, LockLevel, On, Permissions, Planned, Restrictions,
 };
 use portcullis_tests::door;
 use portcullis_tests::{
@@ -213,7 +213,7 @@ fn keep(place: &AzurePlace, by: Option<Keeps>) {
         Some(Keeps::Lock) => {
             restrictions.locks.push(Lock { name, scope, level: LockLevel::CanNotDelete });
         }
-        Some(Keeps::Policy) => restrictions.deny_delete.push(DenyDelete { name, scope }),
+        Some(Keeps::Policy) => restrictions.deny_delete.push(Assignment { name, scope }),
         Some(Keeps::Role) => {
             let actions = Role::guards().actions.into_iter();
             permissions.actions = Some(actions.filter(|it| !it.ends_with("securityRules/delete")).collect());
@@ -280,6 +280,32 @@ async fn a_lease_ends_where_its_rule_may_not_be_deleted() {
         place.reconcile().await;
         assert_eq!(place.holdings(), before, "{by:?}: every group is as it was");
     }
+}
+
+/// A policy of the cloud, or a role, that refuses the write of an allow is another thing than a rule that keeps sources out, and
+/// names who can change it.
+#[tokio::test]
+async fn allow_that_the_cloud_refuses_is_told_as_refused_with_who_can_change_that() {
+    let place = AzurePlace::new(1);
+    let id = place.id("web-1");
+    place.guard(&id, &given::ssh()).await;
+    let scope = format!("/subscriptions/{}/resourceGroups/demo", place.azure.cloud.subscription());
+    let deny_write = vec![Assignment { name: "no-open-ports".to_owned(), scope }];
+    place.azure.cloud.restrict(Restrictions { deny_write, ..Restrictions::default() });
+    let grant = place.ask("ann", &id, "22", &given::named(ANN)).await;
+    drop(place.try_expire().await);
+    let told = place.grant(&grant).await;
+    assert_eq!((told.state(place.now()), &told.open_failed), (GrantState::OpenFailed, &None));
+    let why = told.refused.expect("told");
+    assert!(why.contains("`RequestDisallowedByPolicy`") && why.contains("no-open-ports"), "{why}");
+    assert!(why.ends_with("(the owner of that Azure Policy can exempt the resource)"), "{why}");
+    assert_eq!(why.lines().count(), 1, "{why}");
+    let is_told = |it: &Fact| matches!(it, Fact::OpenFailed { decided_by: None, refused: Some(_), .. });
+    assert_eq!(place.facts(&id).await.iter().filter(|it| is_told(it)).count(), 1, "once");
+    place.azure.cloud.restrict(Restrictions::default());
+    place.work(31).await;
+    assert_eq!(place.state(&grant).await, GrantState::Open, "by itself, once it may be written");
+    assert_eq!(place.grant(&grant).await.refused, None);
 }
 
 /// How many writes were tried so far.

@@ -137,7 +137,8 @@ async fn a_prefix_too_many_is_refused_before_it_is_written() {
     drop(place.try_expire().await);
     let told = place.grant(&more).await;
     assert_eq!(told.state(place.now()), GrantState::OpenFailed);
-    let why = told.open_failed.expect("told");
+    assert_eq!(told.open_failed, None, "no rule is in the way");
+    let why = told.refused.expect("told");
     assert!(why.contains("`4001` source prefixes: at most 4000"), "{why}");
     let calls = place.azure.cloud.calls().split_off(calls);
     assert!(!calls.iter().any(|it| it.method == "PUT"), "nothing was tried: {calls:?}");

@@ -237,7 +237,7 @@ async fn the_read_only_role_reads_everything_and_changes_nothing() {
     permit(&place.azure.cloud, &role);
     let grant = place.open(&locked, 3389, ANN).await.expect("granted");
     assert!(
-        place.target(&locked).await.grant_of(&grant).expect("live").open_failed.is_some(),
+        place.target(&locked).await.grant_of(&grant).expect("live").refused.is_some(),
         "nothing is written"
     );
     let group = place.azure.rule("web-1-nsg", "Portcullis");

@@ -4,7 +4,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{Reading, Steady, ports::Firewalls};
-use portcullis_domain::{Lease, Owner, Packet, RuleSet, Snapshot, Sources, TargetId, diff};
+use portcullis_domain::{Lease, Owner, Packet, Rule, RuleSet, Snapshot, Sources, TargetId, diff};
 use portcullis_local::{Clock, Established, Host};
 use portcullis_tests::{
     contracts::firewalls,
@@ -218,12 +218,11 @@ async fn the_kernel_shuts_by_itself() {
     }
     let host = host();
     let end = now() + SignedDuration::from_secs(2);
-    let mut wanted = wanted(host.id(), "198.51.100.1");
-    for rule in wanted.values_mut() {
-        if let portcullis_domain::Rule::Allow { until, .. } = rule {
-            *until = end;
-        }
-    }
+    let until_end = |(name, rule)| match rule {
+        Rule::Allow { gate, sources, until: _ } => (name, Rule::Allow { gate, sources, until: end }),
+        Rule::Deny { .. } => (name, rule),
+    };
+    let wanted: RuleSet = wanted(host.id(), "198.51.100.1").into_iter().map(until_end).collect();
     let changes = diff(&read(&host).await, &host.id().into(), &wanted).changes;
     host.write(Some(host.id()), &changes).await.expect("written");
     let guest = Packet { source: named("198.51.100.1"), protocol: named("tcp"), port: named("22") };
@@ -287,7 +286,7 @@ async fn what_the_kernel_shut_is_not_opened_anew_by_a_clock_that_is_set_back() {
     while read(&host).await.decide(&owner, &guest).passes {
         assert!(Instant::now() < give_up, "the kernel does not shut it");
     }
-    assert!(target.rules(clock()).keys().all(|it| it.gate.is_none()), "the lease is over here too");
+    assert!(target.rules(clock()).iter().all(|(name, _)| name.gate.is_none()), "the lease is over here too");
     assert!(!heal(&host, &target.rules(clock())).await, "there is nothing to heal");
     assert!(!read(&host).await.decide(&owner, &guest).passes);
 }

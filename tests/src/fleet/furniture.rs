@@ -93,6 +93,7 @@ fn open_to_the_world(os: Os) -> Foreign {
         unsure: Sources::default(),
         ports: vec![port..=port],
         to: Sources::anywhere(),
+        is_general: false,
     }
 }
 

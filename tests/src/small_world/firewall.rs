@@ -210,6 +210,7 @@ fn everybody() -> Foreign {
         unsure: Sources::default(),
         ports: vec![0..=u16::MAX],
         to: Sources::anywhere(),
+        is_general: false,
     }
 }
 

@@ -12,8 +12,8 @@ use crate::door::{self, Asked, Guarding};
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{Error, ports::Store};
 use portcullis_domain::{
-    Ask, Gate, GrantId, IdempotencyKey, Justification, People, Person, Policy, PortRule, Protocol, RequestId,
-    Sources, TargetId, Terms, What, Window,
+    Ask, ForeignDenies, Gate, GrantId, IdempotencyKey, Justification, People, Person, Policy, PortRule,
+    Protocol, RequestId, Sources, TargetId, Terms, What, Window,
 };
 use std::{fmt, net::IpAddr};
 
@@ -335,7 +335,15 @@ fn policy(dice: &mut Dice) -> Policy {
         let sources = if dice.once_in(4) { "203.0.113.0/24".parse().expect("a range") } else { everybody };
         let approvers = (gate == APPROVED_GATE).then(|| approvers(dice));
         let break_glass = approvers.as_ref().and_then(|_| breakers(dice));
-        rules.push(PortRule { port, protocol, sources, max: MAX, approvers, break_glass });
+        rules.push(PortRule {
+            port,
+            protocol,
+            sources,
+            max: MAX,
+            approvers,
+            break_glass,
+            foreign_denies: ForeignDenies::Respect,
+        });
     }
     Policy::of(rules, &TERMS).expect("a policy")
 }

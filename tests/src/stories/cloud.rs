@@ -571,6 +571,7 @@ fn rule(name: String, priority: u16, action: Action, ports: &[RangeInclusive<u16
         unsure,
         ports: ports.to_vec(),
         to: Sources::anywhere(),
+        is_general: false,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{BadRecord, Entry, Fact};
 use crate::{
     Chain, Grant, GrantId, Grants, Person, Policy, Request, RequestId, Target, TargetId, Trial, What,
-    digest::Digest,
+    digest::Digest, grant::Opening,
 };
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -79,9 +79,14 @@ impl Told {
                 it.end_reason = Some(*reason);
             }),
             Fact::ClosingSoon { grant, end, .. } => self.change(grant, |it| it.told_end = Some(*end)),
-            Fact::Opened { grant, door, .. } => self.change(grant, |it| it.open(entry.at, *door)),
-            Fact::OpenFailed { grant, decided_by, .. } => {
-                self.change(grant, |it| it.open_failed = Some(decided_by.clone()));
+            Fact::Opened { grant, door, over, may_refuse, .. } => {
+                let opening = Opening { door: *door, over: over.clone(), may_refuse: may_refuse.clone() };
+                self.change(grant, |it| it.open(entry.at, opening));
+            }
+            Fact::OpenFailed { grant, decided_by, refused, .. } => {
+                self.change(grant, |it| {
+                    (it.open_failed, it.refused) = (decided_by.clone(), refused.clone());
+                });
             }
             Fact::Closed { grant, .. } => {
                 let closed = self.grants.remove(grant);

@@ -1,24 +1,26 @@
 //! This Linux machine, through nftables: one table of our own, changed as a whole, in one transaction.
 //!
-//! Nobody else's table is read or touched. What another table drops stays dropped: an accept of ours
-//! ends our chain alone. What another table translates is guarded by the port that was asked for. The kernel shuts by itself at the end of the last lease, to the next second,
+//! Nobody else's table is touched. What another table drops stays dropped: an accept of ours ends our chain alone. Such
+//! tables are read to say so. What another table translates is guarded by the port that was asked for. The kernel shuts by itself at the end of the last lease, to the next second,
 //! even if nobody is there to tell it.
 
 mod connected;
 mod established;
+mod others;
 mod table;
 
 pub use established::Established;
 
 use crate::Clock;
 use jiff::{SignedDuration, Timestamp};
+use others::Others;
 use portcullis_app::{
     BoxError, Error, Troubles,
     ports::{Adoption, Checkup, Firewalls, Inventory, Machine, Machines, Os, OurRule},
 };
 use portcullis_domain::{
     Action, AddressSet, Bands, Cause, Change, ChangeTo, Existing, Families, Firewall, FirewallId,
-    FirewallKind, Foreign, Held, Owner, Protocol, Rule, RuleName, Snapshot, Sources, TargetId,
+    FirewallKind, Foreign, Held, Owner, Protocol, Refuser, Rule, RuleName, Snapshot, Sources, TargetId,
 };
 use serde_json::Value;
 use std::{
@@ -37,6 +39,8 @@ const ALLOWS: Range<u16> = 100..200;
 const DENIES: Range<u16> = 200..300;
 /// How the names of machines that guard themselves begin.
 const IDS: &str = "host/";
+/// For how long it is known what other tables refuse.
+const OTHERS_EVERY: SignedDuration = SignedDuration::from_secs(10);
 /// How long one run of `nft` may take.
 const RUN_MAX: Duration = Duration::from_secs(5);
 
@@ -52,6 +56,8 @@ pub struct Host {
     wrote: std::sync::Mutex<Option<(Timestamp, Instant)>>,
     /// What was in the way of reading and writing the packet filter.
     troubles: Troubles,
+    /// What other tables refuse, and when that was read.
+    refusers: Mutex<Option<(Timestamp, Vec<Refuser>)>>,
 }
 
 impl Host {
@@ -79,6 +85,7 @@ impl Host {
             writing: Mutex::new(()),
             wrote: std::sync::Mutex::new(None),
             troubles: Troubles::default(),
+            refusers: Mutex::new(None),
         })
     }
 
@@ -129,6 +136,27 @@ impl Host {
                 }
             }
         }
+    }
+
+    /// What other tables refuse. They decide nothing of what is written, and may be long, so they are not read each time.
+    async fn refusers(&self) -> Vec<Refuser> {
+        let now = (self.clock)();
+        let mut seen = self.refusers.lock().await;
+        if let Some((at, refusers)) = &*seen
+            && (SignedDuration::ZERO..OTHERS_EVERY).contains(&now.duration_since(*at))
+        {
+            return refusers.clone();
+        }
+        let listed = nft(&["-j", "list", "ruleset"], None).await.and_then(|it| objects(&it));
+        let refusers = match listed {
+            Ok(listed) => Others::parse(&listed).refusers(),
+            Err(error) => {
+                tracing::debug!(error = %error, "The tables of others could not be read");
+                vec![]
+            }
+        };
+        *seen = Some((now, refusers.clone()));
+        refusers
     }
 
     /// One transaction: these rules are all that stands in our table.
@@ -209,6 +237,7 @@ impl Firewalls for Host {
             hindered,
             outlasting,
             lapsed,
+            refusers: self.refusers().await,
             ..Snapshot::of(table.read_at, vec![firewall])
         })
     }
@@ -325,6 +354,7 @@ fn changed_by_hand() -> Foreign {
         unsure: Sources::default(),
         ports: vec![0..=u16::MAX],
         to: Sources::anywhere(),
+        is_general: false,
     }
 }
 
