@@ -23,6 +23,7 @@ mod reconcile;
 mod review;
 mod settle;
 mod simcloud;
+mod simcloud_neighbours;
 mod simcloud_roles;
 mod small_world;
 mod stories;

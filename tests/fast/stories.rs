@@ -16,7 +16,7 @@ use std::{
 const SEEDS: u64 = 500;
 /// What must have happened over so many seeds, or they prove nothing.
 const ENOUGH_SEEDS: u64 = 1_000;
-const SOMETIMES: [&str; 74] = [
+const SOMETIMES: [&str; 75] = [
     "approved by somebody",
     "ask was not stored",
     "approved",
@@ -56,6 +56,7 @@ const SOMETIMES: [&str; 74] = [
     "firewall out of order",
     "foreign rule above ours",
     "glass broken",
+    "group written back",
     "growth refused",
     "host slept",
     "lapsed",
@@ -94,12 +95,13 @@ const SOMETIMES: [&str; 74] = [
 ];
 
 /// What happens in one of so many stories of a weather, which would else be another one's.
-const OFTEN: [(Weather, &str, u64); 5] = [
+const OFTEN: [(Weather, &str, u64); 6] = [
     (Weather::ClockSet, "clock set back", 1),
     (Weather::ClockSet, "clock stands still", 1),
     (Weather::DeletionRefused, "rule written over", 2),
     (Weather::Limited, "lease over beside a refused growth", 4),
     (Weather::Paced, "told to come back", 10),
+    (Weather::WrittenBack, "drift healed", 1),
 ];
 
 #[test]

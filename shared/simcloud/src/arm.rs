@@ -21,7 +21,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::stream;
-use jiff::{Timestamp, civil::Date};
+use jiff::{SignedDuration, Timestamp, civil::Date};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 use tokio::time::sleep;
@@ -136,6 +136,16 @@ impl Asked {
             Some(Fault::Silent) => ((StatusCode::OK, Extension(Silence)).into_response(), false),
             Some(Fault::Unanswered { done: false }) => (StatusCode::OK.into_response(), true),
             Some(Fault::Unanswered { done: true }) => (done(cloud), true),
+            Some(Fault::WrittenBack { millis }) => {
+                let before = cloud.whole_group(place);
+                let response = done(cloud);
+                if response.status().is_success()
+                    && let Some(before) = before
+                {
+                    cloud.write_back(before, SignedDuration::from_millis(millis.into()), self.now);
+                }
+                (response, false)
+            }
             Some(Fault::Late { .. }) | None => (done(cloud), false),
         }
     }

@@ -93,6 +93,8 @@ pub enum Change {
     Put(Box<Rule>),
     Delete(String),
     Group(Box<Group>),
+    /// The same by another client: what it writes is seen when it lands, over whatever was written meanwhile.
+    WrittenBack(Box<Group>),
     Firewall(Value),
 }
 
@@ -159,12 +161,13 @@ impl Cloud {
         for (_, n) in due {
             let Some(operation) = self.operations.get_mut(&n) else { continue };
             let Some(change) = operation.change.take() else { continue };
-            let (is_late, id) = (operation.is_late(), operation.resource.clone());
+            let is_of_another = matches!(change, Change::WrittenBack(_));
+            let (is_late, id) = (operation.is_late() || is_of_another, operation.resource.clone());
             self.changes += 1;
             match change {
                 Change::Put(rule) => self.rules.entry(id.clone()).or_default().put(*rule, is_late),
                 Change::Delete(name) => self.rules.entry(id.clone()).or_default().delete(&name, is_late),
-                Change::Group(group) => self.land_group(&id, *group, is_late),
+                Change::Group(group) | Change::WrittenBack(group) => self.land_group(&id, *group, is_late),
                 Change::Firewall(body) => self.land_firewall(&id, body, is_late),
             }
             if is_late {

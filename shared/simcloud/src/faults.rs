@@ -73,6 +73,12 @@ pub enum Fault {
         /// How much later than it was reported as done, in milliseconds.
         millis: u32,
     },
+    /// A write is done, and is undone again by another client that read the whole security group before it, and writes that
+    /// back without `If-Match`, as `az network nsg update --tags` does.
+    WrittenBack {
+        /// How much later than the write was done, in milliseconds; 0 is before anybody reads what it did.
+        millis: u32,
+    },
     /// Nothing is done and nothing is answered, and the connection stays: for a minute, longer than any caller waits.
     Silent,
     /// The connection is cut instead of an answer.

@@ -27,6 +27,7 @@ mod serve;
 mod tls;
 mod wanted;
 mod write;
+mod written_back;
 
 pub use cloud::Call;
 pub use faults::{Fault, Faults, On, Planned};

@@ -39,6 +39,7 @@ fn lateness(fault: Option<Fault>) -> SignedDuration {
             Fault::Throttled { .. }
             | Fault::AnotherOperation
             | Fault::Broken
+            | Fault::WrittenBack { .. }
             | Fault::Silent
             | Fault::Unanswered { .. },
         ) => SignedDuration::ZERO,
@@ -305,7 +306,7 @@ impl Cloud {
     }
 
     /// Takes up a write: it is done when its time has passed, after those before it.
-    fn accept(
+    pub fn accept(
         &mut self,
         id: &str,
         change: Change,

@@ -14,6 +14,7 @@ mod azure_pace;
 mod azure_role;
 mod azure_shared;
 mod azure_stories;
+mod azure_written_back;
 mod delays;
 mod e2e_installations;
 mod silent_cloud;

@@ -1,6 +1,12 @@
 //! The world's time: milliseconds since the story began, and all that will happen at one of them.
 
-use super::{actors::Wish, cloud::Deed, machine::Setting, queue::Queue, world::Job};
+use super::{
+    actors::Wish,
+    cloud::{Deed, Whole},
+    machine::Setting,
+    queue::Queue,
+    world::Job,
+};
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{FirewallId, Foreign};
 use std::{collections::BTreeMap, task::Waker};
@@ -21,6 +27,8 @@ pub(super) enum Event {
     Deliver(Queue),
     /// A write lands long after it was made.
     Land(Deed),
+    /// Another client writes a whole firewall back as it read it.
+    WriteBack(FirewallId, Whole),
     /// Somebody else edits or deletes a rule of ours.
     Meddle,
     /// Somebody else puts a rule above ours, until then.
@@ -133,6 +141,7 @@ impl Timeline {
         let delayed = |((at, order), event)| match event {
             Event::Spawn(_) | Event::Read(_) | Event::Deliver(_) => ((late(at), order), event),
             Event::Land(_)
+            | Event::WriteBack(..)
             | Event::Meddle
             | Event::Intrude(..)
             | Event::Retreat(..)

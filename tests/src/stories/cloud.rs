@@ -59,6 +59,13 @@ struct Face {
     foreign: BTreeMap<String, Foreign>,
 }
 
+/// All rules with our names in a firewall, as another client read them.
+#[derive(Debug)]
+pub(super) struct Whole {
+    ours: BTreeMap<RuleName, Held>,
+    over: BTreeMap<RuleName, Held>,
+}
+
 /// A firewall as somebody was shown it.
 #[derive(Debug)]
 pub(super) struct Glimpse {
@@ -430,6 +437,28 @@ impl Cloud {
             }
         });
         Some((id, name))
+    }
+
+    /// What a client reads that means to write it back.
+    pub(super) fn whole(&self, id: &FirewallId) -> Whole {
+        let face = &self.walls[id].face;
+        Whole { ours: face.ours.clone(), over: face.over.clone() }
+    }
+
+    /// Writes a firewall back as it was read; says whether anything else stood there.
+    pub(super) fn write_back(&mut self, id: &FirewallId, whole: Whole, now: i64) -> bool {
+        let face = &self.walls[id].face;
+        if face.ours == whole.ours && face.over == whole.over {
+            return false;
+        }
+        self.writes += 1;
+        let etag = Some(Etag(self.writes.to_string()));
+        let Whole { mut ours, mut over } = whole;
+        for held in ours.values_mut().chain(over.values_mut()) {
+            held.etag.clone_from(&etag);
+        }
+        self.wall(id).change(now, |face| (face.ours, face.over) = (ours, over));
+        true
     }
 
     /// A foreign rule that stands above ours: it lets everybody in, or nobody.

@@ -7,6 +7,8 @@ use portcullis_domain::SKEW_MAX;
 pub(super) const STORM_ENDS_MS: i64 = 1_000_000;
 /// How late a write may land.
 pub(super) const LANDS_LATE_MS: i64 = 150_000;
+/// How long another client has a whole firewall as it read it, before it writes that back.
+pub(super) const HELD_MS: i64 = 10_000;
 /// How old a firewall's answer may be.
 pub(super) const STALE_MS: i64 = 4_000;
 /// How long a call may take that is slow.
@@ -43,6 +45,8 @@ pub enum Weather {
     Late,
     /// Foreign hands delete and change our rules, and put theirs above.
     Meddled,
+    /// Another client reads a whole firewall while it is written, and writes it back seconds later.
+    WrittenBack,
     /// Firewalls answer with what they held some seconds ago.
     Stale,
     /// Workers die, calls are lost or slow.
@@ -77,6 +81,7 @@ pub(super) struct Faults {
     pub(super) slow_once_in: u64,
     pub(super) late_once_in: u64,
     pub(super) twice_once_in: u64,
+    pub(super) written_back_once_in: u64,
     pub(super) stale_once_in: u64,
     pub(super) meddles_max: u64,
     pub(super) intrusions_max: u64,
@@ -127,7 +132,7 @@ impl Faults {
 
 impl Weather {
     /// Every kind.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Calm,
         Self::Skewed,
         Self::OneLost,
@@ -136,6 +141,7 @@ impl Weather {
         Self::Outage,
         Self::Late,
         Self::Meddled,
+        Self::WrittenBack,
         Self::Stale,
         Self::Stormy,
         Self::Paced,
@@ -162,6 +168,7 @@ impl Weather {
             Self::Outage => Faults { outages_max: 3, meddles_max: 3, ..skewed },
             Self::Late => Faults { late_once_in: 4, twice_once_in: 8, ..skewed },
             Self::Meddled => Faults { meddles_max: 4, intrusions_max: 4, ..skewed },
+            Self::WrittenBack => Faults { written_back_once_in: 4, ..skewed },
             Self::Stale => Faults { stale_once_in: 3, ..skewed },
             Self::Stormy => stormy,
             Self::Paced => Faults { pace_ms: PACE_MS, ..skewed },

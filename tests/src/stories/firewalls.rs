@@ -3,7 +3,7 @@
 use super::{
     clock::{Event, Outage, ms},
     cloud::{Deed, GHOST, Glimpse, Kept, Refused, TARGETS, locked, target},
-    faults::{LANDS_LATE_MS, STALE_MS},
+    faults::{HELD_MS, LANDS_LATE_MS, STALE_MS},
     oracle::Excuses,
     outside::{Outside, unavailable},
     world::World,
@@ -71,6 +71,12 @@ impl World {
                 Kept::Stands(held) => Ok(Some(held)),
                 Kept::Over => Err(kept_for_good()),
             };
+        }
+        if self.storms() && self.dice.once_in(self.faults.written_back_once_in) {
+            let whole = self.cloud.whole(&change.firewall);
+            let at = now + 1 + self.dice.below(HELD_MS);
+            self.note(worker.actor(), || format!("another client has read {}", change.firewall));
+            self.time.at(at, Event::WriteBack(change.firewall.clone(), whole));
         }
         if self.storms() && self.dice.once_in(self.faults.late_once_in) {
             let lands_at = now + 1 + self.dice.below(LANDS_LATE_MS);

@@ -4,7 +4,7 @@ use super::{
     Plot, Weather,
     actors::{self, Wish},
     clock::{Event, NEVER, Outage, Space, Timeline, ms, stamp},
-    cloud::{Cloud, Deed, TARGETS, target},
+    cloud::{Cloud, Deed, TARGETS, Whole, target},
     dice::Dice,
     faults::{FULL_MS, Faults, LONG_MS, Lost, Once, RENEWS_MS, SET_MS, SLOW_MS, STARVED_MS, STORM_ENDS_MS},
     log::{Actor, Log},
@@ -16,7 +16,7 @@ use super::{
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{Error, Jump};
-use portcullis_domain::{CLAIM, LOOK_AGAIN, RETRY_MAX, WORKER_LIFE};
+use portcullis_domain::{CLAIM, FirewallId, LOOK_AGAIN, RETRY_MAX, WORKER_LIFE};
 use std::{
     collections::{BTreeMap, BTreeSet},
     task::Waker,
@@ -261,6 +261,7 @@ impl World {
             Event::Read(part) => return self.read(part),
             Event::Deliver(queue) => return self.deliver(queue),
             Event::Land(deed) => self.land_late(&deed),
+            Event::WriteBack(firewall, whole) => self.write_back(&firewall, whole),
             Event::Meddle => self.meddle(),
             Event::Intrude(firewall, rule, until) => {
                 self.note(Actor::World, || {
@@ -345,6 +346,17 @@ impl World {
             let owner = self.table.owner(&change.name.owner);
             self.oracle.excuse(owner, self.time.now, until, Excuses::WorkAndCuts);
         }
+    }
+
+    fn write_back(&mut self, firewall: &FirewallId, whole: Whole) {
+        if !self.cloud.write_back(firewall, whole, self.time.now) {
+            return;
+        }
+        self.note(Actor::World, || format!("another client writes {firewall} back as it read it"));
+        self.oracle.count("group written back");
+        // By the first look after our writes, which came after it was read.
+        let until = self.time.now + ms(LOOK_AGAIN[0]) + ms(CLAIM);
+        self.oracle.excuse(None, self.time.now, until, Excuses::WorkAndCuts);
     }
 
     fn meddle(&mut self) {
@@ -521,6 +533,7 @@ impl World {
             | Weather::Skewed
             | Weather::Limited
             | Weather::DeletionRefused
+            | Weather::WrittenBack
             | Weather::Paced
             | Weather::TokenRefused
             | Weather::NoSpace
