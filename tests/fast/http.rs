@@ -41,7 +41,8 @@ async fn a_port_is_asked_for_opened_extended_and_closed() {
     let grant = format!("/v1/grants/{}", answer.body["grants"][0]["id"].as_str().expect("an id"));
     assert_eq!(place.call(&token, "GET", &grant, None).await.body["state"], "open");
     let check = path(&id, "/check?port=22&from=my-ip");
-    assert_eq!(place.call(&token, "GET", &check, None).await.body["passes"], true);
+    let checked = place.call(&token, "GET", &check, None).await.body;
+    assert_eq!((&checked["passes"], &checked["sessions"]), (&json!(true), &json!("survive")));
 
     place.pass(HOUR / 2);
     let later = json!({ "until": place.now() + HOUR * 2 });

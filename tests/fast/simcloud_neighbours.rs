@@ -2,7 +2,7 @@
 
 use portcullis_simcloud::{Fault, Faults, On, Packet, PacketProtocol, Planned};
 use portcullis_tests::azure::{ANN, Azure, allow, brisk};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const SECOND: i64 = 1000;
 
@@ -54,4 +54,35 @@ fn a_group_that_is_written_back_at_once_shows_nothing_of_the_write() {
     written_back(&azure, 0, &Faults::quick());
     assert_eq!(azure.call("PUT", &rule, Some(&allow(100))).status, 201, "it is told as done");
     assert_eq!((azure.call("GET", &rule, None).status, decides(&azure, "web-1")), (404, "SSH".to_owned()));
+}
+
+/// A session is left alone by a change of rules, unless its security group judges established flows anew.
+#[test]
+fn a_session_stands_until_a_group_that_flushes_connections_changes_against_it() {
+    let azure = Azure::new(1);
+    let path = azure.path("Microsoft.Network/networkSecurityGroups", "/web-1-nsg");
+    let ssh = azure.rule("web-1-nsg", "SSH");
+    let shown = azure.call("GET", &ssh, None).body;
+    let packet = Packet { from: ANN.parse().expect("valid"), protocol: PacketProtocol::Tcp, port: 22 };
+    let connect = || azure.cloud.connect("web-1", packet).expect("a machine");
+    let flush = |flushes: Option<bool>| {
+        let mut group = azure.call("GET", &path, None).body;
+        group["properties"]["flushConnection"] = flushes.map_or(Value::Null, Value::Bool);
+        assert_eq!(azure.call("PUT", &path, Some(&group)).status, 200);
+        azure.pass(SECOND);
+        azure.call("GET", &path, None).body["properties"]["flushConnection"].clone()
+    };
+    let shut_and_open_again = || {
+        assert_eq!(azure.call("DELETE", &ssh, None).status, 202);
+        azure.pass(SECOND);
+        assert_eq!((connect(), decides(&azure, "web-1").as_str()), (None, "DenyAllInBound"));
+        assert_eq!(azure.call("PUT", &ssh, Some(&shown)).status, 201);
+        azure.pass(SECOND);
+    };
+    for (flushes, survives) in [(None, true), (Some(true), false), (Some(false), true)] {
+        assert_eq!(flush(flushes), flushes.unwrap_or(false));
+        let session = connect().expect("it gets through");
+        shut_and_open_again();
+        assert_eq!(azure.cloud.stands(session), survives, "{flushes:?}");
+    }
 }

@@ -2,15 +2,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
-    Absent, Adopted, Answer, Call, Channel, Discovered, Error, Finding, Guarded, Happened, Issuer, Parts,
-    Plan, Principal, Reached, Rights, Wanted, command, perform,
+    Absent, Adopted, Answer, Call, Channel, Checked, Discovered, Error, Finding, Guarded, Happened, Issuer,
+    Parts, Plan, Principal, Reached, Rights, Wanted, command, perform,
     ports::{Outside, Store},
     query,
 };
 use portcullis_domain::{
-    ApproversEdit, Chain, CorrelationId, Decision, Entry, Gate, Grant, GrantId, IdempotencyKey,
-    Justification, People, Person, Policy, PolicyEdit, PortEdit, PortRule, RequestId, Review, TargetId,
-    Terms, What,
+    ApproversEdit, Chain, CorrelationId, Entry, Gate, Grant, GrantId, IdempotencyKey, Justification, People,
+    Person, Policy, PolicyEdit, PortEdit, PortRule, RequestId, Review, TargetId, Terms, What,
 };
 use std::net::IpAddr;
 
@@ -320,7 +319,7 @@ pub async fn check<S: Store, O: Outside>(
     target: &TargetId,
     gate: Gate,
     from: IpAddr,
-) -> Result<Decision, Error> {
+) -> Result<Checked, Error> {
     let check = query::Check { target: target.clone(), gate, from };
     let call = call(&reader(), Timestamp::now());
     perform(whole(store, outside, &any_terms(), &rights()), &call, check).await

@@ -9,7 +9,7 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     AddressSet, Change, Fact, Gate, MetDeny, Next, Os, Outlook, Person, Policy, PolicyEdit, PortEdit,
-    PortRule, Refusal, Refusals, Snapshot, Target, TargetId, Terms, diff, outlook,
+    PortRule, Refusal, Refusals, Sessions, Snapshot, Target, TargetId, Terms, diff, outlook,
 };
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -48,6 +48,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// Every gate that is or would be guarded.
     pub gates: Vec<PlannedGate>,
+    /// What becomes of open sessions when a lease ends.
+    pub sessions: Sessions,
     /// What the caller should know before it is too late.
     pub warnings: Vec<String>,
 }
@@ -237,6 +239,7 @@ pub(crate) async fn plan(
     let (changes, gates) = planned(&snapshot, &target, now);
     Ok(Plan {
         gates,
+        sessions: snapshot.sessions,
         warnings: elsewhere
             .into_iter()
             .chain(target.policy().into_iter().flat_map(|it| warnings(&snapshot, it, true)))

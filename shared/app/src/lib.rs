@@ -55,7 +55,7 @@ pub use guard::{Guarded, Plan, PlannedGate};
 pub use happened::{Happened, Wanted};
 pub use hold::{Held, hold, overdue, settle_on};
 pub use kept::Kept;
-pub use look::{Verified, verify};
+pub use look::{Checked, Verified, verify};
 pub use message::{Message, first_untold, handle_all, settle_named};
 pub use operation::{Operation, OperationKind, Right};
 pub use ports::{Adoptable, AdoptableMachine, AdoptablePort, AdoptableRule, Adoptables, Detail, Event};

@@ -7,7 +7,7 @@ use crate::{
     transact::CONFLICTS_MAX,
 };
 use portcullis_domain::{
-    BadRecord, Chain, Decision, Entry, Gate, Grant, Head, Packet, Target, TargetId, Told, Waiting,
+    BadRecord, Chain, Decision, Entry, Gate, Grant, Head, Packet, Sessions, Target, TargetId, Told, Waiting,
 };
 use std::net::IpAddr;
 
@@ -27,6 +27,15 @@ pub struct Verified {
     pub bad: Vec<BadRecord>,
 }
 
+/// What becomes of a packet to a target, and of the session that it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// Whether it gets there, and which rule says so.
+    pub decision: Decision,
+    /// What becomes of open sessions when a lease ends.
+    pub sessions: Sessions,
+}
+
 /// Whether a packet gets to a target, and which rule says so: the firewalls are asked, not the table. That knows only which
 /// machines there are whose catalogue does not list them, or not any more.
 pub(crate) async fn check(
@@ -35,12 +44,13 @@ pub(crate) async fn check(
     target: &TargetId,
     gate: Gate,
     source: IpAddr,
-) -> Result<Decision, Error> {
+) -> Result<Checked, Error> {
     let snapshot = match supported(outside, target).await {
         Err(Error::NotFound { .. }) if store.target(target).await?.is_some() => outside.read(target).await?,
         outcome => outcome?.1,
     };
-    Ok(snapshot.decide(&target.into(), &Packet { source, protocol: gate.protocol, port: gate.port }))
+    let packet = Packet { source, protocol: gate.protocol, port: gate.port };
+    Ok(Checked { decision: snapshot.decide(&target.into(), &packet), sessions: snapshot.sessions })
 }
 
 /// What happened to a target, or with no target to none, oldest first, from entry `from` on; and the number of the entry

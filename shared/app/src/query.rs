@@ -1,7 +1,7 @@
 //! Queries: every operation that changes nothing, with its arguments. [`crate::perform`] runs them.
 
 use crate::{
-    Adoptables, Answer, Call, Discovered, Error, Exporting, Finding, Happened as News, Manifest,
+    Adoptables, Answer, Call, Checked, Discovered, Error, Exporting, Finding, Happened as News, Manifest,
     Names as Named, Operation, Parts, Plan as Planned, Principal, Reached, Verified, Wanted, ask, command,
     discover, doctor,
     door::{Run, runs},
@@ -12,8 +12,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use portcullis_domain::{
-    Chain, Decision, Entry, Gate, Grant, GrantId, Person, PortEdit, Refusals, Request, RequestId, Review,
-    TargetId,
+    Chain, Entry, Gate, Grant, GrantId, Person, PortEdit, Refusals, Request, RequestId, Review, TargetId,
 };
 use std::net::IpAddr;
 
@@ -175,7 +174,7 @@ queries! {
     Activity => Activity, (Vec<Entry>, Option<u64>), |query, parts, _call| {
         look::activity(parts.store, parts.outside, &query.chain, query.from, query.at_most).await
     };
-    Check => Check, Decision, |query, parts, _call| {
+    Check => Check, Checked, |query, parts, _call| {
         look::check(parts.store, parts.outside, &query.target, query.gate, query.from).await
     };
     Plan => Plan, Planned, |query, parts, call| {

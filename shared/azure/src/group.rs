@@ -27,6 +27,9 @@ pub(crate) struct GroupProperties {
     pub(crate) security_rules: Vec<Shown>,
     #[serde(default)]
     pub(crate) default_security_rules: Vec<Shown>,
+    /// Are established flows judged anew whenever its rules change? Azure leaves it out, or says null, where it never was set.
+    /// Source: learn.microsoft.com, REST API of network security groups, `properties.flushConnection`.
+    pub(crate) flush_connection: Option<bool>,
 }
 
 /// Where machines may be: what is known of a rule's machine is but its short name, and the digest of its id.
@@ -50,6 +53,11 @@ impl Homes {
 }
 
 impl Group {
+    /// Are established flows judged anew when a rule changes?
+    pub(crate) fn flushes(&self) -> bool {
+        self.properties.flush_connection == Some(true)
+    }
+
     /// Its rules of ours, each with all its parts.
     pub(crate) fn found(&self) -> BTreeMap<RuleName, BTreeMap<Part, Shown>> {
         let mut found: BTreeMap<RuleName, BTreeMap<Part, Shown>> = BTreeMap::new();

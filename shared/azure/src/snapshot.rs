@@ -13,7 +13,7 @@ use futures_util::future::try_join_all;
 use portcullis_app::{BeingWritten, Error, ports::Unsupported};
 use portcullis_domain::{
     Action, AddressSet, Bands, Existing, Families, Firewall, FirewallId, FirewallKind, Foreign, Held, Owner,
-    RuleName, Snapshot, Sources, TargetId, Way,
+    RuleName, Sessions, Snapshot, Sources, TargetId, Way,
 };
 use serde_json::Value;
 use std::{
@@ -79,6 +79,9 @@ impl Azure {
         let mut snapshot = Snapshot::of(read_at, firewalls);
         snapshot.written = self.writes.of(&owner, read_at);
         snapshot.headroom = ids.iter().zip(&groups).map(|(id, it)| it.what.headroom(id, &owner)).collect();
+        let flushes =
+            |id: &FirewallId| ids.iter().zip(&groups).any(|(it, group)| *it == id && group.what.flushes());
+        snapshot.sessions = vm.sessions(flushes);
         let place = |id: &FirewallId| ids.iter().position(|it| *it == id);
         let through = |groups: &[FirewallId]| groups.iter().filter_map(place).collect::<Vec<_>>();
         let direct =
@@ -156,6 +159,14 @@ impl Azure {
 }
 
 impl Vm {
+    /// What becomes of open sessions where these groups judge established flows anew: they end if one on every way does. Whom
+    /// a firewall sends on is behind its address, which another lease may still admit.
+    fn sessions(&self, flushes: impl Fn(&FirewallId) -> bool) -> Sessions {
+        let ends = |way: &WayTo| way.groups.iter().any(&flushes);
+        let all_end = self.front.is_none() && !self.ways.is_empty() && self.ways.iter().all(ends);
+        if all_end { Sessions::EndWithLease } else { Sessions::Survive }
+    }
+
     /// The machine's addresses behind a security group.
     pub(crate) fn behind(&self, group: &FirewallId) -> Vec<IpAddr> {
         let ways = self.ways.iter().filter(|it| it.groups.contains(group));

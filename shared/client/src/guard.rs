@@ -223,6 +223,7 @@ fn planned(client: &Client, target: &NameView, plan: &PlanView) -> String {
     }
     let mut text = client.out.table(&gates);
     text.push_str(&denies(plan, &now));
+    text.extend(["\nOpen sessions ", words::fate(plan.sessions), "."]);
     if plan.changes.is_empty() {
         text.push_str("\nIts firewalls have all their rules: no rule would be written.");
         return text;

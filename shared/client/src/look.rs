@@ -9,6 +9,7 @@ use crate::{
     path::target_path,
     ports,
     table::{Mark, Table},
+    words,
 };
 use clap::{Args, ValueEnum};
 use jiff::{SignedDuration, ZonedDateTime};
@@ -133,7 +134,8 @@ impl Check {
             let verdict = if seen.passes { "gets through" } else { "does not get through" };
             let firewall = seen.firewall.as_deref().map(|it| format!(" in {}", names::short(it)));
             let rule = format!("{}{}", seen.rule, firewall.unwrap_or_default());
-            format!("{from} {verdict} to {name} on port {port}\n  decided by {}", output::printable(&rule))
+            let (rule, fate) = (output::printable(&rule), words::fate(seen.sessions));
+            format!("{from} {verdict} to {name} on port {port}\n  decided by {rule}\n  open sessions {fate}")
         })?;
         Ok(if seen.passes { Exit::Done } else { Exit::Refused })
     }

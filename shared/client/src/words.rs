@@ -2,7 +2,7 @@
 
 use crate::{moments, names};
 use jiff::{Timestamp, ZonedDateTime};
-use portcullis_domain::Sources;
+use portcullis_domain::{Sessions, Sources};
 use portcullis_program::output::printable;
 use portcullis_wire::GrantView;
 
@@ -24,6 +24,14 @@ pub fn plain(text: &str, now: &ZonedDateTime) -> String {
         plain.push_str(after);
     }
     plain
+}
+
+/// What becomes of open sessions.
+pub fn fate(sessions: Sessions) -> &'static str {
+    match sessions {
+        Sessions::Survive => "survive the end of a lease",
+        Sessions::EndWithLease => "end with the lease",
+    }
 }
 
 /// How long a text in a line may be, in characters.

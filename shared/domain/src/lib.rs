@@ -43,6 +43,7 @@ mod room;
 mod rules;
 pub mod said;
 mod secret;
+mod sessions;
 mod space;
 mod target;
 mod view;
@@ -82,6 +83,7 @@ pub use rules::{
     Snapshot, Way, Written,
 };
 pub use secret::{TOKEN_IN_TEXT, TOKEN_PREFIX, holds_token, redacted};
+pub use sessions::Sessions;
 pub use space::AddressSet;
 pub use target::{
     CLAIM, CLOSED_AT_ONCE_MAX, Claim, LAST_SECONDS, LOOK_AGAIN, RETRY_MAX, RETRY_MIN, RETRY_OVERDUE_MAX,

@@ -1,7 +1,8 @@
 //! What a firewall must hold, and what it does hold.
 
 use crate::{
-    AddressSet, FirewallId, ForeignDenies, Gate, Hindrance, Owner, Protocol, Refuser, RuleName, Sources,
+    AddressSet, FirewallId, ForeignDenies, Gate, Hindrance, Owner, Protocol, Refuser, RuleName, Sessions,
+    Sources,
 };
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
@@ -104,6 +105,8 @@ pub struct Snapshot {
     pub ways: Vec<Way>,
     /// Where a gate is reached, if that is not at the target's own address and port.
     pub doors: BTreeMap<Gate, SocketAddr>,
+    /// What becomes of open sessions when a lease ends.
+    pub sessions: Sessions,
     /// Who was seen to be connected to which port; empty where the firewall cannot tell.
     pub connected: Vec<(Gate, IpAddr)>,
     /// Why the write of what opens before this was refused, if it was and will be again: a limit, a permission.
@@ -354,6 +357,7 @@ impl Snapshot {
             firewalls,
             ways: vec![way],
             doors: BTreeMap::new(),
+            sessions: Sessions::default(),
             connected: vec![],
             refused: None,
             unshut: None,

@@ -13,8 +13,8 @@ use crate::{
     },
 };
 use axum::{Json, extract::State};
-use portcullis_app::{Error, PlannedGate, command, perform, query};
-use portcullis_domain::{ApproversEdit, Chain, Gate, People, PolicyEdit, PortEdit, TargetId};
+use portcullis_app::{Checked, Error, PlannedGate, command, perform, query};
+use portcullis_domain::{ApproversEdit, Chain, Decision, Gate, People, PolicyEdit, PortEdit, TargetId};
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 /// How long a caller waits for names of the catalogue who does not say how long.
@@ -169,6 +169,7 @@ pub(crate) async fn plan<S: Site>(
         target: target.to_string(),
         changes: plan.changes.iter().map(ToString::to_string).collect(),
         gates: plan.gates.into_iter().map(gate).collect(),
+        sessions: plan.sessions,
         warnings: plan.warnings,
     }))
 }
@@ -193,14 +194,14 @@ pub(crate) async fn check<S: Site>(
     };
     let (cloud, call) = (Patient::new(&site, CHECK_WAIT), caller.call(site.now()));
     let check = query::Check { target, gate, from };
-    let decision = match perform(site.parts_with(&cloud), &call, check).await {
+    let checked = match perform(site.parts_with(&cloud), &call, check).await {
         Err(error @ (Error::Unavailable { .. } | Error::Broken { .. })) => {
             return Err(Problem::silent(&error));
         }
         outcome => outcome?,
     };
-    let firewall = decision.firewall.map(|it| it.to_string());
-    Ok(Json(CheckView { passes: decision.passes, firewall, rule: decision.rule }))
+    let Checked { decision: Decision { passes, firewall, rule }, sessions } = checked;
+    Ok(Json(CheckView { passes, firewall: firewall.map(|it| it.to_string()), rule, sessions }))
 }
 
 /// Lists the entries of a machine, the oldest first. `after` is the number to start from.

@@ -12,7 +12,7 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How long a token is good, in seconds.
 pub const TOKEN_LIFE_SECS: i64 = 3600;
@@ -43,6 +43,9 @@ pub struct Cloud {
     /// What a token has to be asked for with, since those before it were refused.
     #[serde(default)]
     pub claims: Option<String>,
+    /// The security groups that judge established flows anew and whose rules have changed since these were judged.
+    #[serde(skip)]
+    pub flushed: BTreeSet<String>,
     #[serde(skip)]
     pub spent: Spent,
     /// How often any of this has changed, but for what is skipped here.
@@ -103,6 +106,9 @@ pub enum Change {
 pub struct Group {
     pub rules: BTreeMap<String, Rule>,
     pub tags: Option<Value>,
+    /// Whether established flows are judged anew when its rules change; nothing, where that stays as it is.
+    #[serde(default)]
+    pub flushes: Option<bool>,
 }
 
 /// A call that was answered.
@@ -170,6 +176,9 @@ impl Cloud {
                 Change::Group(group) | Change::WrittenBack(group) => self.land_group(&id, *group, is_late),
                 Change::Firewall(body) => self.land_firewall(&id, body, is_late),
             }
+            if self.resources.get(&id).is_some_and(|it| it.body["properties"]["flushConnection"] == true) {
+                self.flushed.insert(id.clone());
+            }
             if is_late {
                 // Who read it before has not seen this.
                 let etag = self.next();
@@ -195,6 +204,9 @@ impl Cloud {
         let Some(resource) = self.resources.get_mut(id) else { return };
         if let Some(tags) = group.tags.filter(|_| is_late) {
             resource.body["tags"] = tags;
+        }
+        if let Some(flushes) = group.flushes {
+            resource.body["properties"]["flushConnection"] = json!(flushes);
         }
         if is_last {
             resource.body["properties"]["provisioningState"] = json!("Succeeded");

@@ -20,7 +20,10 @@ use crate::{
 use dice::Dice;
 use rules::Furnished;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 const LOCATION: &str = "westeurope";
 const GROUP: &str = "demo";
@@ -113,6 +116,7 @@ impl Builder {
                 permissions: Permissions::default(),
                 restrictions: Restrictions::default(),
                 claims: None,
+                flushed: BTreeSet::new(),
                 spent: Spent::default(),
                 changes: 0,
                 seed,

@@ -24,6 +24,7 @@ mod refused;
 mod restrictions;
 mod rule;
 mod serve;
+mod session;
 mod tls;
 mod wanted;
 mod write;
@@ -37,14 +38,16 @@ pub use permissions::Permissions;
 pub use refused::Refused;
 pub use restrictions::{Assignment, Lock, LockLevel, Restrictions};
 pub use serve::serve;
+pub use session::Session;
 pub use tls::{NoTls, Tls};
 
 use cloud::Cloud;
 use jiff::Timestamp;
 use quota::Spent;
+use session::Sessions;
 use std::{
     collections::VecDeque,
-    fmt,
+    fmt, mem,
     ops::{Deref, DerefMut},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -62,6 +65,8 @@ pub struct Simcloud {
     /// The calls that were answered. What was asked is no part of what there is: nobody who saves that
     /// passes by them.
     calls: Mutex<VecDeque<Call>>,
+    /// Sessions end with the process, as no snapshot holds them.
+    sessions: Mutex<Sessions>,
     changes: watch::Sender<u64>,
     clock: Clock,
 }
@@ -154,6 +159,22 @@ impl Simcloud {
         packet::passes(&self.now().0, vm, packet)
     }
 
+    /// Opens a session by its first packet; nothing where that does not get through.
+    pub fn connect(&self, vm: &str, packet: Packet) -> Result<Option<Session>, Refused> {
+        let (cloud, _) = self.now();
+        self.sessions().connect(&cloud, vm, packet)
+    }
+
+    /// Does a session still stand?
+    pub fn stands(&self, session: Session) -> bool {
+        drop(self.now());
+        self.sessions().stands(session)
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The secret that the control endpoints want from now on, as a bearer token. It is kept with the cloud.
     pub fn guard_control(&self, secret: &str) {
         let (mut cloud, _) = self.now();
@@ -189,7 +210,8 @@ impl Simcloud {
     }
 
     fn of(cloud: Cloud, clock: Clock) -> Self {
-        Self { cloud: Mutex::new(cloud), calls: Mutex::default(), changes: watch::Sender::new(0), clock }
+        let (cloud, changes) = (Mutex::new(cloud), watch::Sender::new(0));
+        Self { cloud, calls: Mutex::default(), sessions: Mutex::default(), changes, clock }
     }
 
     /// Remembers a call that was answered.
@@ -207,6 +229,10 @@ impl Simcloud {
         let mut cloud = Held { seen: cloud.changes, cloud, changes: &self.changes };
         let now = (self.clock)();
         cloud.advance(now);
+        let flushed = mem::take(&mut cloud.flushed);
+        if !flushed.is_empty() {
+            self.sessions().judge(&cloud, &flushed);
+        }
         (cloud, now)
     }
 }

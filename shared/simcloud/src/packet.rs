@@ -7,7 +7,7 @@
 mod tests;
 
 use crate::{
-    cloud::{Cloud, own_id},
+    cloud::{Cloud, Resource, own_id},
     kind::Kind,
     refused::Refused,
     rule::{self, Access, Direction, Properties, Reference, RuleProtocol},
@@ -57,10 +57,7 @@ pub struct Passage {
 
 /// Decides about a packet to a machine, named by its id or its name: it passes if any way lets it.
 pub fn passes(cloud: &Cloud, vm: &str, packet: Packet) -> Result<Passage, Refused> {
-    let is_meant = |it: &str| it.eq_ignore_ascii_case(vm);
-    let mut machines = cloud.resources.values().filter(|it| it.kind == Kind::VirtualMachine);
-    let machine = machines.find(|it| is_meant(own_id(it)) || it.body["name"].as_str().is_some_and(is_meant));
-    let machine = machine.ok_or_else(|| Refused::no_resource(vm))?;
+    let machine = machine(cloud, vm)?;
     let mut refusal = Passage { passes: false, by: "no address".to_owned() };
     for nic in list(&machine.body, "/properties/networkProfile/networkInterfaces") {
         let Ok(nic) = cloud.resource(Kind::NetworkInterface, text(nic, "/id")) else { continue };
@@ -88,6 +85,30 @@ pub fn passes(cloud: &Cloud, vm: &str, packet: Packet) -> Result<Passage, Refuse
         }
     }
     Ok(refusal)
+}
+
+/// The machine that has this id or this name.
+fn machine<'a>(cloud: &'a Cloud, vm: &str) -> Result<&'a Resource, Refused> {
+    let is_meant = |it: &str| it.eq_ignore_ascii_case(vm);
+    let mut machines = cloud.resources.values().filter(|it| it.kind == Kind::VirtualMachine);
+    let machine = machines.find(|it| is_meant(own_id(it)) || it.body["name"].as_str().is_some_and(is_meant));
+    machine.ok_or_else(|| Refused::no_resource(vm))
+}
+
+/// The security groups before a machine's interfaces, by their ids in lower case.
+pub fn groups_before(cloud: &Cloud, vm: &str) -> Vec<String> {
+    let Ok(machine) = machine(cloud, vm) else { return vec![] };
+    let mut groups = vec![];
+    for nic in list(&machine.body, "/properties/networkProfile/networkInterfaces") {
+        let Ok(nic) = cloud.resource(Kind::NetworkInterface, text(nic, "/id")) else { continue };
+        groups.push(text(&nic.body, "/properties/networkSecurityGroup/id").to_ascii_lowercase());
+        for address in list(&nic.body, "/properties/ipConfigurations") {
+            let subnet = text(address, "/properties/subnet/id");
+            let network = Network::of(cloud, subnet);
+            groups.extend(network.map(|it| it.group_of(subnet).to_ascii_lowercase()));
+        }
+    }
+    groups
 }
 
 /// What a security group does with a packet; nothing, where there is none.

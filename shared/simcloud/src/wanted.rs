@@ -33,6 +33,7 @@ struct GroupBody {
 #[serde(rename_all = "camelCase")]
 struct GroupProperties {
     security_rules: Option<Vec<Named>>,
+    flush_connection: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -70,6 +71,8 @@ pub struct WantedGroup {
     pub rules: Vec<(String, Properties)>,
     /// Nothing, where they stay as they are.
     pub tags: Option<Value>,
+    /// Are established flows judged anew whenever its rules change?
+    pub flushes: bool,
 }
 
 /// What a rule's body says, if Azure would take it; `id` is for messages.
@@ -82,13 +85,14 @@ pub fn properties(id: &str, body: &[u8]) -> Result<Properties, Refused> {
 pub fn group(id: &str, body: &[u8]) -> Result<WantedGroup, Refused> {
     let body: GroupBody = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
     let mut rules = vec![];
-    for rule in body.properties.unwrap_or_default().security_rules.unwrap_or_default() {
+    let GroupProperties { security_rules, flush_connection } = body.properties.unwrap_or_default();
+    for rule in security_rules.unwrap_or_default() {
         let name = rule.name.ok_or_else(|| missing(id, "name"))?;
         check_name(&name)?;
         let properties = checked(&format!("{id}/securityRules/{name}"), rule.properties)?;
         rules.push((name, properties));
     }
-    Ok(WantedGroup { rules, tags: body.tags })
+    Ok(WantedGroup { rules, tags: body.tags, flushes: flush_connection == Some(true) })
 }
 
 fn unreadable(error: &serde_json::Error) -> Refused {

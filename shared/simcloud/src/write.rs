@@ -172,7 +172,7 @@ impl Cloud {
     ) -> Result<Accepted, Refused> {
         let there = self.resource(Kind::SecurityGroup, id)?;
         let (own, seen) = (own_id(there).to_owned(), there.etag);
-        let WantedGroup { rules: wanted, tags } = wanted::group(&own, body)?;
+        let WantedGroup { rules: wanted, tags, flushes } = wanted::group(&own, body)?;
         for (name, properties) in &wanted {
             let rule = format!("{own}/securityRules/{name}");
             self.check_references(&rule, "Microsoft.Network/networkSecurityGroups/write", properties)?;
@@ -205,7 +205,8 @@ impl Cloud {
         }
         check_lists(&own, &new.shown.values().collect::<Vec<_>>())?;
         let (rules, late) = (new.shown, lateness(fault));
-        let change = Change::Group(Group { rules: rules.clone(), tags: tags.clone() }.into());
+        let change =
+            Change::Group(Group { rules: rules.clone(), tags: tags.clone(), flushes: Some(flushes) }.into());
         let (etag, operation) = self.accept(id, change, late, now);
         if late.is_zero() {
             self.rules.entry(id.to_owned()).or_default().shown.clone_from(&rules);
@@ -218,6 +219,7 @@ impl Cloud {
         let mut shown = self.shown(id, resource);
         shown["properties"]["securityRules"] = json!(self.list_rules(resource, &rules));
         shown["properties"]["provisioningState"] = json!("Updating");
+        shown["properties"]["flushConnection"] = json!(flushes);
         shown["tags"] = tags.unwrap_or_else(|| shown["tags"].clone());
         let (body, etag) = (Some(shown), Some(etag_text(etag)));
         Ok(Accepted { status: StatusCode::OK, body, etag, operation: Some(operation) })

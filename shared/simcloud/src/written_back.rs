@@ -42,6 +42,6 @@ impl Cloud {
             }
         }
         let tags = Some(json!({ "updated": "by another client" }));
-        self.accept(&id, Change::WrittenBack(Group { rules, tags }.into()), later, now);
+        self.accept(&id, Change::WrittenBack(Group { rules, tags, flushes: None }.into()), later, now);
     }
 }

@@ -1,7 +1,9 @@
 //! What is guarded on the wire: the ports of a policy, and what guarding them does.
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_domain::{ForeignDenies, MetDeny, People, Person, PortRule, Protocol, Sources, said};
+use portcullis_domain::{
+    ForeignDenies, MetDeny, People, Person, PortRule, Protocol, Sessions, Sources, said,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
@@ -126,6 +128,10 @@ pub struct PlanView {
     pub changes: Vec<String>,
     /// Every gate that is or would be guarded.
     pub gates: Vec<PlannedGateView>,
+    /// The fate of open sessions at the end of a lease: `survive` or `end_with_lease`.
+    #[schema(value_type = String)]
+    #[serde(default)]
+    pub sessions: Sessions,
     /// Warnings.
     pub warnings: Vec<String>,
 }

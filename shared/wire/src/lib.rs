@@ -24,7 +24,7 @@ pub use problem::{Problem, Reason};
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Grant, GrantState, Person, Protocol, Request, RequestState, TargetState, What, Window, said,
+    Grant, GrantState, Person, Protocol, Request, RequestState, Sessions, TargetState, What, Window, said,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -92,6 +92,10 @@ pub struct CheckView {
     pub firewall: Option<String>,
     /// The rule that decided.
     pub rule: String,
+    /// The fate of open sessions at the end of a lease: `survive` or `end_with_lease`.
+    #[schema(value_type = String)]
+    #[serde(default)]
+    pub sessions: Sessions,
 }
 
 /// A request for ports.

@@ -225,6 +225,7 @@ async fn a_policy_is_taken_over_and_deleted_only_behind_our_own_lock() {
         door::check(&*place.store, &place.outside, &jit, named("22/tcp"), named(ANN))
             .await
             .expect("read")
+            .decision
             .passes
     };
     assert!(passes().await, "Microsoft's allow stands above everything");

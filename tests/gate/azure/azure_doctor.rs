@@ -215,7 +215,7 @@ async fn a_defeated_lock_is_reported_with_the_rule() {
     let id = place.enable("web-1", &given::ssh()).await.expect("enabled");
     let check =
         door::check(&*place.store, &place.outside, &id, named("22/tcp"), named(ANN)).await.expect("read");
-    assert!(check.passes, "{check:?}");
+    assert!(check.decision.passes, "{check:?}");
     let findings = bad(&place).await;
     let lock = findings.iter().find(|it| it.check == "locks").expect("said");
     assert_eq!(lock.verdict, Verdict::Failed);

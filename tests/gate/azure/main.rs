@@ -12,6 +12,7 @@ mod azure_oracle;
 mod azure_orphans;
 mod azure_pace;
 mod azure_role;
+mod azure_sessions;
 mod azure_shared;
 mod azure_stories;
 mod azure_written_back;

@@ -233,6 +233,7 @@ impl Firewalls for Host {
             (BTreeSet::new(), BTreeMap::new())
         };
         Ok(Snapshot {
+            sessions: self.established.into(),
             connected,
             hindered,
             outlasting,
