@@ -217,7 +217,7 @@ async fn administering_without_the_right_is_refused_and_recorded_once() {
     assert_eq!(answer.status, 403, "{answer:?}");
     let entries = place.store().entries(&Chain::rest(), head, 10).await.expect("loads");
     let facts: Vec<Fact> = entries.into_iter().map(|it| it.fact).collect();
-    let [Fact::TokenRefused { person, by, reasons }] = facts.as_slice() else { panic!("{facts:?}") };
+    let [Fact::TokenRefused { person, by, reasons, .. }] = facts.as_slice() else { panic!("{facts:?}") };
     assert_eq!((person, by, reasons.len()), (&named("bob"), &named("ann"), 1));
 }
 

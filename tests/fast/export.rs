@@ -88,8 +88,9 @@ async fn flat_records_have_the_columns_of_comma_separated_ones_each_of_one_type(
     for record in &records {
         let fields = record.as_object().expect("an object");
         assert_eq!(fields.keys().map(String::as_str).collect::<BTreeSet<_>>(), columns);
-        let is_text =
-            |name: &str| fields[name].is_string() || fields[name].is_null() && name.ends_with("_id");
+        let is_text = |name: &str| {
+            fields[name].is_string() || fields[name].is_null() && (name.ends_with("_id") || name == "via")
+        };
         assert!(
             fields.keys().all(|it| if it == "n" { fields[it].is_u64() } else { is_text(it) }),
             "{record}"

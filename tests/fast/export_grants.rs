@@ -5,7 +5,7 @@ use portcullis_app::{
     BadExport, Format, MANIFEST,
     ports::{Batch, GrantFilter, PageAsked, Seen, Store},
 };
-use portcullis_domain::{Cause, Delay, EndReason, Fact, Grant, GrantState, Lease, What};
+use portcullis_domain::{Cause, Delay, EndReason, Fact, Grant, GrantState, Lease, Request, Via, What};
 use portcullis_local::RedbStore;
 use portcullis_tests::{
     archive::{Files, exported, verified},
@@ -37,6 +37,7 @@ async fn table(facts: Vec<(i64, Fact)>) -> (tempfile::TempDir, RedbStore) {
 /// A grant of a request by ann, from a time for an hour.
 fn grant(request: &str, n: usize, start: i64) -> Grant {
     let request_of = given::request("ann", request, ID, at(start));
+    let request_of = Request { via: Some(Via::Bot("chatops".to_owned())), ..request_of };
     let of = given::grant(&request_of, &named(ID), at(start));
     Grant { id: named(&format!("{request}-{n}")), request: named(request), ..of }
 }
@@ -49,11 +50,13 @@ fn needs_approval(request: &str, what: What) -> Fact {
         why: None,
         until: at(9_000),
         correlation: None,
+        via: Some(Via::Bot("chatops".to_owned())),
     }
 }
 
 fn approved(grant: Grant, approver: Option<&str>) -> Fact {
-    Fact::Approved { grant: Box::new(grant), approver: approver.map(person) }
+    let approver_via = approver.map(|_| Via::Cli);
+    Fact::Approved { grant: Box::new(grant), approver: approver.map(person), approver_via }
 }
 
 fn opened(grant: &str) -> Fact {
@@ -95,6 +98,8 @@ fn lives() -> Vec<(i64, Fact)> {
         approver: Some(person("carol")),
         why: None,
         correlation: None,
+        via: Some(Via::Bot("chatops".to_owned())),
+        approver_via: Some(Via::Http),
     };
     let ended = Fact::Ended {
         grant: named("r1-2"),
@@ -102,6 +107,7 @@ fn lives() -> Vec<(i64, Fact)> {
         reason: EndReason::UserRequested,
         by: person("bob"),
         correlation: None,
+        via: Some(Via::Cli),
     };
     let late = Some(Delay::of(Cause::CloudRefused, "403"));
     vec![
@@ -146,17 +152,17 @@ async fn row_of_a_grant_has_its_whole_life_and_is_empty_where_nothing_happened()
         text,
         format!(
             "grant_id,request_id,requested_by,via,machine,subscription,machine_id,port,protocol,sources,reason,ticket,\
-             correlation_id,asked_at,decided_at,approved_by,starts_at,opened_at,agreed_end,shut_at,late_seconds,\
+             correlation_id,asked_at,decided_at,approved_by,approved_via,starts_at,opened_at,agreed_end,shut_at,late_seconds,\
              late_cause,end_reason,closed_by,break_glass\n\
-             r1-2,r1,ann,,vm-1,s-1,{ID},22,tcp,198.51.100.1/32,,,,2027-01-15T08:00:10.000000Z,\
-             2027-01-15T08:00:20.000000Z,bob,2027-01-15T08:00:20.000000Z,,2027-01-15T09:00:20.000000Z,\
+             r1-2,r1,ann,bot chatops,vm-1,s-1,{ID},22,tcp,198.51.100.1/32,,,,2027-01-15T08:00:10.000000Z,\
+             2027-01-15T08:00:20.000000Z,bob,cli,2027-01-15T08:00:20.000000Z,,2027-01-15T09:00:20.000000Z,\
              2027-01-15T08:00:51.000000Z,1.000,,user_requested,bob,no\n\
-             r1-1,r1,ann,,vm-1,s-1,{ID},22,tcp,198.51.100.1/32,\"'=cmd(), \"\"it\"\" is down\",,INC-7,\
-             2027-01-15T08:00:10.000000Z,2027-01-15T08:00:20.000000Z,bob; carol,2027-01-15T08:00:20.000000Z,\
+             r1-1,r1,ann,bot chatops,vm-1,s-1,{ID},22,tcp,198.51.100.1/32,\"'=cmd(), \"\"it\"\" is down\",,INC-7,\
+             2027-01-15T08:00:10.000000Z,2027-01-15T08:00:20.000000Z,bob; carol,cli; http,2027-01-15T08:00:20.000000Z,\
              2027-01-15T08:00:22.000000Z,2027-01-15T10:00:20.000000Z,2027-01-15T10:00:27.000000Z,7.214,\
              cloud-refused,expired,,no\n\
-             r3-1,r3,ann,,vm-1,s-1,{ID},22,tcp,2001:db8::/64,,,,2027-01-15T08:03:20.000000Z,\
-             2027-01-15T08:03:20.000000Z,,2027-01-15T08:03:20.000000Z,2027-01-15T08:03:21.000000Z,\
+             r3-1,r3,ann,bot chatops,vm-1,s-1,{ID},22,tcp,2001:db8::/64,,,,2027-01-15T08:03:20.000000Z,\
+             2027-01-15T08:03:20.000000Z,,,2027-01-15T08:03:20.000000Z,2027-01-15T08:03:21.000000Z,\
              2027-01-15T09:03:20.000000Z,,,,,,yes\n"
         )
     );

@@ -26,6 +26,7 @@ mod simcloud;
 mod simcloud_neighbours;
 mod simcloud_roles;
 mod small_world;
+mod speakers;
 mod stories;
 mod submit;
 mod verify;

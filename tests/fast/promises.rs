@@ -491,7 +491,7 @@ async fn break_glass_is_loud() {
     let opened: Vec<&TargetId> = opened.iter().map(|it| &it.target).collect();
     assert_eq!(opened, [&web, &db]);
     // Whoever looks at the other machine alone sees it too.
-    let granted = |it: &Fact| matches!(it, Fact::Approved { grant, approver: None } if grant.broke_glass);
+    let granted = |it: &Fact| matches!(it, Fact::Approved { grant, approver: None, .. } if grant.broke_glass);
     assert_eq!(place.facts(&db).await.iter().filter(|it| granted(it)).count(), 1);
     let verified = app::verify(place.store()).await.expect("recomputed");
     assert!(verified.bad.is_empty(), "{verified:?}");

@@ -328,11 +328,12 @@ fn request(asks: Vec<portcullis_domain::Ask>) -> Request {
     Request {
         id: "r".parse().expect("valid"),
         by: "ann".parse().expect("valid"),
+        via: None,
         what: What::Initiate { asks, break_glass: false },
         justification: None,
         correlation: None,
         asked_at: at(0),
-        state: RequestState::Approved { at: at(0), by: None, broke_glass: false },
+        state: RequestState::Approved { at: at(0), by: None, via: None, broke_glass: false },
     }
 }
 

@@ -650,7 +650,7 @@ fn the_fact_of_break_glass_has_every_port_and_every_skipped_approver() {
     let (request, by, why) = (request.id, person("ann"), "it is down".to_owned());
     let skipped = People::Only([person("bob")].into());
     assert_eq!(first, named("vm-2"));
-    assert_eq!(fact, Fact::GlassBroken { request, by, why, opened, skipped, correlation: None });
+    assert_eq!(fact, Fact::GlassBroken { request, by, why, opened, skipped, correlation: None, via: None });
 }
 
 /// However many may say yes: what is told is an event, and has a bound.

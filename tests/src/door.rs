@@ -2,14 +2,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
-    Absent, Adopted, Answer, Call, Channel, Checked, Discovered, Error, Finding, Guarded, Happened, Issuer,
-    Parts, Plan, Principal, Reached, Rights, Wanted, command, perform,
+    Absent, Adopted, Answer, Call, Checked, Discovered, Error, Finding, Guarded, Happened, Issuer, Parts,
+    Plan, Principal, Reached, Rights, Wanted, command, perform,
     ports::{Outside, Store},
     query,
 };
 use portcullis_domain::{
     ApproversEdit, Chain, CorrelationId, Entry, Gate, Grant, GrantId, IdempotencyKey, Justification, People,
-    Person, Policy, PolicyEdit, PortEdit, PortRule, RequestId, Review, TargetId, Terms, What,
+    Person, Policy, PolicyEdit, PortEdit, PortRule, RequestId, Review, TargetId, Terms, Via, What,
 };
 use std::net::IpAddr;
 
@@ -73,7 +73,7 @@ pub struct Adopting {
 pub fn call(by: &Person, now: Timestamp) -> Call {
     Call {
         principal: Principal::person(by.clone(), Issuer::Tokens),
-        channel: Channel::Http,
+        via: Via::Http,
         address: None,
         key: None,
         correlation: None,

@@ -117,11 +117,12 @@ pub fn request(by: &str, key: &str, target: &str, now: Timestamp) -> Request {
     Request {
         id,
         by,
+        via: None,
         what,
         justification,
         correlation,
         asked_at: now,
-        state: RequestState::Approved { at: now, by: None, broke_glass: false },
+        state: RequestState::Approved { at: now, by: None, via: None, broke_glass: false },
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::door::{self, Guarding};
 use crate::{
     azure::Azure,
-    given::{Still, all_entries, named},
+    given::{Still, all_entries, named, person},
 };
 use jiff::Timestamp;
 use portcullis_app::{
@@ -133,7 +133,7 @@ impl Guarded {
 
     /// Serves it to callers with this token, and settles what is due, until the test is over.
     pub async fn serve(self: &Arc<Self>) -> (String, String) {
-        let token = self.tokens.issue(&named("ann"), &named("operator"), self.azure.now()).await;
+        let token = self.tokens.issue(&named("ann"), (&person("operator")).into(), self.azure.now()).await;
         let token = token.expect("issued");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let url = format!("http://{}", listener.local_addr().expect("an address"));

@@ -48,8 +48,11 @@ impl Told {
                     by_kernel: false,
                     correlation: None,
                 };
-                let made =
-                    || Fact::Approved { grant: Box::new(Grant { id, ..(**grant).clone() }), approver: None };
+                let made = || Fact::Approved {
+                    grant: Box::new(Grant { id, ..(**grant).clone() }),
+                    approver: None,
+                    approver_via: None,
+                };
                 if n.is_multiple_of(2) { made() } else { closed }
             }
         }
@@ -77,6 +80,7 @@ impl LongJournal {
             reasons: vec!["x".repeat(REASON_MAX); reasons],
             codes: vec![],
             correlation: None,
+            via: None,
         };
         Self::telling(Told::Refused(Box::new(refused)), chains, entries)
     }

@@ -195,7 +195,11 @@ impl Place {
 
     /// A new token for somebody.
     pub async fn token(&self, person: &str) -> String {
-        self.site.tokens.issue(&named(person), &named("owner"), self.now()).await.expect("issued")
+        self.site
+            .tokens
+            .issue(&named(person), (&given::person("owner")).into(), self.now())
+            .await
+            .expect("issued")
     }
 
     /// Calls the router as somebody, from [`CALLER`].

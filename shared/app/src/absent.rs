@@ -5,7 +5,7 @@ use crate::{
     ports::{Adoption, Authentication, Checkup, Firewalls, Inventory, Machine, Machines, OurRule, Tokens},
 };
 use jiff::Timestamp;
-use portcullis_domain::{Change, Person, Snapshot, TargetId};
+use portcullis_domain::{Change, Person, Snapshot, Speaker, TargetId};
 
 /// No firewalls, no machines and no tokens.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,11 +50,11 @@ impl Authentication for Absent {
 }
 
 impl Tokens for Absent {
-    async fn issue(&self, _: &Person, _: &Person, _: Timestamp) -> Result<String, Error> {
+    async fn issue(&self, _: &Person, _: Speaker<'_>, _: Timestamp) -> Result<String, Error> {
         absent("make a token")
     }
 
-    async fn revoke(&self, _: &Person, _: &Person, _: Timestamp) -> Result<(), Error> {
+    async fn revoke(&self, _: &Person, _: Speaker<'_>, _: Timestamp) -> Result<(), Error> {
         absent("revoke a token")
     }
 

@@ -10,8 +10,8 @@ use crate::{
 };
 use jiff::Timestamp;
 use portcullis_domain::{
-    Action, Fact, LEASE_MAX, Person, Policy, Port, PortRule, Protocol, Refusals, Sources, TARGETS_MAX,
-    TargetId, Terms, diff, length,
+    Action, Fact, LEASE_MAX, Policy, Port, PortRule, Protocol, Refusals, Sources, TARGETS_MAX, TargetId,
+    Terms, diff, length,
 };
 use std::collections::BTreeSet;
 
@@ -52,7 +52,6 @@ pub(crate) async fn adopt(
     deletes: bool,
     call: &Call,
 ) -> Result<Adopted, Error> {
-    let (by, now) = (call.by(), call.now);
     let found = outside.found().await?;
     let named = |it: &&Adoptable| it.policy.as_ref().is_some_and(|id| id.eq_ignore_ascii_case(what));
     let machine =
@@ -67,13 +66,13 @@ pub(crate) async fn adopt(
     let mut adopted = Adopted { machines: vec![], deleted: vec![], kept: vec![] };
     for policy in &chosen {
         for it in policy.machines.iter().filter(|it| machine.is_none_or(|machine| *machine == it.target)) {
-            let done = take_over(store, outside, terms, (policy, it), by, now).await?;
+            let done = take_over(store, outside, terms, (policy, it), call).await?;
             adopted.machines.push(done);
         }
     }
     if deletes {
         for it in chosen {
-            delete(store, outside, it, (machine, by), &mut adopted, now).await?;
+            delete(store, outside, it, machine, call, &mut adopted).await?;
         }
     }
     Ok(adopted)
@@ -85,10 +84,9 @@ async fn take_over(
     outside: &(impl Firewalls + Inventory),
     terms: &Terms,
     (from, machine): (&Adoptable, &AdoptableMachine),
-    by: &Person,
-    now: Timestamp,
+    call: &Call,
 ) -> Result<AdoptedMachine, Error> {
-    let target = machine.target.clone();
+    let (target, now) = (machine.target.clone(), call.now);
     let mut adopted =
         AdoptedMachine { target: target.clone(), guarded: false, left: vec![], warnings: vec![] };
     let known = store.target(&target).await?.and_then(|(it, _)| it.policy().cloned());
@@ -121,19 +119,18 @@ async fn take_over(
             return Ok(adopted);
         }
     };
-    let guarding =
-        Guarding { target: target.clone(), by: by.clone(), confirm_within: None, take_over: false };
+    let guarding = Guarding::of(target.clone(), call);
     match guard::enable(store, outside, &guarding, &policy, now).await {
         Ok(guarded) => {
             let name = from.policy.clone().unwrap_or_else(|| from.name.clone());
-            let fact = Fact::Adopted { policy: name, by: by.clone() };
+            let fact = Fact::Adopted { policy: name, by: call.by().clone(), via: Some(call.via.clone()) };
             record(store, &Record::of(&target, fact), now).await?;
             adopted.guarded = true;
             adopted.warnings = guarded.warnings;
         }
         // INVARIANT (nothing-unrecorded): cited here, because the answer goes on with the next machine.
         Err(Error::Refused(reasons)) => {
-            record(store, &guard::refused(&target, by, &reasons), now).await?;
+            record(store, &guard::refused(&target, call.speaker(), &reasons), now).await?;
             adopted.left.extend(lines(&reasons));
         }
         Err(Error::NotFound { .. }) => adopted.left.push("the machine no longer exists".to_owned()),
@@ -147,11 +144,11 @@ async fn delete(
     store: &impl Store,
     outside: &(impl Firewalls + Inventory + Adoption),
     what: &Adoptable,
-    (only, by): (Option<&TargetId>, &Person),
+    only: Option<&TargetId>,
+    call: &Call,
     adopted: &mut Adopted,
-    now: Timestamp,
 ) -> Result<(), Error> {
-    let mut kept = vec![];
+    let (mut kept, now) = (vec![], call.now);
     let others = what.targets().filter(|it| only.is_some_and(|only| only != *it)).count();
     if 0 < others {
         kept.push(format!(
@@ -168,7 +165,8 @@ async fn delete(
         return Ok(());
     }
     let rules: Vec<String> = what.rules.iter().map(|it| format!("{} in {}", it.name, it.firewall)).collect();
-    let fact = Fact::ForeignDeleted { policy: what.policy.clone(), rules: rules.clone(), by: by.clone() };
+    let (policy, by, via) = (what.policy.clone(), call.by().clone(), Some(call.via.clone()));
+    let fact = Fact::ForeignDeleted { policy, rules: rules.clone(), by, via };
     let targets: Vec<TargetId> = what.targets().cloned().collect();
     for some in targets.chunks(TARGETS_MAX) {
         record(store, &Record { targets: some.to_vec(), fact: fact.clone() }, now).await?;

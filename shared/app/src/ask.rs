@@ -9,8 +9,8 @@ use crate::{
 };
 use jiff::Timestamp;
 use portcullis_domain::{
-    Fact, GATES_MAX, Grant, GrantId, Justification, Next, Outcome, Person, Refusal, Refusals, Request,
-    RequestId, RequestState, Review, Target, TargetId, Terms, What, review,
+    Fact, GATES_MAX, Grant, GrantId, Justification, Next, Outcome, Refusal, Refusals, Request, RequestId,
+    RequestState, Review, Speaker, Target, TargetId, Terms, What, review,
 };
 use std::iter;
 
@@ -47,7 +47,7 @@ pub(crate) async fn initiate(
             Review::Refused(reasons) => return Err(reasons.into()),
             Review::Allowed(outcome) => {
                 let broke_glass = outcome.broken().next().is_some();
-                let state = RequestState::Approved { at: now, by: None, broke_glass };
+                let state = RequestState::Approved { at: now, by: None, via: None, broke_glass };
                 (state, granted(targets, &outcome, fresh, None, now))
             }
             Review::NeedsApproval { approvers, .. } => {
@@ -60,6 +60,7 @@ pub(crate) async fn initiate(
                     why: fresh.justification.as_ref().map(ToString::to_string),
                     until,
                     correlation: fresh.correlation.clone(),
+                    via: fresh.via.clone(),
                 };
                 (state, noted(targets, &fact, now))
             }
@@ -98,7 +99,7 @@ pub(crate) async fn close(store: &impl Store, grant: &GrantId, call: &Call) -> R
     let target = &found.target;
     let closed = transact(store, std::slice::from_ref(target), Rank::Shutting, |_| async move {
         let Some((target, seen)) = store.target(target).await? else { return Err(Error::Conflict) };
-        let next = target.close(grant, call.by(), call.correlation.as_ref(), call.now);
+        let next = target.close(grant, call.speaker(), call.correlation.as_ref(), call.now);
         if next.entries.is_empty() {
             return Ok(Attempt::Done(None));
         }
@@ -117,11 +118,12 @@ pub(crate) fn request(call: &Call, what: What, justification: Option<Justificati
     Request {
         id: RequestId::derived(call.by(), &call.key()),
         by: call.by().clone(),
+        via: Some(call.via.clone()),
         what,
         justification,
         correlation: call.correlation.clone(),
         asked_at: call.now,
-        state: RequestState::Approved { at: call.now, by: None, broke_glass: false },
+        state: RequestState::Approved { at: call.now, by: None, via: None, broke_glass: false },
     }
 }
 
@@ -141,6 +143,7 @@ pub(crate) fn refused(call: &Call, request: &Request, reasons: &Refusals) -> Rec
         reasons: sentences(reasons),
         codes: codes(reasons),
         correlation: request.correlation.clone(),
+        via: request.via.clone(),
     };
     Record { targets: request.targets(), fact }
 }
@@ -164,7 +167,7 @@ pub(crate) fn granted(
     targets: Loaded,
     outcome: &Outcome,
     request: &Request,
-    approver: Option<&Person>,
+    approver: Option<Speaker<'_>>,
     now: Timestamp,
 ) -> Vec<(Next, Seen)> {
     let glass = outcome.glass_broken(request, |id| targets.get(id)?.0.policy());

@@ -1,7 +1,7 @@
 //! A call: the caller, the channel, and the names that the caller gave it.
 
 use jiff::Timestamp;
-use portcullis_domain::{CorrelationId, IdempotencyKey, Person};
+use portcullis_domain::{CorrelationId, IdempotencyKey, Person, Speaker, Via};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -12,8 +12,8 @@ use std::{
 pub struct Call {
     /// The caller.
     pub principal: Principal,
-    /// The channel that it came by.
-    pub channel: Channel,
+    /// The channel that it came by, and the program that spoke.
+    pub via: Via,
     /// The caller's address; unknown where the channel does not tell.
     pub address: Option<IpAddr>,
     /// Two calls of one principal with the same key ask for the same. Without a key each call asks anew.
@@ -22,17 +22,6 @@ pub struct Call {
     pub correlation: Option<CorrelationId>,
     /// The time at which it is decided.
     pub now: Timestamp,
-}
-
-/// The channel of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Channel {
-    /// The HTTP API, which the command line uses too.
-    Http,
-    /// An event on the bus, or one that was posted.
-    Event,
-    /// Portcullis itself, on behalf of the operator who starts it.
-    Program,
 }
 
 /// A caller whose identity is proven.
@@ -88,12 +77,17 @@ impl Principal {
 impl Call {
     /// A call over HTTP without a key or a correlation id.
     pub fn over_http(principal: Principal, address: Option<IpAddr>, now: Timestamp) -> Self {
-        Self { principal, channel: Channel::Http, address, key: None, correlation: None, now }
+        Self { principal, via: Via::Http, address, key: None, correlation: None, now }
     }
 
     /// The name of the caller.
     pub fn by(&self) -> &Person {
         &self.principal.id
+    }
+
+    /// The caller, and how they spoke: every entry of the call says so.
+    pub fn speaker(&self) -> Speaker<'_> {
+        Speaker { person: self.by(), via: Some(&self.via) }
     }
 
     /// The idempotency key; where the caller gave none, the time of the call.

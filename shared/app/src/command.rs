@@ -203,34 +203,33 @@ runs! {
     |command, parts, call| {
         let Self { target, ports, confirm_within, take_over } = command.clone();
         let policy = guard::first_policy(parts.store, parts.outside, &target, &ports, parts.terms).await?;
-        let guarding = Guarding { target, by: call.by().clone(), confirm_within, take_over };
+        let guarding = Guarding { confirm_within, take_over, ..Guarding::of(target, call) };
         let guarded = guard::enable(parts.store, parts.outside, &guarding, &policy, call.now).await?;
         Ok(warned(guarded, parts.tokens, parts.rights).await)
     },
-    refused |command, _store, call, reasons| Ok(Some(guard::refused(&command.target, call.by(), reasons)));
+    refused |command, _store, call, reasons| Ok(Some(guard::refused(&command.target, call.speaker(), reasons)));
 
     Edit => Edit, Guarded,
     |command, parts, call| {
         let Self { target, policy, confirm_within } = command;
-        let (target, confirm_within) = (target.clone(), *confirm_within);
-        let guarding = Guarding { target, by: call.by().clone(), confirm_within, take_over: false };
+        let guarding = Guarding { confirm_within: *confirm_within, ..Guarding::of(target.clone(), call) };
         let wanted = |before: &Policy| policy.apply(before, &command.target, parts.terms);
         let guarded = guard::edit(parts.store, parts.outside, &guarding, wanted, call.now).await?;
         Ok(warned(guarded, parts.tokens, parts.rights).await)
     },
-    refused |command, _store, call, reasons| Ok(Some(guard::refused(&command.target, call.by(), reasons)));
+    refused |command, _store, call, reasons| Ok(Some(guard::refused(&command.target, call.speaker(), reasons)));
 
     Disable => Disable, Guarded,
     |command, parts, call| {
-        guard::disable(parts.store, parts.outside, &command.target, call.by(), call.now).await
+        guard::disable(parts.store, parts.outside, &command.target, call.speaker(), call.now).await
     },
-    refused |command, _store, call, reasons| Ok(Some(guard::refused(&command.target, call.by(), reasons)));
+    refused |command, _store, call, reasons| Ok(Some(guard::refused(&command.target, call.speaker(), reasons)));
 
     Confirm => Confirm, Guarded,
     |command, parts, call| {
-        guard::confirm(parts.store, parts.outside, &command.target, call.by(), call.now).await
+        guard::confirm(parts.store, parts.outside, &command.target, call.speaker(), call.now).await
     },
-    refused |command, _store, call, reasons| Ok(Some(guard::refused(&command.target, call.by(), reasons)));
+    refused |command, _store, call, reasons| Ok(Some(guard::refused(&command.target, call.speaker(), reasons)));
 
     Adopt => Adopt, Adopted,
     |command, parts, call| {
@@ -242,14 +241,14 @@ runs! {
     IssueToken => IssueToken, String,
     |command, parts, call| {
         not_the_operators(&command.person, call)?;
-        parts.tokens.issue(&command.person, call.by(), call.now).await
+        parts.tokens.issue(&command.person, call.speaker(), call.now).await
     },
     refused |command, _store, call, reasons| Ok(Some(token_refused(&command.person, call, reasons)));
 
     RevokeToken => RevokeToken, (),
     |command, parts, call| {
         not_the_operators(&command.person, call)?;
-        parts.tokens.revoke(&command.person, call.by(), call.now).await
+        parts.tokens.revoke(&command.person, call.speaker(), call.now).await
     },
     refused |command, _store, call, reasons| Ok(Some(token_refused(&command.person, call, reasons)));
 
@@ -257,7 +256,8 @@ runs! {
     |command, parts, call| {
         let Exporting { from, to, format } = command.exporting;
         let (format, by) = (format.word().to_owned(), call.by().clone());
-        let fact = Fact::ExportAsked { from, to, format, by, correlation: call.correlation.clone() };
+        let (correlation, via) = (call.correlation.clone(), Some(call.via.clone()));
+        let fact = Fact::ExportAsked { from, to, format, by, correlation, via };
         let since = command.since.min(call.now).checked_sub(2 * SKEW_MAX).unwrap_or(Timestamp::MIN);
         record_once(parts.store, &fact, since, call.now).await
     },
@@ -282,6 +282,7 @@ fn not_the_operators(person: &Person, call: &Call) -> Result<(), Refusal> {
 
 fn token_refused(person: &Person, call: &Call, reasons: &Refusals) -> Record {
     let reasons = reasons.iter().map(ToString::to_string).collect();
-    let fact = Fact::TokenRefused { person: person.clone(), by: call.by().clone(), reasons };
+    let (by, via) = (call.by().clone(), Some(call.via.clone()));
+    let fact = Fact::TokenRefused { person: person.clone(), by, reasons, via };
     Record::of_rest(fact)
 }

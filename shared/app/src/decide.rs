@@ -42,8 +42,13 @@ pub(crate) async fn approve(
             }
             Review::NeedsApproval { outcome, .. } | Review::Allowed(outcome) => outcome,
         };
-        let targets = granted(targets, &outcome, &request, Some(by), now);
-        let state = RequestState::Approved { at: now, by: Some(by.clone()), broke_glass: false };
+        let targets = granted(targets, &outcome, &request, Some(call.speaker()), now);
+        let state = RequestState::Approved {
+            at: now,
+            by: Some(by.clone()),
+            via: Some(call.via.clone()),
+            broke_glass: false,
+        };
         let approved = request.into_state(state);
         let batch = Batch { targets, request: Some((approved.clone(), seen)), rest: vec![] };
         Ok(Attempt::commit(batch, approved))
@@ -74,10 +79,16 @@ pub(crate) async fn reject(
             by: by.clone(),
             why: why.map(ToString::to_string),
             correlation: request.correlation.clone(),
+            via: Some(call.via.clone()),
         };
         let targets = noted(load(store, &request.targets()).await?, &fact, now);
-        let rejected =
-            request.into_state(RequestState::Rejected { at: now, by: by.clone(), why: why.cloned() });
+        let state = RequestState::Rejected {
+            at: now,
+            by: by.clone(),
+            via: Some(call.via.clone()),
+            why: why.cloned(),
+        };
+        let rejected = request.into_state(state);
         let batch = Batch { targets, request: Some((rejected.clone(), seen)), rest: vec![] };
         Ok(Attempt::commit(batch, rejected))
     })
@@ -124,6 +135,7 @@ pub(crate) async fn refused(
         request: request.id.clone(),
         by: call.by().clone(),
         reasons: sentences(reasons),
+        via: Some(call.via.clone()),
     };
     Ok(Record { targets: request.targets(), fact })
 }

@@ -9,7 +9,7 @@ use crate::{
     ports::{Outside, Store, Tokens},
     record::{Record, record},
 };
-use portcullis_domain::{CorrelationId, Fact, Person, Refusal, Refusals, Terms, redacted};
+use portcullis_domain::{CorrelationId, Fact, Person, Refusal, Refusals, Terms, Via, redacted};
 use std::fmt;
 
 /// How much of a caller's words is recorded of each thing, in characters.
@@ -106,7 +106,7 @@ pub async fn perform<S: Store, O: Outside, T: Tokens, P: Run>(
     call: &Call,
     operation: P,
 ) -> Result<P::Outcome, Error> {
-    tracing::debug!(operation = P::OPERATION.name(), channel = ?call.channel, "An operation is performed");
+    tracing::debug!(operation = P::OPERATION.name(), channel = %call.via, "An operation is performed");
     let outcome = match parts.rights.permit(call, P::OPERATION.right()) {
         Ok(()) => operation.run(parts, call).await,
         Err(refusal) => Err(refusal.into()),
@@ -134,6 +134,8 @@ pub struct Unreadable {
     pub reasons: Vec<(&'static str, String)>,
     /// The caller's name for the matter.
     pub correlation: Option<CorrelationId>,
+    /// The channel, where the input did not name its source itself.
+    pub via: Option<Via>,
 }
 
 /// Records that input could not be read, and gives the reasons as they were recorded: cut, and without tokens.
@@ -145,7 +147,7 @@ pub async fn refuse_unreadable(
     input: Unreadable,
     now: jiff::Timestamp,
 ) -> Result<Vec<String>, Error> {
-    let Unreadable { source, kind, event, on_behalf_of, reasons, correlation } = input;
+    let Unreadable { source, kind, event, on_behalf_of, reasons, correlation, via } = input;
     let sentences: Vec<String> = reasons.iter().map(|(_, why)| short(why)).collect();
     let fact = Fact::EventRefused {
         source: short(&source),
@@ -155,6 +157,7 @@ pub async fn refuse_unreadable(
         reasons: sentences.clone(),
         codes: reasons.iter().map(|(code, _)| (*code).to_owned()).collect(),
         correlation,
+        via,
     };
     record(store, &Record::of_rest(fact), now).await?;
     Ok(sentences)

@@ -25,7 +25,7 @@ pub fn events(entry: &Entry) -> Vec<Event> {
         // INVARIANT (break-glass-is-loud): to everybody who listens, once for a request.
         Fact::GlassBroken { .. } => &["breakglass.used"],
         // Whoever had to be asked was told of the request before; the first grant of the others tells of it.
-        Fact::Approved { grant, approver: None } if grant.id == GrantId::derived(&grant.request, 1) => {
+        Fact::Approved { grant, approver: None, .. } if grant.id == GrantId::derived(&grant.request, 1) => {
             &["request.received", "request.approved"]
         }
         Fact::Extended { approver: None, .. } => &["request.received", "request.approved"],

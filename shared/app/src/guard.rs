@@ -1,7 +1,7 @@
 //! What is guarded: enable, edit, disable, confirm; and plan, which only looks.
 
 use crate::{
-    Error,
+    Call, Error,
     ports::{Batch, Firewalls, Inventory, Machine, Rank, Seen, Store},
     record::Record,
     transact::{Attempt, transact},
@@ -9,7 +9,7 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     AddressSet, Change, Fact, Gate, MetDeny, Next, Os, Outlook, Person, Policy, PolicyEdit, PortEdit,
-    PortRule, Refusal, Refusals, Sessions, Snapshot, Target, TargetId, Terms, diff, outlook,
+    PortRule, Refusal, Refusals, Sessions, Snapshot, Speaker, Target, TargetId, Terms, Via, diff, outlook,
 };
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -24,6 +24,8 @@ pub(crate) struct Guarding {
     pub(crate) target: TargetId,
     /// Who says so.
     pub(crate) by: Person,
+    /// By which channel.
+    pub(crate) via: Via,
     /// The policy lapses after this long, unless confirmed.
     pub(crate) confirm_within: Option<SignedDuration>,
     /// Rules of ours that this table knows nothing of are taken for those of a table that was lost.
@@ -123,7 +125,7 @@ pub(crate) async fn enable(
                 // Somebody disabled it meanwhile: the facts that it has are as good.
                 None => target,
             };
-            let (policy, by) = (policy.clone(), &guarding.by);
+            let (policy, by) = (policy.clone(), guarding.speaker());
             if is_taken_over {
                 target.take_over(policy, by, confirm_by, now).map(Some)
             } else {
@@ -180,7 +182,7 @@ pub(crate) async fn edit(
             // Somebody edited it meanwhile: what was asked may undo that without meaning to.
             Err(Refusal::ChangedMeanwhile { target: target.id })
         } else {
-            target.set_policy(Some(wanted.clone()), &guarding.by, confirm_by, now).map(Some)
+            target.set_policy(Some(wanted.clone()), guarding.speaker(), confirm_by, now).map(Some)
         }
     };
     let (target, changed) = change(store, &guarding.target, false, set).await?;
@@ -192,7 +194,7 @@ pub(crate) async fn disable(
     store: &impl Store,
     inventory: &impl Inventory,
     target: &TargetId,
-    by: &Person,
+    by: Speaker<'_>,
     now: Timestamp,
 ) -> Result<Guarded, Error> {
     known(store, inventory, target).await?;
@@ -210,7 +212,7 @@ pub(crate) async fn confirm(
     store: &impl Store,
     inventory: &impl Inventory,
     target: &TargetId,
-    by: &Person,
+    by: Speaker<'_>,
     now: Timestamp,
 ) -> Result<Guarded, Error> {
     known(store, inventory, target).await?;
@@ -274,12 +276,24 @@ fn defeats(snapshot: &Snapshot, target: Target, policy: &Policy, by: &Person, no
 }
 
 /// The entry of a refused change of what is guarded.
-pub(crate) fn refused(target: &TargetId, by: &Person, reasons: &Refusals) -> Record {
+pub(crate) fn refused(target: &TargetId, by: Speaker<'_>, reasons: &Refusals) -> Record {
     let reasons = reasons.iter().map(ToString::to_string).collect();
-    Record::of(target, Fact::PolicyRefused { target: target.clone(), by: by.clone(), reasons })
+    let Speaker { person, via } = by;
+    let fact = Fact::PolicyRefused { target: target.clone(), by: person.clone(), reasons, via: via.cloned() };
+    Record::of(target, fact)
 }
 
 impl Guarding {
+    /// As a call wants it, for good.
+    pub(crate) fn of(target: TargetId, call: &Call) -> Self {
+        let (by, via) = (call.by().clone(), call.via.clone());
+        Self { target, by, via, confirm_within: None, take_over: false }
+    }
+
+    fn speaker(&self) -> Speaker<'_> {
+        Speaker { person: &self.by, via: Some(&self.via) }
+    }
+
     fn confirm_by(&self, now: Timestamp) -> Result<Option<Timestamp>, Error> {
         let (min, max) = CONFIRM_WITHIN;
         match self.confirm_within {

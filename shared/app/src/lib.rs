@@ -43,7 +43,7 @@ mod worker;
 pub use absent::Absent;
 pub use adopt::{Adopted, AdoptedMachine};
 pub use ask::Answer;
-pub use call::{Call, Channel, Issuer, Principal, PrincipalKind};
+pub use call::{Call, Issuer, Principal, PrincipalKind};
 pub use decide::lapse;
 pub use discover::{Discovered, Name, Names};
 pub use disk::{Disk, DiskTold};

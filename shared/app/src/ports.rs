@@ -16,7 +16,7 @@ use jiff::Timestamp;
 pub use portcullis_domain::Os;
 use portcullis_domain::{
     Chain, Change, Entry, Etag, Finding, FirewallId, Grant, GrantId, Head, MachineFacts, Next, Person,
-    Request, RequestId, RuleName, Snapshot, Target, TargetId,
+    Request, RequestId, RuleName, Snapshot, Speaker, Target, TargetId,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, future::Future, net::IpAddr, str::FromStr};
@@ -374,7 +374,7 @@ pub trait Tokens: Send + Sync {
     fn issue(
         &self,
         person: &Person,
-        by: &Person,
+        by: Speaker<'_>,
         now: Timestamp,
     ) -> impl Future<Output = Result<String, Error>> + Send;
 
@@ -382,7 +382,7 @@ pub trait Tokens: Send + Sync {
     fn revoke(
         &self,
         person: &Person,
-        by: &Person,
+        by: Speaker<'_>,
         now: Timestamp,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 

@@ -1,8 +1,8 @@
 //! The door for events: what bots ask for, on behalf of people.
 
 use crate::{
-    Absent, Answer, Call, Channel, Error, Exporting, Format, Issuer, Kept, Parts, Principal, Rights,
-    Unreadable, Vouchers,
+    Absent, Answer, Call, Error, Exporting, Format, Issuer, Kept, Parts, Principal, Rights, Unreadable,
+    Vouchers,
     command::{Approve, Close, Initiate, OrderExport, Reject},
     perform,
     ports::Store,
@@ -11,7 +11,7 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     Ask, CorrelationId, Grant, GrantId, IdempotencyKey, Justification, Person, Port, Protocol, Refusal,
-    Refusals, RequestId, Sources, TOKEN_IN_TEXT, TargetId, Terms, Window, holds_token, said,
+    Refusals, RequestId, Sources, TOKEN_IN_TEXT, TargetId, Terms, Via, Window, holds_token, said,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -104,7 +104,7 @@ pub async fn submit(
     let Wish { by, key, what } = wish;
     let call = &Call {
         principal: Principal::person(by, Issuer::Bot { source: heard.source.clone() }),
-        channel: Channel::Event,
+        via: Via::Bot(heard.source.clone()),
         address: None,
         key: Some(key),
         correlation: heard.correlation.clone(),
@@ -341,6 +341,7 @@ impl Heard {
             on_behalf_of: self.on_behalf_of,
             reasons: reasons.into_iter().map(|it| (it.code, it.why)).collect(),
             correlation: self.correlation,
+            via: None,
         };
         refuse_unreadable(store, input, now).await.map(Submitted::Refused)
     }

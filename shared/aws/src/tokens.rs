@@ -11,7 +11,7 @@ use portcullis_app::{
     Error, Issuer, Principal,
     ports::{Authentication, Dice, Store, Tokens},
 };
-use portcullis_domain::{Chain, Fact, Person, TOKEN_PREFIX};
+use portcullis_domain::{Chain, Fact, Person, Speaker, TOKEN_PREFIX};
 use sha2::{Digest, Sha256};
 use std::{fmt, sync::Arc};
 
@@ -121,13 +121,14 @@ impl Authentication for TokenBook {
 }
 
 impl Tokens for TokenBook {
-    async fn issue(&self, person: &Person, by: &Person, now: Timestamp) -> Result<String, Error> {
+    async fn issue(&self, person: &Person, by: Speaker<'_>, now: Timestamp) -> Result<String, Error> {
         let secret = (self.dice)().map_err(|source| Error::Broken { doing: "generate a token", source })?;
         let bearer = format!("{TOKEN_PREFIX}{}", BASE64URL_NOPAD.encode(&secret));
-        let fact = Fact::TokenMade { person: person.clone(), by: by.clone() };
+        let fact = Fact::TokenMade { person: person.clone(), by: by.person.clone(), via: by.via.cloned() };
         let before = self.spellings(person).await?;
         for other in before.iter().skip(1) {
-            let fact = Fact::TokenRevoked { person: other.clone(), by: by.clone() };
+            let fact =
+                Fact::TokenRevoked { person: other.clone(), by: by.person.clone(), via: by.via.cloned() };
             self.replace(other, None, fact, now).await?;
         }
         // The spelling first given stays.
@@ -135,13 +136,14 @@ impl Tokens for TokenBook {
         Ok(bearer)
     }
 
-    async fn revoke(&self, person: &Person, by: &Person, now: Timestamp) -> Result<(), Error> {
+    async fn revoke(&self, person: &Person, by: Speaker<'_>, now: Timestamp) -> Result<(), Error> {
         let before = self.spellings(person).await?;
         if before.is_empty() {
             return Err(Error::NotFound { what: "token of", name: person.to_string() });
         }
         for spelling in before {
-            let fact = Fact::TokenRevoked { person: spelling.clone(), by: by.clone() };
+            let fact =
+                Fact::TokenRevoked { person: spelling.clone(), by: by.person.clone(), via: by.via.cloned() };
             self.replace(&spelling, None, fact, now).await?;
         }
         Ok(())

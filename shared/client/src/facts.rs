@@ -3,8 +3,8 @@
 use crate::{names, ports, table::Mark, words::people};
 use jiff::SignedDuration;
 use portcullis_domain::{
-    Cause, Delay, EndReason, Fact, Gate, GrantId, Justification, Pane, Party, People, Person, Policy,
-    PortRule, RequestId,
+    Cause, Delay, EndReason, Fact, Gate, GrantId, Justification, Pane, Party, People, Policy, PortRule,
+    RequestId,
 };
 use portcullis_wire::PortRuleView;
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -182,10 +182,9 @@ fn jumped(by_ms: i64) -> String {
     format!("the clock of the machine was set {way} by {:#}", SignedDuration::from_secs(by.as_secs()))
 }
 
-/// The person, or the source, that a fact comes from.
+/// The person, or the source, that a fact comes from, and the bot that spoke for them.
 pub fn by(fact: &Fact) -> Option<String> {
-    let about = fact.about();
-    about.by.map(|by| with_yes(by, about.approver))
+    fact.about().speakers()
 }
 
 /// How a fact stands in a table.
@@ -241,10 +240,6 @@ fn guarded(policy: Option<&Policy>) -> String {
         Some(policy) => policy.ports().iter().map(words).collect::<Vec<_>>().join("; "),
         None => "not guarded".to_owned(),
     }
-}
-
-fn with_yes(by: &str, approver: Option<&Person>) -> String {
-    approver.map_or_else(|| by.to_owned(), |approver| format!("{by}, approved by {approver}"))
 }
 
 fn because(why: Option<&str>) -> String {

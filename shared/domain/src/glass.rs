@@ -50,6 +50,7 @@ impl Outcome {
             opened: self.broken().map(Pane::of).collect(),
             skipped,
             correlation: request.correlation.clone(),
+            via: request.via.clone(),
         };
         Some((first, fact))
     }

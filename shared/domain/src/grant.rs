@@ -2,7 +2,7 @@
 
 use crate::{
     CorrelationId, EndReason, Fact, Gate, GrantId, Justification, Lease, Person, Request, RequestId, Sources,
-    TargetId,
+    Speaker, TargetId, Via,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,9 @@ pub struct Grant {
     pub request: RequestId,
     /// Who asked.
     pub by: Person,
+    /// The channel by which they asked; unknown of a grant that an older version stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Via>,
     /// The machine.
     pub target: TargetId,
     /// What is open.
@@ -143,6 +146,7 @@ impl Grant {
             id,
             request: request.id.clone(),
             by: request.by.clone(),
+            via: request.via.clone(),
             target,
             gate,
             sources,
@@ -191,6 +195,7 @@ impl Grant {
             + quoted(self.id.as_str())
             + quoted(self.request.as_str())
             + quoted(self.by.as_str())
+            + optional(self.via.as_ref().and_then(Via::bot))
             + quoted(self.target.as_str())
             + optional(self.justification.as_ref().map(Justification::as_str))
             + optional(self.correlation.as_ref().map(CorrelationId::as_str))
@@ -223,17 +228,35 @@ impl Grant {
         true
     }
 
+    /// Gives it the lease that was reviewed and approved.
+    pub(crate) fn prolong(&mut self, lease: Lease, request: &Request, approver: Option<Speaker<'_>>) -> Fact {
+        self.lease = lease;
+        Fact::Extended {
+            grant: self.id.clone(),
+            request: request.id.clone(),
+            lease,
+            by: request.by.clone(),
+            approver: approver.map(|it| it.person.clone()),
+            why: request.justification.clone(),
+            correlation: request.correlation.clone().or_else(|| self.correlation.clone()),
+            via: request.via.clone(),
+            approver_via: approver.and_then(Speaker::via),
+        }
+    }
+
     /// Ends its lease before its time. Whoever does so may call that another matter than whoever asked for it.
     pub(crate) fn end(
         &mut self,
         reason: EndReason,
-        (by, correlation): (&Person, Option<&CorrelationId>),
+        by: Speaker<'_>,
+        correlation: Option<&CorrelationId>,
         now: Timestamp,
     ) -> Fact {
         self.lease = self.lease.cut(now);
         self.end_reason = Some(reason);
         let correlation = correlation.or(self.correlation.as_ref()).cloned();
-        Fact::Ended { grant: self.id.clone(), lease: self.lease, reason, by: by.clone(), correlation }
+        let (grant, lease, via) = (self.id.clone(), self.lease, by.via());
+        Fact::Ended { grant, lease, reason, by: by.person.clone(), correlation, via }
     }
 
     /// Why its lease is over, or will be.
@@ -293,6 +316,7 @@ mod tests {
             let request = Request {
                 id: RequestId::derived(&by, &named::<IdempotencyKey>("key")),
                 by: by.clone(),
+                via: Some(Via::Bot("a \"bot\"".repeat(20))),
                 what: What::Initiate {
                     asks: vec![Ask {
                         target: target.clone(),
@@ -306,7 +330,7 @@ mod tests {
                 justification: Some(named(&"\"why\\".repeat(100))),
                 correlation: Some(named("incident-7")),
                 asked_at: at(0),
-                state: crate::RequestState::Approved { at: at(0), by: None, broke_glass: true },
+                state: crate::RequestState::Approved { at: at(0), by: None, via: None, broke_glass: true },
             };
             let id = GrantId::derived(&request.id, 40);
             let lease = Lease::starting(at(0), SignedDuration::from_hours(1)).expect("a lease");

@@ -10,13 +10,14 @@ pub use replay::{Told, Waiting};
 
 use crate::{
     ClaimToken, CorrelationId, Delay, Gate, Grant, GrantId, Justification, Lease, Pane, People, Person,
-    Policy, RequestId, TargetId, What,
+    Policy, RequestId, TargetId, Via, What,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr};
 
-/// What happened. On the wire an object with the field `what`.
+/// What happened. On the wire an object with the field `what`. `via` is the channel by which the person spoke whom `by` names; it is
+/// absent from what an older version recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case", deny_unknown_fields)]
 #[expect(missing_docs, reason = "the fields are those of the types they have")]
@@ -31,13 +32,26 @@ pub enum Fact {
         /// Was the machine taken over from another installation, as the person said?
         #[serde(default, skip_serializing_if = "is_false")]
         take_over: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
     },
     /// A policy that waited for a confirmation was confirmed.
-    PolicyConfirmed { version: u64, by: Person },
+    PolicyConfirmed {
+        version: u64,
+        by: Person,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
     /// A policy that waited for a confirmation got none, and what was before is back.
     PolicyReverted { version: u64, policy: Option<Policy> },
     /// Somebody wanted to guard, edit, confirm or leave alone what they may not so.
-    PolicyRefused { target: TargetId, by: Person, reasons: Vec<String> },
+    PolicyRefused {
+        target: TargetId,
+        by: Person,
+        reasons: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
     /// Somebody asked for what they may not have.
     RequestRefused {
         request: RequestId,
@@ -50,6 +64,8 @@ pub enum Fact {
         codes: Vec<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
     },
     /// Somebody asked for what somebody else has to approve.
     ApprovalNeeded {
@@ -60,6 +76,8 @@ pub enum Fact {
         until: Timestamp,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
     },
     /// Somebody said no.
     RequestRejected {
@@ -68,9 +86,17 @@ pub enum Fact {
         why: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
     },
     /// Somebody wanted to say yes or no and may not.
-    DecisionRefused { request: RequestId, by: Person, reasons: Vec<String> },
+    DecisionRefused {
+        request: RequestId,
+        by: Person,
+        reasons: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
     /// Nobody said anything in time.
     RequestLapsed {
         request: RequestId,
@@ -78,7 +104,12 @@ pub enum Fact {
         correlation: Option<CorrelationId>,
     },
     /// A grant was made.
-    Approved { grant: Box<Grant>, approver: Option<Person> },
+    Approved {
+        grant: Box<Grant>,
+        approver: Option<Person>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        approver_via: Option<Via>,
+    },
     /// Somebody opened ports without the yes that they need, as their policies let them.
     GlassBroken {
         request: RequestId,
@@ -89,6 +120,8 @@ pub enum Fact {
         skipped: People,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
     },
     /// A lease was prolonged.
     Extended {
@@ -102,6 +135,10 @@ pub enum Fact {
         why: Option<Justification>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        approver_via: Option<Via>,
     },
     /// A lease was ended before its end.
     Ended {
@@ -111,6 +148,8 @@ pub enum Fact {
         by: Person,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
     },
     /// A read-back showed that the sources get in: for the first time, or again after `OpenFailed`.
     Opened {
@@ -189,13 +228,34 @@ pub enum Fact {
     /// A rule of ours without a target is about to be deleted from a firewall.
     OrphanDeleted { firewall: String, rule: String },
     /// The target is guarded as somebody else's policy guarded it.
-    Adopted { policy: String, by: Person },
+    Adopted {
+        policy: String,
+        by: Person,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
     /// Somebody else's policy, and the rules that it left, are about to be deleted, as somebody asked.
-    ForeignDeleted { policy: Option<String>, rules: Vec<String>, by: Person },
+    ForeignDeleted {
+        policy: Option<String>,
+        rules: Vec<String>,
+        by: Person,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
     /// A bearer token was made.
-    TokenMade { person: Person, by: Person },
+    TokenMade {
+        person: Person,
+        by: Person,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
     /// A bearer token was taken away.
-    TokenRevoked { person: Person, by: Person },
+    TokenRevoked {
+        person: Person,
+        by: Person,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
     /// An event came in that cannot be read, or that asks for what may not be.
     EventRefused {
         /// Whose event it was.
@@ -214,6 +274,8 @@ pub enum Fact {
         codes: Vec<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
     },
     /// Somebody asked for the journal of a time, as evidence.
     ExportAsked {
@@ -224,6 +286,8 @@ pub enum Fact {
         by: Person,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
     },
     /// An export is whole, where it is kept.
     ExportReady {
@@ -237,7 +301,13 @@ pub enum Fact {
         correlation: Option<CorrelationId>,
     },
     /// Somebody wanted to make or take away a token of this person, and may not.
-    TokenRefused { person: Person, by: Person, reasons: Vec<String> },
+    TokenRefused {
+        person: Person,
+        by: Person,
+        reasons: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
     /// The clock of the machine was set by so much, back if it is negative. Leases end no later for it.
     ClockJumped { by_ms: i64 },
     /// Rules were changed behind our back so often within a quarter of an hour: another installation may guard the machine.

@@ -46,6 +46,7 @@ mod secret;
 mod sessions;
 mod space;
 mod target;
+mod via;
 mod view;
 
 pub use bad_name::BadName;
@@ -89,3 +90,4 @@ pub use target::{
     CLAIM, CLOSED_AT_ONCE_MAX, Claim, LAST_SECONDS, LOOK_AGAIN, RETRY_MAX, RETRY_MIN, RETRY_OVERDUE_MAX,
     SKEW_MAX, Target, Trial, WORKER_LIFE,
 };
+pub use via::{Speaker, Via};

@@ -2,7 +2,7 @@
 
 use crate::{
     CorrelationId, GrantId, Justification, People, Person, Port, Protocol, Refusal, RequestId, Sources,
-    TargetId, Window,
+    Speaker, TargetId, Via, Window,
 };
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
@@ -17,6 +17,9 @@ pub struct Request {
     pub id: RequestId,
     /// Who asks.
     pub by: Person,
+    /// The channel by which they asked; unknown of a request that an older version stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Via>,
     /// What for.
     pub what: What,
     /// Why.
@@ -89,6 +92,9 @@ pub enum RequestState {
         /// By whom; absent where no approval was needed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<Person>,
+        /// The channel by which they approved it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
         /// An approval was needed, and whoever asked broke the glass instead.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         broke_glass: bool,
@@ -99,6 +105,9 @@ pub enum RequestState {
         at: Timestamp,
         /// By whom.
         by: Person,
+        /// The channel by which they rejected it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
         /// Why.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<Justification>,
@@ -134,6 +143,11 @@ impl Request {
         // Serialising these cannot fail: no maps with keys that are not text, no floats.
         let body = serde_json::to_vec(&(&self.by, &self.what, &self.justification)).unwrap_or_default();
         HEXLOWER.encode(&Sha256::digest(body)[..SHOWN_BYTES])
+    }
+
+    /// The requester, and how they asked.
+    pub fn speaker(&self) -> Speaker<'_> {
+        Speaker { person: &self.by, via: self.via.as_ref() }
     }
 
     /// Is it not to wait for anybody's yes? A longer lease always does where the policy says so, also if its glass was broken.
@@ -218,6 +232,7 @@ mod tests {
         Request {
             id: "r".parse().expect("valid"),
             by: "ann".parse().expect("valid"),
+            via: None,
             what: What::Initiate { asks: vec![ask], break_glass: false },
             justification: None,
             correlation: None,

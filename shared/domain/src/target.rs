@@ -3,7 +3,7 @@
 use crate::{
     Chain, Change, ClaimToken, CorrelationId, EndReason, Fact, ForeignDenies, Gate, Grant, GrantId, Grants,
     Head, Headroom, Lease, MachineFacts, Next, Owner, Pass, Person, Policy, PortRule, Refusal, Request, Rule,
-    RuleName, RuleSet, Snapshot, Sources, Standing, TargetId,
+    RuleName, RuleSet, Snapshot, Sources, Speaker, Standing, TargetId,
     delay::{Closing, Obstacles},
     drifts::Drifts,
     grant::Opening,
@@ -181,31 +181,31 @@ impl Target {
 
     /// Sets what is guarded, or with `None` guards nothing. Grants on ports that are no longer guarded
     /// end; the others keep their leases. With `confirm_by` it lapses then, unless confirmed.
-    pub fn set_policy(
+    pub fn set_policy<'a>(
         self,
         policy: Option<Policy>,
-        by: &Person,
+        by: impl Into<Speaker<'a>>,
         confirm_by: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Next, Refusal> {
-        self.set(policy, by, (confirm_by, false), now)
+        self.set(policy, by.into(), (confirm_by, false), now)
     }
 
     /// The same of a machine that another installation guarded until now.
-    pub fn take_over(
+    pub fn take_over<'a>(
         self,
         policy: Policy,
-        by: &Person,
+        by: impl Into<Speaker<'a>>,
         confirm_by: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Next, Refusal> {
-        self.set(Some(policy), by, (confirm_by, true), now)
+        self.set(Some(policy), by.into(), (confirm_by, true), now)
     }
 
     fn set(
         mut self,
         policy: Option<Policy>,
-        by: &Person,
+        by: Speaker<'_>,
         (confirm_by, take_over): (Option<Timestamp>, bool),
         now: Timestamp,
     ) -> Result<Next, Refusal> {
@@ -215,17 +215,25 @@ impl Target {
         self.trial = confirm_by.map(|until| Trial { until, before: self.policy.clone() });
         self.policy_version += 1;
         let version = self.policy_version;
-        let set = (policy.clone(), by.clone());
-        let mut facts = vec![Fact::PolicySet { version, policy: set.0, by: set.1, confirm_by, take_over }];
+        let mut facts = vec![Fact::PolicySet {
+            version,
+            policy: policy.clone(),
+            by: by.person.clone(),
+            confirm_by,
+            take_over,
+            via: by.via(),
+        }];
         facts.extend(self.guard(policy, by, now));
         Ok(self.record(now, facts, vec![]))
     }
 
     /// Keeps a policy that would lapse.
-    pub fn confirm_policy(mut self, by: &Person, now: Timestamp) -> Result<Next, Refusal> {
+    pub fn confirm_policy<'a>(mut self, by: impl Into<Speaker<'a>>, now: Timestamp) -> Result<Next, Refusal> {
+        let by = by.into();
         match self.trial.take() {
             Some(trial) if now < trial.until => {
-                let fact = Fact::PolicyConfirmed { version: self.policy_version, by: by.clone() };
+                let (version, via) = (self.policy_version, by.via());
+                let fact = Fact::PolicyConfirmed { version, by: by.person.clone(), via };
                 Ok(self.record(now, vec![fact], vec![]))
             }
             Some(_) | None => Err(Refusal::NothingToConfirm { target: self.id }),
@@ -234,12 +242,14 @@ impl Target {
 
     /// Grants what was reviewed and approved.
     #[must_use]
-    pub fn grant(mut self, grants: Vec<Grant>, approver: Option<&Person>, now: Timestamp) -> Next {
+    pub fn grant(mut self, grants: Vec<Grant>, approver: Option<Speaker<'_>>, now: Timestamp) -> Next {
         self.want(now);
         let mut facts = vec![];
         for grant in grants {
             self.grants.insert(grant.id.clone(), grant.clone());
-            facts.push(Fact::Approved { grant: Box::new(grant), approver: approver.cloned() });
+            let (grant, approver_via) = (Box::new(grant), approver.and_then(Speaker::via));
+            let approver = approver.map(|it| it.person.clone());
+            facts.push(Fact::Approved { grant, approver, approver_via });
         }
         self.record(now, facts, vec![])
     }
@@ -250,17 +260,11 @@ impl Target {
         mut self,
         (grant, lease): (&GrantId, Lease),
         request: &Request,
-        approver: Option<&Person>,
+        approver: Option<Speaker<'_>>,
         now: Timestamp,
     ) -> Next {
         let live = self.grants.get_mut(grant).filter(|it| !it.lease.is_over(now));
-        let facts = live.map(|it| {
-            it.lease = lease;
-            let correlation = request.correlation.clone().or_else(|| it.correlation.clone());
-            let (grant, why) = (grant.clone(), request.justification.clone());
-            let (request, by, approver) = (request.id.clone(), request.by.clone(), approver.cloned());
-            Fact::Extended { grant, request, lease, by, approver, why, correlation }
-        });
+        let facts = live.map(|it| it.prolong(lease, request, approver));
         if facts.is_some() {
             self.look(now);
         }
@@ -269,15 +273,16 @@ impl Target {
 
     /// Ends a lease now. Ending what is over is success: somebody else was faster.
     #[must_use]
-    pub fn close(
+    pub fn close<'a>(
         mut self,
         grant: &GrantId,
-        by: &Person,
+        by: impl Into<Speaker<'a>>,
         correlation: Option<&CorrelationId>,
         now: Timestamp,
     ) -> Next {
+        let by = by.into();
         let live = self.grants.get_mut(grant).filter(|it| !it.lease.is_over(now));
-        let facts = live.map(|it| it.end(EndReason::UserRequested, (by, correlation), now));
+        let facts = live.map(|it| it.end(EndReason::UserRequested, by, correlation, now));
         if facts.is_some() {
             self.want(now);
         }
@@ -532,12 +537,12 @@ impl Target {
         self.policy.as_ref().is_some_and(|it| it.gates().contains(&gate))
     }
 
-    fn guard(&mut self, policy: Option<Policy>, by: &Person, now: Timestamp) -> Vec<Fact> {
+    fn guard(&mut self, policy: Option<Policy>, by: Speaker<'_>, now: Timestamp) -> Vec<Fact> {
         self.policy = policy;
         let guarded = |gate| self.policy.as_ref().is_some_and(|it| it.rule(gate).is_some());
         let orphaned = |it: &&mut Grant| !guarded(it.gate) && !it.lease.is_over(now);
         let ended = self.grants.values_mut().filter(orphaned);
-        let facts = ended.map(|it| it.end(EndReason::PolicyChanged, (by, None), now)).collect();
+        let facts = ended.map(|it| it.end(EndReason::PolicyChanged, by, None, now)).collect();
         self.look(now);
         facts
     }
@@ -547,7 +552,7 @@ impl Target {
         let Some(trial) = self.trial.take_if(|it| it.until <= now) else { return vec![] };
         self.policy_version += 1;
         let (version, policy) = (self.policy_version, trial.before.clone());
-        let ended = self.guard(trial.before, &Person::portcullis(), now);
+        let ended = self.guard(trial.before, (&Person::portcullis()).into(), now);
         std::iter::once(Fact::PolicyReverted { version, policy }).chain(ended).collect()
     }
 

@@ -7,6 +7,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use portcullis_app::{Call, Error, Principal, ports::Authentication as _};
+use portcullis_domain::Via;
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -19,12 +20,14 @@ pub struct Caller {
     pub principal: Principal,
     /// "My IP"; unknown where the connection does not tell.
     pub address: Option<IpAddr>,
+    /// The program that calls, by its own word.
+    pub via: Via,
 }
 
 impl Caller {
     /// A call of theirs, of no matter and without a key.
     pub(crate) fn call(self, now: Timestamp) -> Call {
-        Call::over_http(self.principal, self.address, now)
+        Call { via: self.via, ..Call::over_http(self.principal, self.address, now) }
     }
 
     /// The problem of a caller who has waited, and whose token was taken away meanwhile.
@@ -38,6 +41,8 @@ impl Caller {
     }
 }
 
+/// How the `User-Agent` of the command line begins.
+const COMMAND_LINE: &str = "portcullis/";
 const NOT_VALID: &str = "this token is not valid, or was revoked";
 
 /// Who calls, by the word of the platform that let them in: an extension of the request that the composition
@@ -88,8 +93,14 @@ impl<S: Site> FromRequestParts<Arc<S>> for Caller {
             Some(Vouched(principal)) => principal.clone(),
             None => bearer(parts, site).await?.map_err(|problem| failed(&**site, address, problem))?,
         };
-        Ok(Self { principal, address })
+        Ok(Self { principal, address, via: via(&parts.headers) })
     }
+}
+
+/// The command line says which program it is, as any other program might: that is for the record, and nothing is permitted by it.
+fn via(headers: &HeaderMap) -> Via {
+    let agent = headers.get(header::USER_AGENT).and_then(|it| it.to_str().ok());
+    if agent.is_some_and(|it| it.starts_with(COMMAND_LINE)) { Via::Cli } else { Via::Http }
 }
 
 /// Whose token it is, or why nobody is let in by it.

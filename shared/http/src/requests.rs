@@ -71,6 +71,7 @@ pub(crate) async fn unread<S: Site>(
         on_behalf_of: Some(name),
         reasons: vec![("unreadable", problem.0.detail.clone())],
         correlation: correlation(headers).ok().flatten(),
+        via: Some(caller.via.clone()),
     };
     let recorded = refuse_unreadable(site.store(), input, now).await;
     recorded.err().map_or(problem, Problem::from)

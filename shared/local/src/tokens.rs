@@ -7,7 +7,7 @@ use portcullis_app::{
     Error, Issuer, Principal,
     ports::{Authentication, Dice, Tokens},
 };
-use portcullis_domain::{Chain, Fact, Person, TOKEN_PREFIX};
+use portcullis_domain::{Chain, Fact, Person, Speaker, TOKEN_PREFIX};
 use redb::ReadableTable;
 use sha2::{Digest, Sha256};
 use std::{fmt, sync::Arc};
@@ -67,11 +67,11 @@ impl Authentication for TokenBook {
 }
 
 impl Tokens for TokenBook {
-    async fn issue(&self, person: &Person, by: &Person, now: Timestamp) -> Result<String, Error> {
+    async fn issue(&self, person: &Person, by: Speaker<'_>, now: Timestamp) -> Result<String, Error> {
         let secret = (self.dice)().map_err(|source| Error::Broken { doing: "generate a token", source })?;
         let bearer = format!("{TOKEN_PREFIX}{}", BASE64URL_NOPAD.encode(&secret));
         let (name, digest) = (person.clone(), digest(&bearer));
-        let fact = Fact::TokenMade { person: person.clone(), by: by.clone() };
+        let fact = Fact::TokenMade { person: person.clone(), by: by.person.clone(), via: by.via.cloned() };
         // INVARIANT (nothing-unrecorded): a token and its entry are written together.
         let write = self.store.write(Class::Asks, move |open| {
             let (_, entries) = rest_head(open)?.append(&Chain::rest(), now, [fact.clone()]);
@@ -88,9 +88,9 @@ impl Tokens for TokenBook {
         write.await.map(|()| bearer)
     }
 
-    async fn revoke(&self, person: &Person, by: &Person, now: Timestamp) -> Result<(), Error> {
+    async fn revoke(&self, person: &Person, by: Speaker<'_>, now: Timestamp) -> Result<(), Error> {
         let name = person.clone();
-        let fact = Fact::TokenRevoked { person: person.clone(), by: by.clone() };
+        let fact = Fact::TokenRevoked { person: person.clone(), by: by.person.clone(), via: by.via.cloned() };
         let write = self.store.write(Class::Ends, move |open| {
             let before = spellings(&name, open)?;
             if before.is_empty() {

@@ -153,6 +153,9 @@ pub struct RequestView {
     pub id: String,
     /// The requester.
     pub by: String,
+    /// The channel of the request: `http`, `cli`, `portcullis`, or `bot` and its source. Absent where an older version did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
     /// Its state: `pending`, `approved`, `rejected` or `lapsed`.
     pub state: String,
     /// The time of the request.
@@ -177,6 +180,9 @@ pub struct RequestView {
     pub decided_at: Option<Timestamp>,
     /// The person who decided it.
     pub decided_by: Option<String>,
+    /// The channel of the decision, as in `via`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_via: Option<String>,
     /// The reason of a rejection.
     pub decided_why: Option<String>,
     /// Whether break-glass was used, so that its ports opened without the required approval.
@@ -247,6 +253,9 @@ pub struct GrantView {
     pub state: GrantState,
     /// The requester.
     pub by: String,
+    /// The channel of the request: `http`, `cli`, `portcullis`, or `bot` and its source. Absent where an older version did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
     /// The sources.
     pub sources: Vec<String>,
     /// The start of the lease.
@@ -483,6 +492,7 @@ impl GrantView {
             protocol: grant.gate.protocol,
             state: grant.state(now),
             by: grant.by.to_string(),
+            via: grant.via.as_ref().map(ToString::to_string),
             sources: grant.sources.clone().into(),
             start: grant.lease.start(),
             end: grant.lease.end(),
@@ -506,18 +516,21 @@ impl From<&Request> for RequestView {
     fn from(request: &Request) -> Self {
         let (mut until, mut approvers) = (None, vec![]);
         let (mut decided_at, mut decided_by, mut decided_why) = (None, None, None);
+        let mut decided_via = None;
         let mut has_broken_glass = false;
         match &request.state {
             RequestState::Pending { until: pending, approvers: who } => {
                 until = Some(*pending);
                 approvers = who.people().iter().map(ToString::to_string).collect();
             }
-            RequestState::Approved { at, by, broke_glass } => {
+            RequestState::Approved { at, by, via, broke_glass } => {
                 (decided_at, decided_by) = (Some(*at), by.as_ref().map(ToString::to_string));
+                decided_via = via.as_ref().map(ToString::to_string);
                 has_broken_glass = *broke_glass;
             }
-            RequestState::Rejected { at, by, why } => {
+            RequestState::Rejected { at, by, via, why } => {
                 (decided_at, decided_by) = (Some(*at), Some(by.to_string()));
+                decided_via = via.as_ref().map(ToString::to_string);
                 decided_why = why.as_ref().map(ToString::to_string);
             }
             RequestState::Lapsed { at } => decided_at = Some(*at),
@@ -525,6 +538,7 @@ impl From<&Request> for RequestView {
         Self {
             id: request.id.to_string(),
             by: request.by.to_string(),
+            via: request.via.as_ref().map(ToString::to_string),
             state: request.state.word().to_owned(),
             asked_at: request.asked_at,
             justification: request.justification.as_ref().map(ToString::to_string),
@@ -535,6 +549,7 @@ impl From<&Request> for RequestView {
             approvers,
             decided_at,
             decided_by,
+            decided_via,
             decided_why,
             grants: vec![],
             broke_glass: has_broken_glass,

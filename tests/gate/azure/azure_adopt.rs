@@ -237,9 +237,11 @@ async fn a_policy_is_taken_over_and_deleted_only_behind_our_own_lock() {
 
     let facts = place.facts(&jit).await;
     let ann = given::person("ann");
-    assert!(facts.iter().any(|it| matches!(it, Fact::Adopted { policy, by } if *policy == id && *by == ann)));
+    assert!(
+        facts.iter().any(|it| matches!(it, Fact::Adopted { policy, by, .. } if *policy == id && *by == ann))
+    );
     assert!(facts.iter().any(
-        |it| matches!(it, Fact::ForeignDeleted { policy: Some(it), rules, by } if *it == id && rules.len() == 2 && *by == ann)
+        |it| matches!(it, Fact::ForeignDeleted { policy: Some(it), rules, by, .. } if *it == id && rules.len() == 2 && *by == ann)
     ));
     assert!(app::verify(&*place.store).await.expect("read").bad.is_empty());
 }

@@ -108,6 +108,7 @@ impl Table {
                 by: named("ann"),
                 why: None,
                 correlation: None,
+                via: None,
             }],
         )
     }
@@ -120,6 +121,7 @@ impl Table {
                 request: named("a-request"),
                 by: named("ann"),
                 reasons: vec!["x".repeat(words)],
+                via: None,
             }],
         )
     }

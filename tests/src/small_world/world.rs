@@ -505,11 +505,12 @@ fn grants() -> [Grant; 2] {
         let request = Request {
             id: id.clone(),
             by,
+            via: None,
             what: What::Initiate { asks: vec![], break_glass: false },
             justification: None,
             correlation: None,
             asked_at: stamp(0),
-            state: RequestState::Approved { at: stamp(0), by: None, broke_glass: false },
+            state: RequestState::Approved { at: stamp(0), by: None, via: None, broke_glass: false },
         };
         let place = (parsed("vm"), gate());
         Grant::approved(GrantId::derived(&id, 0), &request, place, parsed(it.address), lease)

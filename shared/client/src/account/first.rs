@@ -3,16 +3,15 @@
 use crate::account::Account;
 use jiff::Timestamp;
 use portcullis_aws::{DynamoStore, TokenBook, Tokens as _};
-use portcullis_domain::Person;
+use portcullis_domain::{Person, Speaker, Via};
 use portcullis_program::{Failure, secret};
 use std::sync::Arc;
 
 /// Makes a person's token in a table.
 pub fn token(account: &Account, person: &Person, table: &str) -> Result<String, Failure> {
     let (tokens, now) = (book(account, table)?, Timestamp::now());
-    account
-        .wait(tokens.issue(person, person, now))
-        .map_err(|error| failed(error.is_temporary(), &error.full()))
+    let by = Speaker { person, via: Some(&Via::Cli) };
+    account.wait(tokens.issue(person, by, now)).map_err(|error| failed(error.is_temporary(), &error.full()))
 }
 
 /// Who has a token in a table.

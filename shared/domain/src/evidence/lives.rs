@@ -1,18 +1,17 @@
 //! The lives of grants, as the entries of one chain tell them: a row each, for auditors.
 
 use crate::{
-    Cause, EndReason, Entry, Fact, Gate, Grant, GrantId, Lease, Person, RequestId,
+    Cause, EndReason, Entry, Fact, Gate, Grant, GrantId, Lease, Person, RequestId, Speaker, Via,
     csv::{csv_line, csv_time},
 };
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// The header of a file of grants. A column is called as no dialect of SQL has to quote.
-pub(crate) const COLUMNS: [&str; 25] = [
+pub(crate) const COLUMNS: [&str; 26] = [
     "grant_id",
     "request_id",
     "requested_by",
-    // Facts do not carry the channel, nor a ticket: their columns are empty.
     "via",
     "machine",
     "subscription",
@@ -21,11 +20,13 @@ pub(crate) const COLUMNS: [&str; 25] = [
     "protocol",
     "sources",
     "reason",
+    // Facts do not carry a ticket: its column is empty.
     "ticket",
     "correlation_id",
     "asked_at",
     "decided_at",
     "approved_by",
+    "approved_via",
     "starts_at",
     "opened_at",
     "agreed_end",
@@ -54,8 +55,8 @@ pub struct Life {
     grant: Grant,
     asked_at: Timestamp,
     decided_at: Timestamp,
-    /// Each approver once: of the request, and of extensions.
-    approved_by: Vec<Person>,
+    /// Each approver once: of the request, and of extensions, with the channel where that is known.
+    approved_by: Vec<(Person, Option<Via>)>,
     /// The lease that was granted last; an early close does not change it.
     agreed: Lease,
     closed_by: Option<Person>,
@@ -80,12 +81,14 @@ impl Lives {
             Fact::RequestRejected { request, .. } | Fact::RequestLapsed { request, .. } => {
                 self.asked.remove(request);
             }
-            Fact::Approved { grant, approver } => self.approved(grant, approver.as_ref(), entry.at),
-            Fact::Extended { grant, request, lease, approver, .. } => {
+            Fact::Approved { grant, approver, approver_via } => {
+                self.approved(grant, speaker(approver.as_ref(), approver_via.as_ref()), entry.at);
+            }
+            Fact::Extended { grant, request, lease, approver, approver_via, .. } => {
                 self.asked.remove(request);
                 self.change(grant, |it| {
                     it.agreed = *lease;
-                    it.approved_by(approver.as_ref());
+                    it.approved_by(speaker(approver.as_ref(), approver_via.as_ref()));
                 });
             }
             Fact::Ended { grant, reason, by, .. } => self.change(grant, |it| {
@@ -143,7 +146,7 @@ impl Lives {
         self.live.into_values()
     }
 
-    fn approved(&mut self, grant: &Grant, approver: Option<&Person>, at: Timestamp) {
+    fn approved(&mut self, grant: &Grant, approver: Option<Speaker<'_>>, at: Timestamp) {
         let request = &grant.request;
         if let Some(asked_at) = self.asked.remove(request) {
             self.decided = Some((request.clone(), asked_at));
@@ -181,27 +184,29 @@ impl Life {
         csv_line(self.cells())
     }
 
-    fn approved_by(&mut self, approver: Option<&Person>) {
-        if let Some(approver) = approver
-            && !self.approved_by.contains(approver)
+    fn approved_by(&mut self, approver: Option<Speaker<'_>>) {
+        if let Some(Speaker { person, via }) = approver
+            && self.approved_by.iter().all(|(it, _)| it != person)
         {
-            self.approved_by.push(approver.clone());
+            self.approved_by.push((person.clone(), via.cloned()));
         }
     }
 
     fn cells(&self) -> [String; COLUMNS.len()] {
-        let Grant { id, request, by, target, gate, sources, .. } = &self.grant;
+        let Grant { id, request, by, via, target, gate, sources, .. } = &self.grant;
         let Grant { justification, correlation, opened_at, end_reason, broke_glass, .. } = &self.grant;
         let Gate { port, protocol } = gate;
         let target = target.as_str();
         let shut = self.shut.as_ref();
         let sources = sources.ranges().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        let approvers = self.approved_by.iter().map(Person::as_str).collect::<Vec<_>>().join("; ");
+        let approvers = self.approved_by.iter().map(|(it, _)| it.as_str()).collect::<Vec<_>>().join("; ");
+        let channels = self.approved_by.iter().map(|(_, via)| text(via.as_ref()));
+        let channels = channels.collect::<Vec<_>>().join("; ");
         [
             id.to_string(),
             request.to_string(),
             by.to_string(),
-            String::new(),
+            text(via.as_ref()),
             target.rsplit('/').find(|it| !it.is_empty()).unwrap_or(target).to_owned(),
             subscription(target).unwrap_or_default().to_owned(),
             target.to_owned(),
@@ -214,6 +219,7 @@ impl Life {
             csv_time(self.asked_at),
             csv_time(self.decided_at),
             approvers,
+            channels,
             csv_time(self.agreed.start()),
             opened_at.map(csv_time).unwrap_or_default(),
             csv_time(self.agreed.end()),
@@ -225,6 +231,15 @@ impl Life {
             if *broke_glass { "yes" } else { "no" }.to_owned(),
         ]
     }
+}
+
+fn speaker<'a>(person: Option<&'a Person>, via: Option<&'a Via>) -> Option<Speaker<'a>> {
+    person.map(|person| Speaker { person, via })
+}
+
+/// A channel; nothing where an older version did not record one.
+fn text(via: Option<&Via>) -> String {
+    via.map(ToString::to_string).unwrap_or_default()
 }
 
 /// The subscription in an id of Azure.

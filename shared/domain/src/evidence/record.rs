@@ -18,6 +18,7 @@ pub(crate) struct Record {
     request_id: Option<String>,
     grant_id: Option<String>,
     correlation_id: Option<String>,
+    via: Option<String>,
     /// The same time as it is stored, which the hash covers: JSON, as the fact is. A reader takes it for text, and keeps it.
     stored_at: String,
     fact: String,
@@ -26,7 +27,7 @@ pub(crate) struct Record {
 }
 
 /// The header of a file of records as comma-separated values.
-const COLUMNS: [&str; 11] = [
+const COLUMNS: [&str; 12] = [
     "chain",
     "n",
     "occurred_at",
@@ -34,6 +35,7 @@ const COLUMNS: [&str; 11] = [
     "request_id",
     "grant_id",
     "correlation_id",
+    "via",
     "stored_at",
     "fact",
     "prev",
@@ -71,7 +73,7 @@ pub(crate) fn of_cells(cells: &[String], version: u32) -> Option<Entry> {
         (1, [chain, n, at, _, _, _, _, fact, prev, hash]) => {
             entry(chain, n.parse().ok()?, at, fact, prev, hash)?
         }
-        (2, [chain, n, _, _, _, _, _, at, fact, prev, hash]) => {
+        (2, [chain, n, _, _, _, _, _, _, at, fact, prev, hash]) => {
             entry(chain, n.parse().ok()?, &unquoted(at)?, fact, prev, hash)?
         }
         _ => return None,
@@ -102,6 +104,7 @@ impl Record {
             request_id: entry.fact.request().map(String::from),
             grant_id: entry.fact.grant().cloned().map(String::from),
             correlation_id: entry.fact.correlation().cloned().map(String::from),
+            via: entry.fact.about().via.cloned().map(String::from),
             stored_at: serde_json::to_string(&entry.stored_at())?,
             fact: entry.stored_fact().to_owned(),
             prev: entry.prev.to_string(),
@@ -114,17 +117,18 @@ impl Record {
     }
 
     /// In [`COLUMNS`].
-    fn cells(self) -> [String; 11] {
+    fn cells(self) -> [String; 12] {
         let Self { chain, n, occurred_at, what, stored_at, fact, prev, hash, .. } = self;
-        let ids = [self.request_id, self.grant_id, self.correlation_id].map(Option::unwrap_or_default);
-        let [request, grant, correlation] = ids;
-        [chain, n.to_string(), occurred_at, what, request, grant, correlation, stored_at, fact, prev, hash]
+        let named = [self.request_id, self.grant_id, self.correlation_id, self.via];
+        let [request, grant, correlation, via] = named.map(Option::unwrap_or_default);
+        let n = n.to_string();
+        [chain, n, occurred_at, what, request, grant, correlation, via, stored_at, fact, prev, hash]
     }
 
     /// In [`COLUMNS_1`].
     fn cells_1(self) -> [String; 10] {
         let at = unquoted(&self.stored_at).unwrap_or_default();
-        let [chain, n, _, what, request, grant, correlation, _, fact, prev, hash] = self.cells();
+        let [chain, n, _, what, request, grant, correlation, _, _, fact, prev, hash] = self.cells();
         [chain, n, at, what, request, grant, correlation, fact, prev, hash]
     }
 }

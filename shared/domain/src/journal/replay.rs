@@ -2,7 +2,7 @@
 
 use super::{BadRecord, Entry, Fact};
 use crate::{
-    Chain, Grant, GrantId, Grants, Person, Policy, Request, RequestId, Target, TargetId, Trial, What,
+    Chain, Grant, GrantId, Grants, Policy, Request, RequestId, Speaker, Target, TargetId, Trial, What,
     digest::Digest, grant::Opening,
 };
 use jiff::Timestamp;
@@ -30,15 +30,15 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    fn digest(by: &Person, asked: &What, why: Option<&str>, until: Timestamp) -> Digest {
-        Digest::of(&(by, asked, why, until))
+    fn digest(by: Speaker<'_>, asked: &What, why: Option<&str>, until: Timestamp) -> Digest {
+        Digest::of(&(by.person, by.via, asked, why, until))
     }
 }
 
 impl From<&Request> for Waiting {
     fn from(it: &Request) -> Self {
         let why = it.justification.as_ref().map(ToString::to_string);
-        let digest = Self::digest(&it.by, &it.what, why.as_deref(), it.due_at().unwrap_or_default());
+        let digest = Self::digest(it.speaker(), &it.what, why.as_deref(), it.due_at().unwrap_or_default());
         Self { request: it.id.clone(), targets: it.targets(), digest }
     }
 }
@@ -58,7 +58,8 @@ impl Told {
                 self.policy_version = *version;
             }
             Fact::PolicyConfirmed { .. } => self.trial = None,
-            Fact::ApprovalNeeded { request, by, asked, why, until, .. } => {
+            Fact::ApprovalNeeded { request, by: person, via, asked, why, until, .. } => {
+                let by = Speaker { person, via: via.as_ref() };
                 let digest = Waiting::digest(by, asked, why.as_deref(), *until);
                 self.pending.insert(request.clone(), digest);
             }

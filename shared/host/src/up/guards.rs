@@ -13,10 +13,10 @@ use crate::{
     steady,
 };
 use portcullis_app::{
-    Call, Channel, Error, Issuer, Principal, PrincipalKind, command, perform,
+    Call, Error, Issuer, Principal, PrincipalKind, command, perform,
     ports::{Inventory, Store},
 };
-use portcullis_domain::{Person, Target, TargetId};
+use portcullis_domain::{Person, Target, TargetId, Via};
 use portcullis_http::Site as _;
 use portcullis_local::{Established, Host, RedbStore};
 use portcullis_program::Failure;
@@ -131,7 +131,7 @@ pub(super) async fn furnish(site: &LocalSite, settling: &Settling, operator: &Pe
     const MACHINES_MAX: usize = 100;
     let principal =
         Principal { kind: PrincipalKind::Platform, ..Principal::person(operator.clone(), Issuer::Tokens) };
-    let call = Call { channel: Channel::Program, ..Call::over_http(principal, None, steady::now()) };
+    let call = Call { via: Via::Portcullis, ..Call::over_http(principal, None, steady::now()) };
     for machine in settling.outside.machines(None, MACHINES_MAX).await.map_err(failed)?.items {
         if machine.name == GUARDED {
             let (ports, confirm_within) = (vec![], None);

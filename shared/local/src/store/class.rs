@@ -94,19 +94,29 @@ mod tests {
         let policy = |ports: &[u16]| {
             Policy::of(ports.iter().map(|it| rule(*it)).collect(), &Terms::default()).expect("a policy")
         };
-        let set =
-            |policy| Fact::PolicySet { version: 1, policy, by: by(), confirm_by: None, take_over: false };
+        let set = |policy| Fact::PolicySet {
+            version: 1,
+            policy,
+            by: by(),
+            confirm_by: None,
+            take_over: false,
+            via: None,
+        };
         let ended = || Fact::Ended {
             grant: "a-1".parse().expect("an id"),
             lease: Lease::starting(NOW, jiff::SignedDuration::from_hours(1)).expect("a lease"),
             reason: EndReason::UserRequested,
             by: by(),
             correlation: None,
+            via: None,
         };
         assert_eq!(class(vec![], None), Class::Settles, "a claim has no entry");
         assert_eq!(class(vec![Fact::Writing { changes: vec![] }], None), Class::Settles);
         assert_eq!(class(vec![Fact::DriftHealed, ended()], None), Class::Ends);
-        assert_eq!(class(vec![ended(), Fact::TokenMade { person: by(), by: by() }], None), Class::Asks);
+        assert_eq!(
+            class(vec![ended(), Fact::TokenMade { person: by(), by: by(), via: None }], None),
+            Class::Asks
+        );
         let (one, two) = (policy(&[22]), policy(&[22, 443]));
         assert_eq!(class(vec![set(Some(one.clone()))], None), Class::Ends, "it was unguarded");
         assert_eq!(class(vec![set(Some(two.clone()))], Some(&one)), Class::Ends);

@@ -68,7 +68,7 @@ impl Oracle {
     fn fact(&mut self, before: Option<&Target>, target: &Target, fact: &Fact, cloud: &Cloud, now: i64) {
         let was = |id: &GrantId| before.and_then(|it| it.grant_of(id));
         match fact {
-            Fact::Approved { grant, approver } => {
+            Fact::Approved { grant, approver, .. } => {
                 self.count("approved");
                 if self.approved_at.insert(grant.id.clone(), now).is_some() {
                     self.break_rule("granted-once", now, format!("{} was granted before", grant.id));
