@@ -1,4 +1,5 @@
-//! Denies of others that a lease meets in a security group: a lock of theirs gives way, a block list of theirs wins.
+//! Denies of others that a lease meets in a security group: a lock of theirs gives way, a block list of theirs wins
+//! (INVARIANT a-block-list-wins).
 
 use portcullis_domain::{Fact, ForeignDenies, GrantId, GrantState, Policy, PortRule, TargetId, Terms};
 use portcullis_tests::{

@@ -67,6 +67,8 @@ pub struct PlannedGate {
     pub shadows: Vec<String>,
     /// Foreign rules that would let somebody in without a lease, and when, if not always.
     pub defeated_by: Vec<String>,
+    /// Packet filters of others that may refuse a lease.
+    pub may_refuse: Vec<String>,
     /// Foreign denies that a lease from anywhere would meet.
     pub denies: Vec<MetDeny>,
 }
@@ -258,7 +260,8 @@ fn planned(snapshot: &Snapshot, target: &Target, now: Timestamp) -> (Vec<Change>
         let admits_now = snapshot.admitted(&owner, gate).any.summary();
         let Outlook { shadows, defeated_by } = outlook(snapshot, &owner, gate, &changes);
         let denies = snapshot.denies_met(gate, &AddressSet::all(), desired.foreign_denies(gate));
-        PlannedGate { gate, admits_now, shadows, defeated_by, denies }
+        let may_refuse = snapshot.may_refuse(gate);
+        PlannedGate { gate, admits_now, shadows, defeated_by, may_refuse, denies }
     });
     let gates = gates.collect();
     (changes, gates)

@@ -34,6 +34,8 @@ pub struct Checked {
     pub decision: Decision,
     /// What becomes of open sessions when a lease ends.
     pub sessions: Sessions,
+    /// Packet filters of others that may still refuse it.
+    pub may_refuse: Vec<String>,
 }
 
 /// Whether a packet gets to a target, and which rule says so: the firewalls are asked, not the table. That knows only which
@@ -50,7 +52,12 @@ pub(crate) async fn check(
         outcome => outcome?.1,
     };
     let packet = Packet { source, protocol: gate.protocol, port: gate.port };
-    Ok(Checked { decision: snapshot.decide(&target.into(), &packet), sessions: snapshot.sessions })
+    let may_refuse = snapshot.may_refuse(gate);
+    Ok(Checked {
+        decision: snapshot.decide(&target.into(), &packet),
+        sessions: snapshot.sessions,
+        may_refuse,
+    })
 }
 
 /// What happened to a target, or with no target to none, oldest first, from entry `from` on; and the number of the entry

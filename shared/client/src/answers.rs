@@ -1,7 +1,7 @@
 //! Requests and grants as a person reads them.
 
 use crate::{
-    moments,
+    connect, moments,
     names::{self, Named as _},
     output::Output,
     table::{Mark, Table},
@@ -55,7 +55,8 @@ pub fn grants_table(grants: &[GrantView], now: &ZonedDateTime) -> Table {
         let by = if it.broke_glass { format!("{}, BREAK-GLASS", it.by) } else { it.by.clone() };
         let (sources, time) = (words::few_sources(&it.sources), time(it, now));
         let target = names::short(&it.target).to_owned();
-        let port = format!("{}/{}", it.port, it.protocol);
+        let door = connect::door(it).map(|it| format!(" at {it}")).unwrap_or_default();
+        let port = format!("{}/{}{door}", it.port, it.protocol);
         table.row(mark, [it.id.clone(), target, port, state, sources, by, time]);
     }
     table

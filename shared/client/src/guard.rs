@@ -254,6 +254,9 @@ fn denies(plan: &PlanView, now: &ZonedDateTime) -> String {
         };
         text.push_str(&output::printable(&format!("\n{rule} {outcome}")));
     }
+    for it in plan.gates.iter().flat_map(|gate| &gate.may_refuse) {
+        text.push_str(&output::printable(&format!("\n{it}")));
+    }
     text
 }
 

@@ -60,8 +60,8 @@ pub struct Check {
 }
 
 const CHECK: &str = "\
-The answer comes from the firewalls as they are now. Of this machine's own packet filter, only the table of Portcullis
-is read: drops by its other tables are not seen. Exit codes: 0 the source gets through, 3 it does not.
+The answer comes from the firewalls as they are now. On a host the table of Portcullis decides; other tables that may
+still refuse the port are named. Exit codes: 0 the source gets through, 3 it does not.
 
 Examples:
   portcullis check web-1 22 --from 203.0.113.7
@@ -135,7 +135,8 @@ impl Check {
             let firewall = seen.firewall.as_deref().map(|it| format!(" in {}", names::short(it)));
             let rule = format!("{}{}", seen.rule, firewall.unwrap_or_default());
             let (rule, fate) = (output::printable(&rule), words::fate(seen.sessions));
-            format!("{from} {verdict} to {name} on port {port}\n  decided by {rule}\n  open sessions {fate}")
+            let may_refuse: String = seen.may_refuse.iter().map(|it| format!("\n  {}", output::printable(it))).collect();
+            format!("{from} {verdict} to {name} on port {port}\n  decided by {rule}{may_refuse}\n  open sessions {fate}")
         })?;
         Ok(if seen.passes { Exit::Done } else { Exit::Refused })
     }

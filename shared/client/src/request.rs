@@ -3,6 +3,7 @@
 use crate::{
     answers::{grant_line, told},
     client::Client,
+    connect,
     key::new_key,
     lookup::{Among, Names},
     moments, names, ports, wait, words,
@@ -113,7 +114,8 @@ impl Request {
             if answer.grants.iter().any(|it| it.opened_at.is_none()) {
                 text.push_str("\n`portcullis grants` shows when it is open.");
             } else if self.wait {
-                text.push_str(&how_to_connect(&answer, &targets));
+                text.push_str(&connect::lines(&answer.grants, &targets));
+                text.push_str(&met(&answer));
             }
             text
         })?;
@@ -282,27 +284,14 @@ fn usual_port(target: &NameView) -> AskedPort {
     AskedPort { port, protocol: Some(protocol) }
 }
 
-/// Where somebody would go now, for each open port.
-fn how_to_connect(answer: &AnswerView, targets: &[NameView]) -> String {
-    const SSH: u16 = 22;
-    const RDP: u16 = 3389;
-    let mut text = String::from("\nConnect with:");
+/// What an opening met: denies of others that gave way, and packet filters of others that may still refuse.
+fn met(answer: &AnswerView) -> String {
+    let mut text = String::new();
     for grant in &answer.grants {
-        let target = targets.iter().find(|it| it.id == grant.target);
-        let own = || target.and_then(|it| it.addresses.first()).map(String::as_str);
-        let door = grant.public_ip_address.as_deref();
-        let address = door.or_else(own).unwrap_or(names::short(&grant.target));
-        let line = match (grant.port, grant.mapped_port) {
-            (SSH, None) => format!("\n  ssh {address}"),
-            (SSH, Some(port)) => format!("\n  ssh -p {port} {address}"),
-            (RDP, None) => format!("\n  mstsc /v:{address}"),
-            (RDP, Some(port)) => format!("\n  mstsc /v:{address}:{port}"),
-            (_, Some(port)) | (port, None) => {
-                let address = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
-                format!("\n  {address}:{port}")
-            }
-        };
-        text.push_str(&printable(&line));
+        let over = grant.over.iter().map(|it| format!("opened over {it}"));
+        for it in over.chain(grant.may_refuse.iter().cloned()) {
+            text.push_str(&printable(&format!("\n{}: {it}", names::short(&grant.target))));
+        }
     }
     text
 }

@@ -158,6 +158,21 @@ impl Chain {
     }
 }
 
+/// How the ids of machines begin that guard themselves.
+const HOST: &str = "host/";
+
+impl TargetId {
+    /// The id of a machine that guards itself, of this name.
+    pub fn of_host(name: &str) -> Result<Self, BadName> {
+        format!("{HOST}{name}").parse()
+    }
+
+    /// Is it a machine that guards itself?
+    pub fn is_host(&self) -> bool {
+        self.as_str().starts_with(HOST)
+    }
+}
+
 impl From<&TargetId> for Chain {
     fn from(target: &TargetId) -> Self {
         Self(target.0.clone())

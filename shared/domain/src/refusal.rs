@@ -32,6 +32,8 @@ pub enum Refusal {
     NoSources { target: TargetId, gate: Gate },
     #[error("`{asked}` may not reach port `{gate}` of `{target}`: sources within {allowed} may")]
     SourceNotAllowed { target: TargetId, gate: Gate, asked: Sources, allowed: Sources },
+    #[error("`{asked}` is no address from which `{target}` is reached: name your own, such as `203.0.113.9`")]
+    UnusableSource { target: TargetId, asked: ipnet::IpNet },
     #[error("port `{gate}` of `{target}` would have `{count}` ranges in its leases: at most {max}")]
     TooManySources { target: TargetId, gate: Gate, count: usize, max: usize },
     #[error(
@@ -166,6 +168,7 @@ impl Refusal {
             Self::NotGuarded { .. } | Self::NoSuchPort { .. } => "not-guarded",
             Self::NoSources { .. } => "no-sources",
             Self::SourceNotAllowed { .. } => "source-not-allowed",
+            Self::UnusableSource { .. } => "unusable-source",
             Self::TooManySources { .. } => "too-many-sources",
             Self::FirewallFull { .. } => "firewall-full",
             Self::TooManyLeases { .. } => "too-many-leases",
@@ -238,6 +241,7 @@ impl Refusal {
             | Self::NotGuarded { .. }
             | Self::NoSuchPort { .. }
             | Self::NoSources { .. }
+            | Self::UnusableSource { .. }
             | Self::TooLong { .. }
             | Self::TooShort { .. }
             | Self::StartsTooLate { .. }

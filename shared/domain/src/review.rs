@@ -4,6 +4,7 @@ use crate::{
     Ask, Gate, Grant, GrantId, LAST_SECONDS, Lease, People, Policy, Refusal, Refusals, Request, SKEW_MAX,
     Sources, Target, TargetId, Terms, What, room::no_room,
 };
+use ipnet::IpNet;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -239,6 +240,9 @@ impl Reviewed {
             let (asked, allowed) = (sources.clone(), rule.sources.clone());
             self.refuse(Refusal::SourceNotAllowed { target: target.clone(), gate, asked, allowed });
         }
+        if let Some(asked) = unusable(sources).filter(|_| !target.is_host()) {
+            self.refuse(Refusal::UnusableSource { target: target.clone(), asked });
+        }
         let Some(approvers) = &rule.approvers else { return false };
         if request.breaks_glass() {
             if rule.may_break_glass(&request.by) {
@@ -310,4 +314,10 @@ fn rules(grants: &[&Grant]) -> usize {
     };
     let gates: BTreeSet<Gate> = grants.iter().map(|it| it.gate).collect();
     gates.into_iter().map(|gate| gate.protocol.transports().len() * families(gate)).sum()
+}
+
+/// The first of the sources from which no packet comes over a network: loopback, and groups of receivers.
+fn unusable(sources: &Sources) -> Option<IpNet> {
+    let is_unusable = |it: &&IpNet| it.network().is_loopback() || it.network().is_multicast();
+    sources.ranges().iter().find(is_unusable).copied()
 }

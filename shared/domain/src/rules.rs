@@ -385,6 +385,11 @@ impl Snapshot {
         without
     }
 
+    /// Has the target an address of the family of any of these, behind each of its firewalls?
+    pub fn has_family_of(&self, sources: &Sources) -> bool {
+        self.firewalls.iter().all(|it| !it.families.of(sources).is_empty())
+    }
+
     /// The packet filters of others that may refuse a gate of the target, in a sentence each.
     pub fn may_refuse(&self, gate: Gate) -> Vec<String> {
         self.refusers.iter().filter(|it| it.may_refuse(gate)).map(|it| it.of(gate)).collect()

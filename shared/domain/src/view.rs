@@ -142,6 +142,9 @@ impl<'a> View<'a> {
 
     /// The rule that keeps somebody out who has a lease.
     fn kept_out(&self, gate: Gate, sources: &Sources, admitted: &Admitted) -> String {
+        if !self.seen.has_family_of(sources) {
+            return "(the machine has no address of the family of these sources)".to_owned();
+        }
         let near = self.near(sources);
         let who = if near.is_empty() { sources.into() } else { near.without(&admitted.all) };
         // Our own lock is what stops those whom we do not let in because of it.

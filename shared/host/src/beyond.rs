@@ -23,12 +23,16 @@ impl Adoption for Outside {
     }
 }
 
-/// This machine is not asked over a network.
+/// The cloud comes first: where it cannot be asked, nothing else of it is.
 impl Checkup for Outside {
     async fn checkup(&self) -> Vec<Finding> {
-        match &self.azure {
+        let mut findings = match &self.azure {
             Some(azure) => azure.checkup().await,
             None => vec![],
+        };
+        if let Some(host) = &self.host {
+            findings.extend(host.checkup().await);
         }
+        findings
     }
 }

@@ -163,6 +163,7 @@ pub(crate) async fn plan<S: Site>(
         admits_now: it.admits_now,
         shadows: it.shadows,
         defeated_by: it.defeated_by,
+        may_refuse: it.may_refuse,
         denies: it.denies.into_iter().map(MetDenyView::from).collect(),
     };
     Ok(Json(PlanView {
@@ -200,8 +201,9 @@ pub(crate) async fn check<S: Site>(
         }
         outcome => outcome?,
     };
-    let Checked { decision: Decision { passes, firewall, rule }, sessions } = checked;
-    Ok(Json(CheckView { passes, firewall: firewall.map(|it| it.to_string()), rule, sessions }))
+    let Checked { decision: Decision { passes, firewall, rule }, sessions, may_refuse } = checked;
+    let firewall = firewall.map(|it| it.to_string());
+    Ok(Json(CheckView { passes, firewall, rule, sessions, may_refuse }))
 }
 
 /// Lists the entries of a machine, the oldest first. `after` is the number to start from.

@@ -147,6 +147,9 @@ pub struct PlannedGateView {
     pub shadows: Vec<String>,
     /// Foreign rules that would admit sources without a lease, with the time if not always.
     pub defeated_by: Vec<String>,
+    /// Packet filters of others on the machine that may refuse the sources of a lease, each with the command that changes that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub may_refuse: Vec<String>,
     /// Foreign denies that a lease would meet.
     #[serde(default)]
     pub denies: Vec<MetDenyView>,

@@ -96,6 +96,9 @@ pub struct CheckView {
     #[schema(value_type = String)]
     #[serde(default)]
     pub sessions: Sessions,
+    /// Packet filters of others on the machine that may still refuse it, each with the command that changes that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub may_refuse: Vec<String>,
 }
 
 /// A request for ports.

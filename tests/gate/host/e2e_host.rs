@@ -12,27 +12,27 @@ use std::{
 };
 
 /// The port that is guarded here, and one that is not.
-const PORT: u16 = 2222;
-const OTHER_PORT: u16 = 8080;
+pub const PORT: u16 = 2222;
+pub const OTHER_PORT: u16 = 8080;
 /// How long after its end a lease may still let anybody in.
 const LATE_MAX: Duration = Duration::from_secs(2);
 /// How long something may take that is no promise: a start, a settle, a lease of seconds.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
-struct Guarded {
+pub struct Guarded {
     // Dropped before the network that it is in.
     up: Option<Up>,
-    network: Network,
+    pub network: Network,
     data: tempfile::TempDir,
     /// What it is called among targets.
-    host: String,
+    pub host: String,
     test: &'static str,
     options: Vec<&'static str>,
 }
 
 impl Guarded {
     /// A machine with both ports answering, and the program on it.
-    fn machine(test: &'static str, options: &[&'static str]) -> Self {
+    pub fn machine(test: &'static str, options: &[&'static str]) -> Self {
         let mut network = Network::lay();
         network.listen(test, PORT);
         network.listen(test, OTHER_PORT);
@@ -55,23 +55,23 @@ impl Guarded {
         self.up.take().expect("is up").kill();
     }
 
-    fn up(&self) -> &Up {
+    pub fn up(&self) -> &Up {
         self.up.as_ref().expect("is up")
     }
 
-    fn enable(&self) {
+    pub fn enable(&self) {
         self.up().json(&["enable", &self.host, "--port", &PORT.to_string()]);
         wait("the port to be shut", || !self.reaches(VISITORS[0]));
     }
 
     /// Asks for the port, waits until it is open, and gives the grant.
-    fn request(&self, from: &str, length: &str) -> Value {
+    pub fn request(&self, from: &str, length: &str) -> Value {
         let target = format!("{}:{PORT}", self.host);
         let answer = self.up().json(&["request", &target, "--from", from, "--for", length, "--wait"]);
         answer["grants"][0].clone()
     }
 
-    fn reaches(&self, from: &str) -> bool {
+    pub fn reaches(&self, from: &str) -> bool {
         self.network.reaches(self.test, from, PORT)
     }
 }
@@ -81,7 +81,7 @@ fn text_of(value: &Value) -> String {
 }
 
 /// Waits for something that must come about.
-fn wait(what: &str, is_so: impl Fn() -> bool) {
+pub fn wait(what: &str, is_so: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_so() {
         assert!(start.elapsed() < WAIT_MAX, "waited {WAIT_MAX:?} for {what}");

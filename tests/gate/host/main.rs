@@ -11,6 +11,7 @@ mod descriptors;
 mod durability;
 mod e2e_callers;
 mod e2e_host;
+mod e2e_neighbours;
 mod evidence_tools;
 mod export_process;
 mod files;

@@ -55,7 +55,7 @@ pub(super) fn outside(
             EstablishedArg::Survive => Established::Survive,
             EstablishedArg::Cut => Established::Cut,
         };
-        let known = guarded.iter().map(|it| it.id.clone()).find(Host::is_named);
+        let known = guarded.iter().map(|it| it.id.clone()).find(TargetId::is_host);
         outside.host = Some(Host::here(&hostname(), known, established, clock()).map_err(failed)?);
     }
     Ok(outside)
@@ -106,7 +106,7 @@ pub(super) fn leave_nothing_alone(args: &Args, guarded: &[Target], data: &Path) 
     let simulated = simulated.map(|it| it.subscription().to_ascii_lowercase());
     let place = |it: &Target| {
         let is_simulated = simulated.as_ref().is_some_and(|simulated| it.id.as_str().contains(simulated));
-        match (Host::is_named(&it.id), is_simulated) {
+        match (it.id.is_host(), is_simulated) {
             (true, _) => Guard::Host,
             (false, true) => Guard::Simcloud,
             (false, false) => Guard::Azure,

@@ -4,7 +4,7 @@ use super::guards::guarded;
 use crate::steady;
 use jiff::Timestamp;
 use portcullis_domain::{Grant, Target};
-use portcullis_local::{Host, RedbStore};
+use portcullis_local::RedbStore;
 use portcullis_program::output;
 use std::{sync::mpsc::sync_channel, thread, time::Duration};
 use tokio::time;
@@ -46,7 +46,7 @@ fn words(left: &[(&Target, &Grant)]) -> String {
 }
 
 fn what_then(target: &Target) -> &'static str {
-    if Host::is_named(&target.id) {
+    if target.id.is_host() {
         "the kernel closes the port at the end of its last lease"
     } else {
         "the port stays open in Azure, also after that end, until `up` runs again"

@@ -7,6 +7,7 @@
 mod connected;
 mod established;
 mod others;
+mod surroundings;
 mod table;
 
 pub use established::Established;
@@ -19,14 +20,15 @@ use portcullis_app::{
     ports::{Adoption, Checkup, Firewalls, Inventory, Machine, Machines, Os, OurRule},
 };
 use portcullis_domain::{
-    Action, AddressSet, Bands, Cause, Change, ChangeTo, Existing, Families, Firewall, FirewallId,
-    FirewallKind, Foreign, Held, Owner, Protocol, Refuser, Rule, RuleName, Snapshot, Sources, TargetId,
+    Action, AddressSet, Bands, Cause, Change, ChangeTo, Existing, Families, Finding, Firewall, FirewallId,
+    FirewallKind, Foreign, Gate, Held, Owner, Protocol, Refuser, Rule, RuleName, Snapshot, Sources, TargetId,
 };
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, fs,
     ops::Range,
+    path::Path,
     process::Stdio,
     sync::PoisonError,
     time::{Duration, Instant},
@@ -37,10 +39,8 @@ use tokio::{io::AsyncWriteExt, process::Command, sync::Mutex, time};
 /// Priorities here are only names: all our allows stand before all our denies.
 const ALLOWS: Range<u16> = 100..200;
 const DENIES: Range<u16> = 200..300;
-/// How the names of machines that guard themselves begin.
-const IDS: &str = "host/";
 /// For how long it is known what other tables refuse.
-const OTHERS_EVERY: SignedDuration = SignedDuration::from_secs(10);
+const OTHERS_EVERY: SignedDuration = SignedDuration::from_secs(1);
 /// How long one run of `nft` may take.
 const RUN_MAX: Duration = Duration::from_secs(5);
 
@@ -76,7 +76,7 @@ impl Host {
         Ok(Self {
             id: match known {
                 Some(known) => known,
-                None => format!("{IDS}{hostname}").parse().map_err(bad)?,
+                None => TargetId::of_host(hostname).map_err(bad)?,
             },
             firewall: format!("nftables/{FAMILY}/{TABLE}").parse().map_err(bad)?,
             name: hostname.to_owned(),
@@ -87,11 +87,6 @@ impl Host {
             troubles: Troubles::default(),
             refusers: Mutex::new(None),
         })
-    }
-
-    /// Is this the name of a machine that guards itself?
-    pub fn is_named(target: &TargetId) -> bool {
-        target.as_str().starts_with(IDS)
     }
 
     /// What this machine is called among targets.
@@ -330,7 +325,24 @@ fn less(
 /// Nothing else gives access to this machine just in time, that anybody would know of.
 impl Adoption for Host {}
 
-impl Checkup for Host {}
+impl Checkup for Host {
+    async fn checkup(&self) -> Vec<Finding> {
+        let Ok(table) = self.load().await else { return vec![] };
+        let gates = table.rules.into_values().flat_map(|it| match it.rule {
+            Rule::Deny { gates } => gates,
+            Rule::Allow { .. } => BTreeSet::new(),
+        });
+        let gates: BTreeSet<Gate> = gates.collect();
+        let refusers = self.refusers().await;
+        let refused = gates.iter().flat_map(|gate| {
+            let refusing = refusers.iter().filter(|it| it.may_refuse(*gate));
+            refusing.map(|it| surroundings::refused(it.of(*gate)))
+        });
+        let mut findings: Vec<Finding> = refused.collect();
+        findings.extend(surroundings::findings(Path::new("/")));
+        if findings.is_empty() { vec![surroundings::clear()] } else { findings }
+    }
+}
 
 impl Inventory for Host {
     async fn machines(&self, after: Option<&TargetId>, at_most: usize) -> Result<Machines, Error> {
