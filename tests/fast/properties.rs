@@ -136,6 +136,12 @@ fn walled() -> impl Strategy<Value = Firewall> {
     otherwise.prop_flat_map(|otherwise| firewall(FirewallKind::Ordered { otherwise }))
 }
 
+/// That nobody here writes.
+fn read_only() -> impl Strategy<Value = Firewall> {
+    let otherwise = prop_oneof![Just(Action::Allow), Just(Action::Deny)];
+    otherwise.prop_flat_map(|otherwise| firewall(FirewallKind::ReadOnly { otherwise }))
+}
+
 fn numbered(mut firewalls: Vec<Firewall>) -> Vec<Firewall> {
     for (n, firewall) in firewalls.iter_mut().enumerate() {
         firewall.id = format!("nsg-{n}").parse().expect("valid");
@@ -155,7 +161,7 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
 /// Several ways, by which not everybody comes, to either address of the target or to none in particular. Some
 /// begin at a firewall that translates; those behind it admit what it sends.
 fn ways() -> impl Strategy<Value = Snapshot> {
-    let behind = prop_oneof![2 => walled(), 1 => firewall(FirewallKind::Union)];
+    let behind = prop_oneof![2 => walled(), 1 => read_only(), 1 => firewall(FirewallKind::Union)];
     let way = (
         prop::option::of(sources()),
         any::<[bool; 4]>(),
@@ -220,7 +226,7 @@ fn arrives(snapshot: &Snapshot, way: &Way, owner: &Owner, mut packet: Packet) ->
     for firewall in way.through.iter().map(|at| &snapshot.firewalls[*at]) {
         let verdicts = verdicts(firewall, owner, &packet, way.to);
         match firewall.kind {
-            FirewallKind::Ordered { otherwise } => {
+            FirewallKind::Ordered { otherwise } | FirewallKind::ReadOnly { otherwise } => {
                 if verdicts.first().map_or(otherwise, |it| it.1) == Action::Deny {
                     return false;
                 }

@@ -1,7 +1,7 @@
 //! The simulated Azure beyond the rules of one caller: what others write, and what decides before and beside a security group.
 
 use portcullis_simcloud::{Fault, Faults, On, Packet, PacketProtocol, Planned};
-use portcullis_tests::azure::{ANN, Azure, allow, brisk};
+use portcullis_tests::azure::{ANN, Azure, VERSION, allow, brisk};
 use serde_json::{Value, json};
 
 const SECOND: i64 = 1000;
@@ -85,4 +85,47 @@ fn a_session_stands_until_a_group_that_flushes_connections_changes_against_it() 
         shut_and_open_again();
         assert_eq!(azure.cloud.stands(session), survives, "{flushes:?}");
     }
+}
+
+/// A security admin rule as ARM lists it.
+fn admin_rule(name: &str, priority: u16, access: &str) -> Value {
+    let everywhere = json!([{ "addressPrefix": "*", "addressPrefixType": "IPPrefix" }]);
+    json!({
+        "id": format!("/m/securityAdminConfigurations/c/ruleCollections/r/rules/{name}"), "kind": "Custom",
+        "properties": {
+            "protocol": "Tcp", "sources": everywhere, "destinations": everywhere, "sourcePortRanges": ["0-65535"],
+            "destinationPortRanges": ["20-25"], "access": access, "priority": priority, "direction": "Inbound",
+        },
+    })
+}
+
+#[test]
+fn security_admin_rules_are_listed_in_pages_and_decide_before_security_groups() {
+    let azure = Azure::new(1);
+    let network = azure.path("Microsoft.Network/virtualNetworks", "/main-vnet");
+    let network = network.split('?').next().expect("a path").to_owned();
+    let list = format!("{network}/listNetworkManagerEffectiveSecurityAdminRules?{VERSION}");
+    assert_eq!(azure.call("POST", &list, Some(&json!({}))).body, json!({ "value": [] }));
+    for (access, web, build) in [
+        ("Deny", "first", "first"),
+        ("AlwaysAllow", "first", "first"),
+        // Those of the machine's groups.
+        ("Allow", "SSH", "DenyAllInBound"),
+    ] {
+        azure
+            .cloud
+            .administer(&network, vec![admin_rule("second", 20, "Deny"), admin_rule("first", 10, access)]);
+        assert_eq!(
+            (decides(&azure, "web-1").as_str(), decides(&azure, "build-1").as_str()),
+            (web, build),
+            "{access}"
+        );
+    }
+    azure.cloud.plan(Faults { page_size: 1, ..brisk() });
+    let first = azure.call("POST", &list, Some(&json!({}))).body;
+    let rest = azure.call("POST", &list, Some(&json!({ "skipToken": first["skipToken"] }))).body;
+    assert_eq!(first["value"][0]["properties"]["priority"], 20, "in no order");
+    assert_eq!((&rest["value"][0]["properties"]["priority"], &rest["skipToken"]), (&json!(10), &Value::Null));
+    azure.permit(&["*/read"]);
+    assert_eq!(azure.call("POST", &list, Some(&json!({}))).status, 403);
 }

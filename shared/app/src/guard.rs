@@ -342,7 +342,7 @@ fn warnings(snapshot: &Snapshot, policy: &Policy, has_way_back: bool) -> Vec<Str
             "`{address}` is connected to port `{gate}`, which is closed from now on without a lease{advice}"
         )
     };
-    connected.map(warn).collect()
+    connected.map(warn).chain(snapshot.unread.iter().cloned()).collect()
 }
 
 /// `NotFound` if there is no such machine, nor ever was one that was guarded.

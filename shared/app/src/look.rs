@@ -36,6 +36,8 @@ pub struct Checked {
     pub sessions: Sessions,
     /// Packet filters of others that may still refuse it.
     pub may_refuse: Vec<String>,
+    /// What is on the ways and could not be read, in a sentence each.
+    pub unread: Vec<String>,
 }
 
 /// Whether a packet gets to a target, and which rule says so: the firewalls are asked, not the table. That knows only which
@@ -52,12 +54,9 @@ pub(crate) async fn check(
         outcome => outcome?.1,
     };
     let packet = Packet { source, protocol: gate.protocol, port: gate.port };
+    let decision = snapshot.decide(&target.into(), &packet);
     let may_refuse = snapshot.may_refuse(gate);
-    Ok(Checked {
-        decision: snapshot.decide(&target.into(), &packet),
-        sessions: snapshot.sessions,
-        may_refuse,
-    })
+    Ok(Checked { decision, sessions: snapshot.sessions, may_refuse, unread: snapshot.unread })
 }
 
 /// What happened to a target, or with no target to none, oldest first, from entry `from` on; and the number of the entry

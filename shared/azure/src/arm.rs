@@ -200,6 +200,27 @@ impl Arm {
         Err(too_long(LIST))
     }
 
+    /// All pages of a list that is asked for by POST, with the token of the next page in the body.
+    pub async fn list_by_post(&self, path: &str, api: &'static str) -> Result<Vec<Value>, Error> {
+        let until = in_budget();
+        let (mut asked, mut all) = (json!({}), vec![]);
+        for _ in 0..PAGES_MAX {
+            let mut request = self.request(Method::Post, path, api, LIST)?;
+            set_body(&mut request, &asked);
+            let answer = self.ask(&request, until).await.map_err(|it| it.into_error(LIST))?;
+            if answer.status == 404 {
+                return Err(Error::NotFound { what: "resource in Azure", name: path.to_owned() });
+            }
+            let mut page = body(answer, LIST)?;
+            all.extend(items(&mut page, "value").ok_or_else(|| odd(LIST, "`value`"))?);
+            match page["skipToken"].as_str().filter(|it| !it.is_empty()) {
+                Some(token) => asked["skipToken"] = json!(token),
+                None => return Ok(all),
+            }
+        }
+        Err(too_long(LIST))
+    }
+
     /// All rows of a query of Azure Resource Graph, as objects; no subscription means every one that the
     /// identity sees. The query orders by `id`, so that no row is missed between pages.
     pub async fn graph(&self, subscriptions: &[String], query: &str) -> Result<Vec<Value>, Error> {

@@ -2,6 +2,7 @@
 
 use crate::{
     Arm,
+    admin::Networks,
     batches::Batches,
     bounds::Bounds,
     clock::Clock,
@@ -39,6 +40,8 @@ pub struct Azure {
     /// Which firewalls held rules for whom when all of them were last looked at.
     pub(crate) holders: Mutex<BTreeMap<Owner, BTreeSet<FirewallId>>>,
     fronts: Reads<Value>,
+    /// What decides before the security groups of each virtual network.
+    pub(crate) above: Networks,
     /// Which groups let no rule be deleted.
     pub(crate) kept: Kept,
     /// How long the cloud took for what was written.
@@ -58,6 +61,7 @@ impl Azure {
             groups: Reads::new(Arc::clone(&clock)),
             holders: Mutex::default(),
             fronts: Reads::new(Arc::clone(&clock)),
+            above: Networks::default(),
             kept: Kept::default(),
             writes: Writes::default(),
             troubles: Troubles::default(),

@@ -7,9 +7,11 @@ use crate::{
     topology::{text, texts},
     versions::SUBSCRIPTIONS_API,
 };
+use futures_util::{StreamExt as _, stream};
 use portcullis_app::{Error, Finding, ports::Checkup};
 use portcullis_domain::SKEW_MAX;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 const PERMISSIONS_API: &str = "2022-04-01";
 const LOCKS_API: &str = "2020-05-01";
@@ -25,6 +27,9 @@ const PERMISSIONS: &str = "permissions";
 const LOCKS: &str = "management locks";
 /// Before the name of a management lock, in its id.
 const LOCK: &str = "/providers/microsoft.authorization/locks/";
+const PATHS: &str = "network paths";
+/// How many virtual networks are asked at once.
+const NETWORKS_AT_ONCE: usize = 8;
 const CLOCK: &str = "clock";
 const LIMITS: &str = "limits";
 
@@ -52,6 +57,7 @@ impl Checkup for Azure {
         for it in &subscriptions {
             findings.extend(self.locked(it).await);
         }
+        findings.extend(self.paths().await);
         findings.push(self.skew());
         findings.extend(self.quotas());
         findings.extend(self.room().await);
@@ -179,6 +185,37 @@ impl Azure {
         } else {
             Finding::ok(CLOCK, found)
         }
+    }
+
+    /// Whether all that decides on the ways to machines can be read.
+    async fn paths(&self) -> Vec<Finding> {
+        // That nothing can be listed is told elsewhere.
+        let Ok(topology) = self.topology().await else { return vec![] };
+        let homes = topology.machines.values().filter(|it| it.machine.guarded_by.is_some());
+        let homes: BTreeSet<String> = homes.map(|it| it.home.clone()).collect();
+        let count = homes.len();
+        let read = stream::iter(homes).map(|home| async move {
+            let read = self.read_above(&home).await;
+            (home, read)
+        });
+        let read: Vec<_> = read.buffered(NETWORKS_AT_ONCE).collect().await;
+        let unread = read.into_iter().filter_map(|(home, read)| Some((home, read.err()?)));
+        let findings: Vec<Finding> = unread
+            .map(|(home, error)| {
+                let found =
+                    format!("the security admin rules of `{home}` are not known: {}", error.full());
+                let advice = "assign the role that `portcullis role azure` prints: a rule of a network manager may \
+                    let sources in past every lock, or keep a lease out";
+                Finding::warning(PATHS, found, advice)
+            })
+            .collect();
+        if findings.is_empty() {
+            return vec![Finding::ok(
+                PATHS,
+                format!("all rules on the paths of {count} virtual networks can be read"),
+            )];
+        }
+        findings
     }
 
     /// How many calls are left to us.

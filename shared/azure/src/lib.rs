@@ -3,6 +3,7 @@
 //! Machines are found through Resource Graph, and guarded by rules in every network security group on the ways
 //! to them and, where an Azure Firewall with classic rules stands in front, by its NAT rules.
 
+mod admin;
 mod adopt;
 mod answer;
 mod arm;

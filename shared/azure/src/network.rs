@@ -73,7 +73,7 @@ impl Meant {
     }
 
     /// Nobody can tell who.
-    fn anybody() -> Self {
+    pub fn anybody() -> Self {
         Self::maybe(AddressSet::all())
     }
 

@@ -7,7 +7,8 @@ use crate::{
     parts::{Part, Subject, held},
     retired::silent,
     rule::Shown,
-    topology::{Front, Vm, WayTo},
+    topology::{Front, Vm, WayTo, text},
+    versions::NETWORK_API,
 };
 use futures_util::future::try_join_all;
 use portcullis_app::{BeingWritten, Error, ports::Unsupported};
@@ -68,7 +69,8 @@ impl Azure {
         }
         let groups = try_join_all(ids.iter().map(|id| self.group(id)));
         let fronts = try_join_all(vm.front.iter().map(|it| self.front(&it.id)));
-        let (groups, fronts) = tokio::try_join!(groups, fronts)?;
+        let above = async { Ok(self.above.above(&vm.home, self.time(), self.read_above(&vm.home)).await) };
+        let (groups, fronts, above) = tokio::try_join!(groups, fronts, above)?;
         let times = groups.iter().map(|it| it.at).chain(fronts.iter().map(|it| it.at));
         let read_at = times.min().unwrap_or_else(|| self.time());
         let mut firewalls = vec![];
@@ -100,7 +102,17 @@ impl Azure {
                 to: Some(it.address),
             }));
         }
+        above.put_before(&mut snapshot, &vm.home, &vm.network);
         Ok(snapshot)
+    }
+
+    /// The inbound security admin rules of a virtual network, by their priorities.
+    pub(crate) async fn read_above(&self, network: &str) -> Result<Vec<Value>, Error> {
+        let path = format!("{network}/listNetworkManagerEffectiveSecurityAdminRules");
+        let mut rules = self.arm.list_by_post(&path, NETWORK_API).await?;
+        rules.retain(|it| text(it, "/properties/direction").eq_ignore_ascii_case("Inbound"));
+        rules.sort_by_key(|it| it["properties"]["priority"].as_u64());
+        Ok(rules)
     }
 
     /// A security group as it concerns one machine.

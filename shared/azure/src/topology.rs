@@ -42,6 +42,8 @@ pub struct Vm {
     /// The firewall with classic rules in its network.
     pub front: Option<Front>,
     pub network: Network,
+    /// The id of that network in lower case; empty where it has none.
+    pub home: String,
     /// What it is connected to and could not be seen: nobody can tell the ways to it then.
     pub missing: Option<String>,
 }
@@ -245,7 +247,7 @@ impl Rows {
             groups: end.groups,
         };
         let ways = ends.into_iter().map(way).collect();
-        Some(Vm { machine, ways, front, network, missing })
+        Some(Vm { machine, ways, front, network, home, missing })
     }
 
     /// The first thing that a machine's interfaces refer to and that is not among the rows: it was not listed, or

@@ -135,8 +135,16 @@ impl Check {
             let firewall = seen.firewall.as_deref().map(|it| format!(" in {}", names::short(it)));
             let rule = format!("{}{}", seen.rule, firewall.unwrap_or_default());
             let (rule, fate) = (output::printable(&rule), words::fate(seen.sessions));
-            let may_refuse: String = seen.may_refuse.iter().map(|it| format!("\n  {}", output::printable(it))).collect();
-            format!("{from} {verdict} to {name} on port {port}\n  decided by {rule}{may_refuse}\n  open sessions {fate}")
+            let mut text = format!("{from} {verdict} to {name} on port {port}\n  decided by {rule}");
+            for it in &seen.may_refuse {
+                text.extend(["\n  ", &output::printable(it)]);
+            }
+            text.extend(["\n  open sessions ", fate]);
+            for it in &seen.unknown {
+                let it = words::plain(it, &client.out.now());
+                text.extend(["\n  not known: ", &output::printable(&it)]);
+            }
+            text
         })?;
         Ok(if seen.passes { Exit::Done } else { Exit::Refused })
     }

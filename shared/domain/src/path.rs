@@ -102,10 +102,12 @@ impl Snapshot {
             let decision = firewall.first_match(doubt, owner, &packet, way.to);
             match firewall.kind {
                 FirewallKind::Union => continue,
-                FirewallKind::Ordered { .. } | FirewallKind::Translating if !decision.passes => {
+                FirewallKind::Ordered { .. } | FirewallKind::ReadOnly { .. } | FirewallKind::Translating
+                    if !decision.passes =>
+                {
                     return decision;
                 }
-                FirewallKind::Ordered { .. } => {}
+                FirewallKind::Ordered { .. } | FirewallKind::ReadOnly { .. } => {}
                 FirewallKind::Translating => {
                     // It sends from whichever of its addresses: from one that gets on, if there is any.
                     let (protocol, port) = (packet.protocol, packet.port);
@@ -165,7 +167,9 @@ impl Snapshot {
         for firewall in self.on(way, passed).rev() {
             let admitted = firewall.admitted(doubt, owner, protocol, port, way.to);
             match firewall.kind {
-                FirewallKind::Ordered { .. } => through = through.intersection(&admitted),
+                FirewallKind::Ordered { .. } | FirewallKind::ReadOnly { .. } => {
+                    through = through.intersection(&admitted);
+                }
                 FirewallKind::Union => {}
                 FirewallKind::Translating if through.intersection(&firewall.inside).is_empty() => {
                     return AddressSet::default();
@@ -191,7 +195,7 @@ impl Snapshot {
             let shares = firewall.shares(Doubt::Opens, owner, protocol, port, way.to);
             // Of those who come here, who gets to the end.
             let getting_on = match firewall.kind {
-                FirewallKind::Ordered { .. } => after.intersection(&arriving),
+                FirewallKind::Ordered { .. } | FirewallKind::ReadOnly { .. } => after.intersection(&arriving),
                 FirewallKind::Union => self.admitted_after(Doubt::Opens, way, 0, owner, protocol, port),
                 FirewallKind::Translating if after.intersection(&firewall.inside).is_empty() => {
                     AddressSet::default()
@@ -207,7 +211,7 @@ impl Snapshot {
             let admitted =
                 arriving.intersection(&firewall.admitted(Doubt::Opens, owner, protocol, port, way.to));
             match firewall.kind {
-                FirewallKind::Ordered { .. } => arriving = admitted,
+                FirewallKind::Ordered { .. } | FirewallKind::ReadOnly { .. } => arriving = admitted,
                 FirewallKind::Union => {}
                 FirewallKind::Translating if admitted.is_empty() => arriving = admitted,
                 FirewallKind::Translating => arriving = firewall.inside.clone(),
@@ -368,14 +372,14 @@ impl Firewall {
 impl FirewallKind {
     fn otherwise(self) -> Action {
         match self {
-            Self::Ordered { otherwise } => otherwise,
+            Self::Ordered { otherwise } | Self::ReadOnly { otherwise } => otherwise,
             Self::Union | Self::Translating => Action::Deny,
         }
     }
 
     fn heeds(self, action: Action) -> bool {
         match self {
-            Self::Ordered { .. } => true,
+            Self::Ordered { .. } | Self::ReadOnly { .. } => true,
             Self::Union | Self::Translating => action == Action::Allow,
         }
     }

@@ -107,6 +107,8 @@ pub struct Snapshot {
     pub doors: BTreeMap<Gate, SocketAddr>,
     /// What becomes of open sessions when a lease ends.
     pub sessions: Sessions,
+    /// What is on the ways and could not be read, in a sentence each: it may let in or keep out others than what was read.
+    pub unread: Vec<String>,
     /// Who was seen to be connected to which port; empty where the firewall cannot tell.
     pub connected: Vec<(Gate, IpAddr)>,
     /// Why the write of what opens before this was refused, if it was and will be again: a limit, a permission.
@@ -205,6 +207,12 @@ pub enum FirewallKind {
         /// What becomes of a packet that no rule speaks of.
         otherwise: Action,
     },
+    /// The same, where nobody here may write: what its owners say holds, whatever stands in the firewalls after it (the security
+    /// admin rules of an Azure Virtual Network Manager).
+    ReadOnly {
+        /// What becomes of a packet that no rule speaks of.
+        otherwise: Action,
+    },
     /// Any rule that admits the packet decides, in any of the groups; there is no deny (security groups).
     Union,
     /// Any rule that admits the packet decides; it goes on from an address of [`Firewall::inside`]
@@ -300,7 +308,8 @@ impl Firewall {
     /// INVARIANT (a-block-list-wins): whom block lists of others keep out of a gate is left out, wherever they stand.
     pub(crate) fn holding(&self, rule: &Rule, blocked: impl Fn(Gate) -> AddressSet) -> Option<Rule> {
         match (self.kind, rule) {
-            (FirewallKind::Union | FirewallKind::Translating, Rule::Deny { .. }) => None,
+            (FirewallKind::ReadOnly { .. }, Rule::Deny { .. } | Rule::Allow { .. })
+            | (FirewallKind::Union | FirewallKind::Translating, Rule::Deny { .. }) => None,
             (FirewallKind::Ordered { .. }, Rule::Deny { .. }) => Some(rule.clone()),
             (
                 FirewallKind::Ordered { .. } | FirewallKind::Union | FirewallKind::Translating,
@@ -358,6 +367,7 @@ impl Snapshot {
             ways: vec![way],
             doors: BTreeMap::new(),
             sessions: Sessions::default(),
+            unread: vec![],
             connected: vec![],
             refused: None,
             unshut: None,

@@ -201,9 +201,9 @@ pub(crate) async fn check<S: Site>(
         }
         outcome => outcome?,
     };
-    let Checked { decision: Decision { passes, firewall, rule }, sessions, may_refuse } = checked;
+    let Checked { decision: Decision { passes, firewall, rule }, sessions, may_refuse, unread } = checked;
     let firewall = firewall.map(|it| it.to_string());
-    Ok(Json(CheckView { passes, firewall, rule, sessions, may_refuse }))
+    Ok(Json(CheckView { passes, firewall, rule, sessions, may_refuse, unknown: unread }))
 }
 
 /// Lists the entries of a machine, the oldest first. `after` is the number to start from.

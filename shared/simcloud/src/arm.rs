@@ -1,7 +1,7 @@
 //! Azure Resource Manager: who may call, what is planned to go wrong, and what is answered.
 
 use crate::{
-    Call, Simcloud,
+    Call, Simcloud, admin,
     cloud::Cloud,
     faults::{Fault, On},
     graph,
@@ -195,6 +195,9 @@ impl Asked {
         match (self.method.as_str(), place) {
             ("GET", place) => self.get(cloud, place),
             ("POST", Place::Graph) => graph::answer(cloud, &self.body).map(json_response),
+            ("POST", Place::AdminRules { network }) => {
+                admin::answer(cloud, network, &self.body).map(json_response)
+            }
             ("PUT", Place::Child { of: Kind::SecurityGroup, id, name }) => {
                 let accepted = cloud.put_rule(id, name, &self.body, &conditions, fault, self.now)?;
                 Ok(self.accepted(cloud, accepted))
@@ -277,8 +280,8 @@ impl Asked {
                 self.page(cloud, cloud.jit_policies(within.as_deref(), location.as_deref()))
             }
             Place::JitPolicy { id, .. } => cloud.jit_policy(id).cloned().map(json_response),
-            Place::Graph => {
-                let message = "`GET` is not simulated for Azure Resource Graph.";
+            Place::Graph | Place::AdminRules { .. } => {
+                let message = "`GET` is not simulated for what is asked by `POST`.";
                 Err(Refused::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message))
             }
         }

@@ -27,6 +27,9 @@ pub struct Cloud {
     pub groups: BTreeMap<String, Value>,
     pub resources: BTreeMap<String, Resource>,
     pub rules: BTreeMap<String, Rules>,
+    /// The security admin rules that Virtual Network Managers have for each virtual network, as ARM lists them.
+    #[serde(default)]
+    pub admin_rules: BTreeMap<String, Vec<Value>>,
     /// What Microsoft's own just-in-time access is told to guard.
     #[serde(default)]
     pub jit_policies: BTreeMap<String, Value>,

@@ -108,6 +108,7 @@ impl Builder {
                 groups: BTreeMap::new(),
                 resources: BTreeMap::new(),
                 rules: BTreeMap::new(),
+                admin_rules: BTreeMap::new(),
                 jit_policies: BTreeMap::new(),
                 operations: BTreeMap::new(),
                 tokens: BTreeMap::new(),

@@ -5,6 +5,7 @@
 //! brute force, so that this and the evaluator check each other. Whatever goes wrong is planned
 //! ([`Faults`]); the same calls at the same times have the same answers.
 
+mod admin;
 mod arm;
 mod cloud;
 mod control;
@@ -128,6 +129,14 @@ impl Simcloud {
         cloud.faults.operation_millis = of.operation_millis;
         cloud.faults.retry_after_secs = of.retry_after_secs;
         cloud.faults.one_operation_at_a_time = of.one_operation_at_a_time;
+        cloud.has_changed();
+    }
+
+    /// What a Virtual Network Manager's security admin rules say of a virtual network, named by its id, from now on: as ARM
+    /// lists them, each with its `id` and `properties`.
+    pub fn administer(&self, network: &str, rules: Vec<serde_json::Value>) {
+        let (mut cloud, _) = self.now();
+        cloud.admin_rules.insert(network.to_ascii_lowercase(), rules);
         cloud.has_changed();
     }
 

@@ -1,7 +1,8 @@
 //! Who gets through: decided by trying every rule on one packet, and on nothing cleverer.
 //!
 //! Inbound: a way to the machine, then the security group of the subnet, then the one of the interface;
-//! both must let it pass. In each the first rule that matches decides, by ascending priority.
+//! both must let it pass. In each the first rule that matches decides, by ascending priority. Before both come the security
+//! admin rules of a Virtual Network Manager.
 
 #[cfg(test)]
 mod tests;
@@ -73,6 +74,14 @@ pub fn passes(cloud: &Cloud, vm: &str, packet: Packet) -> Result<Passage, Refuse
                 let groups =
                     [network.group_of(subnet), text(&nic.body, "/properties/networkSecurityGroup/id")];
                 let seen = Packet { from, ..packet };
+                match network.above(cloud, seen, to) {
+                    Some((Above::Deny, by)) => {
+                        refusal = Passage { passes: false, by };
+                        continue;
+                    }
+                    Some((Above::AlwaysAllow, by)) => return Ok(Passage { passes: true, by }),
+                    Some((Above::Allow, _)) | None => {}
+                }
                 let decided = groups.map(|it| decide(cloud, it, &network, seen, to));
                 let shut = decided.iter().flatten().find(|it| !it.passes);
                 let open = decided.iter().flatten().next_back();
@@ -145,6 +154,16 @@ fn matches(rule: &Properties, cloud: &Cloud, network: &Network, packet: Packet, 
         }) || network.has_member(cloud, &ends.destination_application_security_groups, to))
 }
 
+/// What a security admin rule makes of a packet.
+enum Above {
+    /// The security groups decide.
+    Allow,
+    /// It gets through, whatever they say.
+    AlwaysAllow,
+    /// It does not.
+    Deny,
+}
+
 /// A virtual network.
 struct Network<'a> {
     body: &'a Value,
@@ -168,6 +187,38 @@ impl<'a> Network<'a> {
                 .filter(|it| text(it, "/properties/peeringState") == "Connected")
                 .filter(|it| it["properties"]["allowVirtualNetworkAccess"] != false)
                 .any(|it| is_in(list(it, "/properties/remoteAddressSpace/addressPrefixes")))
+    }
+
+    /// What the first of a Virtual Network Manager's rules that matches makes of a packet, and its name.
+    fn above(&self, cloud: &Cloud, packet: Packet, to: IpAddr) -> Option<(Above, String)> {
+        let rules = cloud.admin_rules.get(&text(self.body, "/id").to_ascii_lowercase())?;
+        let mut inbound: Vec<&Value> =
+            rules.iter().filter(|it| text(it, "/properties/direction") == "Inbound").collect();
+        inbound.sort_by_key(|it| it["properties"]["priority"].as_u64());
+        let protocol = match packet.protocol {
+            PacketProtocol::Tcp => "Tcp",
+            PacketProtocol::Udp => "Udp",
+        };
+        let has_port = |it: &Value, path: &str, port: u16| {
+            list(it, path).iter().filter_map(Value::as_str).any(|it| has_port(it, port))
+        };
+        let is_named = |it: &Value, path: &str, address: IpAddr| {
+            let prefixes = list(it, path).iter().map(|it| text(it, "/addressPrefix"));
+            prefixes.into_iter().any(|it| self.is_in(it, address))
+        };
+        let found = inbound.into_iter().find(|it| {
+            ["Any", protocol].contains(&text(it, "/properties/protocol"))
+                && has_port(it, "/properties/sourcePortRanges", SOURCE_PORT)
+                && has_port(it, "/properties/destinationPortRanges", packet.port)
+                && is_named(it, "/properties/sources", packet.from)
+                && is_named(it, "/properties/destinations", to)
+        })?;
+        let access = match text(found, "/properties/access") {
+            "Deny" => Above::Deny,
+            "AlwaysAllow" => Above::AlwaysAllow,
+            _ => Above::Allow,
+        };
+        Some((access, text(found, "/id").rsplit('/').next().unwrap_or_default().to_owned()))
     }
 
     /// Is an address that of an interface here, and in one of these application security groups?

@@ -4,6 +4,9 @@ use crate::kind::Kind;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
+/// By what a virtual network's security admin rules are asked for, in lower case.
+const ADMIN_RULES: &str = "listnetworkmanagereffectivesecurityadminrules";
+
 /// What a path names. Ids are in lower case; only the names of what is new keep theirs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -29,6 +32,8 @@ pub enum Place {
     Permissions { subscription: String, group: Option<String> },
     /// The management locks of a subscription and of all that is in it.
     Locks { subscription: String },
+    /// The security admin rules that decide before the security groups of a virtual network.
+    AdminRules { network: String },
     /// The policies of Microsoft's own just-in-time access: of a subscription, or of a group, a location,
     /// or both.
     JitPolicies { subscription: String, group: Option<String>, location: Option<String> },
@@ -124,6 +129,9 @@ impl Place {
             }
             ["subscriptions", _, "resourcegroups", _, "providers", space, name, _] => {
                 Self::Resource { kind: kind(space, name)?, id: id(8) }
+            }
+            ["subscriptions", _, "resourcegroups", _, "providers", _, "virtualnetworks", _, ADMIN_RULES] => {
+                Self::AdminRules { network: id(8) }
             }
             ["subscriptions", _, "resourcegroups", _, "providers", space, name, _, children] => {
                 let of = kind(space, name).filter(|it| child(*it, children))?;

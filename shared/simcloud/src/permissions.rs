@@ -53,6 +53,9 @@ impl Place {
             Self::Operation { is_result: true, .. } => "Microsoft.Network/locations/operationResults",
             Self::Permissions { .. } => "Microsoft.Authorization/permissions",
             Self::Locks { .. } => "Microsoft.Authorization/locks",
+            Self::AdminRules { .. } => {
+                "Microsoft.Network/virtualNetworks/listNetworkManagerEffectiveSecurityAdminRules"
+            }
             Self::JitPolicies { .. } | Self::JitPolicy { .. } => jit::TYPE,
             Self::Graph => "Microsoft.ResourceGraph/resources",
         };
@@ -78,6 +81,7 @@ impl Place {
             | Self::Resource { .. }
             | Self::Children { .. }
             | Self::Child { .. }
+            | Self::AdminRules { .. }
             | Self::JitPolicy { .. } => path,
         }
     }

@@ -99,6 +99,9 @@ pub struct CheckView {
     /// Packet filters of others on the machine that may still refuse it, each with the command that changes that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub may_refuse: Vec<String>,
+    /// The parts of a network path that could not be read, in a sentence each: one of them may decide otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<String>,
 }
 
 /// A request for ports.

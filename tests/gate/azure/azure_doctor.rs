@@ -72,6 +72,7 @@ async fn all_is_well() {
         "resource graph",
         "permissions",
         "management locks",
+        "network paths",
         "clock",
         "limits",
         "closings",

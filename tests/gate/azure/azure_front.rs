@@ -136,7 +136,8 @@ fn walls_written(place: &AzurePlace) -> usize {
 /// a moment late.
 #[tokio::test]
 async fn changes_due_together_behind_one_firewall_are_one_write() {
-    const WRITES_MAX: usize = 2;
+    // Here a write takes no time: that of the first, of those who come meanwhile, and of who comes after that.
+    const WRITES_MAX: usize = 3;
     let (place, ids) = farm().await;
     assert_eq!(walls_written(&place), 0, "a lock is in the security group alone");
     let mut grants = vec![];

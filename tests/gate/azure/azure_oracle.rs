@@ -8,7 +8,7 @@ use portcullis_domain::{
     Existing, Gate, Grant, GrantId, Lease, Owner, Policy, PortRule, Snapshot, Sources, Target, TargetId,
     Terms, diff,
 };
-use portcullis_simcloud::{Packet, PacketProtocol};
+use portcullis_simcloud::{Faults, Packet, PacketProtocol};
 use portcullis_tests::{
     azure::{self, VERSION},
     given::{self, named},
@@ -83,11 +83,14 @@ const TAGS: [&str; 4] = ["*", "Internet", "VirtualNetwork", "AzureLoadBalancer"]
 async fn the_evaluator_agrees_with_the_cloud_about_every_packet() {
     let (mut sent, mut passed, mut shut) = (0, 0, 0);
     let cloud = azure::Azure::new(3);
-    let adapter = cloud.guarded(Existing::Override);
+    cloud.cloud.plan(Faults::quick());
     let throws = std::env::var("AZURE_THROWS").ok().and_then(|it| it.parse().ok()).unwrap_or(THROWS);
     for throw in 0..throws {
         let mut dice = Dice::of(throw);
         throw_rules(&cloud, &mut dice);
+        throw_admin_rules(&cloud, &mut dice);
+        // One that has read nothing yet: time stands still here.
+        let adapter = cloud.guarded_as_it_is(Existing::Override);
         for machine in MACHINES {
             let id = cloud.machine(machine);
             let snapshot = adapter.read(&id).await.unwrap_or_else(|error| panic!("{}", error.full()));
@@ -212,6 +215,44 @@ fn throw_rules(cloud: &azure::Azure, dice: &mut Dice) {
     wall["properties"]["natRuleCollections"] = json!([{ "name": "theirs", "properties": { "priority": 200, "action": { "type": "Dnat" }, "rules": nat } }]);
     let answer = cloud.call("PUT", &path, Some(&wall));
     assert_eq!(answer.status, 200, "{:?}", answer.body);
+}
+
+/// Gives either virtual network a few rules of a network manager, or none.
+fn throw_admin_rules(cloud: &azure::Azure, dice: &mut Dice) {
+    for network in ["main-vnet", "edge-vnet"] {
+        let id = cloud.path("Microsoft.Network/virtualNetworks", &format!("/{network}"));
+        let mut priorities = BTreeSet::new();
+        while priorities.len() < dice.index(4) {
+            priorities.insert(1 + dice.roll(100));
+        }
+        let rules = priorities.into_iter().map(|it| admin_rule(it, dice)).collect();
+        cloud.cloud.administer(id.split('?').next().expect("a path"), rules);
+    }
+}
+
+fn admin_rule(priority: u64, dice: &mut Dice) -> Value {
+    let is_v6 = dice.once_in(4);
+    let mut items = |own: &[&str]| {
+        let mut item = || match dice.roll(4) {
+            0 => json!({ "addressPrefix": "*", "addressPrefixType": "IPPrefix" }),
+            1 => json!({ "addressPrefix": dice.pick(&TAGS[1..]), "addressPrefixType": "ServiceTag" }),
+            _ => json!({ "addressPrefix": dice.pick(own), "addressPrefixType": "IPPrefix" }),
+        };
+        json!([item(), item()])
+    };
+    let (sources, destinations) =
+        if is_v6 { (items(&V6), items(&TO_V6)) } else { (items(&V4), items(&TO_V4)) };
+    json!({
+        "id": format!("/networkManagers/corp/securityAdminConfigurations/c/ruleCollections/r/rules/rule-{priority}"),
+        "kind": "Custom",
+        "properties": {
+            "protocol": dice.pick(&["Tcp", "Udp", "Any", "Any", "Icmp"]), "sources": sources,
+            "destinations": destinations, "sourcePortRanges": ["0-65535"],
+            "destinationPortRanges": [dice.pick(&["22", "20-30", "0-65535"]), dice.pick(&["3389", "443"])],
+            "access": dice.pick(&["Allow", "AlwaysAllow", "Deny"]), "priority": priority,
+            "direction": if dice.once_in(12) { "Outbound" } else { "Inbound" },
+        },
+    })
 }
 
 /// A NAT rule on a public port of its own.

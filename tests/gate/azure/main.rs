@@ -1,5 +1,6 @@
 //! The simulated Azure, where the real program stands on it or where it takes long.
 
+mod azure_above;
 mod azure_adopt;
 mod azure_clients;
 mod azure_doctor;

@@ -240,7 +240,7 @@ impl Cloud {
         let id = self.any(dice);
         match self.walls[&id].kind {
             FirewallKind::Ordered { .. } => Some(id),
-            FirewallKind::Union | FirewallKind::Translating => None,
+            FirewallKind::ReadOnly { .. } | FirewallKind::Union | FirewallKind::Translating => None,
         }
     }
 
@@ -510,7 +510,7 @@ impl Wall {
         let all = rule("all".to_owned(), 4000, Action::Allow, &[0..=u16::MAX]);
         let foreign: Vec<Foreign> = match kind {
             FirewallKind::Ordered { .. } => vec![https, all],
-            FirewallKind::Union | FirewallKind::Translating => vec![https],
+            FirewallKind::ReadOnly { .. } | FirewallKind::Union | FirewallKind::Translating => vec![https],
         };
         let foreign = foreign.into_iter().map(|it| (it.name.clone(), it)).collect();
         let face = Face { ours: BTreeMap::new(), over: BTreeMap::new(), twins: BTreeMap::new(), foreign };
