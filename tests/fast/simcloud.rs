@@ -192,7 +192,7 @@ fn a_missing_resource_is_answered_in_azures_words() {
     assert_eq!(code(&format!("/subscriptions/x?{VERSION}")), "SubscriptionNotFound");
     let group = format!("/subscriptions/{}/resourceGroups/x?{VERSION}", azure.cloud.subscription());
     assert_eq!(code(&group), "ResourceGroupNotFound");
-    assert_eq!(code(&azure.path("Microsoft.Network/loadBalancers", "")), "InvalidResourceType");
+    assert_eq!(code(&azure.path("Microsoft.Network/natGateways", "")), "InvalidResourceType");
     let deleted = azure.call("DELETE", &azure.path("Microsoft.Compute/virtualMachines", "/web-1"), None);
     assert_eq!(deleted.status, 405);
 }

@@ -1,6 +1,6 @@
 //! The simulated Azure beyond the rules of one caller: what others write, and what decides before and beside a security group.
 
-use portcullis_simcloud::{Fault, Faults, On, Packet, PacketProtocol, Planned};
+use portcullis_simcloud::{Fault, Faults, On, Packet, PacketProtocol, Planned, Simcloud};
 use portcullis_tests::azure::{ANN, Azure, VERSION, allow, brisk};
 use serde_json::{Value, json};
 
@@ -128,4 +128,55 @@ fn security_admin_rules_are_listed_in_pages_and_decide_before_security_groups() 
     assert_eq!((&rest["value"][0]["properties"]["priority"], &rest["skipToken"]), (&json!(10), &Value::Null));
     azure.permit(&["*/read"]);
     assert_eq!(azure.call("POST", &list, Some(&json!({}))).status, 403);
+}
+
+/// A load balancer's rule brings a packet to the machine's own address, or to the frontend's, where it does not translate.
+#[test]
+fn a_load_balancer_with_floating_ip_brings_packets_to_its_own_address() {
+    for floats in [false, true] {
+        let azure = Azure::new(1);
+        let id = |kind: &str, name: &str| {
+            let path = azure.path(&format!("Microsoft.Network/{kind}"), &format!("/{name}"));
+            path.split('?').next().expect("a path").to_ascii_lowercase()
+        };
+        let (balancer, nic) = (id("loadBalancers", "lb"), id("networkInterfaces", "build-1-nic"));
+        let (pool, frontend) =
+            (format!("{balancer}/backendAddressPools/p"), format!("{balancer}/frontends/f"));
+        let mut cloud: Value = serde_json::from_str(&azure.cloud.snapshot()).expect("JSON");
+        cloud["resources"][&balancer] = json!({ "kind": "LoadBalancer", "etag": 1, "in_force": null, "body": {
+            "id": balancer, "name": "lb", "location": "westeurope", "properties": {
+                "frontendIPConfigurations": [{ "id": frontend, "properties": { "privateIPAddress": "10.1.1.200" } }],
+                "loadBalancingRules": [{ "id": "r", "properties": {
+                    "frontendIPConfiguration": { "id": frontend }, "backendAddressPool": { "id": pool },
+                    "protocol": "All", "frontendPort": 0, "backendPort": 0, "enableFloatingIP": floats,
+                }}],
+            },
+        }});
+        let configuration =
+            &mut cloud["resources"][&nic]["body"]["properties"]["ipConfigurations"][0]["properties"];
+        configuration["loadBalancerBackendAddressPools"] = json!([{ "id": pool }]);
+        configuration["publicIPAddress"] = Value::Null;
+        let text = cloud.to_string();
+        let azure = Azure::with(|clock| Simcloud::restore(&text, clock).expect("a snapshot"));
+        let own = cloud["resources"][&nic]["body"]["properties"]["ipConfigurations"][0]["properties"]["privateIPAddress"].clone();
+        for (name, priority, to) in
+            [("To-the-frontend", 100, json!("10.1.1.200")), ("To-the-machine", 101, own)]
+        {
+            let mut rule = allow(priority);
+            rule["properties"]["destinationAddressPrefix"] = to;
+            rule["properties"]["sourceAddressPrefixes"] = json!(["10.9.9.9"]);
+            assert_eq!(azure.call("PUT", &azure.rule("build-1-nsg", name), Some(&rule)).status, 201);
+            azure.pass(3 * SECOND);
+        }
+        let from = |from: &str| {
+            let packet =
+                Packet { from: from.parse().expect("valid"), protocol: PacketProtocol::Tcp, port: 22 };
+            azure.cloud.passes("build-1", packet).expect("a machine")
+        };
+        assert!(from("10.9.9.9").passes);
+        assert!(!from(ANN).passes, "its frontend is not on the Internet");
+        azure.call("DELETE", &azure.rule("build-1-nsg", "To-the-machine"), None);
+        azure.pass(3 * SECOND);
+        assert_eq!(from("10.9.9.9").passes, floats, "by the frontend's rule alone: {floats}");
+    }
 }

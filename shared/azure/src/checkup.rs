@@ -200,7 +200,7 @@ impl Azure {
         });
         let read: Vec<_> = read.buffered(NETWORKS_AT_ONCE).collect().await;
         let unread = read.into_iter().filter_map(|(home, read)| Some((home, read.err()?)));
-        let findings: Vec<Finding> = unread
+        let mut findings: Vec<Finding> = unread
             .map(|(home, error)| {
                 let found =
                     format!("the security admin rules of `{home}` are not known: {}", error.full());
@@ -209,6 +209,13 @@ impl Azure {
                 Finding::warning(PATHS, found, advice)
             })
             .collect();
+        for vm in topology.machines.values().filter(|it| it.machine.guarded_by.is_some()) {
+            let advice = "assign the role that `portcullis role azure` prints where that load balancer is: until then the \
+                lock of the machine is in doubt";
+            findings.extend(
+                vm.doubts().map(|it| Finding::warning(PATHS, format!("`{}`: {it}", vm.machine.name), advice)),
+            );
+        }
         if findings.is_empty() {
             return vec![Finding::ok(
                 PATHS,

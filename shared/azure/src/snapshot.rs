@@ -102,6 +102,7 @@ impl Azure {
                 to: Some(it.address),
             }));
         }
+        snapshot.unread.extend(vm.doubts());
         above.put_before(&mut snapshot, &vm.home, &vm.network);
         Ok(snapshot)
     }
@@ -179,7 +180,17 @@ impl Vm {
         if all_end { Sessions::EndWithLease } else { Sessions::Survive }
     }
 
-    /// The machine's addresses behind a security group.
+    /// Why it is in doubt that a lock names every address of the machine, in a sentence each.
+    pub(crate) fn doubts(&self) -> impl Iterator<Item = String> {
+        self.doubts.iter().map(|id| {
+            format!(
+                "`{id}` cannot be read: a rule of that load balancer with floating IP brings packets to an address that the \
+                lock does not name"
+            )
+        })
+    }
+
+    /// The machine's addresses behind a security group: its own, and those of frontends with floating IP.
     pub(crate) fn behind(&self, group: &FirewallId) -> Vec<IpAddr> {
         let ways = self.ways.iter().filter(|it| it.groups.contains(group));
         ways.map(|it| it.address).collect::<BTreeSet<_>>().into_iter().collect()

@@ -1,5 +1,8 @@
 //! Which machines there are, and the ways to them, made of the rows that Resource Graph or plain lists give.
 
+pub use crate::row::{list, text, texts};
+
+use crate::balancers::{Balancers, Floating};
 use crate::network::{HOST, Network, addresses, private};
 use portcullis_app::ports::{Interface, Machine, Os, Unsupported};
 use portcullis_domain::{AddressSet, FirewallId, Sources, TargetId};
@@ -10,7 +13,7 @@ use std::{
 };
 
 /// The types of resources that say where machines are and what stands before them.
-pub const TYPES: [&str; 7] = [
+pub const TYPES: [&str; 8] = [
     "Microsoft.Compute/virtualMachines",
     "Microsoft.ClassicCompute/virtualMachines",
     "Microsoft.Network/networkInterfaces",
@@ -18,6 +21,7 @@ pub const TYPES: [&str; 7] = [
     "Microsoft.Network/virtualNetworks",
     "Microsoft.Network/networkSecurityGroups",
     "Microsoft.Network/azureFirewalls",
+    "Microsoft.Network/loadBalancers",
 ];
 /// The tag by which owners say that a machine must not be guarded, and its value.
 pub const TAG: (&str, &str) = ("portcullis", "disabled");
@@ -44,6 +48,8 @@ pub struct Vm {
     pub network: Network,
     /// The id of that network in lower case; empty where it has none.
     pub home: String,
+    /// What may bring packets to other addresses of it and cannot be read, by id.
+    pub doubts: BTreeSet<String>,
     /// What it is connected to and could not be seen: nobody can tell the ways to it then.
     pub missing: Option<String>,
 }
@@ -95,7 +101,7 @@ impl Rows {
     }
 
     fn topology(&self, mut unseen: Vec<String>) -> Topology {
-        let [compute, classic, .., groups, firewalls] = TYPES;
+        let [compute, classic, _, _, _, groups, firewalls, _] = TYPES;
         let networks = self.networks();
         let fronts = self.fronts();
         let mut machines = BTreeMap::new();
@@ -154,7 +160,7 @@ impl Rows {
 
     /// The firewalls, by the network that they are in.
     fn fronts(&self) -> BTreeMap<String, Wall> {
-        let [_, _, _, publics, networks, _, firewalls] = TYPES;
+        let [_, _, _, publics, networks, _, firewalls, _] = TYPES;
         let front = |(id, row): (&String, &Value)| {
             let home = list(row, "/properties/ipConfigurations").first()?;
             let subnet = text(home, "/properties/subnet/id").to_ascii_lowercase();
@@ -241,13 +247,18 @@ impl Rows {
             unsupported,
         };
         let inside = front.as_ref().map(|it| AddressSet::from(&it.inside)).unwrap_or_default();
-        let way = |end: End| WayTo {
-            direct: end.direct(&network).without(&inside),
-            address: end.private,
-            groups: end.groups,
+        let ways = |end: &End| {
+            let to = std::iter::once(end.private).chain(end.floating.addresses.iter().copied());
+            let way = |address| WayTo {
+                direct: end.direct(&network, address).without(&inside),
+                address,
+                groups: end.groups.clone(),
+            };
+            to.map(way).collect::<Vec<_>>()
         };
-        let ways = ends.into_iter().map(way).collect();
-        Some(Vm { machine, ways, front, network, home, missing })
+        let all = ends.iter().flat_map(ways).collect();
+        let doubts = ends.into_iter().flat_map(|it| it.floating.unseen).collect();
+        Some(Vm { machine, ways: all, front, network, home, doubts, missing })
     }
 
     /// The first thing that a machine's interfaces refer to and that is not among the rows: it was not listed, or
@@ -283,7 +294,7 @@ impl Rows {
 
     /// Where packets to an interface end.
     fn ends(&self, nic: &Value) -> Vec<End> {
-        let [_, _, _, publics, networks, groups, _] = TYPES;
+        let [_, _, _, publics, networks, groups, _, _] = TYPES;
         let own_group = text(nic, "/properties/networkSecurityGroup/id");
         let end = |configuration: &Value| {
             let subnet = text(configuration, "/properties/subnet/id").to_ascii_lowercase();
@@ -311,6 +322,7 @@ impl Rows {
                     || balanced.iter().any(|it| !list(configuration, it).is_empty()),
                 has_routes: subnet.is_some_and(|it| !text(it, "/properties/routeTable/id").is_empty()),
                 groups: on_the_way.filter_map(group).collect(),
+                floating: Floating::of(configuration, self),
             })
         };
         list(nic, "/properties/ipConfigurations").iter().filter_map(end).collect()
@@ -330,6 +342,18 @@ impl Rows {
             public: ends.iter().filter_map(|it| it.public).collect(),
             firewalls,
         }
+    }
+}
+
+impl Balancers for Rows {
+    fn balancer(&self, id: &str) -> Option<&Value> {
+        let [.., balancers] = TYPES;
+        self.one(balancers, id)
+    }
+
+    fn public(&self, id: &str) -> Option<&Value> {
+        let [_, _, _, publics, ..] = TYPES;
+        self.one(publics, id)
     }
 }
 
@@ -353,13 +377,15 @@ struct End {
     /// Does its subnet have routes of its own?
     has_routes: bool,
     groups: Vec<FirewallId>,
+    /// What load balancers send to it for other addresses.
+    floating: Floating,
 }
 
 impl End {
-    /// Who can come straight to it: everybody of its family where it has an address on the Internet, or a load
-    /// balancer, which keeps the sender's; else who is on a private network.
-    fn direct(&self, network: &Network) -> AddressSet {
-        let family = addresses([if self.private.is_ipv4() { "0.0.0.0/0" } else { "::/0" }]);
+    /// Who can come straight to it for its own address or for a frontend's: everybody of its family where it has an address
+    /// on the Internet, or a load balancer, which keeps the sender's; else who is on a private network.
+    fn direct(&self, network: &Network, to: IpAddr) -> AddressSet {
+        let family = addresses([if to.is_ipv4() { "0.0.0.0/0" } else { "::/0" }]);
         let from = if self.is_public { AddressSet::all() } else { private().union(&network.space) };
         family.intersection(&from)
     }
@@ -413,16 +439,4 @@ fn prefixes(subnet: &Value) -> Vec<&str> {
 /// The network of a subnet, by their ids in lower case.
 fn network_of(subnet: &str) -> Option<String> {
     subnet.split_once("/subnets/").map(|(network, _)| network.to_owned())
-}
-
-pub fn list<'a>(value: &'a Value, path: &str) -> &'a [Value] {
-    value.pointer(path).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-pub fn text<'a>(value: &'a Value, path: &str) -> &'a str {
-    value.pointer(path).and_then(Value::as_str).unwrap_or_default()
-}
-
-pub fn texts<'a>(value: &'a Value, path: &str) -> Vec<&'a str> {
-    list(value, path).iter().filter_map(Value::as_str).collect()
 }

@@ -407,7 +407,8 @@ fn children(cloud: &Cloud, of: Kind, id: &str) -> Result<Vec<Value>, Refused> {
         | Kind::NetworkInterface
         | Kind::PublicIpAddress
         | Kind::ApplicationGroup
-        | Kind::Firewall => vec![],
+        | Kind::Firewall
+        | Kind::LoadBalancer => vec![],
     })
 }
 

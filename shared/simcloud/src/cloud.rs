@@ -266,7 +266,8 @@ impl Cloud {
             | Kind::PublicIpAddress
             | Kind::VirtualNetwork
             | Kind::ApplicationGroup
-            | Kind::Firewall => {}
+            | Kind::Firewall
+            | Kind::LoadBalancer => {}
         }
         body
     }

@@ -13,11 +13,12 @@ pub enum Kind {
     SecurityGroup,
     ApplicationGroup,
     Firewall,
+    LoadBalancer,
 }
 
 impl Kind {
     /// All there are.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::VirtualMachine,
         Self::ClassicMachine,
         Self::NetworkInterface,
@@ -26,6 +27,7 @@ impl Kind {
         Self::SecurityGroup,
         Self::ApplicationGroup,
         Self::Firewall,
+        Self::LoadBalancer,
     ];
 
     /// Its name in Azure, such as `Microsoft.Compute/virtualMachines`.
@@ -39,6 +41,7 @@ impl Kind {
             Self::SecurityGroup => "Microsoft.Network/networkSecurityGroups",
             Self::ApplicationGroup => "Microsoft.Network/applicationSecurityGroups",
             Self::Firewall => "Microsoft.Network/azureFirewalls",
+            Self::LoadBalancer => "Microsoft.Network/loadBalancers",
         }
     }
 
@@ -57,7 +60,8 @@ impl Kind {
             | Self::NetworkInterface
             | Self::PublicIpAddress
             | Self::ApplicationGroup
-            | Self::Firewall => None,
+            | Self::Firewall
+            | Self::LoadBalancer => None,
         }
     }
 }

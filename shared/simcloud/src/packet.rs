@@ -70,7 +70,12 @@ pub fn passes(cloud: &Cloud, vm: &str, packet: Packet) -> Result<Passage, Refuse
             let is_near = network.holds(packet.from) || is_private(packet.from);
             let direct =
                 (packet.from.is_ipv4() == to.is_ipv4() && (is_public || is_near)).then_some(packet.from);
-            for from in direct.into_iter().chain(network.behind_firewall(cloud, packet, to)) {
+            let sent_on = network.behind_firewall(cloud, packet, to);
+            let straight = direct.into_iter().chain(sent_on).map(|from| (from, to));
+            let balanced = arriving(cloud, address, packet, to);
+            let balanced = balanced
+                .filter(|(is_public, at)| at.is_ipv4() == packet.from.is_ipv4() && (*is_public || is_near));
+            for (from, to) in straight.chain(balanced.map(|(_, at)| (packet.from, at))) {
                 let groups =
                     [network.group_of(subnet), text(&nic.body, "/properties/networkSecurityGroup/id")];
                 let seen = Packet { from, ..packet };
@@ -118,6 +123,55 @@ pub fn groups_before(cloud: &Cloud, vm: &str) -> Vec<String> {
         }
     }
     groups
+}
+
+/// Where load balancers let a packet arrive that goes to an address of an interface: at that, or at the frontend's, where the rule
+/// has a floating IP. Each with whether the frontend is on the Internet.
+fn arriving(
+    cloud: &Cloud,
+    configuration: &Value,
+    packet: Packet,
+    own: IpAddr,
+) -> impl Iterator<Item = (bool, IpAddr)> {
+    let has = |path: &str, id: &str| {
+        !id.is_empty() && list(configuration, path).iter().any(|it| text(it, "/id").eq_ignore_ascii_case(id))
+    };
+    let leads_here = |rule: &&Value| {
+        has("/properties/loadBalancerBackendAddressPools", text(rule, "/properties/backendAddressPool/id"))
+            || has("/properties/loadBalancerInboundNatRules", text(rule, "/id"))
+    };
+    let takes = |rule: &&Value| {
+        let protocol = match packet.protocol {
+            PacketProtocol::Tcp => "Tcp",
+            PacketProtocol::Udp => "Udp",
+        };
+        // A rule for all ports says that by the port 0.
+        let port = rule["properties"]["backendPort"].as_u64().unwrap_or_default();
+        ["All", protocol].contains(&text(rule, "/properties/protocol"))
+            && (port == 0 || port == u64::from(packet.port))
+    };
+    let mut arriving = vec![];
+    for balancer in cloud.resources.values().filter(|it| it.kind == Kind::LoadBalancer) {
+        let rules = ["/properties/loadBalancingRules", "/properties/inboundNatRules"];
+        let rules = rules.into_iter().flat_map(|it| list(&balancer.body, it));
+        for rule in rules.filter(leads_here).filter(takes) {
+            let id = text(rule, "/properties/frontendIPConfiguration/id");
+            let all = list(&balancer.body, "/properties/frontendIPConfigurations");
+            let Some(frontend) = all.iter().find(|it| text(it, "/id").eq_ignore_ascii_case(id)) else {
+                continue;
+            };
+            let public =
+                cloud.resource(Kind::PublicIpAddress, text(frontend, "/properties/publicIPAddress/id"));
+            let address = match &public {
+                Ok(public) => text(&public.body, "/properties/ipAddress"),
+                Err(_) => text(frontend, "/properties/privateIPAddress"),
+            };
+            let floats = rule["properties"]["enableFloatingIP"] == true;
+            let at = if floats { address.parse().ok() } else { Some(own) };
+            arriving.extend(at.map(|at| (public.is_ok(), at)));
+        }
+    }
+    arriving.into_iter()
 }
 
 /// What a security group does with a packet; nothing, where there is none.

@@ -164,7 +164,7 @@ mod tests {
         let group = "/subscriptions/s/resourceGroups/g/providers";
         for path in [
             "/".to_owned(),
-            format!("{group}/Microsoft.Network/loadBalancers/x"),
+            format!("{group}/Microsoft.Network/natGateways/x"),
             format!("{group}/Microsoft.Network/virtualNetworks/x/securityRules"),
             format!("{group}/Microsoft.Network/networkSecurityGroups/n/securityRules/r/more"),
         ] {

@@ -126,11 +126,15 @@ async fn resources_that_could_not_be_read_are_reported() {
     ]);
     let (all, unseen) = found(&place).await;
     let subscription = place.azure.cloud.subscription();
-    for kind in ["Microsoft.ClassicCompute/virtualMachines", "Microsoft.Network/azureFirewalls"] {
+    for kind in [
+        "Microsoft.ClassicCompute/virtualMachines",
+        "Microsoft.Network/azureFirewalls",
+        "Microsoft.Network/loadBalancers",
+    ] {
         let line = unseen.iter().find(|it| it.starts_with(&format!("{kind} of `{subscription}`")));
         let line = line.unwrap_or_else(|| panic!("{kind} in {unseen:?}"));
         assert!(line.contains(&format!("{kind}/read")), "the right that is missing is named: {line}");
     }
-    assert_eq!((unseen.len(), all.len()), (2, MACHINES - 1), "{unseen:?}");
+    assert_eq!((unseen.len(), all.len()), (3, MACHINES - 1), "{unseen:?}");
     assert_eq!(all["web-1"].state, TargetState::NotConfigured, "the others are there");
 }

@@ -2,6 +2,7 @@
 
 mod azure_above;
 mod azure_adopt;
+mod azure_balancers;
 mod azure_clients;
 mod azure_doctor;
 mod azure_faults;
