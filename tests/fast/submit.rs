@@ -131,9 +131,9 @@ async fn bots_approve_reject_and_close_for_people() {
     // Nobody approves their own, whoever speaks for them.
     let mut own = yes.clone();
     own["on_behalf_of"] = "ann".into();
-    let why = refused(&place, &envelope("chatops", "access.approve", own)).await;
+    let why = refused(&place, &envelope("deploy", "access.approve", own)).await;
     assert!(why.contains("`ann` made this request"), "{why}");
-    let approved = answered(&place, "chatops", "access.approve", yes).await;
+    let approved = answered(&place, "deploy", "access.approve", yes).await;
     assert!(matches!(approved.request.state, RequestState::Approved { by: Some(_), .. }));
     let close = json!({ "version": 1, "on_behalf_of": "ann", "correlation_id": "done", "grant": approved.grants[0].id });
     let closed = submit(&place, &envelope("chatops", "access.close", close)).await.expect("heard");
@@ -169,7 +169,7 @@ async fn machine_that_is_not_named_by_its_id_is_refused_with_the_input_and_where
 async fn second_spelling_of_a_name_approves_nothing_that_the_first_one_asked() {
     let place = Place::new();
     let id = place.guard("web-1", &ssh_with_approval()).await;
-    let bots: Bots = named(r#"[{"source": "chatops", "for": "*"}]"#);
+    let bots: Bots = named(r#"[{"source": "chatops", "for": "*", "both_halves": true}]"#);
     let submit = async |kind: &str, detail: &Value| {
         let body = envelope("chatops", kind, detail.clone());
         let incoming = Incoming { body: &body, source: None, has_archive: true };

@@ -15,7 +15,7 @@ use std::{
 };
 
 /// The bots where a round is made, and whom they may speak for.
-pub const BOTS: &str = r#"[{"source":"chatops.example","for":["ann","bob"]}]"#;
+pub const BOTS: &str = r#"[{"source":"chatops.example","for":["ann","bob"],"both_halves":true}]"#;
 
 /// Who may speak for ann there.
 const BOT: &str = "chatops.example";

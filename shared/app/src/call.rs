@@ -63,6 +63,8 @@ pub enum Issuer {
     Bot {
         /// The source of its events.
         source: String,
+        /// Whether it may bring both a request and the approval of that, each for another person.
+        both_halves: bool,
     },
 }
 
@@ -71,6 +73,14 @@ impl Principal {
     pub fn person(id: Person, issuer: Issuer) -> Self {
         let (groups, claims) = (BTreeSet::new(), BTreeMap::new());
         Self { kind: PrincipalKind::Person, id, issuer, groups, claims }
+    }
+
+    /// May the program that speaks for them bring both a request and its approval?
+    pub(crate) fn may_bring_both_halves(&self) -> bool {
+        match &self.issuer {
+            Issuer::Bot { both_halves, .. } => *both_halves,
+            Issuer::Tokens | Issuer::Aws => false,
+        }
     }
 }
 

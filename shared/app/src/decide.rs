@@ -10,7 +10,8 @@ use crate::{
 };
 use jiff::Timestamp;
 use portcullis_domain::{
-    Fact, Justification, Refusal, Refusals, Request, RequestId, RequestState, Review, Terms, review,
+    Fact, Justification, Refusal, Refusals, Request, RequestId, RequestState, Review, Terms, may_approve,
+    review,
 };
 
 /// Approves what was shown; it is reviewed once more, by the policy as it is now.
@@ -32,8 +33,10 @@ pub(crate) async fn approve(
             return Ok(Attempt::Done(known));
         }
         let request = known.decidable(by, shown, now)?;
+        two_people(&request, call)?;
         let targets = load(store, &request.targets()).await?;
         let views = targets.iter().map(|(id, (target, _))| (id.clone(), target.clone())).collect();
+        may_approve(&request, &views, by)?;
         let outcome = match review(&request, &views, terms, now) {
             Review::Refused(reasons) => return Err(reasons.into()),
             Review::NeedsApproval { approvers, .. } if !approvers.admit(by, &request.by) => {
@@ -55,6 +58,15 @@ pub(crate) async fn approve(
     })
     .await?;
     answer(store, approved).await
+}
+
+/// INVARIANT (the-approver-is-another-person): two names that one program speaks for are no proof of two people, unless the list of
+/// bots says that this one may bring both.
+fn two_people(request: &Request, call: &Call) -> Result<(), Refusal> {
+    match request.speaker().is_one_bot_with(call.speaker()) {
+        Some(bot) if !call.principal.may_bring_both_halves() => Err(Refusal::OneBot { bot }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Rejects what was shown, or without that the request as it stands. Rejecting twice is rejecting once.

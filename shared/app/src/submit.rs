@@ -39,6 +39,9 @@ struct Bot {
     /// Whom it may speak for.
     #[serde(rename = "for")]
     people: People,
+    /// May it bring both a request and its approval, each for another person? Then one program stands for two people.
+    #[serde(default)]
+    both_halves: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -103,7 +106,7 @@ pub async fn submit(
     belongs_to(heard.correlation.as_ref(), wish.request().as_ref());
     let Wish { by, key, what } = wish;
     let call = &Call {
-        principal: Principal::person(by, Issuer::Bot { source: heard.source.clone() }),
+        principal: Principal::person(by.clone(), bots.issuer(&heard.source, &by)),
         via: Via::Bot(heard.source.clone()),
         address: None,
         key: Some(key),
@@ -361,10 +364,23 @@ impl Bots {
     }
 
     fn admit(&self, source: &str, person: &Person) -> bool {
-        self.0.iter().filter(|it| it.source == source).any(|it| match &it.people {
+        self.0.iter().any(|it| it.admits(source, person))
+    }
+
+    /// The bot, as what vouches for a person.
+    fn issuer(&self, source: &str, person: &Person) -> Issuer {
+        let both_halves = self.0.iter().any(|it| it.both_halves && it.admits(source, person));
+        Issuer::Bot { source: source.to_owned(), both_halves }
+    }
+}
+
+impl Bot {
+    fn admits(&self, source: &str, person: &Person) -> bool {
+        let is_for = match &self.people {
             People::Named(people) => people.contains(person),
             People::Word(Anybody::Anybody) => true,
-        })
+        };
+        self.source == source && is_for
     }
 }
 

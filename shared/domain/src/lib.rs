@@ -77,7 +77,7 @@ pub use policy_edit::{ApproversEdit, PolicyEdit, PortEdit};
 pub use refusal::{Refusal, RefusalKind, Refusals};
 pub use refuser::{Refuser, Remedy};
 pub use request::{Ask, Request, RequestState, What};
-pub use review::{GATES_MAX, Outcome, Review, TARGETS_MAX, review};
+pub use review::{GATES_MAX, Outcome, Review, TARGETS_MAX, may_approve, review};
 pub use room::{GRANTS_BYTES_MAX, LEASES_MAX, Room, SOURCES_MAX};
 pub use rules::{
     Action, Bands, Etag, Existing, Families, Firewall, FirewallKind, Foreign, Headroom, Held, Rule, RuleSet,

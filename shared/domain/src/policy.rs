@@ -211,9 +211,14 @@ impl People {
 
     /// Is there anybody who may approve what `requester` asks?
     pub fn could_approve(&self, requester: &Person) -> bool {
+        self.has_another_than([requester])
+    }
+
+    /// Is there one of them who is none of these?
+    pub fn has_another_than<const N: usize>(&self, people: [&Person; N]) -> bool {
         match self {
             Self::Anybody => true,
-            Self::Only(people) => people.iter().any(|it| it != requester),
+            Self::Only(ours) => ours.iter().any(|it| !people.contains(&it)),
         }
     }
 

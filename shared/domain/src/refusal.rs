@@ -73,6 +73,10 @@ pub enum Refusal {
         "port `{gate}` of `{target}` needs an approval, and its only approver is the requester `{by}`: name another approver in the policy"
     )]
     NobodyMayApprove { target: TargetId, gate: Gate, by: Person },
+    #[error(
+        "a later end of a lease of port `{gate}` of `{target}` needs an approval, and its only approvers are `{by}`, who asks, and `{holder}`, who holds the lease: name another approver in the policy"
+    )]
+    NobodyMayExtend { target: TargetId, gate: Gate, by: Person, holder: Box<Person> },
     #[error("the ports asked for have no approver in common: ask for them in requests of their own")]
     NoCommonApprover,
     #[error("`{by}` may not use break-glass for port `{gate}` of `{target}`: {} may", none_or(may))]
@@ -90,6 +94,14 @@ pub enum Refusal {
     // Deciding
     #[error("`{by}` made this request and may not decide it: another approver has to")]
     OwnRequest { by: Person },
+    #[error(
+        "`{by}` holds the lease of `{grant}` and may not approve a later end of it: another approver has to"
+    )]
+    OwnLease { by: Person, grant: GrantId },
+    #[error(
+        "the bot `{bot}` made this request and may not approve it too, for whichever person: approve it by another program, such as `portcullis approve`, or permit that bot both with `both_halves` in the list of bots"
+    )]
+    OneBot { bot: String },
     #[error("`{by}` may not decide this: {} may", none_or(approvers))]
     NotAnApprover { by: Person, approvers: Vec<Person> },
     #[error("the request is {state}, so there is nothing left to decide")]
@@ -178,13 +190,15 @@ impl Refusal {
             Self::TooShort { .. } => "too-short",
             Self::StartsTooLate { .. } => "starts-too-late",
             Self::Over => "over",
-            Self::NobodyMayApprove { .. } => "nobody-may-approve",
+            Self::NobodyMayApprove { .. } | Self::NobodyMayExtend { .. } => "nobody-may-approve",
             Self::NoCommonApprover => "no-common-approver",
             Self::MayNotBreakGlass { .. } => "may-not-break-glass",
             Self::GlassWithoutWhy => "glass-without-why",
             Self::GlassLater { .. } => "glass-later",
             Self::KeyReused { .. } => "key-reused",
             Self::OwnRequest { .. } => "own-request",
+            Self::OwnLease { .. } => "own-lease",
+            Self::OneBot { .. } => "one-bot",
             Self::NotAnApprover { .. } => "not-an-approver",
             Self::NotPending { .. } => "not-pending",
             Self::NotAsShown => "not-as-shown",
@@ -212,8 +226,11 @@ impl Refusal {
         match self {
             Self::SourceNotAllowed { .. }
             | Self::NobodyMayApprove { .. }
+            | Self::NobodyMayExtend { .. }
             | Self::MayNotBreakGlass { .. }
             | Self::OwnRequest { .. }
+            | Self::OwnLease { .. }
+            | Self::OneBot { .. }
             | Self::NotAnApprover { .. }
             | Self::NotTheOperator { .. } => RefusalKind::Forbidden,
             Self::NotEnabled { .. }

@@ -1,8 +1,8 @@
 //! The whole answer to a request: allowed, needs approval, or refused with every reason.
 
 use crate::{
-    Ask, Gate, Grant, GrantId, LAST_SECONDS, Lease, People, Policy, Refusal, Refusals, Request, SKEW_MAX,
-    Sources, Target, TargetId, Terms, What, room::no_room,
+    Ask, Gate, Grant, GrantId, LAST_SECONDS, Lease, People, Person, Policy, Refusal, Refusals, Request,
+    SKEW_MAX, Sources, Target, TargetId, Terms, What, room::no_room,
 };
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -72,6 +72,24 @@ pub fn review(
         (None, None, _) => Review::Refused(Refusal::NothingAsked.into()),
         (None, Some(outcome), None) => Review::Allowed(outcome),
         (None, Some(outcome), Some(approvers)) => Review::NeedsApproval { outcome, approvers },
+    }
+}
+
+/// May this person approve the request of those targets? Another approver has to where they hold the lease that would be longer.
+///
+/// INVARIANT (the-approver-is-another-person): nobody approves what is for their own good, whoever asked for it.
+pub fn may_approve(
+    request: &Request,
+    targets: &BTreeMap<TargetId, Target>,
+    by: &Person,
+) -> Result<(), Refusal> {
+    let holder = match &request.what {
+        What::Initiate { .. } => None,
+        What::Extend { target, grant, .. } => targets.get(target).and_then(|it| it.grant_of(grant)),
+    };
+    match holder {
+        Some(grant) if grant.by == *by => Err(Refusal::OwnLease { by: by.clone(), grant: grant.id.clone() }),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -195,6 +213,7 @@ impl Reviewed {
             return None;
         }
         self.gate(request, target, it.gate, &it.sources, policy);
+        self.another_than_the_holder(request, it, policy);
         self.beside_others(known, &[it], &[it], now);
         match it.lease.extended(end) {
             Ok(lease) => {
@@ -257,6 +276,16 @@ impl Reviewed {
             self.approvers = Some(self.approvers.as_ref().map_or(approvers.clone(), |it| it.and(approvers)));
         }
         false
+    }
+
+    /// INVARIANT (the-approver-is-another-person): a later end is for the good of the lease's holder, whoever asks for it.
+    fn another_than_the_holder(&mut self, request: &Request, grant: &Grant, policy: &Policy) {
+        let approvers = policy.rule(grant.gate).and_then(|it| it.approvers.as_ref());
+        let is_left = |it: &People| it.has_another_than([&request.by, &grant.by]);
+        if approvers.is_some_and(|it| it.could_approve(&request.by) && !is_left(it)) {
+            let (target, gate, holder) = (grant.target.clone(), grant.gate, Box::new(grant.by.clone()));
+            self.refuse(Refusal::NobodyMayExtend { target, gate, by: request.by.clone(), holder });
+        }
     }
 
     /// Is there room in each firewall for what these grants need, beside what it holds for other machines and for others,

@@ -31,10 +31,8 @@ pub struct Speaker<'a> {
 }
 
 impl Speaker<'_> {
-    /// The bot that brought both, where one program speaks for both of these: as the same bot, or as a bot and by its own name, since
-    /// over HTTP the source of a bot is the name of its token.
-    ///
-    /// INVARIANT (the-approver-is-another-person): two names that one program speaks for are no proof of two people.
+    /// The bot that speaks for both of these: as the same bot, or as a bot and by its own name, since over HTTP the source of a bot is the
+    /// name of its token.
     pub fn is_one_bot_with(self, other: Speaker<'_>) -> Option<String> {
         let bot = [self, other].iter().find_map(|it| it.via?.bot())?.to_owned();
         let of = |speaker: Speaker<'_>| {

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use portcullis_domain::{
     CLAIM, Chain, Change, ChangeTo, ClaimToken, Delay, Entry, Fact, Grant, GrantId, LEASE_MAX, LOOK_AGAIN,
     Lease, Owner, Party, People, Person, RETRY_MAX, RETRY_MIN, Request, RequestId, RequestState, Rule,
-    Standing, Target, TargetId, WORKER_LIFE, is_late,
+    Standing, Target, TargetId, Via, WORKER_LIFE, is_late,
 };
 
 impl Oracle {
@@ -344,8 +344,13 @@ impl Oracle {
                 }
             }
             RequestState::Approved { by: None, .. } if before.is_none() => {}
-            RequestState::Approved { by, .. } => {
+            RequestState::Approved { by, via, .. } => {
                 self.count("approved by somebody");
+                let bot = |it: &Option<Via>| it.as_ref().and_then(Via::bot).map(ToOwned::to_owned);
+                if bot(via).is_some_and(|it| Some(it) == bot(&request.via)) {
+                    let how = format!("one bot asked and approved: {request:?}");
+                    self.break_rule("the-approver-is-another-person", now, how);
+                }
                 let Some((until, approvers)) = pending else { return };
                 let by = by.as_ref().filter(|by| approvers.admit(by, &request.by));
                 if !by.is_some_and(|by| self.shown.contains(&(id.clone(), by.clone(), request.shown()))) {
