@@ -21,7 +21,7 @@ use tracing::{
 };
 
 /// The operations of all routes; none for those that need no token, and the events have a list of their own.
-const ROUTES: [(&str, &str, &[Operation]); 33] = [
+const ROUTES: [(&str, &str, &[Operation]); 34] = [
     ("get", "/v1/targets", &[Operation::Machines]),
     ("get", "/v1/targets/{target}", &[Operation::ShowMachine]),
     ("post", "/v1/targets/{target}/enable", &[Operation::Enable]),
@@ -38,6 +38,7 @@ const ROUTES: [(&str, &str, &[Operation]); 33] = [
     ("get", "/v1/requests/{request}", &[Operation::ShowRequest]),
     ("post", "/v1/requests/{request}/approve", &[Operation::Approve]),
     ("post", "/v1/requests/{request}/reject", &[Operation::Reject]),
+    ("post", "/v1/requests/{request}/withdraw", &[Operation::Withdraw]),
     ("get", "/v1/grants", &[Operation::Grants]),
     ("get", "/v1/grants/{grant}", &[Operation::ShowGrant]),
     ("post", "/v1/grants/{grant}/close", &[Operation::Close]),
@@ -58,10 +59,13 @@ const ROUTES: [(&str, &str, &[Operation]); 33] = [
 ];
 
 /// The operations of all events of bots.
-const EVENTS: [(&str, Operation); 5] = [
+const EVENTS: [(&str, Operation); 8] = [
     ("access.request", Operation::Initiate),
+    ("access.explain", Operation::Explain),
+    ("access.extend", Operation::Extend),
     ("access.approve", Operation::Approve),
     ("access.reject", Operation::Reject),
+    ("access.withdraw", Operation::Withdraw),
     ("access.close", Operation::Close),
     ("export.request", Operation::OrderExport),
 ];
@@ -169,12 +173,13 @@ async fn each_event_of_a_bot_performs_its_operation() {
     for (kind, operation) in EVENTS {
         let mut detail = json!({ "version": 1, "on_behalf_of": "ann" });
         let more = match kind {
-            "access.request" => {
+            "access.request" | "access.explain" => {
                 json!({ "targets": [{ "target": "web-1", "ports": [{ "port": 22, "duration": "PT1H",
                 "sources": ["203.0.113.9"] }] }] })
             }
             "access.approve" => json!({ "request": "r1", "shown": "it" }),
-            "access.reject" => json!({ "request": "r1" }),
+            "access.extend" => json!({ "grant": "r1-1", "end": at(7_200) }),
+            "access.reject" | "access.withdraw" => json!({ "request": "r1" }),
             "access.close" => json!({ "grant": "r1-1" }),
             _ => json!({ "from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "format": "jsonl" }),
         };

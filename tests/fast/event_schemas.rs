@@ -21,7 +21,16 @@ use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, fs, path::Path};
 
 /// What bots tell us.
-const IN: [&str; 5] = ["access.approve", "access.close", "access.reject", "access.request", "export.request"];
+const IN: [&str; 8] = [
+    "access.approve",
+    "access.close",
+    "access.explain",
+    "access.extend",
+    "access.reject",
+    "access.request",
+    "access.withdraw",
+    "export.request",
+];
 /// How many entries a chain has at most here.
 const ENTRIES_MAX: usize = 100;
 /// What the journal has and no event tells.

@@ -30,4 +30,5 @@ mod speakers;
 mod stories;
 mod submit;
 mod verify;
+mod withdraw;
 mod words;

@@ -49,6 +49,7 @@ async fn answered(place: &Place, source: &str, kind: &str, detail: Value) -> app
     match submit(place, &envelope(source, kind, detail)).await.expect("heard") {
         Submitted::Answered(answer) => *answer,
         other @ (Submitted::Closed(_)
+        | Submitted::Explained(_)
         | Submitted::Exporting
         | Submitted::Exported
         | Submitted::Refused(_)) => panic!("{other:?}"),
@@ -59,6 +60,7 @@ async fn refused(place: &Place, body: &[u8]) -> String {
     match submit(place, body).await.expect("never an error: it would be tried for ever") {
         Submitted::Refused(reasons) => reasons.join("; "),
         other @ (Submitted::Answered(_)
+        | Submitted::Explained(_)
         | Submitted::Closed(_)
         | Submitted::Exporting
         | Submitted::Exported) => panic!("{other:?}"),
@@ -147,6 +149,84 @@ async fn bots_approve_reject_and_close_for_people() {
     let rejected =
         told(&place, &id).await.into_iter().find(|it| it.kind == "request.rejected").expect("told");
     assert_eq!(rejected.detail.correlation_id, Some(named("deploy-4711")), "whoever asked is answered");
+}
+
+#[tokio::test]
+async fn bot_extends_a_lease_and_withdraws_a_request_for_a_person() {
+    let place = Place::new();
+    let id = place.guard("web-1", &ssh()).await;
+    let asked = answered(&place, "chatops", "access.request", wanted(&id, "1")).await;
+    place.expire().await;
+    let grant = &asked.grants[0].id;
+    let end = at(2 * 3_600);
+    let longer = json!({ "version": 1, "id": "2", "on_behalf_of": "ann", "grant": grant, "end": end, "justification": "more" });
+    let extended = answered(&place, "chatops", "access.extend", longer.clone()).await;
+    assert_eq!(extended.grants[0].lease.end(), end);
+    let again = answered(&place, "chatops", "access.extend", longer.clone()).await;
+    assert_eq!(again.request.id, extended.request.id, "twice is once");
+    let mut never = longer;
+    (never["id"], never["end"]) = ("3".into(), at(48 * 3_600).to_string().into());
+    let before = told(&place, &id).await.len();
+    let why = refused(&place, &envelope("chatops", "access.extend", never)).await;
+    assert!(why.contains("is too long"), "{why}");
+    let refusals = told(&place, &id).await.into_iter().skip(before).map(|it| it.kind).collect::<Vec<_>>();
+    assert_eq!(
+        refusals.iter().filter(|it| **it == "request.refused").count(),
+        1,
+        "published once: {refusals:?}"
+    );
+    let waiting = place.guard("db-1", &ssh_with_approval()).await;
+    let asked = answered(&place, "chatops", "access.request", wanted(&waiting, "4")).await;
+    let withdraw = |by: &str| json!({ "version": 1, "on_behalf_of": by, "request": asked.request.id });
+    let why = refused(&place, &envelope("chatops", "access.withdraw", withdraw("bob"))).await;
+    assert!(why.contains("`bob` may not withdraw this: `ann`"), "{why}");
+    let withdrawn = answered(&place, "chatops", "access.withdraw", withdraw("ann")).await;
+    assert!(matches!(withdrawn.request.state, RequestState::Withdrawn { .. }));
+}
+
+#[tokio::test]
+async fn bot_asks_for_a_lease_that_starts_later() {
+    let place = Place::new();
+    let id = place.guard("web-1", &ssh()).await;
+    let mut later = wanted(&id, "1");
+    later["targets"][0]["ports"][0]["start"] = at(600).to_string().into();
+    let answer = answered(&place, "chatops", "access.request", later.clone()).await;
+    let lease = answer.grants[0].lease;
+    assert_eq!((lease.start(), lease.end()), (at(600), at(600 + 3_600)));
+    later["id"] = "2".into();
+    let port = &mut later["targets"][0]["ports"][0];
+    port.as_object_mut().expect("an object").remove("duration");
+    port["end"] = at(1_200).to_string().into();
+    let answer = answered(&place, "chatops", "access.request", later).await;
+    let lease = answer.grants[0].lease;
+    assert_eq!((lease.start(), lease.end()), (at(600), at(1_200)));
+}
+
+#[tokio::test]
+async fn bot_is_told_how_a_request_would_be_decided_and_no_request_is_made() {
+    let place = Place::new();
+    let id = place.guard("web-1", &ssh_with_approval()).await;
+    let explain = async |detail: Value| {
+        let body = envelope("chatops", "access.explain", detail);
+        let submitted = submit(&place, &body).await.expect("heard");
+        let Submitted::Explained(_) = submitted else { panic!("{submitted:?}") };
+        rest(&place).await.pop().expect("an entry")
+    };
+    let entry = explain(wanted(&id, "1")).await;
+    let events = app::events(&entry);
+    let [event] = events.as_slice() else { panic!("{events:?}") };
+    Schemas::ours().hold(event.kind, &json!(event.detail));
+    assert_eq!(event.kind, "request.explained");
+    assert_eq!(event.detail.correlation_id, Some(named("deploy-4711")));
+    let fact = json!(entry.fact);
+    assert_eq!((&fact["answer"], &fact["approvers"]), (&json!("needs_approval"), &json!(["*"])), "{fact}");
+    let mut never = wanted(&id, "2");
+    never["targets"][0]["ports"][0]["port"] = 443.into();
+    let fact = json!(explain(never).await.fact);
+    assert_eq!((&fact["answer"], &fact["codes"]), (&json!("refused"), &json!(["not-guarded"])), "{fact}");
+    let filter = app::ports::RequestFilter::default();
+    let page = app::ports::PageAsked { after: None, at_most: 10 };
+    assert_eq!(place.store().requests(&filter, &page).await.expect("listed").items, vec![]);
 }
 
 /// A bot that knows a part of a name alone is told where ids are found.

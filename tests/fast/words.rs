@@ -77,6 +77,7 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::KeyReused { key: named("incident 7"), request: named("r1") },
         Refusal::OwnRequest { by: ann() },
         Refusal::NotAnApprover { by: ann(), approvers: vec![bob()] },
+        Refusal::NotTheRequester { by: bob(), requester: ann() },
         Refusal::NotPending { state: "approved" },
         Refusal::NotAsShown,
         Refusal::GrantOver { grant: grant() },

@@ -62,6 +62,8 @@ pub enum Command {
     Approve(client::Approve),
     /// Reject a request
     Reject(client::Reject),
+    /// Withdraw a request of one's own that waits for an approval
+    Withdraw(client::Withdraw),
     /// List grants: person, port, sources and end
     Grants(client::Grants),
     /// End leases now
@@ -144,6 +146,7 @@ impl Cli {
             Command::Requests(it) => it.run(&asked()?),
             Command::Approve(it) => it.run(&asked()?),
             Command::Reject(it) => it.run(&asked()?),
+            Command::Withdraw(it) => it.run(&asked()?),
             Command::Grants(it) => it.run(&asked()?),
             Command::Close(it) => it.run(&asked()?),
             Command::Extend(it) => it.run(&asked()?),

@@ -58,6 +58,13 @@ pub struct Reject {
     pub why: Option<Justification>,
 }
 
+/// Takes back a request that waits for its approval.
+#[derive(Debug, Clone)]
+pub struct Withdraw {
+    /// The request.
+    pub request: RequestId,
+}
+
 /// Ends a lease now. Closing what is over is success.
 #[derive(Debug, Clone)]
 pub struct Close {
@@ -188,6 +195,12 @@ runs! {
         let Self { request, shown, why } = command;
         decide::reject(parts.store, request, shown.as_deref(), why.as_ref(), call).await
     },
+    refused |command, store, call, reasons| {
+        decide::refused(store, &command.request, call, reasons).await.map(Some)
+    };
+
+    Withdraw => Withdraw, Answer,
+    |command, parts, call| decide::withdraw(parts.store, &command.request, call).await,
     refused |command, store, call, reasons| {
         decide::refused(store, &command.request, call, reasons).await.map(Some)
     };

@@ -108,6 +108,39 @@ pub(crate) async fn reject(
     answer(store, rejected).await
 }
 
+/// Takes a request back that waits. Withdrawing twice is withdrawing once.
+pub(crate) async fn withdraw(store: &impl Store, id: &RequestId, call: &Call) -> Result<Answer, Error> {
+    let may = |request: Request| request.withdrawable(call.by(), call.now);
+    answer(store, withdrawn(store, id, call, may).await?).await
+}
+
+/// The request as it is withdrawn, if `may` lets it through.
+pub(crate) async fn withdrawn(
+    store: &impl Store,
+    id: &RequestId,
+    call: &Call,
+    may: impl Fn(Request) -> Result<Request, Refusal> + Send + Sync,
+) -> Result<Request, Error> {
+    let (by, now, may) = (call.by(), call.now, &may);
+    let first = &load::request(store, id).await?;
+    transact(store, &first.0.targets(), Rank::Shutting, |lost| async move {
+        let (known, seen) = at_attempt(store, id, first, lost).await?;
+        if matches!(&known.state, RequestState::Withdrawn { by: before, .. } if before == by) {
+            return Ok(Attempt::Done(known));
+        }
+        let request = may(known)?;
+        let correlation = call.correlation.clone().or_else(|| request.correlation.clone());
+        let fact =
+            Fact::RequestWithdrawn { request: id.clone(), by: by.clone(), correlation, via: call.via() };
+        let targets = noted(load(store, &request.targets()).await?, &fact, now);
+        let state = RequestState::Withdrawn { at: now, by: by.clone(), via: call.via() };
+        let withdrawn = request.into_state(state);
+        let batch = Batch { targets, request: Some((withdrawn.clone(), seen)), rest: vec![] };
+        Ok(Attempt::commit(batch, withdrawn))
+    })
+    .await
+}
+
 /// Lets a request lapse that nobody decided in time; one that is decided or not yet due stays.
 pub async fn lapse(store: &impl Store, id: &RequestId, now: Timestamp) -> Result<(), Error> {
     let first = &load::request(store, id).await?;

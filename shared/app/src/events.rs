@@ -16,11 +16,13 @@ pub fn events(entry: &Entry) -> Vec<Event> {
             &["policy.changed"]
         }
         Fact::RequestRefused { .. } => &["request.received", "request.refused"],
+        Fact::RequestExplained { .. } => &["request.explained"],
         Fact::EventRefused { .. } => &["request.refused"],
         Fact::ExportAsked { .. } => &["export.requested"],
         Fact::ExportReady { .. } => &["export.ready"],
         Fact::ApprovalNeeded { .. } => &["request.received", "request.needs_approval"],
         Fact::RequestRejected { .. } => &["request.rejected"],
+        Fact::RequestWithdrawn { .. } => &["request.withdrawn"],
         Fact::RequestLapsed { .. } => &["request.expired"],
         // INVARIANT (break-glass-is-loud): to everybody who listens, once for a request.
         Fact::GlassBroken { .. } => &["breakglass.used"],

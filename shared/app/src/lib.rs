@@ -6,6 +6,8 @@
 mod absent;
 mod adopt;
 mod ask;
+mod asking;
+mod bots;
 mod call;
 pub mod command;
 mod decide;
@@ -43,6 +45,7 @@ mod worker;
 pub use absent::Absent;
 pub use adopt::{Adopted, AdoptedMachine};
 pub use ask::Answer;
+pub use bots::Bots;
 pub use call::{Call, Issuer, Principal, PrincipalKind};
 pub use decide::lapse;
 pub use discover::{Discovered, Name, Names};
@@ -62,7 +65,7 @@ pub use ports::{Adoptable, AdoptableMachine, AdoptablePort, AdoptableRule, Adopt
 pub use reached::{NoCursor, Reached};
 pub use settle::settle;
 pub use steady::{JUMP_MIN, Jump, Reading, Steady, clock_jumped};
-pub use submit::{Bots, EVENT_MAX, Incoming, Submitted, submit};
+pub use submit::{EVENT_MAX, Incoming, Submitted, submit};
 pub use troubles::Troubles;
 pub use vouch::Vouchers;
 pub use watch::{bury, expire, reconcile};

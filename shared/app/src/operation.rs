@@ -73,6 +73,8 @@ operations! {
     Approve: "access.approve", Command, Approve;
     /// Rejects a request.
     Reject: "access.reject", Command, Approve;
+    /// Takes back a request of one's own.
+    Withdraw: "access.withdraw", Command, Request;
     /// Ends a lease.
     Close: "access.close", Command, Close;
     /// Guards a machine.

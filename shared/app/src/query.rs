@@ -7,18 +7,44 @@ use crate::{
     door::{Run, runs},
     export, guard, happened, load, look,
     ports::{Archive, GrantFilter, Outside, Page, PageAsked, RequestFilter, Store, Tokens as TokenBook},
-    record::Record,
+    record::{Record, codes, sentences},
     vouch,
 };
 use jiff::Timestamp;
 use portcullis_domain::{
-    Chain, Entry, Gate, Grant, GrantId, Person, PortEdit, Refusals, Request, RequestId, Review, TargetId,
+    Chain, Entry, Explained, Fact, Gate, Grant, GrantId, Person, PortEdit, Refusals, Request, RequestId,
+    Review, TargetId, What,
 };
 use std::net::IpAddr;
 
 /// The review of a request that is not made.
 #[derive(Debug, Clone)]
 pub struct Explain(pub command::Initiate);
+
+impl Explain {
+    /// The entry of its answer to a bot, which is published: a bot on the bus receives nothing else.
+    pub(crate) fn answered(&self, call: &Call, review: &Review) -> Record {
+        let command::Initiate { asks, break_glass, justification } = self.0.clone();
+        let (answer, reasons, approvers) = match review {
+            Review::Allowed(_) => (Explained::Allowed, None, None),
+            Review::NeedsApproval { approvers, .. } => {
+                (Explained::NeedsApproval, None, Some(approvers.clone()))
+            }
+            Review::Refused(reasons) => (Explained::Refused, Some(reasons), None),
+        };
+        Record::of_rest(Fact::RequestExplained {
+            by: call.by().clone(),
+            asked: What::Initiate { asks, break_glass },
+            why: justification.as_ref().map(ToString::to_string),
+            answer,
+            reasons: reasons.map(sentences).unwrap_or_default(),
+            codes: reasons.map(codes).unwrap_or_default(),
+            approvers,
+            correlation: call.correlation.clone(),
+            via: call.via(),
+        })
+    }
+}
 
 /// Requests, the newest first.
 #[derive(Debug, Clone)]

@@ -1,21 +1,21 @@
 //! The door for events: what bots ask for, on behalf of people.
 
 use crate::{
-    Absent, Answer, Call, Error, Exporting, Format, Issuer, Kept, Parts, Principal, Rights, Unreadable,
-    Vouchers,
-    command::{Approve, Close, Initiate, OrderExport, Reject},
+    Absent, Answer, Bots, Call, Error, Kept, Parts, Principal, Rights, Unreadable,
+    asking::{Asking, No},
+    command::{Approve, Close, OrderExport, Reject, Withdraw},
     perform,
     ports::Store,
+    record::record,
     refuse_unreadable,
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Ask, CorrelationId, Grant, GrantId, IdempotencyKey, Justification, Person, Port, Protocol, Refusal,
-    Refusals, RequestId, Sources, TOKEN_IN_TEXT, TargetId, Terms, Via, Window, holds_token, said,
+    CorrelationId, Grant, IdempotencyKey, Person, Refusal, Refusals, RequestId, Review, TOKEN_IN_TEXT, Terms,
+    Via, holds_token,
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::{collections::BTreeSet, str::FromStr};
 
 /// How long an event may be, in bytes: the largest request has 40 ports.
 pub const EVENT_MAX: usize = 64 * 1024;
@@ -24,38 +24,6 @@ pub const EVENT_MAX: usize = 64 * 1024;
 const AGE_MAX: SignedDuration = SignedDuration::from_mins(15);
 /// The version of what bots send.
 const VERSION: u64 = 1;
-
-/// Which bots may speak, and for whom. Empty allows nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Vec<Bot>")]
-pub struct Bots(Vec<Bot>);
-
-/// One bot.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Bot {
-    /// What its events come from.
-    source: String,
-    /// Whom it may speak for.
-    #[serde(rename = "for")]
-    people: People,
-    /// May it bring both a request and its approval, each for another person? Then one program stands for two people.
-    #[serde(default)]
-    both_halves: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
-enum People {
-    Named(BTreeSet<Person>),
-    Word(Anybody),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-enum Anybody {
-    #[serde(rename = "*")]
-    Anybody,
-}
 
 /// An event as it came in: whatever it is.
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +41,8 @@ pub struct Incoming<'a> {
 pub enum Submitted {
     /// A request was made or decided.
     Answered(Box<Answer>),
+    /// A request would be decided so. That is recorded, and published as `request.explained`.
+    Explained(Box<Review>),
     /// A lease was ended.
     Closed(Box<Grant>),
     /// Evidence was asked for: that is recorded, and told as `export.requested` to whoever exports.
@@ -117,18 +87,27 @@ pub async fn submit(
     let parts = Parts { store, outside: &Absent, tokens: &Absent, terms, rights: &rights };
     let outcome = match what {
         Asking::Request(initiate) => match perform(parts, call, initiate).await {
-            // Recorded with the targets that it names, and told from there.
-            Err(Error::Refused(reasons)) => {
-                let codes = reasons.iter().map(Refusal::code).collect::<Vec<_>>();
-                tracing::info!(?codes, "An event was refused");
-                return Ok(Submitted::Refused(reasons.iter().map(ToString::to_string).collect()));
-            }
+            Err(Error::Refused(reasons)) => return Ok(recorded(&reasons)),
             outcome => outcome.map(Box::new).map(Submitted::Answered),
+        },
+        Asking::Extend(extend) => match perform(parts, call, extend).await {
+            Err(Error::Refused(reasons)) => return Ok(recorded(&reasons)),
+            outcome => outcome.map(Box::new).map(Submitted::Answered),
+        },
+        Asking::Explain(explain) => match perform(parts, call, explain.clone()).await {
+            Ok(review) => {
+                record(store, &explain.answered(call, &review), now).await?;
+                Ok(Submitted::Explained(Box::new(review)))
+            }
+            Err(error) => Err(error),
         },
         Asking::Approve(approve) => {
             perform(parts, call, approve).await.map(Box::new).map(Submitted::Answered)
         }
         Asking::Reject(reject) => perform(parts, call, reject).await.map(Box::new).map(Submitted::Answered),
+        Asking::Withdraw(withdraw) => {
+            perform(parts, call, withdraw).await.map(Box::new).map(Submitted::Answered)
+        }
         Asking::Close(close) => perform(parts, call, close).await.map(Box::new).map(Submitted::Closed),
         Asking::Export(exporting) => {
             // A second event says the same, and came later. What is asked over HTTP comes when it is asked.
@@ -143,6 +122,13 @@ pub async fn submit(
         }
         outcome => outcome,
     }
+}
+
+/// The answer to a request that was refused: it is recorded with the targets that it names, and published from there.
+fn recorded(reasons: &Refusals) -> Submitted {
+    let codes = reasons.iter().map(Refusal::code).collect::<Vec<_>>();
+    tracing::info!(?codes, "An event was refused");
+    Submitted::Refused(reasons.iter().map(ToString::to_string).collect())
 }
 
 /// What is logged of an event from now on belongs to this matter: what its bot calls it, or else the request.
@@ -173,53 +159,16 @@ struct Wish {
     what: Asking,
 }
 
-enum Asking {
-    Request(Initiate),
-    Approve(Approve),
-    Reject(Reject),
-    Close(Close),
-    Export(Exporting),
-}
-
-/// One reason why not: a word for programs, and what people are told.
-#[derive(Debug)]
-struct No {
-    code: &'static str,
-    why: String,
-}
-
-impl No {
-    fn of(code: &'static str, why: impl Into<String>) -> Self {
-        Self { code, why: why.into() }
-    }
-
-    fn all(reasons: &Refusals) -> Vec<Self> {
-        reasons.iter().map(|it| Self::of(it.code(), it.to_string())).collect()
-    }
-}
-
-impl From<String> for No {
-    fn from(why: String) -> Self {
-        Self::of("unreadable", why)
-    }
-}
-
-impl From<&str> for No {
-    fn from(why: &str) -> Self {
-        Self::of("unreadable", why)
-    }
-}
-
 impl Wish {
     /// The request that it makes or is about.
     fn request(&self) -> Option<RequestId> {
         match &self.what {
-            Asking::Request(_) => Some(RequestId::derived(&self.by, &self.key)),
-            Asking::Approve(Approve { request, .. }) | Asking::Reject(Reject { request, .. }) => {
-                Some(request.clone())
-            }
+            Asking::Request(_) | Asking::Extend(_) => Some(RequestId::derived(&self.by, &self.key)),
+            Asking::Approve(Approve { request, .. })
+            | Asking::Reject(Reject { request, .. })
+            | Asking::Withdraw(Withdraw { request }) => Some(request.clone()),
             Asking::Close(Close { grant }) => grant.derivation().map(|(request, _)| request),
-            Asking::Export(_) => None,
+            Asking::Export(_) | Asking::Explain(_) => None,
         }
     }
 }
@@ -262,7 +211,7 @@ impl Heard {
         if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(incoming.body) {
             return Err(format!("the event is not JSON: {error}").into());
         }
-        if !bots.0.iter().any(|it| it.source == self.source) {
+        if !bots.has(&self.source) {
             let why = format!("`{}` is not a bot that may send events here", self.source);
             return Err(No::of("unknown-bot", why));
         }
@@ -294,40 +243,8 @@ impl Heard {
         let key = key.ok().filter(|_| !id.trim().is_empty());
         let key =
             key.ok_or("`id` of the event must have 1 to 200 printable characters, and is never used again")?;
-        let body = Value::Object(detail);
-        let what = match self.kind.as_deref() {
-            Some("access.request") => {
-                let RequestBody { targets, justification, break_glass } = read(body)?;
-                let asks = targets.into_iter().map(TargetBody::asks).collect::<Result<Vec<_>, _>>()?;
-                let asks = asks.into_iter().flatten().collect();
-                Asking::Request(Initiate { asks, break_glass, justification })
-            }
-            Some("access.approve") => {
-                let ApproveBody { request, shown } = read(body)?;
-                Asking::Approve(Approve { request, shown })
-            }
-            Some("access.reject") => {
-                let RejectBody { request, why } = read(body)?;
-                // The event names the request alone: it is rejected as it stands.
-                Asking::Reject(Reject { request, shown: None, why })
-            }
-            Some("access.close") => Asking::Close(Close { grant: read::<CloseBody>(body)?.grant }),
-            Some("export.request") if incoming.has_archive => {
-                Asking::Export(read::<ExportBody>(body)?.whole()?)
-            }
-            Some("export.request") => {
-                let why = "this installation has no archive: run `portcullis export` instead";
-                return Err(No::of("no-archive", why));
-            }
-            Some(kind) => {
-                let why = format!(
-                    "`{kind}` is not a `detail-type` of a command: `access.request`, `access.approve`, \
-                        `access.reject`, `access.close` and `export.request` are"
-                );
-                return Err(No::of("unknown-kind", why));
-            }
-            None => return Err("the event has no `detail-type`".into()),
-        };
+        let kind = self.kind.as_deref().ok_or("the event has no `detail-type`")?;
+        let what = Asking::read(kind, Value::Object(detail), incoming.has_archive)?;
         Ok(Wish { by, key, what })
     }
 
@@ -350,157 +267,6 @@ impl Heard {
     }
 }
 
-impl Bots {
-    /// The bots, as what vouches for the names of callers.
-    pub fn vouchers(&self) -> Vouchers {
-        let mut people = BTreeSet::new();
-        for bot in &self.0 {
-            match &bot.people {
-                People::Named(named) => people.extend(named.iter().cloned()),
-                People::Word(Anybody::Anybody) => return Vouchers::bots(None),
-            }
-        }
-        Vouchers::bots(Some(people))
-    }
-
-    fn admit(&self, source: &str, person: &Person) -> bool {
-        self.0.iter().any(|it| it.admits(source, person))
-    }
-
-    /// The bot, as what vouches for a person.
-    fn issuer(&self, source: &str, person: &Person) -> Issuer {
-        let both_halves = self.0.iter().any(|it| it.both_halves && it.admits(source, person));
-        Issuer::Bot { source: source.to_owned(), both_halves }
-    }
-}
-
-impl Bot {
-    fn admits(&self, source: &str, person: &Person) -> bool {
-        let is_for = match &self.people {
-            People::Named(people) => people.contains(person),
-            People::Word(Anybody::Anybody) => true,
-        };
-        self.source == source && is_for
-    }
-}
-
-impl TryFrom<Vec<Bot>> for Bots {
-    type Error = String;
-    /// A list of names in which one is `*` would admit nobody by that name, and is meant to admit anybody.
-    fn try_from(bots: Vec<Bot>) -> Result<Self, String> {
-        let means_anybody =
-            |it: &&Bot| matches!(&it.people, People::Named(people) if people.iter().any(Person::is_anybody));
-        match bots.iter().find(means_anybody) {
-            Some(Bot { source, .. }) => Err(format!(
-                "`*` in the list of `{source}` is no name of a person: for everyone write `\"for\": \"*\"`"
-            )),
-            None => Ok(Self(bots)),
-        }
-    }
-}
-
-impl FromStr for Bots {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        const WANTED: &str =
-            "[{\"source\": \"chatops.example\", \"for\": [\"ann\"]}], with \"*\" for all people";
-        serde_json::from_str(text).map_err(|error| format!("not a policy of bots ({error}): {WANTED}"))
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RequestBody {
-    targets: Vec<TargetBody>,
-    justification: Option<Justification>,
-    #[serde(default)]
-    break_glass: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TargetBody {
-    #[serde(deserialize_with = "said::target")]
-    target: TargetId,
-    ports: Vec<PortBody>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PortBody {
-    port: Port,
-    protocol: Option<Protocol>,
-    sources: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "said::length")]
-    duration: Option<SignedDuration>,
-    #[serde(default, deserialize_with = "said::any_time")]
-    end: Option<Timestamp>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ApproveBody {
-    request: RequestId,
-    shown: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RejectBody {
-    request: RequestId,
-    why: Option<Justification>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CloseBody {
-    grant: GrantId,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ExportBody {
-    #[serde(deserialize_with = "said::time")]
-    from: Timestamp,
-    #[serde(deserialize_with = "said::time")]
-    to: Timestamp,
-    format: Format,
-}
-
-impl ExportBody {
-    fn whole(self) -> Result<Exporting, String> {
-        let Self { from, to, format } = self;
-        if to <= from {
-            return Err(format!("`{from}` to `{to}` is not a period: `to` must be later than `from`"));
-        }
-        Ok(Exporting { from, to, format })
-    }
-}
-
-impl TargetBody {
-    fn asks(self) -> Result<Vec<Ask>, String> {
-        let Self { target, ports } = self;
-        let ask = |it: PortBody| {
-            let window = match (it.duration, it.end) {
-                (Some(length), None) => Window::For(length),
-                (None, Some(end)) => Window::Until(end),
-                (None, None) | (Some(_), Some(_)) => {
-                    return Err("each port needs either `duration` or `end`".to_owned());
-                }
-            };
-            // A bot has no address that its people come from.
-            let sources = it.sources.ok_or("each port of a bot's request needs `sources`")?;
-            let sources = Sources::try_from(sources).map_err(|error| error.to_string())?;
-            Ok(Ask { target: target.clone(), port: it.port, protocol: it.protocol, sources, window })
-        };
-        ports.into_iter().map(ask).collect()
-    }
-}
-
-fn read<T: DeserializeOwned>(body: Value) -> Result<T, String> {
-    serde_json::from_value(body).map_err(|error| format!("the event's detail cannot be read: {error}"))
-}
-
 fn field<T: DeserializeOwned>(value: Option<Value>, name: &str) -> Result<Option<T>, String> {
     let read = value.map(serde_json::from_value).transpose();
     read.map(Option::flatten).map_err(|error| format!("`{name}` of the event cannot be read: {error}"))
@@ -509,6 +275,8 @@ fn field<T: DeserializeOwned>(value: Option<Value>, name: &str) -> Result<Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::Initiate;
+    use portcullis_domain::GrantId;
     use serde_json::json;
 
     /// Why not, for programs: what is said besides the envelope of an event that is fit to be heard.
@@ -521,19 +289,6 @@ mod tests {
         let bots = r#"[{"source": "chatops", "for": ["ann"]}]"#.parse().expect("bots");
         let now = "2026-03-02T12:01:00Z".parse().expect("a time");
         Heard::of(incoming).wish(incoming, &bots, now).err().expect("a no").code
-    }
-
-    #[test]
-    fn bot_speaks_for_a_person_in_any_spelling_and_a_list_names_no_asterisk() {
-        let bots: Bots = r#"[{"source": "chatops", "for": ["Ann"]}, {"source": "all", "for": "*"}]"#
-            .parse()
-            .expect("bots");
-        let person = |name: &str| name.parse::<Person>().expect("a person");
-        assert!(bots.admit("chatops", &person("ann")) && bots.admit("chatops", &person("\u{430}nn")));
-        assert!(!bots.admit("chatops", &person("bob")) && bots.admit("all", &person("bob")));
-        let refused = r#"[{"source": "chatops", "for": ["ann", "*"]}]"#.parse::<Bots>().expect_err("refused");
-        assert!(refused.contains("`*` in the list of `chatops` is no name of a person"), "{refused}");
-        assert!(r#"["*"]"#.parse::<Bots>().is_err());
     }
 
     #[test]

@@ -37,6 +37,8 @@ enum State {
     Approved,
     /// Rejected by an approver
     Rejected,
+    /// Withdrawn by the requester
+    Withdrawn,
     /// Expired without a decision
     Lapsed,
 }
@@ -66,6 +68,21 @@ pub struct Reject {
     why: Option<String>,
 }
 
+/// To take back a request of one's own.
+#[derive(Debug, Args)]
+#[command(after_help = WITHDRAW)]
+pub struct Withdraw {
+    /// The request: any unique part of its id
+    request: String,
+}
+
+const WITHDRAW: &str = "\
+A request that is approved already has grants: `portcullis close` ends them.
+
+Examples:
+  portcullis requests --mine --state pending
+  portcullis withdraw 4f3kq";
+
 #[derive(Debug, Args)]
 struct Which {
     /// The request: any unique part of its id
@@ -87,7 +104,7 @@ impl Requests {
             client.http.list("/v1/requests", &query, self.limit.map(NonZeroUsize::get))?;
         let empty = match self.state {
             Some(State::Pending) => "No request waits for an approval.",
-            Some(State::Approved | State::Rejected | State::Lapsed) => {
+            Some(State::Approved | State::Rejected | State::Withdrawn | State::Lapsed) => {
                 "There are no such requests. `portcullis requests` lists all requests."
             }
             None => "There are no requests yet. Make one with `portcullis request TARGET --for 1h`.",
@@ -123,10 +140,21 @@ impl Reject {
     }
 }
 
+impl Withdraw {
+    /// Takes it back.
+    pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
+        let id = find(client, &self.request)?.id;
+        let answer = client.http.post(&format!("/v1/requests/{}/withdraw", segment(&id)), None::<&()>);
+        let answer: AnswerView = answer.map_err(|it| it.naming("REQUEST", &id))?;
+        client.out.show(&answer, || format!("Request {id} is withdrawn: no port opens."))?;
+        Ok(Exit::Done)
+    }
+}
+
 impl Which {
     /// Shows the request and asks; gives its id, and the digest of what was shown.
     fn decide(&self, client: &Client, verb: &str) -> Result<Option<(String, String)>, Failure> {
-        let found = self.find(client)?;
+        let found = find(client, &self.request)?;
         if let Some(shown) = &self.shown {
             return Ok(Some((found.id, shown.clone())));
         }
@@ -140,20 +168,20 @@ impl Which {
         }
         Ok(output::ask(&format!("{verb} this request?"))?.then_some((found.id, found.shown)))
     }
+}
 
-    /// Those that wait first: a part of an id need not be unique among all that ever were.
-    fn find(&self, client: &Client) -> Result<RequestView, Failure> {
-        let pending = Some(State::Pending.word().to_owned());
-        for state in [pending, None] {
-            let query = RequestsQuery { state: state.clone(), ..RequestsQuery::default() };
-            let found: Vec<RequestView> = client.http.list("/v1/requests", &query, None)?;
-            match names::find(&found, &self.request) {
-                Err(failure) if failure.exit() == Exit::NotFound && state.is_some() => {}
-                outcome => return outcome.cloned(),
-            }
+/// Those that wait first: a part of an id need not be unique among all that ever were.
+fn find(client: &Client, request: &str) -> Result<RequestView, Failure> {
+    let pending = Some(State::Pending.word().to_owned());
+    for state in [pending, None] {
+        let query = RequestsQuery { state: state.clone(), ..RequestsQuery::default() };
+        let found: Vec<RequestView> = client.http.list("/v1/requests", &query, None)?;
+        match names::find(&found, request) {
+            Err(failure) if failure.exit() == Exit::NotFound && state.is_some() => {}
+            outcome => return outcome.cloned(),
         }
-        Err(Failure::not_found(format!("there is no request `{}`", self.request)))
     }
+    Err(Failure::not_found(format!("there is no request `{request}`")))
 }
 
 impl State {
@@ -162,6 +190,7 @@ impl State {
             Self::Pending => "pending",
             Self::Approved => "approved",
             Self::Rejected => "rejected",
+            Self::Withdrawn => "withdrawn",
             Self::Lapsed => "lapsed",
         }
     }

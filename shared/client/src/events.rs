@@ -8,7 +8,7 @@ use portcullis_program::{
     Exit, Failure,
     output::{self, printable},
 };
-use portcullis_wire::{EventView, EventsQuery, HappenedView, SubmittedView};
+use portcullis_wire::{EventView, EventsQuery, HappenedView, ReviewView, SubmittedView};
 use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
@@ -147,14 +147,29 @@ impl Send {
                 let reasons = seen.reasons.iter().map(|it| format!("\n  {}", printable(it)));
                 return reasons.fold("The event was refused:".to_owned(), |text, line| text + &line);
             }
-            match (&seen.answer, &seen.closed) {
-                (Some(answer), _) => told(&client.out, answer),
-                (None, Some(grant)) => printable(&format!("Grant {} was ended.", grant.id)).into_owned(),
-                (None, None) => "The event was accepted.".to_owned(),
+            match (&seen.answer, &seen.review, &seen.closed) {
+                (Some(answer), _, _) => told(&client.out, answer),
+                (None, Some(review), _) => explained(review),
+                (None, None, Some(grant)) => {
+                    printable(&format!("Grant {} was ended.", grant.id)).into_owned()
+                }
+                (None, None, None) => "The event was accepted.".to_owned(),
             }
         })?;
         Ok(if seen.accepted { Exit::Done } else { Exit::Refused })
     }
+}
+
+/// How a request would be decided, in a line for each reason.
+fn explained(review: &ReviewView) -> String {
+    let reasons = review.reasons.iter().map(|it| printable(&format!("\n  {}", it.message)).into_owned());
+    let approvers = words::people(&review.approvers);
+    let answer = match (review.answer.as_str(), review.approvers.is_empty()) {
+        ("refused", _) => "The request would be refused:".to_owned(),
+        (_, false) => format!("The request would wait for the approval of {approvers}."),
+        (_, true) => "The request would be granted at once.".to_owned(),
+    };
+    reasons.fold(answer, |text, line| text + &line)
 }
 
 /// The events of the entries that `aws events put-events` takes: a list of them, or an object with `Entries`. Their details are

@@ -3,8 +3,8 @@
 use crate::{names, ports, table::Mark, words::people};
 use jiff::SignedDuration;
 use portcullis_domain::{
-    Cause, Delay, EndReason, Fact, Gate, GrantId, Justification, Pane, Party, People, Policy, PortRule,
-    RequestId,
+    Cause, Delay, EndReason, Explained, Fact, Gate, GrantId, Justification, Pane, Party, People, Policy,
+    PortRule, RequestId,
 };
 use portcullis_wire::PortRuleView;
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -25,12 +25,22 @@ pub fn told(fact: &Fact) -> String {
         Fact::RequestRefused { request, reasons, .. } => {
             format!("request {request} was refused: {}", reasons.join("; "))
         }
+        Fact::RequestExplained { answer: Explained::Allowed, .. } => {
+            "a request was explained and not made: it would be granted".to_owned()
+        }
+        Fact::RequestExplained { answer: Explained::NeedsApproval, .. } => {
+            "a request was explained and not made: it would wait for an approval".to_owned()
+        }
+        Fact::RequestExplained { answer: Explained::Refused, reasons, .. } => {
+            format!("a request was explained and not made: it would be refused: {}", reasons.join("; "))
+        }
         Fact::ApprovalNeeded { request, until, .. } => {
             format!("request {request} waits for an approval until {until}")
         }
         Fact::RequestRejected { request, why, .. } => {
             format!("request {request} was rejected{}", because(why.as_deref()))
         }
+        Fact::RequestWithdrawn { request, by, .. } => format!("request {request} was withdrawn by {by}"),
         Fact::DecisionRefused { request, reasons, .. } => {
             format!("a decision about request {request} was refused: {}", reasons.join("; "))
         }
@@ -221,6 +231,8 @@ pub fn mark(fact: &Fact) -> Mark {
         | Fact::SettleFailed { .. } => Mark::Bad,
         Fact::PolicySet { .. }
         | Fact::PolicyConfirmed { .. }
+        | Fact::RequestWithdrawn { .. }
+        | Fact::RequestExplained { .. }
         | Fact::RequestLapsed { .. }
         | Fact::Ended { .. }
         | Fact::ClosingSoon { .. }

@@ -45,7 +45,7 @@ pub use adopt::Adopt;
 pub use auth::Auth;
 pub use client::Client;
 pub use connection::Connection;
-pub use decide::{Approve, Reject, Requests};
+pub use decide::{Approve, Reject, Requests, Withdraw};
 pub use deployment::DeployCheck;
 pub use doctor::run as doctor;
 pub use events::{Events, Send};

@@ -67,6 +67,26 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         via: Option<Via>,
     },
+    /// A bot asked how a request would be decided, and did not make it.
+    RequestExplained {
+        by: Person,
+        asked: What,
+        why: Option<String>,
+        answer: Explained,
+        /// Every reason of a refusal.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        reasons: Vec<String>,
+        /// The same reasons for programs.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        codes: Vec<String>,
+        /// Who would have to approve it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        approvers: Option<People>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        correlation: Option<CorrelationId>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
     /// Somebody asked for what somebody else has to approve.
     ApprovalNeeded {
         request: RequestId,
@@ -84,6 +104,15 @@ pub enum Fact {
         request: RequestId,
         by: Person,
         why: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        correlation: Option<CorrelationId>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
+    /// Whoever asked no longer wants it, or the operator took that person's access away.
+    RequestWithdrawn {
+        request: RequestId,
+        by: Person,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -324,6 +353,29 @@ pub enum Fact {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_false(it: &bool) -> bool {
     !*it
+}
+
+/// How a request would be decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Explained {
+    /// It would be granted at once.
+    Allowed,
+    /// It would wait for an approval.
+    NeedsApproval,
+    /// It would be refused.
+    Refused,
+}
+
+impl Explained {
+    /// The word that programs go by.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::NeedsApproval => "needs_approval",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// Why a lease ended.

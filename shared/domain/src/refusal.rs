@@ -104,6 +104,10 @@ pub enum Refusal {
     OneBot { bot: String },
     #[error("`{by}` may not decide this: {} may", none_or(approvers))]
     NotAnApprover { by: Person, approvers: Vec<Person> },
+    #[error(
+        "`{by}` may not withdraw this: `{requester}`, who made the request, may; an approver rejects it instead"
+    )]
+    NotTheRequester { by: Person, requester: Person },
     #[error("the request is {state}, so there is nothing left to decide")]
     NotPending { state: &'static str },
     #[error("the request is not the one that was shown: read it again")]
@@ -200,6 +204,7 @@ impl Refusal {
             Self::OwnLease { .. } => "own-lease",
             Self::OneBot { .. } => "one-bot",
             Self::NotAnApprover { .. } => "not-an-approver",
+            Self::NotTheRequester { .. } => "not-the-requester",
             Self::NotPending { .. } => "not-pending",
             Self::NotAsShown => "not-as-shown",
             Self::GrantOver { .. } => "grant-over",
@@ -232,6 +237,7 @@ impl Refusal {
             | Self::OwnLease { .. }
             | Self::OneBot { .. }
             | Self::NotAnApprover { .. }
+            | Self::NotTheRequester { .. }
             | Self::NotTheOperator { .. } => RefusalKind::Forbidden,
             Self::NotEnabled { .. }
             | Self::TooManySources { .. }

@@ -112,6 +112,16 @@ pub enum RequestState {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<Justification>,
     },
+    /// Whoever asked no longer wants it, or the operator took that person's access away.
+    Withdrawn {
+        /// When.
+        at: Timestamp,
+        /// By whom.
+        by: Person,
+        /// The channel by which they withdrew it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
     /// Nobody said anything in time, or it can no longer be granted.
     Lapsed {
         /// When.
@@ -121,7 +131,7 @@ pub enum RequestState {
 
 impl RequestState {
     /// The words of all states.
-    pub const WORDS: [&str; 4] = ["pending", "approved", "rejected", "lapsed"];
+    pub const WORDS: [&str; 5] = ["pending", "approved", "rejected", "withdrawn", "lapsed"];
 
     /// In one word, of [`Self::WORDS`].
     pub fn word(&self) -> &'static str {
@@ -129,6 +139,7 @@ impl RequestState {
             Self::Pending { .. } => "pending",
             Self::Approved { .. } => "approved",
             Self::Rejected { .. } => "rejected",
+            Self::Withdrawn { .. } => "withdrawn",
             Self::Lapsed { .. } => "lapsed",
         }
     }
@@ -180,23 +191,16 @@ impl Request {
     pub fn due_at(&self) -> Option<Timestamp> {
         match &self.state {
             RequestState::Pending { until, .. } => Some(*until),
-            RequestState::Approved { .. } | RequestState::Rejected { .. } | RequestState::Lapsed { .. } => {
-                None
-            }
+            RequestState::Approved { .. }
+            | RequestState::Rejected { .. }
+            | RequestState::Withdrawn { .. }
+            | RequestState::Lapsed { .. } => None,
         }
     }
 
     /// The same request, if `by` may decide it at `now` having seen `shown`.
     pub fn decidable(self, by: &Person, shown: &str, now: Timestamp) -> Result<Self, Refusal> {
-        let (until, approvers) = match &self.state {
-            RequestState::Pending { until, approvers } => (*until, approvers),
-            RequestState::Approved { .. } | RequestState::Rejected { .. } | RequestState::Lapsed { .. } => {
-                return Err(Refusal::NotPending { state: self.state.word() });
-            }
-        };
-        if until <= now {
-            return Err(Refusal::NotPending { state: "lapsed" });
-        }
+        let approvers = self.waits(now)?;
         if *by == self.by {
             return Err(Refusal::OwnRequest { by: by.clone() });
         }
@@ -207,6 +211,29 @@ impl Request {
             return Err(Refusal::NotAsShown);
         }
         Ok(self)
+    }
+
+    /// The same request, if `by` made it and it waits at `now`.
+    pub fn withdrawable(self, by: &Person, now: Timestamp) -> Result<Self, Refusal> {
+        if *by != self.by {
+            return Err(Refusal::NotTheRequester { by: by.clone(), requester: self.by });
+        }
+        self.waits(now)?;
+        Ok(self)
+    }
+
+    /// Who may approve it, while it waits.
+    fn waits(&self, now: Timestamp) -> Result<&People, Refusal> {
+        match &self.state {
+            RequestState::Pending { until, .. } if *until <= now => {
+                Err(Refusal::NotPending { state: "lapsed" })
+            }
+            RequestState::Pending { approvers, .. } => Ok(approvers),
+            RequestState::Approved { .. }
+            | RequestState::Rejected { .. }
+            | RequestState::Withdrawn { .. }
+            | RequestState::Lapsed { .. } => Err(Refusal::NotPending { state: self.state.word() }),
+        }
     }
 
     /// The request as it is after `state` became of it.

@@ -34,7 +34,7 @@ pub fn description() -> utoipa::openapi::OpenApi {
     paths(
         targets::list, targets::show, targets::enable, targets::edit, targets::disable, targets::confirm,
         targets::plan, targets::check, targets::activity, targets::names, requests::list, requests::initiate, requests::explain,
-        requests::show, requests::approve, requests::reject, grants::list, grants::show, grants::close,
+        requests::show, requests::approve, requests::reject, requests::withdraw, grants::list, grants::show, grants::close,
         grants::extend, adopt::list, adopt::adopt, events::list, events::submit, export::download, meta::verify, meta::doctor, meta::whoami, meta::tokens,
         meta::issue_token, meta::revoke_token, meta::healthz, openapi,
     ),

@@ -87,6 +87,9 @@ pub(crate) async fn submit<S: Site>(
         Submitted::Closed(grant) => {
             SubmittedView { closed: Some(GrantView::of(&grant, now)), ..SubmittedView::accepted() }
         }
+        Submitted::Explained(review) => {
+            SubmittedView { review: Some(views::review(&review, now)), ..SubmittedView::accepted() }
+        }
         Submitted::Exporting | Submitted::Exported => SubmittedView::accepted(),
         Submitted::Refused(reasons) => {
             SubmittedView { accepted: false, reasons, ..SubmittedView::accepted() }

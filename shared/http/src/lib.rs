@@ -66,6 +66,7 @@ pub fn router<S: Site>(site: Arc<S>) -> Router {
         .route("/v1/requests/{request}", get(requests::show::<S>))
         .route("/v1/requests/{request}/approve", post(requests::approve::<S>))
         .route("/v1/requests/{request}/reject", post(requests::reject::<S>))
+        .route("/v1/requests/{request}/withdraw", post(requests::withdraw::<S>))
         .route("/v1/grants", get(grants::list::<S>))
         .route("/v1/grants/{grant}", get(grants::show::<S>))
         .route("/v1/grants/{grant}/close", post(grants::close::<S>))

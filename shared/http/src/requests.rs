@@ -6,7 +6,7 @@ use crate::{
     problem::{Body, Named, Query},
     views,
     wire::{
-        AnswerView, ApproveBody, AskBody, GrantView, InitiateBody, Listed, Reason, RejectBody, RequestView,
+        AnswerView, ApproveBody, AskBody, GrantView, InitiateBody, Listed, RejectBody, RequestView,
         RequestsQuery, ReviewView,
     },
 };
@@ -22,7 +22,7 @@ use portcullis_app::{
     ports::{Cursor, PageAsked, RequestFilter},
     query, refuse_unreadable,
 };
-use portcullis_domain::{Ask, Justification, Outcome, Request, RequestId, Review, Sources, Window};
+use portcullis_domain::{Ask, Justification, Request, RequestId, RequestState, Sources, Window};
 use std::{fmt::Display, str::FromStr, sync::Arc};
 
 /// How many grants of a list of requests are read at once.
@@ -88,35 +88,8 @@ pub(crate) async fn explain<S: Site>(
 ) -> Result<Json<ReviewView>, Problem> {
     let now = site.now();
     let (call, initiate) = asked(&caller, &headers, &body, now)?;
-    let grants = |outcome: Outcome| match outcome {
-        Outcome::Granted(grants) => grants.iter().map(|it| GrantView::of(it, now)).collect(),
-        Outcome::Extended { .. } => vec![],
-    };
-    let view = |answer: &str| ReviewView {
-        answer: answer.to_owned(),
-        reasons: vec![],
-        approvers: vec![],
-        breaks_glass: false,
-        grants: vec![],
-    };
-    let view = match perform(site.parts(), &call, query::Explain(initiate)).await? {
-        Review::Allowed(outcome) => {
-            let breaks_glass = outcome.broken().next().is_some();
-            ReviewView { grants: grants(outcome), breaks_glass, ..view("allowed") }
-        }
-        Review::NeedsApproval { outcome, approvers } => {
-            let approvers = approvers.people().iter().map(ToString::to_string).collect();
-            ReviewView { grants: grants(outcome), approvers, ..view("needs_approval") }
-        }
-        Review::Refused(reasons) => {
-            let reason = |it: &portcullis_domain::Refusal| Reason {
-                code: it.code().to_owned(),
-                message: it.to_string(),
-            };
-            ReviewView { reasons: reasons.iter().map(reason).collect(), ..view("refused") }
-        }
-    };
-    Ok(Json(view))
+    let review = perform(site.parts(), &call, query::Explain(initiate)).await?;
+    Ok(Json(views::review(&review, now)))
 }
 
 /// Lists requests, the newest first.
@@ -126,11 +99,11 @@ pub(crate) async fn list<S: Site>(
     caller: Caller,
     Query(query): Query<RequestsQuery>,
 ) -> Result<Json<Listed<RequestView>>, Problem> {
-    const STATES: [&str; 4] = ["pending", "approved", "rejected", "lapsed"];
-    if let Some(state) = query.state.as_deref().filter(|it| !STATES.contains(it)) {
+    let states = RequestState::WORDS;
+    if let Some(state) = query.state.as_deref().filter(|it| !states.contains(it)) {
         return Err(Problem::bad_input(format!(
             "`{state}` is not a state of requests: {}",
-            STATES.join(", ")
+            states.join(", ")
         )));
     }
     let by = query.by.as_deref().map(parsed).transpose()?;
@@ -195,6 +168,27 @@ pub(crate) async fn reject<S: Site>(
     let reject = command::Reject { request: id.clone(), shown: Some(body.shown), why };
     let answer = perform(site.parts(), &caller.call(now), reject).await?;
     belongs_to(answer.request.correlation.as_ref(), &id);
+    Ok(Json(views::answer(site.store(), &answer, now).await))
+}
+
+/// Withdraws a request that waits for an approval: its requester may. Withdrawing it again succeeds.
+#[utoipa::path(post, path = "/v1/requests/{request}/withdraw", params(("request" = String, Path),
+    ("X-Correlation-Id" = Option<String>, Header, description = "The caller's own id for the request. Every \
+        event about it carries the id.")),
+    responses((status = 200, body = AnswerView), (status = 403, body = Problem), (status = 404, body = Problem),
+        (status = 409, body = Problem)))]
+pub(crate) async fn withdraw<S: Site>(
+    State(site): State<Arc<S>>,
+    caller: Caller,
+    headers: HeaderMap,
+    Named(id): Named<RequestId>,
+) -> Result<Json<AnswerView>, Problem> {
+    let now = site.now();
+    let correlation = correlation(&headers)?;
+    belongs_to(correlation.as_ref(), &id);
+    let call = Call { correlation, ..caller.call(now) };
+    let answer = perform(site.parts(), &call, command::Withdraw { request: id.clone() }).await?;
+    belongs_to(call.correlation.as_ref().or(answer.request.correlation.as_ref()), &id);
     Ok(Json(views::answer(site.store(), &answer, now).await))
 }
 

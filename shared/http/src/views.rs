@@ -3,7 +3,7 @@
 use crate::wire::{
     AdoptableMachineView, AdoptablePortView, AdoptableRuleView, AdoptableView, AdoptedMachineView,
     AdoptedView, AnswerView, EventView, GrantView, GuardedView, HappenedView, InterfaceView, NameView,
-    PortRuleView, RequestView, TargetView, VerifyView,
+    PortRuleView, Reason, RequestView, ReviewView, TargetView, VerifyView,
 };
 use jiff::Timestamp;
 use portcullis_app::{
@@ -11,7 +11,7 @@ use portcullis_app::{
     Error, Event, Guarded, Happened, Name, Verified,
     ports::{Interface, Store},
 };
-use portcullis_domain::{Policy, Request, What};
+use portcullis_domain::{Explained, Outcome, Policy, Refusal, Request, Review, What};
 use std::collections::BTreeSet;
 
 /// A discovered machine as it is at `now`.
@@ -85,6 +85,35 @@ pub(crate) async fn request(
 pub(crate) async fn answer(store: &impl Store, answer: &Answer, now: Timestamp) -> AnswerView {
     let request = request(store, &answer.request, now).await.unwrap_or_else(|_| (&answer.request).into());
     AnswerView { request, grants: answer.grants.iter().map(|it| GrantView::of(it, now)).collect() }
+}
+
+/// The review of a request that was not made.
+pub(crate) fn review(review: &Review, now: Timestamp) -> ReviewView {
+    let grants = |outcome: &Outcome| match outcome {
+        Outcome::Granted(grants) => grants.iter().map(|it| GrantView::of(it, now)).collect(),
+        Outcome::Extended { .. } => vec![],
+    };
+    let view = |answer: Explained| ReviewView {
+        answer: answer.word().to_owned(),
+        reasons: vec![],
+        approvers: vec![],
+        breaks_glass: false,
+        grants: vec![],
+    };
+    match review {
+        Review::Allowed(outcome) => {
+            let breaks_glass = outcome.broken().next().is_some();
+            ReviewView { grants: grants(outcome), breaks_glass, ..view(Explained::Allowed) }
+        }
+        Review::NeedsApproval { outcome, approvers } => {
+            let approvers = texts(&approvers.people());
+            ReviewView { grants: grants(outcome), approvers, ..view(Explained::NeedsApproval) }
+        }
+        Review::Refused(reasons) => {
+            let reason = |it: &Refusal| Reason { code: it.code().to_owned(), message: it.to_string() };
+            ReviewView { reasons: reasons.iter().map(reason).collect(), ..view(Explained::Refused) }
+        }
+    }
 }
 
 /// A part of what happened.

@@ -1,6 +1,6 @@
 //! Events and evidence on the wire.
 
-use crate::{AnswerView, GrantView, Problem};
+use crate::{AnswerView, GrantView, Problem, ReviewView};
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{Format, said};
 use serde::{Deserialize, Serialize};
@@ -64,6 +64,9 @@ pub struct SubmittedView {
     /// The request that the event made or decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<AnswerView>,
+    /// The review that the event asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<ReviewView>,
     /// The grant that the event ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<GrantView>,
@@ -105,6 +108,6 @@ pub enum ExportLine {
 impl SubmittedView {
     /// The value `true`.
     pub fn accepted() -> Self {
-        Self { accepted: true, reasons: vec![], answer: None, closed: None }
+        Self { accepted: true, reasons: vec![], answer: None, review: None, closed: None }
     }
 }

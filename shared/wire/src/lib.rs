@@ -162,7 +162,7 @@ pub struct RequestView {
     /// The channel of the request: `http`, `cli`, `portcullis`, or `bot` and its source. Absent where an older version did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<String>,
-    /// Its state: `pending`, `approved`, `rejected` or `lapsed`.
+    /// Its state: `pending`, `approved`, `rejected`, `withdrawn` or `lapsed`.
     pub state: String,
     /// The time of the request.
     #[schema(value_type = String, format = DateTime)]
@@ -184,7 +184,7 @@ pub struct RequestView {
     /// The time of the decision.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub decided_at: Option<Timestamp>,
-    /// The person who decided it.
+    /// The person who decided or withdrew it.
     pub decided_by: Option<String>,
     /// The channel of the decision, as in `via`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -363,7 +363,7 @@ pub struct PageQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct RequestsQuery {
-    /// Only requests in this state: `pending`, `approved`, `rejected` or `lapsed`.
+    /// Only requests in this state: `pending`, `approved`, `rejected`, `withdrawn` or `lapsed`.
     pub state: Option<String>,
     /// Only those of this requester.
     pub by: Option<String>,
@@ -538,6 +538,10 @@ impl From<&Request> for RequestView {
                 (decided_at, decided_by) = (Some(*at), Some(by.to_string()));
                 decided_via = via.as_ref().map(ToString::to_string);
                 decided_why = why.as_ref().map(ToString::to_string);
+            }
+            RequestState::Withdrawn { at, by, via } => {
+                (decided_at, decided_by) = (Some(*at), Some(by.to_string()));
+                decided_via = via.as_ref().map(ToString::to_string);
             }
             RequestState::Lapsed { at } => decided_at = Some(*at),
         }

@@ -78,7 +78,9 @@ impl Lives {
             Fact::ApprovalNeeded { request, .. } => {
                 self.asked.insert(request.clone(), entry.at);
             }
-            Fact::RequestRejected { request, .. } | Fact::RequestLapsed { request, .. } => {
+            Fact::RequestRejected { request, .. }
+            | Fact::RequestWithdrawn { request, .. }
+            | Fact::RequestLapsed { request, .. } => {
                 self.asked.remove(request);
             }
             Fact::Approved { grant, approver, approver_via } => {
@@ -112,6 +114,7 @@ impl Lives {
             | Fact::PolicyReverted { .. }
             | Fact::PolicyRefused { .. }
             | Fact::RequestRefused { .. }
+            | Fact::RequestExplained { .. }
             | Fact::DecisionRefused { .. }
             | Fact::GlassBroken { .. }
             | Fact::OpenFailed { .. }

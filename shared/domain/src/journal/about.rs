@@ -54,6 +54,7 @@ impl Fact {
             Self::RequestRefused { request, by, via, correlation, .. }
             | Self::ApprovalNeeded { request, by, via, correlation, .. }
             | Self::RequestRejected { request, by, via, correlation, .. }
+            | Self::RequestWithdrawn { request, by, via, correlation }
             | Self::GlassBroken { request, by, via, correlation, .. } => About {
                 request: Some(request),
                 correlation: correlation.as_ref(),
@@ -65,7 +66,8 @@ impl Fact {
             Self::DecisionRefused { request, by, via, .. } => {
                 About { request: Some(request), ..About::caused_by(by, via.as_ref()) }
             }
-            Self::ExportAsked { by, via, correlation, .. } => {
+            Self::ExportAsked { by, via, correlation, .. }
+            | Self::RequestExplained { by, via, correlation, .. } => {
                 About { correlation: correlation.as_ref(), ..About::caused_by(by, via.as_ref()) }
             }
             Self::ExportReady { correlation, .. } => {

@@ -63,7 +63,9 @@ impl Told {
                 let digest = Waiting::digest(by, asked, why.as_deref(), *until);
                 self.pending.insert(request.clone(), digest);
             }
-            Fact::RequestRejected { request, .. } | Fact::RequestLapsed { request, .. } => {
+            Fact::RequestRejected { request, .. }
+            | Fact::RequestWithdrawn { request, .. }
+            | Fact::RequestLapsed { request, .. } => {
                 self.pending.remove(request);
             }
             Fact::Approved { grant, .. } => {
@@ -95,6 +97,7 @@ impl Told {
             }
             Fact::PolicyRefused { .. }
             | Fact::RequestRefused { .. }
+            | Fact::RequestExplained { .. }
             | Fact::DecisionRefused { .. }
             | Fact::GlassBroken { .. }
             | Fact::TakenOver { .. }

@@ -33,6 +33,7 @@ impl Class {
             }
             Fact::PolicyConfirmed { .. }
             | Fact::RequestRejected { .. }
+            | Fact::RequestWithdrawn { .. }
             | Fact::Ended { .. }
             | Fact::TokenRevoked { .. } => Self::Ends,
             Fact::PolicyReverted { .. }
@@ -57,6 +58,7 @@ impl Class {
             Fact::PolicySet { .. }
             | Fact::PolicyRefused { .. }
             | Fact::RequestRefused { .. }
+            | Fact::RequestExplained { .. }
             | Fact::ApprovalNeeded { .. }
             | Fact::DecisionRefused { .. }
             | Fact::Approved { .. }

@@ -113,6 +113,8 @@ impl Oracle {
             | Fact::PolicyReverted { .. }
             | Fact::PolicyRefused { .. }
             | Fact::DecisionRefused { .. }
+            | Fact::RequestWithdrawn { .. }
+            | Fact::RequestExplained { .. }
             | Fact::RequestLapsed { .. }
             | Fact::Ended { .. }
             | Fact::Opened { .. }
@@ -190,7 +192,8 @@ impl Oracle {
         let is_right = match (submitted, letter.flaw, &letter.says) {
             (Submitted::Refused(_), Some(_), _) => is_refused,
             (Submitted::Refused(_), None, _) => is_refused || is_answered,
-            (_, Some(_), _) | (Submitted::Exporting | Submitted::Exported, None, _) => false,
+            (_, Some(_), _)
+            | (Submitted::Exporting | Submitted::Exported | Submitted::Explained(_), None, _) => false,
             (_, None, Says::Request { .. }) => is_answered && request.as_ref().and_then(state).is_some(),
             (_, None, Says::Approve(id)) => {
                 matches!(state(id), Some(RequestState::Approved { by: Some(by), .. }) if *by == letter.by)

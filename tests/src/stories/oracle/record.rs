@@ -147,6 +147,8 @@ impl Oracle {
             Fact::RequestRefused { .. }
             | Fact::ApprovalNeeded { .. }
             | Fact::RequestRejected { .. }
+            | Fact::RequestWithdrawn { .. }
+            | Fact::RequestExplained { .. }
             | Fact::RequestLapsed { .. }
             | Fact::ReadBack { .. }
             | Fact::OrphanDeleted { .. }
@@ -325,9 +327,10 @@ impl Oracle {
         let id = &request.id;
         let pending = before.and_then(|it| match &it.state {
             RequestState::Pending { until, approvers } => Some((world_ms(*until), approvers)),
-            RequestState::Approved { .. } | RequestState::Rejected { .. } | RequestState::Lapsed { .. } => {
-                None
-            }
+            RequestState::Approved { .. }
+            | RequestState::Rejected { .. }
+            | RequestState::Withdrawn { .. }
+            | RequestState::Lapsed { .. } => None,
         });
         if before.is_some() && pending.is_none() {
             self.break_rule("granted-once", now, format!("{id} is decided once more"));
@@ -364,6 +367,12 @@ impl Oracle {
             }
             RequestState::Rejected { .. } => {
                 self.count("rejected");
+            }
+            RequestState::Withdrawn { by, .. } => {
+                self.count("withdrawn");
+                if *by != request.by {
+                    self.break_rule("one-door-in", now, format!("{by} withdrew {request:?}"));
+                }
             }
             RequestState::Lapsed { .. } => {
                 self.count("lapsed");
