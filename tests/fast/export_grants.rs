@@ -49,6 +49,8 @@ fn needs_approval(request: &str, what: What) -> Fact {
         asked: what,
         why: None,
         until: at(9_000),
+        shown: None,
+        approvers: None,
         correlation: None,
         via: Some(Via::Bot("chatops".to_owned())),
     }
@@ -62,6 +64,7 @@ fn approved(grant: Grant, approver: Option<&str>) -> Fact {
 fn opened(grant: &str) -> Fact {
     Fact::Opened {
         grant: named(grant),
+        access: None,
         door: None,
         over: vec![],
         may_refuse: vec![],

@@ -9,6 +9,7 @@ mod contracts;
 mod door;
 mod due;
 mod event_schemas;
+mod event_sentences;
 mod export;
 mod export_grants;
 mod feed;

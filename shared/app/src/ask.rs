@@ -52,13 +52,15 @@ pub(crate) async fn initiate(
             }
             Review::NeedsApproval { approvers, .. } => {
                 let until = now.saturating_add(terms.pending_for).unwrap_or(Timestamp::MAX);
-                let state = RequestState::Pending { until, approvers };
+                let state = RequestState::Pending { until, approvers: approvers.clone() };
                 let fact = Fact::ApprovalNeeded {
                     request: fresh.id.clone(),
                     by: fresh.by.clone(),
                     asked: fresh.what.clone(),
                     why: fresh.justification.as_ref().map(ToString::to_string),
                     until,
+                    shown: Some(fresh.shown()),
+                    approvers: Some(approvers),
                     correlation: fresh.correlation.clone(),
                     via: fresh.via.clone(),
                 };

@@ -3,6 +3,7 @@
 use crate::{
     Error,
     ports::{Bus, Detail, Event},
+    sentence::sentence,
 };
 use portcullis_domain::{CorrelationId, EndReason, Entry, Fact, GrantId, is_late};
 
@@ -74,6 +75,7 @@ pub fn events(entry: &Entry) -> Vec<Event> {
             request: entry.fact.request(),
             grant: entry.fact.grant().cloned(),
             correlation_id: entry.fact.correlation().cloned(),
+            sentence: sentence(kind, entry),
             fact: entry.fact.clone(),
         },
     };

@@ -30,6 +30,7 @@ pub mod ports;
 pub mod query;
 mod reached;
 mod record;
+mod sentence;
 mod settle;
 mod steady;
 mod submit;

@@ -214,7 +214,7 @@ fn line(event: &EventView, at: Timestamp, now: &ZonedDateTime) -> String {
     let target = text(event, "target").map(names::short);
     let about = text(event, "grant").or_else(|| text(event, "request"));
     let fact = event.detail.get("fact").and_then(|it| serde_json::from_value::<Fact>(it.clone()).ok());
-    let told = fact.as_ref().map(|it| (words::plain(&facts::told(it), now), is_loud(it)));
+    let told = fact.as_ref().map(|it| (words::plain(&it.in_words(), now), is_loud(it)));
     // What nobody should have to look up is told whole.
     let told = told.map(|(told, is_loud)| if is_loud { told } else { words::short(&told) });
     let told = match (told, fact.as_ref().and_then(facts::by)) {

@@ -3,7 +3,7 @@
 use crate::{
     client::Client,
     count::count,
-    facts::{by, mark, told},
+    facts::{by, mark},
     lookup::Among,
     moments,
     output::Output,
@@ -106,7 +106,7 @@ fn table(found: &[EntryView], now: &ZonedDateTime) -> Table {
         let fact = fact(it);
         let mark = fact.as_ref().map_or(Mark::Plain, mark);
         // A newer server may tell what this client has no words for.
-        let what = fact.as_ref().map_or_else(|| it.fact.to_string(), told);
+        let what = fact.as_ref().map_or_else(|| it.fact.to_string(), Fact::in_words);
         let by = fact.as_ref().and_then(by).unwrap_or_else(|| "-".to_owned());
         table.row(
             mark,
@@ -123,7 +123,7 @@ fn csv(found: &[EntryView]) -> String {
         let fact = fact(it);
         let what = it.fact.get("what").and_then(|it| it.as_str()).unwrap_or_default();
         let by = fact.as_ref().and_then(by).unwrap_or_default();
-        let words = fact.as_ref().map(told).unwrap_or_default();
+        let words = fact.as_ref().map(Fact::in_words).unwrap_or_default();
         let (n, at, detail) = (it.n.to_string(), csv_time(it.at), it.fact.to_string());
         // A detail says all, as JSON does; for the rest a person needs no more than they see.
         let cells = [&n, &at, what, &by, &words, &it.hash].map(printable);
@@ -174,7 +174,7 @@ mod tests {
             json!({"what": "closed", "grant": "r-1", "reason": "expired", "late_ms": 9000, "delay": delay});
         let words = "delayed by `cloud-refused`, owned by the cloud: 403 `Nope`: no";
         let fact: Fact = serde_json::from_value(closed.clone()).expect("a fact");
-        assert!(told(&fact).ends_with(words), "{}", told(&fact));
+        assert!(fact.in_words().ends_with(words), "{}", fact.in_words());
         assert_eq!(mark(&fact), Mark::Look);
         let text = csv(&[entry(closed)]);
         assert!(text.contains(words) && text.contains(r#"cause"":""cloud-refused"#), "{text}");
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn an_entry_names_the_reason_of_an_extension_who_closed_a_takeover_and_the_kernel() {
-        let told = |fact: serde_json::Value| told(&serde_json::from_value(fact).expect("a fact"));
+        let told = |fact: serde_json::Value| serde_json::from_value::<Fact>(fact).expect("a fact").in_words();
         let lease = json!({"start": "2026-01-01T00:00:00Z", "end": "2026-01-01T01:00:00Z"});
         let extended = json!({"what": "extended", "grant": "r-1", "request": "q", "lease": lease, "by": "ann",
                               "approver": null, "why": "a second disk"});
@@ -201,7 +201,7 @@ mod tests {
     fn a_read_back_without_ports_has_words() {
         let fact = |admitted: serde_json::Value| {
             let fact = json!({"what": "read_back", "agrees": true, "admitted": admitted});
-            told(&serde_json::from_value(fact).expect("a fact"))
+            serde_json::from_value::<Fact>(fact).expect("a fact").in_words()
         };
         assert_eq!(fact(json!({})), "read back as written: no port is guarded");
         assert_eq!(fact(json!({"22/tcp": "nobody"})), "read back as written: 22/tcp admits nobody");

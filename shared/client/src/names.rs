@@ -1,5 +1,6 @@
 //! Which one is meant: things are named by their id, their name, or any part that only one has.
 
+pub use portcullis_domain::short;
 use portcullis_program::Failure;
 use portcullis_wire::{GrantView, NameView, RequestView};
 
@@ -81,11 +82,6 @@ pub fn find<'a, T: Named>(things: &'a [T], text: &str) -> Result<&'a T, Failure>
 /// The one with exactly this id or name.
 pub fn exact<'a, T: Named>(things: &'a [T], text: &str) -> Option<&'a T> {
     things.iter().find(|it| it.id() == text || it.name() == text)
-}
-
-/// The end of a long id, which is what people recognise.
-pub fn short(id: &str) -> &str {
-    id.rsplit('/').find(|it| !it.is_empty()).unwrap_or(id)
 }
 
 fn ambiguous<T: Named>(found: &[&T], text: &str) -> Failure {

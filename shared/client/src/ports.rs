@@ -1,7 +1,7 @@
 //! Ports as people write them: `22`, `22/tcp`, `22/tcp,from=10.0.0.0/8,max=2h,approval`.
 
 use crate::{moments, names};
-use portcullis_domain::{ForeignDenies, Person, Port, Protocol, Sources, address_range};
+use portcullis_domain::{ForeignDenies, Person, Port, Protocol, Sources, address_range, rule_in_words};
 use portcullis_program::{Exit, Failure};
 use portcullis_wire::{NameView, PortRuleBody, PortRuleView};
 use std::{collections::BTreeSet, fmt, str::FromStr};
@@ -141,27 +141,10 @@ pub fn range(text: &str) -> Result<&str, String> {
 pub fn words(rule: &PortRuleView) -> String {
     let sources = Sources::try_from(rule.sources.clone());
     let sources = sources.map_or_else(|_| rule.sources.join(", "), |it| it.to_string());
-    let approval = match &rule.approvers {
-        None => String::new(),
-        Some(people) if people.contains("*") => ", with an approval".to_owned(),
-        Some(people) => format!(", approved by {}", people.iter().cloned().collect::<Vec<_>>().join(" or ")),
-    };
-    let glass = match &rule.break_glass {
-        None => String::new(),
-        Some(people) if people.contains("*") => ", break-glass by every person".to_owned(),
-        Some(people) if people.is_empty() => String::new(),
-        Some(people) => {
-            format!(", break-glass by {}", people.iter().cloned().collect::<Vec<_>>().join(" or "))
-        }
-    };
-    let denies = match rule.foreign_denies {
-        ForeignDenies::Respect => "",
-        ForeignDenies::Override => ", over foreign denies",
-    };
-    format!(
-        "{}/{}, from {sources}, at most {:#}{approval}{glass}{denies}",
-        rule.port, rule.protocol, rule.max
-    )
+    let names = |it: &BTreeSet<String>| it.iter().cloned().collect::<Vec<_>>();
+    let (approvers, glass) = (rule.approvers.as_ref().map(names), rule.break_glass.as_ref().map(names));
+    let gate = format!("{}/{}", rule.port, rule.protocol);
+    rule_in_words(&gate, &sources, rule.max, approvers.as_deref(), glass.as_deref(), rule.foreign_denies)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// How long before its end it is told that a lease is nearly over, so that whoever needs more asks in time; of a shorter one
 /// a quarter.
@@ -72,6 +72,26 @@ pub struct Grant {
     /// When a read-back first showed that it admits nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_at: Option<Timestamp>,
+}
+
+/// An access that a read-back showed, as its holder needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Access {
+    /// The requester.
+    pub by: Person,
+    /// The channel by which they asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Via>,
+    /// The port.
+    pub gate: Gate,
+    /// The sources that get in.
+    pub sources: Sources,
+    /// The end of the lease.
+    pub until: Timestamp,
+    /// The addresses and ports to connect to, the best one first; none where the machine's are not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub connect: Vec<SocketAddr>,
 }
 
 /// Where a grant is in its life.
@@ -226,6 +246,19 @@ impl Grant {
         }
         (self.open_failed, self.refused) = obstacle.parts();
         true
+    }
+
+    /// The access that it gives, to a machine with these addresses.
+    pub(crate) fn access(&self, addresses: &[IpAddr]) -> Access {
+        let own = || addresses.iter().map(|it| SocketAddr::new(*it, self.gate.port.number())).collect();
+        Access {
+            by: self.by.clone(),
+            via: self.via.clone(),
+            gate: self.gate,
+            sources: self.sources.clone(),
+            until: self.lease.end(),
+            connect: self.door.map_or_else(own, |door| vec![door]),
+        }
     }
 
     /// Gives it the lease that was reviewed and approved.

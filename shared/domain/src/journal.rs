@@ -2,15 +2,17 @@
 
 mod about;
 mod chain;
+mod in_words;
 mod replay;
 
 pub use about::About;
 pub use chain::{BadRecord, Content, Entry, Hash, Head};
+pub use in_words::{few, rule_in_words, short};
 pub use replay::{Told, Waiting};
 
 use crate::{
-    ClaimToken, CorrelationId, Delay, Gate, Grant, GrantId, Justification, Lease, Pane, People, Person,
-    Policy, RequestId, TargetId, Via, What,
+    Access, ClaimToken, CorrelationId, Delay, Gate, Grant, GrantId, Justification, Lease, Pane, People,
+    Person, Policy, RequestId, TargetId, Via, What,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -94,6 +96,12 @@ pub enum Fact {
         asked: What,
         why: Option<String>,
         until: Timestamp,
+        /// What an approval has to name, [`crate::Request::shown`]; absent from what an older version recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shown: Option<String>,
+        /// Who may approve it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        approvers: Option<People>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -183,6 +191,9 @@ pub enum Fact {
     /// A read-back showed that the sources get in: for the first time, or again after `OpenFailed`.
     Opened {
         grant: GrantId,
+        /// Who gets in, where, from where and until when; absent from what an older version recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        access: Option<Box<Access>>,
         /// Where it is reached, if that is not at the target's own address and port.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         door: Option<SocketAddr>,

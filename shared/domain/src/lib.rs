@@ -57,9 +57,12 @@ pub use diff::{Change, ChangeTo, Diff, diff};
 pub use evidence::{BadExport, Evidence, Format, Lines, MANIFEST, Manifest, ManifestFile, Segment};
 pub use finding::{Finding, Verdict};
 pub use glass::Pane;
-pub use grant::{Grant, GrantState, Obstacle};
+pub use grant::{Access, Grant, GrantState, Obstacle};
 pub use grants::Grants;
-pub use journal::{About, BadRecord, Content, EndReason, Entry, Explained, Fact, Hash, Head, Told, Waiting};
+pub use journal::{
+    About, BadRecord, Content, EndReason, Entry, Explained, Fact, Hash, Head, Told, Waiting, few,
+    rule_in_words, short,
+};
 pub use lease::{LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, Lease, START_WITHIN, Window};
 pub use length::{BadLength, length, length_of_some_time};
 pub use machine::{MachineFacts, Os, TargetState};

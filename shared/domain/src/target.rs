@@ -574,6 +574,7 @@ impl Target {
     fn live(&mut self, view: &View<'_>, pass: &Pass<'_>, facts: &mut Vec<Fact>) -> Vec<Grant> {
         let now = pass.now;
         let read_at = view.seen.read_at;
+        let addresses = self.machine.as_ref().map(|it| it.addresses.clone()).unwrap_or_default();
         let mut closed = vec![];
         // Once for each gate: of thousands of leases each would compare the sources of all.
         let shut = |gate: &Gate| (*gate, view.is_shut(*gate, self.is_guarded(*gate)));
@@ -614,7 +615,16 @@ impl Target {
                         let may_refuse = view.seen.may_refuse(it.gate);
                         let opening = Opening { door, over: over.clone(), may_refuse: may_refuse.clone() };
                         it.open(read_at, opening);
-                        facts.push(Fact::Opened { grant, door, over, may_refuse, after_ms, correlation });
+                        let access = Some(Box::new(it.access(&addresses)));
+                        facts.push(Fact::Opened {
+                            grant,
+                            access,
+                            door,
+                            over,
+                            may_refuse,
+                            after_ms,
+                            correlation,
+                        });
                     }
                 } else if !pass.opens_later
                     && let Some(unopened) = view.why_not(it.gate, &it.sources, admitted)

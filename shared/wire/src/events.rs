@@ -48,7 +48,7 @@ pub struct HappenedView {
 pub struct EventView {
     /// The kind of event, such as `grant.opened`.
     pub kind: String,
-    /// Its content, as it is on the bus: `version`, `id`, `at`, `fact`, and where known `target`, `request`, `grant` and
+    /// Its content, as it is on the bus: `version`, `id`, `at`, `sentence`, `fact`, and where known `target`, `request`, `grant` and
     /// `correlation_id`.
     #[schema(value_type = Object)]
     pub detail: serde_json::Value,

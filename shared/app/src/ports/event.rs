@@ -34,6 +34,8 @@ pub struct Detail {
     /// What whoever asked calls the matter that it answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<CorrelationId>,
+    /// What happened, to be shown to people: one sentence with the machine and the people, and with the ids that a command takes.
+    pub sentence: String,
     /// What the journal says.
     pub fact: Fact,
 }
