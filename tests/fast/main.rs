@@ -22,6 +22,7 @@ mod properties;
 mod protocols;
 mod reconcile;
 mod review;
+mod revoke;
 mod settle;
 mod simcloud;
 mod simcloud_neighbours;

@@ -54,7 +54,7 @@ impl Tokens for Absent {
         absent("make a token")
     }
 
-    async fn revoke(&self, _: &Person, _: Speaker<'_>, _: Timestamp) -> Result<(), Error> {
+    async fn revoke(&self, _: &Person, _: bool, _: Speaker<'_>, _: Timestamp) -> Result<(), Error> {
         absent("revoke a token")
     }
 

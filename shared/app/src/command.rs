@@ -1,14 +1,14 @@
 //! Commands: every operation that may change something, with its arguments. [`crate::perform`] runs them.
 
 use crate::{
-    Adopted, Answer, Call, Error, Exporting, Guarded, Rights, adopt, ask, decide,
+    Adopted, Answer, Call, Error, Exporting, Guarded, Revoked, Rights, adopt, ask, decide,
     door::runs,
     guard::{self, Guarding},
     kept::record_once,
     load,
     ports::{Store, Tokens},
     record::Record,
-    vouch,
+    revoke, vouch,
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
@@ -126,11 +126,13 @@ pub struct IssueToken {
     pub person: Person,
 }
 
-/// Takes a person's token away.
+/// Takes a person's token away, with the access that it leaves behind.
 #[derive(Debug, Clone)]
 pub struct RevokeToken {
     /// The person.
     pub person: Person,
+    /// Leases and waiting requests of the person stay as they are.
+    pub keeps_access: bool,
 }
 
 /// Asks for evidence to be put into the archive.
@@ -258,10 +260,11 @@ runs! {
     },
     refused |command, _store, call, reasons| Ok(Some(token_refused(&command.person, call, reasons)));
 
-    RevokeToken => RevokeToken, (),
+    RevokeToken => RevokeToken, Revoked,
     |command, parts, call| {
         not_the_operators(&command.person, call)?;
-        parts.tokens.revoke(&command.person, call.speaker(), call.now).await
+        let RevokeToken { person, keeps_access } = command;
+        revoke::revoke(parts.store, parts.tokens, person, *keeps_access, call).await
     },
     refused |command, _store, call, reasons| Ok(Some(token_refused(&command.person, call, reasons)));
 

@@ -378,10 +378,12 @@ pub trait Tokens: Send + Sync {
         now: Timestamp,
     ) -> impl Future<Output = Result<String, Error>> + Send;
 
-    /// Takes a person's token away at once, together with an entry. `NotFound` if they have none.
+    /// Takes a person's token away at once, together with an entry, which says whether the person keeps the access that they have.
+    /// `NotFound` if they have none.
     fn revoke(
         &self,
         person: &Person,
+        keeps_access: bool,
         by: Speaker<'_>,
         now: Timestamp,
     ) -> impl Future<Output = Result<(), Error>> + Send;

@@ -127,8 +127,8 @@ impl Tokens for TokenBook {
         let fact = Fact::TokenMade { person: person.clone(), by: by.person.clone(), via: by.via.cloned() };
         let before = self.spellings(person).await?;
         for other in before.iter().skip(1) {
-            let fact =
-                Fact::TokenRevoked { person: other.clone(), by: by.person.clone(), via: by.via.cloned() };
+            let (person, by, via) = (other.clone(), by.person.clone(), by.via.cloned());
+            let fact = Fact::TokenRevoked { person, by, keeps_access: false, via };
             self.replace(other, None, fact, now).await?;
         }
         // The spelling first given stays.
@@ -136,14 +136,20 @@ impl Tokens for TokenBook {
         Ok(bearer)
     }
 
-    async fn revoke(&self, person: &Person, by: Speaker<'_>, now: Timestamp) -> Result<(), Error> {
+    async fn revoke(
+        &self,
+        person: &Person,
+        keeps_access: bool,
+        by: Speaker<'_>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let before = self.spellings(person).await?;
         if before.is_empty() {
             return Err(Error::NotFound { what: "token of", name: person.to_string() });
         }
         for spelling in before {
-            let fact =
-                Fact::TokenRevoked { person: spelling.clone(), by: by.person.clone(), via: by.via.cloned() };
+            let (person, by, via) = (spelling.clone(), by.person.clone(), by.via.cloned());
+            let fact = Fact::TokenRevoked { person, by, keeps_access, via };
             self.replace(&spelling, None, fact, now).await?;
         }
         Ok(())

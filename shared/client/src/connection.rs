@@ -250,8 +250,8 @@ impl Connection {
     }
 
     /// Takes something away.
-    pub fn delete(&self, path: &str) -> Result<(), Failure> {
-        self.ask::<Option<()>>(&Method::DELETE, path, None, &[], 1).map(drop)
+    pub fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.ask(&Method::DELETE, path, None, &[], 1)
     }
 
     fn ask<T: DeserializeOwned>(

@@ -4,16 +4,20 @@ use crate::{
     account::{self, Account},
     client::Client,
     globals::Globals,
-    moments,
+    moments, names,
     output::Output,
     path::segment,
     profile,
     table::{Mark, Table},
 };
 use clap::Subcommand;
+use jiff::ZonedDateTime;
 use portcullis_domain::{Person, TOKEN_IN_TEXT, holds_token};
-use portcullis_program::{Exit, Failure, output};
-use portcullis_wire::{TokenBody, TokenMade, TokenView};
+use portcullis_program::{
+    Exit, Failure,
+    output::{self, printable},
+};
+use portcullis_wire::{GrantView, RequestView, RevokedView, TokenBody, TokenMade, TokenView};
 
 /// What to do about tokens.
 #[derive(Debug, Subcommand)]
@@ -29,10 +33,13 @@ pub enum Token {
     },
     /// List who has a token
     List,
-    /// Take a person's token away
+    /// Take a person's token away, end their leases, and withdraw their waiting requests
     Revoke {
         /// Whose
         person: Person,
+        /// Leave the leases and the waiting requests of the person as they are
+        #[arg(long)]
+        keep_access: bool,
     },
 }
 
@@ -73,18 +80,31 @@ impl Token {
                     table
                 })?;
             }
-            Self::Revoke { person } => {
+            Self::Revoke { person, keep_access } => {
                 let client = client()?;
-                let revoked = client.http.delete(&format!("/v1/tokens/{}", segment(person.as_str())));
-                revoked.map_err(|it| {
+                let keep = if *keep_access { "?keep_access=true" } else { "" };
+                let revoked = client.http.delete(&format!("/v1/tokens/{}{keep}", segment(person.as_str())));
+                let revoked: RevokedView = revoked.map_err(|it| {
                     let is_none = it.exit() == Exit::NotFound;
                     if is_none { it.next("`portcullis token list` lists who has one") } else { it }
                 })?;
-                client.out.show(&serde_json::json!({ "person": person }), || {
-                    format!("{person} no longer has a token.")
-                })?;
+                client.out.show(&revoked, || left(&revoked, &client.out.now()))?;
             }
         }
         Ok(Exit::Done)
     }
+}
+
+/// The access that the person had, in a line each, and what became of it.
+fn left(revoked: &RevokedView, now: &ZonedDateTime) -> String {
+    let fate = if revoked.kept { "stays" } else { "was ended" };
+    let grant = |it: &GrantView| {
+        let (target, port, end) = (names::short(&it.target), it.port, moments::until(it.end, now));
+        format!("\n  grant {} of {target} {port}/{} {fate}, {end}", it.id, it.protocol)
+    };
+    let fate = if revoked.kept { "still waits" } else { "was withdrawn" };
+    let request = |it: &RequestView| format!("\n  request {} {fate}", it.id);
+    let lines = revoked.grants.iter().map(grant).chain(revoked.requests.iter().map(request));
+    let head = format!("{} no longer has a token.", revoked.person);
+    printable(&lines.fold(head, |text, line| text + &line)).into_owned()
 }

@@ -293,6 +293,9 @@ pub enum Fact {
     TokenRevoked {
         person: Person,
         by: Person,
+        /// Did the person keep their leases and waiting requests, as the operator said?
+        #[serde(default, skip_serializing_if = "is_false")]
+        keeps_access: bool,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         via: Option<Via>,
     },

@@ -218,6 +218,11 @@ impl Request {
         if *by != self.by {
             return Err(Refusal::NotTheRequester { by: by.clone(), requester: self.by });
         }
+        self.waiting(now)
+    }
+
+    /// The same request, if it waits at `now`.
+    pub fn waiting(self, now: Timestamp) -> Result<Self, Refusal> {
         self.waits(now)?;
         Ok(self)
     }

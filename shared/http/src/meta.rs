@@ -2,9 +2,12 @@
 
 use crate::{
     Caller, Problem, Site,
-    problem::{Body, Named},
+    problem::{Body, Named, Query},
     views,
-    wire::{DoctorView, HealthView, TokenBody, TokenMade, TokenView, VerifyView, WhoamiView},
+    wire::{
+        DoctorView, HealthView, RevokeQuery, RevokedView, TokenBody, TokenMade, TokenView, VerifyView,
+        WhoamiView,
+    },
 };
 use axum::{
     Json,
@@ -91,17 +94,21 @@ pub(crate) async fn issue_token<S: Site>(
     Ok((StatusCode::CREATED, Json(TokenMade { person: body.person.to_string(), token })))
 }
 
-/// Revokes the token of a person.
-#[utoipa::path(delete, path = "/v1/tokens/{person}", params(("person" = String, Path)),
-    responses((status = 204), (status = 403, body = Problem), (status = 404, body = Problem),
+/// Revokes the token of a person. The leases of that person are ended and their waiting requests withdrawn, unless `keep_access` is
+/// `true`; the answer lists them as they are afterwards.
+#[utoipa::path(delete, path = "/v1/tokens/{person}", params(("person" = String, Path), RevokeQuery),
+    responses((status = 200, body = RevokedView), (status = 403, body = Problem), (status = 404, body = Problem),
         (status = 422, body = Problem)))]
 pub(crate) async fn revoke_token<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,
     Named(person): Named<Person>,
-) -> Result<StatusCode, Problem> {
-    perform(site.parts(), &caller.call(site.now()), command::RevokeToken { person }).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Query(query): Query<RevokeQuery>,
+) -> Result<Json<RevokedView>, Problem> {
+    let (now, keeps_access) = (site.now(), query.keep_access);
+    let revoke = command::RevokeToken { person: person.clone(), keeps_access };
+    let revoked = perform(site.parts(), &caller.call(now), revoke).await?;
+    Ok(Json(views::revoked(&person, keeps_access, &revoked, now)))
 }
 
 /// Reports whether the server is alive, and whether the table can be read and written.

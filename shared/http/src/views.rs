@@ -3,15 +3,15 @@
 use crate::wire::{
     AdoptableMachineView, AdoptablePortView, AdoptableRuleView, AdoptableView, AdoptedMachineView,
     AdoptedView, AnswerView, EventView, GrantView, GuardedView, HappenedView, InterfaceView, NameView,
-    PortRuleView, Reason, RequestView, ReviewView, TargetView, VerifyView,
+    PortRuleView, Reason, RequestView, ReviewView, RevokedView, TargetView, VerifyView,
 };
 use jiff::Timestamp;
 use portcullis_app::{
     Adoptable, AdoptableMachine, AdoptablePort, AdoptableRule, Adopted, AdoptedMachine, Answer, Discovered,
-    Error, Event, Guarded, Happened, Name, Verified,
+    Error, Event, Guarded, Happened, Name, Revoked, Verified,
     ports::{Interface, Store},
 };
-use portcullis_domain::{Explained, Outcome, Policy, Refusal, Request, Review, What};
+use portcullis_domain::{Explained, Outcome, Person, Policy, Refusal, Request, Review, What};
 use std::collections::BTreeSet;
 
 /// A discovered machine as it is at `now`.
@@ -85,6 +85,16 @@ pub(crate) async fn request(
 pub(crate) async fn answer(store: &impl Store, answer: &Answer, now: Timestamp) -> AnswerView {
     let request = request(store, &answer.request, now).await.unwrap_or_else(|_| (&answer.request).into());
     AnswerView { request, grants: answer.grants.iter().map(|it| GrantView::of(it, now)).collect() }
+}
+
+/// The access that a revoked token left behind, as it is at `now`.
+pub(crate) fn revoked(person: &Person, keeps_access: bool, revoked: &Revoked, now: Timestamp) -> RevokedView {
+    RevokedView {
+        person: person.to_string(),
+        kept: keeps_access,
+        grants: revoked.grants.iter().map(|it| GrantView::of(it, now)).collect(),
+        requests: revoked.requests.iter().map(RequestView::from).collect(),
+    }
 }
 
 /// The review of a request that was not made.

@@ -88,9 +88,16 @@ impl Tokens for TokenBook {
         write.await.map(|()| bearer)
     }
 
-    async fn revoke(&self, person: &Person, by: Speaker<'_>, now: Timestamp) -> Result<(), Error> {
+    async fn revoke(
+        &self,
+        person: &Person,
+        keeps_access: bool,
+        by: Speaker<'_>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let name = person.clone();
-        let fact = Fact::TokenRevoked { person: person.clone(), by: by.person.clone(), via: by.via.cloned() };
+        let (by, via) = (by.person.clone(), by.via.cloned());
+        let fact = Fact::TokenRevoked { person: person.clone(), by, keeps_access, via };
         let write = self.store.write(Class::Ends, move |open| {
             let before = spellings(&name, open)?;
             if before.is_empty() {

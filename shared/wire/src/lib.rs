@@ -8,6 +8,7 @@ mod guard;
 mod interface;
 mod names;
 mod problem;
+mod revoke;
 
 pub use adopt::{
     AdoptBody, AdoptableMachineView, AdoptablePortView, AdoptableRuleView, AdoptableView, AdoptedMachineView,
@@ -21,6 +22,7 @@ pub use guard::{
 pub use interface::InterfaceView;
 pub use names::{Catalogue, NameView, NamesView, PatienceQuery, WaitQuery};
 pub use problem::{Problem, Reason};
+pub use revoke::{RevokeQuery, RevokedView};
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{

@@ -48,12 +48,12 @@ pub async fn a_new_token_replaces_the_one_before(tokens: &impl Book, _: &impl St
 pub async fn what_is_revoked_is_refused(tokens: &impl Book, _: &impl Store) {
     let (operator, ann) = (person("operator"), person("ann"));
     let (anns, bobs) = (issue(tokens, "ann", 1).await, issue(tokens, "bob", 2).await);
-    none(tokens.revoke(&ann, (&operator).into(), at(3)).await);
+    none(tokens.revoke(&ann, false, (&operator).into(), at(3)).await);
     assert_eq!(none(whose(tokens, &anns).await), None);
     assert_eq!(none(whose(tokens, &bobs).await), Some(person("bob")));
     assert_eq!(none(tokens.list().await), [(person("bob"), at(2))]);
     for who in [&ann, &person("nobody")] {
-        let again = tokens.revoke(who, (&operator).into(), at(4)).await;
+        let again = tokens.revoke(who, false, (&operator).into(), at(4)).await;
         assert!(matches!(&again, Err(Error::NotFound { name, .. }) if name == who.as_str()), "{again:?}");
     }
     // Whoever had one may have one again.
@@ -72,7 +72,7 @@ pub async fn a_second_spelling_is_the_same_person(tokens: &impl Book, _: &impl S
     assert_eq!(none(whose(tokens, &first).await), None, "it was replaced");
     assert_eq!(none(whose(tokens, &second).await).expect("theirs").as_str(), "Ann");
     assert_eq!(spelled(none(tokens.list().await)), [("Ann".to_owned(), at(2))]);
-    none(tokens.revoke(&person("ANN"), (&person("operator")).into(), at(3)).await);
+    none(tokens.revoke(&person("ANN"), false, (&person("operator")).into(), at(3)).await);
     assert_eq!(none(whose(tokens, &second).await), None);
     assert_eq!(spelled(none(tokens.list().await)), []);
 }
@@ -83,10 +83,11 @@ pub async fn every_change_is_recorded(tokens: &impl Book, store: &impl Store) {
     issue(tokens, "ann", 1).await;
     issue(tokens, "ann", 2).await;
     let said = Speaker { person: &by, via: Some(&Via::Cli) };
-    none(tokens.revoke(&ann, said, at(3)).await);
-    assert!(tokens.revoke(&ann, said, at(4)).await.is_err(), "there is none any more");
+    none(tokens.revoke(&ann, true, said, at(3)).await);
+    assert!(tokens.revoke(&ann, true, said, at(4)).await.is_err(), "there is none any more");
     let made = || Fact::TokenMade { person: ann.clone(), by: by.clone(), via: None };
-    let revoked = Fact::TokenRevoked { person: ann.clone(), by: by.clone(), via: Some(Via::Cli) };
+    let revoked =
+        Fact::TokenRevoked { person: ann.clone(), by: by.clone(), keeps_access: true, via: Some(Via::Cli) };
     let recorded = none(store.entries(&Chain::rest(), 0, 100).await);
     let told = recorded.iter().map(|it| (it.at, it.fact.clone())).collect::<Vec<_>>();
     assert_eq!(told, [(at(1), made()), (at(2), made()), (at(3), revoked)]);

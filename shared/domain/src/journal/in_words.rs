@@ -105,7 +105,12 @@ impl Fact {
             }
             Self::ForeignDeleted { policy: None, rules, .. } => format!("deletes {}", rules.join("; ")),
             Self::TokenMade { person, .. } => format!("a token was made for {person}"),
-            Self::TokenRevoked { person, .. } => format!("the token of {person} was revoked"),
+            Self::TokenRevoked { person, keeps_access: false, .. } => {
+                format!("the token of {person} was revoked")
+            }
+            Self::TokenRevoked { person, keeps_access: true, .. } => {
+                format!("the token of {person} was revoked; leases and requests of that person stay")
+            }
             Self::PolicyRefused { target, reasons, .. } => {
                 format!(
                     "a change of the policy of {} was refused: {}",
