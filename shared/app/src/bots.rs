@@ -3,12 +3,16 @@
 use crate::Issuer;
 use portcullis_domain::Person;
 use serde::Deserialize;
-use std::{collections::BTreeSet, str::FromStr};
+use std::{
+    collections::BTreeSet,
+    str::FromStr,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+};
 
-/// Which bots may speak, and for whom. Empty allows nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+/// Which bots may speak, and for whom. Empty allows nothing. Copies share one list, which may be replaced while it is in use.
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(try_from = "Vec<Bot>")]
-pub struct Bots(Vec<Bot>);
+pub struct Bots(Arc<RwLock<Vec<Bot>>>);
 
 /// One bot.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -38,41 +42,43 @@ enum Anybody {
 }
 
 impl Bots {
-    /// The bots, as what vouches for the names of callers.
-    pub fn vouchers(&self) -> Vouchers {
-        let mut people = BTreeSet::new();
-        for bot in &self.0 {
-            match &bot.people {
-                People::Named(named) => people.extend(named.iter().cloned()),
-                People::Word(Anybody::Anybody) => return Vouchers::bots(None),
-            }
-        }
-        Vouchers::bots(Some(people))
+    /// Takes the list of others in place of this one, for all copies.
+    pub fn replace(&self, others: &Self) {
+        let list = others.list().clone();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = list;
     }
 
     pub(crate) fn admit(&self, source: &str, person: &Person) -> bool {
-        self.0.iter().any(|it| it.admits(source, person))
+        self.list().iter().any(|it| it.source == source && it.is_for(person))
     }
 
     /// Is it a bot that may send events?
     pub(crate) fn has(&self, source: &str) -> bool {
-        self.0.iter().any(|it| it.source == source)
+        self.list().iter().any(|it| it.source == source)
+    }
+
+    /// May some bot speak for this person?
+    pub(crate) fn speak_for(&self, person: &Person) -> bool {
+        self.list().iter().any(|it| it.is_for(person))
     }
 
     /// The bot, as what vouches for a person.
     pub(crate) fn issuer(&self, source: &str, person: &Person) -> Issuer {
-        let both_halves = self.0.iter().any(|it| it.both_halves && it.admits(source, person));
-        Issuer::Bot { source: source.to_owned(), both_halves }
+        let is_named = |it: &Bot| it.source == source && it.both_halves && it.is_for(person);
+        Issuer::Bot { source: source.to_owned(), both_halves: self.list().iter().any(is_named) }
+    }
+
+    fn list(&self) -> RwLockReadGuard<'_, Vec<Bot>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Bot {
-    fn admits(&self, source: &str, person: &Person) -> bool {
-        let is_for = match &self.people {
+    fn is_for(&self, person: &Person) -> bool {
+        match &self.people {
             People::Named(people) => people.contains(person),
             People::Word(Anybody::Anybody) => true,
-        };
-        self.source == source && is_for
+        }
     }
 }
 
@@ -86,7 +92,7 @@ impl TryFrom<Vec<Bot>> for Bots {
             Some(Bot { source, .. }) => Err(format!(
                 "`*` in the list of `{source}` is no name of a person: for everyone write `\"for\": \"*\"`"
             )),
-            None => Ok(Self(bots)),
+            None => Ok(Self(Arc::new(RwLock::new(bots)))),
         }
     }
 }
@@ -103,6 +109,17 @@ impl FromStr for Bots {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn list_that_is_replaced_is_so_for_every_copy() {
+        let bots: Bots = r#"[{"source": "chatops", "for": ["ann"]}]"#.parse().expect("bots");
+        let copy = bots.clone();
+        let (ann, bob): (Person, Person) =
+            ("ann".parse().expect("a person"), "bob".parse().expect("a person"));
+        bots.replace(&r#"[{"source": "pager", "for": ["bob"]}]"#.parse().expect("bots"));
+        assert!(!copy.has("chatops") && !copy.admit("chatops", &ann) && copy.admit("pager", &bob));
+        assert!(copy.speak_for(&bob) && !copy.speak_for(&ann));
+    }
 
     #[test]
     fn bot_speaks_for_a_person_in_any_spelling_and_a_list_names_no_asterisk() {

@@ -130,10 +130,14 @@ pub(crate) async fn withdrawn(
         }
         let request = may(known)?;
         let correlation = call.correlation.clone().or_else(|| request.correlation.clone());
-        let fact =
-            Fact::RequestWithdrawn { request: id.clone(), by: by.clone(), correlation, via: call.via() };
+        let fact = Fact::RequestWithdrawn {
+            request: id.clone(),
+            by: by.clone(),
+            correlation,
+            via: Some(call.via.clone()),
+        };
         let targets = noted(load(store, &request.targets()).await?, &fact, now);
-        let state = RequestState::Withdrawn { at: now, by: by.clone(), via: call.via() };
+        let state = RequestState::Withdrawn { at: now, by: by.clone(), via: Some(call.via.clone()) };
         let withdrawn = request.into_state(state);
         let batch = Batch { targets, request: Some((withdrawn.clone(), seen)), rest: vec![] };
         Ok(Attempt::commit(batch, withdrawn))

@@ -30,7 +30,7 @@ pub struct Parts<'a, S, O, T> {
 }
 
 /// The rights of callers: a caller whose identity is proven may do everything, and only the operator may administer.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Rights {
     /// The operator. Without one nobody may administer.
     pub operator: Option<Person>,

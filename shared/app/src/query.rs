@@ -41,7 +41,7 @@ impl Explain {
             codes: reasons.map(codes).unwrap_or_default(),
             approvers,
             correlation: call.correlation.clone(),
-            via: call.via(),
+            via: Some(call.via.clone()),
         })
     }
 }

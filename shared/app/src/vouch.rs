@@ -1,6 +1,7 @@
 //! People whom policies name, and the callers who may come by those names.
 
 use crate::{
+    Bots,
     ports::{Store, Tokens},
     watch::all,
 };
@@ -8,20 +9,22 @@ use portcullis_domain::{Finding, Gate, People, Person, Policy, TargetId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What vouches for the names of callers, beside the token book.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Vouchers {
-    /// The people for whom bots may speak; none where that is anybody.
-    bots: Option<BTreeSet<Person>>,
+    /// The bots, which may speak for people.
+    bots: Bots,
     /// How names begin for which the platform vouches.
     platform: Option<&'static str>,
 }
 
-impl Vouchers {
-    /// Bots that speak for these people, or without a list for anybody.
-    pub(crate) fn bots(people: Option<BTreeSet<Person>>) -> Self {
-        Self { bots: people, platform: None }
+impl Bots {
+    /// The bots, as what vouches for the names of callers.
+    pub fn vouchers(&self) -> Vouchers {
+        Vouchers { bots: self.clone(), platform: None }
     }
+}
 
+impl Vouchers {
     /// The same, and a platform that vouches for names that begin so.
     #[must_use]
     pub fn and_platform(self, beginning: &'static str) -> Self {
@@ -29,8 +32,7 @@ impl Vouchers {
     }
 
     fn vouch_for(&self, person: &Person) -> bool {
-        self.bots.as_ref().is_none_or(|it| it.contains(person))
-            || self.platform.is_some_and(|it| person.as_str().starts_with(it))
+        self.bots.speak_for(person) || self.platform.is_some_and(|it| person.as_str().starts_with(it))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod alarm;
 mod beyond;
+mod bots;
 mod clock;
 mod cloud;
 mod failed;

@@ -1,6 +1,6 @@
 //! Everything that the scheduler and the router stand on, in one process.
 
-use crate::{outside::Outside, steady};
+use crate::{bots::BotsFile, outside::Outside, steady};
 use jiff::Timestamp;
 use portcullis_app::{Bots, Error, Finding, Rights};
 use portcullis_domain::Terms;
@@ -37,7 +37,7 @@ pub struct LocalSite {
     /// The rights of callers.
     pub rights: Rights,
     /// Which bots may speak, and for whom.
-    pub bots: Bots,
+    pub bots: BotsFile,
     /// How many expensive answers are made at once.
     pub turns: Turns,
     /// Callers that failed to show a valid token.
@@ -83,7 +83,7 @@ impl Site for LocalSite {
     }
 
     fn bots(&self) -> &Bots {
-        &self.bots
+        self.bots.now()
     }
 
     fn now(&self) -> Timestamp {
@@ -91,7 +91,8 @@ impl Site for LocalSite {
     }
 
     fn findings(&self) -> Vec<Finding> {
-        vec![steady::finding(), self.store.checkup()]
+        let found = vec![steady::finding(), self.store.checkup()];
+        found.into_iter().chain(self.bots.finding()).collect()
     }
 
     fn turns(&self) -> &Turns {

@@ -16,6 +16,7 @@ pub use offline::verify_offline;
 pub use threads::Threads;
 
 use crate::{
+    bots::BotsFile,
     clock,
     failed::failed,
     serve::serve,
@@ -76,7 +77,7 @@ impl Up {
     /// Listens, opens the data, and settles every firewall; serves nothing yet. On the scheduler's threads.
     pub async fn start(data: &Path, args: &Args, threads: Handles) -> Result<Self, Failure> {
         args.check()?;
-        let bots = args.bots()?;
+        let bots = BotsFile::open(args.bots.as_deref())?;
         outlive_file_limits();
         // Before anything is written: where another one serves this address, nothing was changed.
         let listener = listen(args.listen)?;
@@ -112,7 +113,7 @@ impl Up {
             tokens,
             terms,
             proxies,
-            rights: Rights::of(operator.clone()).with_vouchers(bots.vouchers()),
+            rights: Rights::of(operator.clone()).with_vouchers(bots.now().vouchers()),
             bots,
             turns,
             strangers,

@@ -4,12 +4,9 @@ use crate::{cloud, simulated::Pace};
 use clap::ValueEnum;
 use ipnet::IpNet;
 use jiff::SignedDuration;
-use portcullis_app::Bots;
-use portcullis_domain::{
-    LEASE_DEFAULT, LEASE_MIN, Terms, address_range, length_of_some_time as length, said::unmarked,
-};
-use portcullis_program::{Failure, private};
-use std::{fs, net::SocketAddr, path::PathBuf};
+use portcullis_domain::{LEASE_DEFAULT, LEASE_MIN, Terms, address_range, length_of_some_time as length};
+use portcullis_program::Failure;
+use std::{net::SocketAddr, path::PathBuf};
 
 /// Serve the API, and open and close on the clock.
 #[derive(Debug, clap::Args)]
@@ -120,14 +117,6 @@ impl Args {
             return Err(Failure::usage(format!("`--lease-min {asked:#}` is too long: at most {max:#}")));
         }
         Ok(())
-    }
-
-    pub(super) fn bots(&self) -> Result<Bots, Failure> {
-        let Some(file) = &self.bots else { return Ok(Bots::default()) };
-        private::check_file(file)?;
-        let cannot = |why: String| Failure::usage(format!("cannot use `{}`: {why}", file.display()));
-        let text = fs::read_to_string(file).map(unmarked).map_err(|error| cannot(error.to_string()))?;
-        text.parse().map_err(cannot)
     }
 }
 
