@@ -387,7 +387,7 @@ async fn bad_input_is_named_and_changes_nothing() {
     let id = place.guard("web-1", &given::ssh()).await;
     let before = place.facts(&id).await.len();
     let both = json!({ "ports": [{ "port": 22, "approvers": ["bob"], "no_approval": true }] });
-    let bad: [(&str, &str, Option<Value>, &str); 17] = [
+    let bad: [(&str, &str, Option<Value>, &str); 18] = [
         ("POST", "/v1/requests", Some(json!({ "asks": [{ "target": "x", "port": 0, "for": "PT1H" }] })), "0"),
         (
             "POST",
@@ -415,6 +415,7 @@ async fn bad_input_is_named_and_changes_nothing() {
         ("GET", "/v1/requests?state=open", None, "open"),
         ("GET", "/v1/nothing", None, "/v1/nothing"),
         ("GET", "/v1/targets/x/activity", None, "x"),
+        ("GET", "/v1/targets/x/activity?newest=true&after=1", None, "either `after` or `newest`"),
         ("POST", "/v1/targets/x/disable", None, "x"),
         ("POST", "/v1/targets/x/confirm", None, "x"),
         ("POST", &path(&id, "/edit"), Some(both), "no_approval"),

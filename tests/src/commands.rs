@@ -238,7 +238,7 @@ struct Listener {
 
 impl Listener {
     fn follow(mut command: Command, words: &[&str]) -> Self {
-        let command = command.args(["events", "--follow", "--json"]).args(words);
+        let command = command.args(["events", "--follow", "--since", "1m", "--json"]).args(words);
         let mut process = command.stdout(Stdio::piped()).spawn().expect("starts");
         let output = BufReader::new(process.stdout.take().expect("piped"));
         let (heard, lines) = channel();

@@ -333,7 +333,7 @@ pub async fn activity<S: Store, O: Outside>(
     from: u64,
     at_most: usize,
 ) -> Result<(Vec<Entry>, Option<u64>), Error> {
-    let activity = query::Activity { chain: chain.clone(), from, at_most };
+    let activity = query::Activity { chain: chain.clone(), from: Some(from), at_most };
     let call = call(&reader(), Timestamp::now());
     perform(whole(store, outside, &any_terms(), &rights()), &call, activity).await
 }

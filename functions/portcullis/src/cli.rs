@@ -50,8 +50,8 @@ pub enum Command {
     Confirm(client::One),
     /// Change the guarded ports of machines
     Edit(client::Edit),
-    /// Stop guarding a machine: its firewalls become as they were before
-    Disable(client::One),
+    /// Stop guarding machines: their firewalls become as they were before
+    Disable(client::Disable),
     /// Request ports
     Request(client::Request),
     /// Preview the answer to a request, with every reason, without making the request
@@ -140,7 +140,7 @@ impl Cli {
             Command::Enable(it) => it.run(&asked()?),
             Command::Confirm(it) => it.confirm(&asked()?),
             Command::Edit(it) => it.run(&asked()?),
-            Command::Disable(it) => it.disable(&asked()?),
+            Command::Disable(it) => it.run(&asked()?),
             Command::Request(it) => it.run(&asked()?),
             Command::Explain(it) => it.explain(&asked()?),
             Command::Requests(it) => it.run(&asked()?),
@@ -153,10 +153,10 @@ impl Cli {
             Command::Check(it) => it.run(&asked()?),
             Command::Activity(it) if it.is_csv() => it.run(&Client::faithful(&globals)?),
             Command::Activity(it) => it.run(&asked()?),
-            Command::Verify { export: Some(path) } => client::verify_export(&path, globals.json),
+            Command::Verify { export: Some(path) } => client::verify_export(&path, &globals),
             Command::Verify { export: None } => match &globals.data {
                 // Only who names the folder here means it: the environment names it for all commands.
-                Some(data) => client::verified(&up::verify_offline(data)?, &Output::here(globals.json)),
+                Some(data) => client::verified(&up::verify_offline(data)?, &Output::of(&globals)),
                 None => client::verify(&asked()?),
             },
             Command::Export(it) => it.run(&asked()?),

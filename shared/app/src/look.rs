@@ -59,18 +59,24 @@ pub(crate) async fn check(
     Ok(Checked { decision, sessions: snapshot.sessions, may_refuse, unread: snapshot.unread })
 }
 
-/// What happened to a target, or with no target to none, oldest first, from entry `from` on; and the number of the entry
-/// to go on with, if there is more.
+/// What happened to a target, or with no target to none, oldest first, from entry `from` on, or without that the newest; and the
+/// number of the entry to go on with, if there is more.
 pub(crate) async fn activity(
     store: &impl Store,
     inventory: &impl Inventory,
     chain: &Chain,
-    from: u64,
+    from: Option<u64>,
     at_most: usize,
 ) -> Result<(Vec<Entry>, Option<u64>), Error> {
     if let Some(target) = chain.target() {
         known(store, inventory, &target).await?;
     }
+    let from = if let Some(from) = from {
+        from
+    } else {
+        let count = u64::try_from(at_most).unwrap_or(u64::MAX);
+        store.last(chain).await?.map_or(0, |last| (last.n + 1).saturating_sub(count))
+    };
     let entries = store.entries(chain, from, at_most).await?;
     let Some(next) = entries.last().map(|it| it.n + 1) else { return Ok((entries, None)) };
     // A part that is shorter than asked for may have been cut for its length.

@@ -101,8 +101,8 @@ pub struct Names {
 pub struct Activity {
     /// The chain.
     pub chain: Chain,
-    /// The number of the first entry.
-    pub from: u64,
+    /// The number of the first entry; without one, the newest entries.
+    pub from: Option<u64>,
     /// How many at most.
     pub at_most: usize,
 }

@@ -190,6 +190,8 @@ fn foreign(rule: &Value, action: Action, network: &Network) -> Foreign {
         unsure: from.unsure.without(&from.sure).to_sources(),
         ports: if speaks { ports.collect() } else { vec![] },
         to: to.to_sources(),
+        // It decides before our rules, whomever it is about.
+        is_general: false,
     }
 }
 

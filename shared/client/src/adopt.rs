@@ -3,6 +3,7 @@
 use crate::{
     client::Client,
     moments, names,
+    output::Output,
     table::{Mark, Table},
     wait,
 };
@@ -64,7 +65,7 @@ impl Adopt {
         let Some(name) = &self.name else {
             let empty =
                 "There is nothing to take over: no policies of Microsoft's, and no rules left by them.";
-            client.out.list(&found, empty, || table(&found, &client.out.now()))?;
+            client.out.list(&found, empty, || table(&client.out, &found, &client.out.now()))?;
             return Ok(Exit::Done);
         };
         let things = things(&found);
@@ -80,7 +81,15 @@ impl Adopt {
             let done: AdoptedView = client.http.post("/v1/adopt", Some(&body(true)))?;
             adopted = AdoptedView { machines: adopted.machines, ..done };
         }
-        client.out.show(&adopted, || said(&adopted))?;
+        let left: Vec<&AdoptableView> = left_of(&found, &thing.id).collect();
+        let is_left_to_delete = adopted.deleted.is_empty() && adopted.kept.is_empty();
+        client.out.show(&adopted, || {
+            let mut lines = said(&adopted);
+            if is_left_to_delete {
+                lines.extend(still_there(&thing.name, &left, &client.out.now()));
+            }
+            output::printable(&lines.join("\n")).into_owned()
+        })?;
         for warning in adopted.machines.iter().flat_map(|it| &it.warnings) {
             output::note(format_args!("warning: {warning}"));
         }
@@ -89,7 +98,9 @@ impl Adopt {
         let exit = if is_left || !adopted.kept.is_empty() { Exit::Refused } else { Exit::Done };
         // A lock that somebody else's rule defeats until that is deleted is no failure of the deletion.
         let settled = if adopted.deleted.is_empty() { settled.into_iter().collect() } else { Ok(()) };
-        settled.map(|()| exit)
+        settled.map(|()| exit).map_err(|failure: Failure| {
+            if is_left_to_delete { failure.next(to_delete(&thing.name)) } else { failure }
+        })
     }
 
     /// Does the person mean it?
@@ -115,18 +126,53 @@ fn things(found: &[AdoptableView]) -> Vec<Thing> {
     things
 }
 
-fn table(found: &[AdoptableView], now: &ZonedDateTime) -> Table {
+/// The policies and rules that a name stands for.
+fn left_of<'a>(found: &'a [AdoptableView], id: &'a str) -> impl Iterator<Item = &'a AdoptableView> {
+    found.iter().filter(move |it| it.policy.as_deref() == Some(id) || targets(it).any(|it| it == id))
+}
+
+fn targets(it: &AdoptableView) -> impl Iterator<Item = &str> {
+    let of_rules = it.rules.iter().filter_map(|it| it.target.as_deref());
+    it.machines.iter().map(|it| it.target.as_str()).chain(of_rules)
+}
+
+/// What goes on beside our own lock, and how to end that.
+fn still_there(name: &str, found: &[&AdoptableView], now: &ZonedDateTime) -> Vec<String> {
+    let mut lines = vec![];
+    if found.iter().any(|it| it.policy.is_some()) {
+        lines.push("Microsoft's policy is still there: ports may still be opened by it.".to_owned());
+    }
+    let rules: Vec<&AdoptableRuleView> = found.iter().flat_map(|it| &it.rules).collect();
+    if !rules.is_empty() {
+        lines.push("Microsoft's rules are still in effect:".to_owned());
+    }
+    lines.extend(rules.into_iter().map(|it| {
+        let (_, what) = done(it, now);
+        format!("  {} in {} {what}", it.name, names::short(&it.firewall))
+    }));
+    lines.push(format!("To delete them, {}.", to_delete(name)));
+    lines
+}
+
+fn to_delete(name: &str) -> String {
+    format!(
+        "run `portcullis adopt {name} --delete`: nothing is deleted before a read-back has confirmed our own lock"
+    )
+}
+
+fn table(out: &Output, found: &[AdoptableView], now: &ZonedDateTime) -> Table {
     let mut table = Table::of(&["POLICY", "MACHINE", "EFFECT", "PLACE"]);
+    let ids = out.ids(found.iter().flat_map(targets));
     for it in found {
         let policy = it.policy.as_ref().map_or_else(|| "-".to_owned(), |_| it.name.clone());
         for AdoptableMachineView { target, ports } in &it.machines {
             for port in ports {
-                let machine = names::short(target).to_owned();
+                let machine = ids.of(target);
                 table.row(Mark::Plain, [policy.clone(), machine, asked(port), "in the policy".to_owned()]);
             }
         }
         for rule in &it.rules {
-            let machine = rule.target.as_deref().map_or("?", names::short).to_owned();
+            let machine = rule.target.as_deref().map_or_else(|| "?".to_owned(), |it| ids.of(it));
             let (mark, what) = done(rule, now);
             let place = format!("{} in {}", rule.name, names::short(&rule.firewall));
             table.row(mark, [policy.clone(), machine, what, place]);
@@ -155,7 +201,7 @@ fn who(sources: &[String]) -> String {
     if sources.iter().any(|it| it == "*") { "anywhere".to_owned() } else { sources.join(", ") }
 }
 
-fn said(adopted: &AdoptedView) -> String {
+fn said(adopted: &AdoptedView) -> Vec<String> {
     let mut lines = vec![];
     for it in &adopted.machines {
         let name = names::short(&it.target);
@@ -171,5 +217,5 @@ fn said(adopted: &AdoptedView) -> String {
         lines.push("The following was not deleted:".to_owned());
         lines.extend(adopted.kept.iter().map(|why| format!("  {why}")));
     }
-    output::printable(&lines.join("\n")).into_owned()
+    lines
 }

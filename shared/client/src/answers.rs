@@ -2,7 +2,7 @@
 
 use crate::{
     connect, moments,
-    names::{self, Named as _},
+    names::Named as _,
     output::Output,
     table::{Mark, Table},
     words,
@@ -29,7 +29,7 @@ pub fn told(out: &Output, answer: &AnswerView) -> String {
     };
     let why = request.decided_why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
     let head = format!("Request {} is {state}{why}.", request.id);
-    let grants = out.table(&grants_table(&answer.grants, &now));
+    let grants = out.table(&grants_table(out, &answer.grants, &now));
     format!("{}\n{}", printable(&head), grants.trim_end())
 }
 
@@ -39,8 +39,10 @@ fn waits(request: &RequestView, until: &str) -> String {
 }
 
 /// Grants with what is left of them.
-pub fn grants_table(grants: &[GrantView], now: &ZonedDateTime) -> Table {
-    let mut table = Table::of(&["GRANT", "TARGET", "PORT", "STATE", "FROM", "BY", "TIME"]);
+pub fn grants_table(out: &Output, grants: &[GrantView], now: &ZonedDateTime) -> Table {
+    let mut table =
+        Table::of(&["GRANT", "TARGET", "PORT", "STATE", "FROM", "BY", "TIME"]).leaving_out(&["FROM"]);
+    let ids = out.ids(grants.iter().map(|it| it.target.as_str()));
     for it in grants {
         let (mark, state) = match it.state {
             GrantState::Approved if now.timestamp() < it.start => (Mark::Plain, "scheduled".to_owned()),
@@ -52,9 +54,10 @@ pub fn grants_table(grants: &[GrantView], now: &ZonedDateTime) -> Table {
             GrantState::Closing => (Mark::Look, "closing".to_owned()),
             GrantState::Closed => (Mark::Plain, "closed".to_owned()),
         };
-        let by = if it.broke_glass { format!("{}, BREAK-GLASS", it.by) } else { it.by.clone() };
+        // What every reader has to see is first: a narrow terminal cuts the end.
+        let by = if it.broke_glass { format!("BREAK-GLASS, {}", it.by) } else { it.by.clone() };
         let (sources, time) = (words::few_sources(&it.sources), time(it, now));
-        let target = names::short(&it.target).to_owned();
+        let target = ids.of(&it.target);
         let door = connect::door(it).map(|it| format!(" at {it}")).unwrap_or_default();
         let port = format!("{}/{}{door}", it.port, it.protocol);
         table.row(mark, [it.id.clone(), target, port, state, sources, by, time]);

@@ -17,12 +17,12 @@ impl Client {
         let http = Connection::to(globals)?;
         // For a person every answer is made fit for a terminal at once; a script gets it as it is, and escaped.
         let http = if globals.json { http } else { http.tame() };
-        Ok(Self { http, out: Output::here(globals.json) })
+        Ok(Self { http, out: Output::of(globals) })
     }
 
     /// With every text as it was stored, for whoever writes it down in a form that holds it.
     pub fn faithful(globals: &Globals) -> Result<Self, Failure> {
-        Ok(Self { http: Connection::to(globals)?, out: Output::here(globals.json) })
+        Ok(Self { http: Connection::to(globals)?, out: Output::of(globals) })
     }
 
     /// The caller's name, if only theirs is wanted.

@@ -233,11 +233,12 @@ fn ask(request: &RequestView, ask: &AskView, sources: &str, now: &ZonedDateTime)
 }
 
 fn table(found: &[RequestView], now: &ZonedDateTime) -> Table {
-    let mut table = Table::of(&["REQUEST", "STATE", "BY", "REQUESTED", "FOR", "WHY"]);
+    let mut table =
+        Table::of(&["REQUEST", "STATE", "BY", "REQUESTED", "FOR", "WHY"]).leaving_out(&["REQUESTED"]);
     for it in found {
         let (mark, state) = match (it.state.as_str(), it.until) {
             ("pending", Some(until)) => (Mark::Look, format!("pending {}", moments::until(until, now))),
-            ("approved", _) if it.broke_glass => (Mark::Bad, "approved, BREAK-GLASS".to_owned()),
+            ("approved", _) if it.broke_glass => (Mark::Bad, "BREAK-GLASS, approved".to_owned()),
             ("approved", _) => (Mark::Good, it.state.clone()),
             (_, _) => (Mark::Plain, it.state.clone()),
         };

@@ -74,7 +74,7 @@ impl DeployCheck {
         let health = health(&url);
         let seen = Seen::at(&aws, name, stack, tokens, (url, health));
         let view = DoctorView::from(judged::findings(&seen));
-        let out = Output::here(globals.json);
+        let out = Output::of(globals);
         out.show(&view, || doctor::words(&out, &view))?;
         Ok(if view.healthy { Exit::Done } else { Exit::Broken })
     }

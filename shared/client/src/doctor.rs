@@ -18,7 +18,7 @@ pub fn run(client: &Client) -> Result<Exit, Failure> {
 
 /// A checkup in words.
 pub fn words(out: &Output, seen: &DoctorView) -> String {
-    let mut table = Table::of(&["CHECK", "FOUND"]);
+    let mut table = Table::prose(&["CHECK", "FOUND"]);
     for it in &seen.findings {
         table.row(mark(it.verdict), [it.check.clone(), it.found.clone()]);
     }

@@ -1,12 +1,22 @@
 //! What happens, as it happens; and events as bots send them.
 
-use crate::{answers::told, client::Client, facts, key::new_key, moments, names, output::Output, words};
+use crate::{
+    answers::told,
+    client::Client,
+    facts,
+    key::new_key,
+    moments, names,
+    output::Output,
+    table::{Mark, cut},
+    words,
+};
 use clap::Args;
+use console::measure_text_width;
 use jiff::{SignedDuration, Timestamp, ZonedDateTime};
 use portcullis_domain::{CorrelationId, Fact, said::unmarked};
 use portcullis_program::{
     Exit, Failure,
-    output::{self, printable},
+    output::{self, Paint, printable},
 };
 use portcullis_wire::{EventView, EventsQuery, HappenedView, ReviewView, SubmittedView};
 use serde_json::{Map, Value};
@@ -19,6 +29,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How far back events are printed where no time is named.
+const LATELY: SignedDuration = SignedDuration::from_hours(1);
+/// How wide the columns of an event are, at least.
+const KIND_WIDTH: usize = 22;
+const TARGET_WIDTH: usize = 14;
 /// How long the API waits for the next event before it answers that there was none.
 const WAIT: SignedDuration = SignedDuration::from_secs(20);
 /// How often to ask what is new where the API does not wait.
@@ -32,10 +47,10 @@ const EVENT_MAX: u64 = 1 << 20;
 #[derive(Debug, Args)]
 #[command(after_help = EVENTS)]
 pub struct Events {
-    /// The earliest time: a length of time ago, a time or a date
-    #[arg(long, value_name = "TIME", value_parser = moments::past, default_value = "1h")]
-    since: Timestamp,
-    /// Continue with new events as they happen
+    /// The earliest time: a length of time ago, a time or a date. Default: 1h, with --follow now
+    #[arg(long, value_name = "TIME", value_parser = moments::past)]
+    since: Option<Timestamp>,
+    /// Print new events as they happen
     #[arg(long, short)]
     follow: bool,
     /// Only events about a request that was made with this `--correlation`
@@ -49,6 +64,7 @@ be repeated, with the same ids.
 
 Examples:
   portcullis events --follow
+  portcullis events --follow --since 10m
   portcullis events --since 24h --json
   portcullis events --follow --correlation deploy-4711";
 
@@ -75,7 +91,10 @@ impl Events {
     /// Shows them as they come.
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
         let correlation = self.correlation.as_ref().map(ToString::to_string);
-        let mut query = EventsQuery { since: Some(self.since), correlation, ..EventsQuery::default() };
+        // Without a time the API begins with now, by its own clock.
+        let lately = || Some(Timestamp::now().saturating_sub(LATELY).unwrap_or(Timestamp::MIN));
+        let since = self.since.or_else(|| if self.follow { None } else { lately() });
+        let mut query = EventsQuery { since, correlation, ..EventsQuery::default() };
         let mut told: BTreeMap<String, Timestamp> = BTreeMap::new();
         loop {
             let asked_at = Instant::now();
@@ -84,7 +103,7 @@ impl Events {
             for event in &found.events {
                 let (id, at) = (id(event), at(event).unwrap_or(found.next));
                 if told.insert(id, at).is_none() {
-                    client.out.event(event, || line(event, at, &client.out.now()))?;
+                    client.out.event(event, at)?;
                     has_news = true;
                 }
             }
@@ -209,9 +228,9 @@ fn at(event: &EventView) -> Option<Timestamp> {
     text(event, "at")?.parse().ok()
 }
 
-fn line(event: &EventView, at: Timestamp, now: &ZonedDateTime) -> String {
-    let mut line = format!("{}  {:<22}", moments::clock(at, now), event.kind);
-    let target = text(event, "target").map(names::short);
+/// The parts of a line: when, of which kind, about which machine, and the rest.
+fn parts(event: &EventView, at: Timestamp, now: &ZonedDateTime) -> (Mark, [String; 4]) {
+    let target = text(event, "target").map_or("-", names::short);
     let about = text(event, "grant").or_else(|| text(event, "request"));
     let fact = event.detail.get("fact").and_then(|it| serde_json::from_value::<Fact>(it.clone()).ok());
     let told = fact.as_ref().map(|it| (words::plain(&it.in_words(), now), is_loud(it)));
@@ -221,11 +240,24 @@ fn line(event: &EventView, at: Timestamp, now: &ZonedDateTime) -> String {
         (Some(told), Some(by)) => Some(format!("{by}: {told}")),
         (told, _) => told,
     };
-    for word in [target, about, text(event, "correlation_id"), told.as_deref()].into_iter().flatten() {
-        line.push_str("  ");
-        line.push_str(word);
-    }
-    printable(line.trim_end()).replace('\n', " ")
+    let rest = [about, text(event, "correlation_id"), told.as_deref()];
+    let rest = rest.into_iter().flatten().collect::<Vec<_>>().join("  ");
+    let mark = fact.as_ref().map_or(Mark::Plain, facts::mark);
+    let plain = |text: &str| printable(text).replace('\n', " ");
+    (mark, [moments::clock(at, now), plain(&event.kind), plain(target), plain(&rest)])
+}
+
+/// A line of columns, as wide as the terminal at most.
+fn line((mark, [at, kind, target, rest]): (Mark, [String; 4]), paint: Paint, width: Option<usize>) -> String {
+    let (kind, target) = (format!("{kind:<KIND_WIDTH$}"), format!("{target:<TARGET_WIDTH$}"));
+    let before = format!("  {at}  {kind}  {target}  ");
+    let rest = match width {
+        // Where something is wrong, as where break-glass was used, every reader has to see who and why.
+        Some(width) if mark != Mark::Bad => cut(&rest, width.saturating_sub(measure_text_width(&before))),
+        Some(_) | None => rest,
+    };
+    let (sign, at, kind) = (mark.painted(paint), paint.dim(&at), mark.colour(paint, &kind));
+    format!("{sign} {at}  {kind}  {target}  {rest}").trim_end().to_owned()
 }
 
 fn is_loud(fact: &Fact) -> bool {
@@ -234,8 +266,11 @@ fn is_loud(fact: &Fact) -> bool {
 
 /// Prints as it comes.
 impl Output {
-    fn event(&self, event: &EventView, words: impl FnOnce() -> String) -> Result<(), Failure> {
-        if self.is_json() { Self::json_line(event) } else { output::line(&words()) }
+    fn event(&self, event: &EventView, at: Timestamp) -> Result<(), Failure> {
+        if self.is_json() {
+            return Self::json_line(event);
+        }
+        output::line(&line(parts(event, at, &self.now()), self.paint(), self.width()))
     }
 }
 
@@ -274,9 +309,23 @@ mod tests {
         });
         let event = json!({ "kind": "breakglass.used", "detail": detail });
         let event = serde_json::from_value(event).expect("an event");
-        let words = line(&event, Timestamp::UNIX_EPOCH, &ZonedDateTime::default());
+        let parts = parts(&event, Timestamp::UNIX_EPOCH, &ZonedDateTime::default());
         let told = "ann: BREAK-GLASS used by request r: web-1:22/tcp, db-1:22/tcp without the approval of \
             bob, because: it is down";
-        assert!(words.ends_with(&format!("  web-1  r  {told}")), "{words}");
+        for width in [None, Some(80)] {
+            let words = line(parts.clone(), Paint::NONE, width);
+            let wanted = format!("✕ 00:00:00  breakglass.used         web-1           r  {told}");
+            assert_eq!(words, wanted, "{width:?}");
+        }
+    }
+
+    #[test]
+    fn event_is_as_wide_as_the_terminal_at_most() {
+        let parts =
+            (Mark::Good, ["14:05:30", "grant.opened", "web-1", "r-1  grant r-1 is open at 203.0.113.7:22"]);
+        let parts = (parts.0, parts.1.map(str::to_owned));
+        let words = line(parts.clone(), Paint::NONE, Some(72));
+        assert_eq!(words, "● 14:05:30  grant.opened            web-1           r-1  grant r-1 is o…");
+        assert!(line(parts, Paint::NONE, None).ends_with("is open at 203.0.113.7:22"));
     }
 }

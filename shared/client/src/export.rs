@@ -1,6 +1,8 @@
 //! The journal as evidence: taking it away, and checking it where it is.
 
-use crate::{client::Client, folder::Folder, moments, output::Output, problem, spinner::spinner};
+use crate::{
+    client::Client, folder::Folder, globals::Globals, moments, output::Output, problem, spinner::spinner,
+};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use portcullis_domain::{BadExport, Evidence, Format, Hash, MANIFEST, Manifest};
@@ -178,7 +180,7 @@ fn next_line(lines: &mut impl BufRead) -> Result<Option<ExportLine>, Failure> {
 }
 
 /// Checks an export by itself.
-pub fn verify(path: &Path, is_json: bool) -> Result<Exit, Failure> {
+pub fn verify(path: &Path, globals: &Globals) -> Result<Exit, Failure> {
     // Who names the manifest means the folder that it is in.
     let path = if path.file_name().is_some_and(|it| it == MANIFEST) && !path.is_dir() {
         path.parent().filter(|it| *it != Path::new("")).unwrap_or(Path::new("."))
@@ -196,7 +198,7 @@ pub fn verify(path: &Path, is_json: bool) -> Result<Exit, Failure> {
         }),
         Err(bad) => json!({ "whole": false, "bad": bad.to_string(), "sha256": digest }),
     };
-    Output::here(is_json).show(&view, || match &checked {
+    Output::of(globals).show(&view, || match &checked {
         Ok(Manifest { from, to, records: 0, format, .. }) => format!(
             "The export has no {} to verify.\n  period   {from} to {to}, as its manifest states\n{}",
             format.lines(),

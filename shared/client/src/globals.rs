@@ -26,6 +26,9 @@ pub struct Globals {
     /// For scripts: print JSON, an array for a list
     #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub json: bool,
+    /// For people: print whole ids and whole values, also where they are wider than the terminal
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
+    pub wide: bool,
 }
 
 const EVERYWHERE: &str = "Everywhere";

@@ -8,6 +8,7 @@ use crate::{
     lookup::Among,
     moments, names,
     path::segment,
+    several::Outcomes,
 };
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
@@ -35,21 +36,33 @@ pub struct Grants {
 
 /// To end leases.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  portcullis close 4f3kq-1\n  portcullis close web-1:22 db-1")]
+#[command(after_help = CLOSE)]
 pub struct Close {
     /// The grants: any unique part of an id or of TARGET:PORT
-    #[arg(required = true, value_name = "GRANT")]
+    #[arg(required_unless_present = "mine", value_name = "GRANT")]
     grants: Vec<String>,
+    /// Only grants of the caller; without a GRANT all of these
+    #[arg(long)]
+    mine: bool,
 }
+
+const CLOSE: &str = "\
+Examples:
+  portcullis close 4f3kq-1
+  portcullis close web-1:22 db-1
+  portcullis close --mine web-1
+  portcullis close --mine";
 
 /// To ask for a later end.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  portcullis extend web-1 --by 30m\n  portcullis extend 4f3kq-1 --until 18:30"
-)]
+#[command(after_help = EXTEND)]
 pub struct Extend {
     /// The grant: any unique part of its id or of TARGET:PORT
-    grant: String,
+    #[arg(required_unless_present = "mine")]
+    grant: Option<String>,
+    /// Only grants of the caller; without a GRANT the only one
+    #[arg(long)]
+    mine: bool,
     /// The time to add
     #[arg(long, value_name = "TIME", value_parser = moments::length)]
     #[arg(conflicts_with = "until", required_unless_present = "until")]
@@ -64,6 +77,12 @@ pub struct Extend {
     #[arg(long, value_name = "ID")]
     correlation: Option<CorrelationId>,
 }
+
+const EXTEND: &str = "\
+Examples:
+  portcullis extend web-1 --by 30m
+  portcullis extend 4f3kq-1 --until 18:30
+  portcullis extend --mine --by 30m";
 
 impl Grants {
     /// Lists them, the newest first.
@@ -81,34 +100,48 @@ impl Grants {
         } else {
             "No grant is live. Request one with `portcullis request TARGET --for 1h`; --all lists past grants too."
         };
-        client.out.list(&found, empty, || table(&found, &client.out.now()))?;
+        client.out.list(&found, empty, || table(&client.out, &found, &client.out.now()))?;
         Ok(Exit::Done)
     }
 }
 
 impl Close {
-    /// Ends them, one after another.
+    /// Ends them, one after another, once all of them are found.
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
-        let known = unclosed(client)?;
-        let ids = self.grants.iter().map(|it| find(client, &known, it));
-        let ids = ids.collect::<Result<Vec<_>, _>>()?;
-        let mut closed: Vec<GrantView> = vec![];
-        for grant in ids {
-            let path = format!("/v1/grants/{}/close", segment(&grant.id));
-            closed.push(client.http.post(&path, None::<&()>)?);
+        let known = unclosed(client, self.mine)?;
+        let chosen = if self.grants.is_empty() {
+            known
+        } else {
+            let found = self.grants.iter().map(|it| find(client, &known, it, self.mine));
+            found.collect::<Result<Vec<_>, _>>()?
+        };
+        if chosen.is_empty() {
+            let none: Vec<GrantView> = vec![];
+            client.out.show(&none, || "The caller has no lease that could be closed.".to_owned())?;
+            return Ok(Exit::Done);
         }
-        client.out.show(&closed, || {
-            let table = table(&closed, &client.out.now());
-            client.out.table(&table).trim_end().to_owned()
-        })?;
-        Ok(Exit::Done)
+        let outcomes = Outcomes::of("leases", &chosen, names::Named::name, |grant: &GrantView| {
+            let path = format!("/v1/grants/{}/close", segment(&grant.id));
+            client.http.post::<GrantView>(&path, None::<&()>)
+        });
+        if !outcomes.done.is_empty() {
+            client.out.show(&outcomes.done, || {
+                let table = table(&client.out, &outcomes.done, &client.out.now());
+                client.out.table(&table).trim_end().to_owned()
+            })?;
+        }
+        outcomes.ended().map(|()| Exit::Done)
     }
 }
 
 impl Extend {
     /// Asks for it, and shows the answer.
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
-        let grant = find(client, &unclosed(client)?, &self.grant)?;
+        let known = unclosed(client, self.mine)?;
+        let grant = match &self.grant {
+            Some(text) => find(client, &known, text, self.mine)?,
+            None => only(&known)?,
+        };
         let until = match (self.until, self.by) {
             (Some(until), _) => until,
             (None, by) => {
@@ -127,18 +160,37 @@ impl Extend {
     }
 }
 
-fn unclosed(client: &Client) -> Result<Vec<GrantView>, Failure> {
-    let query = GrantsQuery { unclosed: Some(true), ..GrantsQuery::default() };
+/// Grants that are not closed: those of the caller, where only theirs are meant.
+fn unclosed(client: &Client, is_mine: bool) -> Result<Vec<GrantView>, Failure> {
+    let by = client.mine(is_mine)?;
+    let query = GrantsQuery { by, unclosed: Some(true), ..GrantsQuery::default() };
     client.http.list("/v1/grants", &query, None)
 }
 
 /// One that is not closed, or a closed one by its whole id: closing what is over is success.
-fn find(client: &Client, known: &[GrantView], text: &str) -> Result<GrantView, Failure> {
+fn find(client: &Client, known: &[GrantView], text: &str, is_mine: bool) -> Result<GrantView, Failure> {
     match names::find(known, text) {
         Err(failure) if failure.exit() == Exit::NotFound => {
             let found = client.http.get(&format!("/v1/grants/{}", segment(text)));
             found.map_err(|it: Failure| if it.exit() == Exit::Unavailable { it } else { failure })
         }
+        Err(failure) if failure.exit() == Exit::Usage => Err(failure.next(if is_mine {
+            "name one of them by its id, the first word of its line"
+        } else {
+            "name one of them by its id, the first word of its line, or choose among your own with --mine"
+        })),
         outcome => outcome.cloned(),
+    }
+}
+
+/// The only grant that there is.
+fn only(known: &[GrantView]) -> Result<GrantView, Failure> {
+    match known {
+        [] => Err(Failure::not_found("the caller has no lease that could be extended")
+            .next("make a new request with `portcullis request`")),
+        [one] => Ok(one.clone()),
+        several => Err(Failure::usage(format!("the caller has {} leases:", several.len()))
+            .because(several.iter().map(names::Named::line))
+            .next("name one of them by its id, the first word of its line")),
     }
 }

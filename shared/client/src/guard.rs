@@ -6,6 +6,7 @@ use crate::{
     moments, names,
     path::target_path,
     ports,
+    several::Outcomes,
     table::{Mark, Table},
     wait, words,
 };
@@ -14,6 +15,7 @@ use jiff::{SignedDuration, ZonedDateTime};
 use portcullis_domain::Gate;
 use portcullis_program::{Exit, Failure, output};
 use portcullis_wire::{EditBody, EnableBody, GuardedView, NameView, PlanView, PortRuleBody};
+use serde::{Serialize, de::DeserializeOwned};
 
 /// What would be written.
 #[derive(Debug, Args)]
@@ -22,8 +24,8 @@ pub struct Plan {
     /// The machine: any unique part of its name
     target: String,
     /// Plan with these ports. Default: those of the policy, or the default ports
-    #[arg(long = "port", value_name = "PORT", value_parser = ports::rule, allow_negative_numbers = true)]
-    ports: Vec<PortRuleBody>,
+    #[arg(long = "port", value_name = "PORT", value_parser = ports::rules, allow_negative_numbers = true)]
+    ports: Vec<ports::Rules>,
 }
 
 const PLAN: &str = "\
@@ -38,11 +40,14 @@ Examples:
 #[command(after_help = ENABLE)]
 pub struct Enable {
     /// The machines: any unique part of each name
-    #[arg(required = true, value_name = "TARGET")]
+    #[arg(required_unless_present = "all_recommended", value_name = "TARGET")]
     targets: Vec<String>,
+    /// Every machine that could be guarded and is not
+    #[arg(long, conflicts_with = "targets")]
+    all_recommended: bool,
     /// A port to guard, with settings after commas. Default: SSH on Linux, RDP on Windows
-    #[arg(long = "port", value_name = "PORT", value_parser = ports::rule, allow_negative_numbers = true)]
-    ports: Vec<PortRuleBody>,
+    #[arg(long = "port", value_name = "PORT", value_parser = ports::rules, allow_negative_numbers = true)]
+    ports: Vec<ports::Rules>,
     /// Revert the change after this time unless `portcullis confirm` keeps it
     #[arg(long, value_name = "TIME", value_parser = moments::length)]
     confirm_within: Option<SignedDuration>,
@@ -52,7 +57,8 @@ pub struct Enable {
 }
 
 const ENABLE: &str = "\
-A port is PORT[/PROTOCOL][,SETTING]...; the protocol is tcp (the default), udp or *. Settings:
+A port is PORT[/PROTOCOL][,SETTING]...; the protocol is tcp (the default), udp or *. `recommended` in place of PORT is
+22, 3389, 5985 and 5986: SSH, RDP and WinRM. Settings:
   from=RANGE         sources must be within this range; may be given several times (default: anywhere)
   max=TIME           how far ahead of now a lease may end (default: 3h)
   approval           another person has to approve
@@ -65,6 +71,8 @@ A port is PORT[/PROTOCOL][,SETTING]...; the protocol is tcp (the default), udp o
 Examples:
   portcullis enable web-1
   portcullis enable web-1 db-1 --confirm-within 60s
+  portcullis enable web-1 --port recommended,max=1h
+  portcullis enable --all-recommended
   portcullis enable db-1 --port 22/tcp,from=10.0.0.0/8,max=2h --port 5432,approver=ann";
 
 /// One machine.
@@ -74,15 +82,24 @@ pub struct One {
     target: String,
 }
 
+/// Machines that are guarded no longer.
+#[derive(Debug, Args)]
+pub struct Disable {
+    /// The machines: any unique part of each name
+    #[arg(required = true, value_name = "TARGET")]
+    targets: Vec<String>,
+}
+
 /// To change what is guarded.
 #[derive(Debug, Args)]
 #[command(after_help = EDIT)]
 pub struct Edit {
-    /// The machine: any unique part of its name
-    target: String,
+    /// The machines: any unique part of each name
+    #[arg(required = true, value_name = "TARGET")]
+    targets: Vec<String>,
     /// Guard this port too
-    #[arg(long = "add-port", value_name = "PORT", value_parser = ports::rule, allow_negative_numbers = true)]
-    add: Vec<PortRuleBody>,
+    #[arg(long = "add-port", value_name = "PORT", value_parser = ports::rules, allow_negative_numbers = true)]
+    add: Vec<ports::Rules>,
     /// Change settings of a guarded port; other settings stay as they are
     #[arg(long, value_name = "PORT,SETTING", value_parser = ports::rule, allow_negative_numbers = true)]
     set: Vec<PortRuleBody>,
@@ -99,13 +116,13 @@ Examples:
   portcullis edit web-1 --add-port 8443,max=1h
   portcullis edit web-1 --set 22,approver=ann,approver=bob
   portcullis edit web-1 --set 22,break-glass=carol
-  portcullis edit web-1 --set 22,no-approval --remove-port 8443";
+  portcullis edit web-1 db-1 --set 22,no-approval --remove-port 8443";
 
 impl Plan {
     /// Shows what would be written.
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
         let target = client.named(&self.target, Among::All)?;
-        let body = EnableBody { ports: self.ports.clone(), ..EnableBody::default() };
+        let body = EnableBody { ports: ports::Rules::all(&self.ports), ..EnableBody::default() };
         let plan = client.http.post(&target_path(&target.id, "/plan"), Some(&body));
         let plan: PlanView = plan.map_err(naming(&target))?;
         client.out.show(&plan, || planned(client, &target, &plan))?;
@@ -115,99 +132,146 @@ impl Plan {
 }
 
 impl Enable {
-    /// Guards them, and waits for their firewalls.
+    /// Guards them once all of them were checked, and waits for their firewalls.
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
-        let known = client.names(&self.targets, Among::All)?;
-        // All names first: a typo in the last one changes nothing of the others.
-        let named = self.targets.iter().map(|it| known.find(it));
-        let named = named.collect::<Result<Vec<_>, _>>()?;
+        let targets = if self.all_recommended {
+            client.unguarded()?
+        } else {
+            found(client, &self.targets, Among::All)?
+        };
+        if targets.is_empty() {
+            let none: Vec<GuardedView> = vec![];
+            client.out.show(&none, || "Every machine that could be guarded is guarded.".to_owned())?;
+            return Ok(Exit::Done);
+        }
         let body = EnableBody {
-            ports: self.ports.clone(),
+            ports: ports::Rules::all(&self.ports),
             confirm_within: self.confirm_within,
             take_over: self.take_over,
         };
-        let mut guarded: Vec<GuardedView> = vec![];
-        for target in &named {
-            let done = client.http.post(&target_path(&target.id, "/enable"), Some(&body));
-            let done = done.map_err(naming(target));
-            guarded.push(done.inspect_err(|_| already(&guarded))?);
+        if let [_, _, ..] = targets.as_slice() {
+            Self::check(client, &targets, &body)?;
         }
-        tell(client, &guarded)
+        let outcomes = Outcomes::of(MACHINES, &targets, name, |target| {
+            post::<GuardedView>(client, target, "/enable", Some(&body))
+        });
+        tell(client, outcomes, Shape::List)
+    }
+
+    /// A machine that cannot be guarded so keeps the others as they are.
+    fn check(client: &Client, targets: &[NameView], body: &EnableBody) -> Result<(), Failure> {
+        let asked = EnableBody { ports: body.ports.clone(), ..EnableBody::default() };
+        let checked = Outcomes::of(MACHINES, targets, name, |target| {
+            post::<PlanView>(client, target, "/plan", Some(&asked))
+        });
+        checked.ended().map_err(|failure| failure.saying("the command changed nothing, since it would fail:"))
     }
 }
 
 impl One {
     /// Keeps the change that would lapse.
     pub fn confirm(&self, client: &Client) -> Result<Exit, Failure> {
-        let guarded = self.post(client, "/confirm")?;
+        let target = client.named(&self.target, Among::Guarded)?;
+        let guarded: GuardedView = post(client, &target, "/confirm", None::<&()>)?;
         client.out.show(&guarded, || {
             format!("The change of {} is confirmed and stays.", names::short(&guarded.target))
         })?;
         Ok(Exit::Done)
     }
+}
 
-    /// Guards it no longer, and waits for its firewalls.
-    pub fn disable(&self, client: &Client) -> Result<Exit, Failure> {
-        let guarded = self.post(client, "/disable")?;
+impl Disable {
+    /// Guards them no longer, and waits for their firewalls.
+    pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
+        let targets = found(client, &self.targets, Among::Guarded)?;
+        let outcomes = Outcomes::of(MACHINES, &targets, name, |target| {
+            post::<GuardedView>(client, target, "/disable", None::<&()>)
+        });
         // A machine that never had a policy has no rules to wait for.
-        let was_ever_guarded = guarded.changed || 0 < guarded.policy_version;
-        let settled = if was_ever_guarded { wait::until_settled(client, &guarded.target) } else { Ok(()) };
-        client.out.show(&guarded, || {
-            let name = names::short(&guarded.target);
+        let was_ever_guarded = |it: &&GuardedView| it.changed || 0 < it.policy_version;
+        let settle = |it: &GuardedView| match Some(it).filter(was_ever_guarded) {
+            Some(it) => wait::until_settled(client, &it.target),
+            None => Ok(()),
+        };
+        tell_each(client, outcomes, Shape::of(&self.targets), settle, |guarded, is_settled| {
+            let name = output::printable(names::short(&guarded.target)).into_owned();
             if !guarded.changed {
                 return format!("{name} was not guarded, and is unchanged.");
             }
-            let firewalls = if settled.is_ok() { "are" } else { "become" };
+            let firewalls = if is_settled { "are" } else { "become" };
             format!("{name} is no longer guarded: its firewalls {firewalls} as before, and its grants end.")
-        })?;
-        settled.map(|()| Exit::Done)
-    }
-
-    fn post(&self, client: &Client, rest: &str) -> Result<GuardedView, Failure> {
-        let target = client.named(&self.target, Among::Guarded)?;
-        client.http.post(&target_path(&target.id, rest), None::<&()>).map_err(naming(&target))
+        })
     }
 }
 
 impl Edit {
-    /// Changes it, and waits for its firewalls.
+    /// Changes them once all of them were checked, and waits for their firewalls.
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
         if self.add.is_empty() && self.set.is_empty() && self.remove.is_empty() {
             return Err(Failure::usage("the command names no change")
                 .next("name a change with --add-port, --set or --remove-port"));
         }
-        let target = &client.named(&self.target, Among::Guarded)?;
-        for rule in &self.add {
-            if is_guarded(target, rule) {
-                return Err(Failure::usage(format!(
-                    "port `{}` of `{}` is guarded already",
-                    rule.port, target.name
-                ))
-                .next(format!("change its settings with `--set {},…`", rule.port)));
-            }
-        }
-        for rule in &self.set {
-            if !is_guarded(target, rule) {
-                return Err(Failure::usage(format!(
-                    "port `{}` of `{}` is not guarded",
-                    rule.port, target.name
-                ))
-                .next(format!("guard it with `--add-port {}`", rule.port)));
-            }
-        }
-        let ports = self.add.iter().chain(&self.set).cloned().collect();
+        let targets = found(client, &self.targets, Among::Guarded)?;
+        let add = ports::Rules::all(&self.add);
+        let checked = Outcomes::of(MACHINES, &targets, name, |target| self.check(&add, target));
+        checked.ended()?;
+        let ports = add.iter().chain(&self.set).cloned().collect();
         let body = EditBody { ports, remove: self.remove.clone(), confirm_within: self.confirm_within };
-        let guarded = client.http.post(&target_path(&target.id, "/edit"), Some(&body));
-        let guarded: GuardedView = guarded.map_err(naming(target))?;
-        tell_one(client, &guarded)
+        let outcomes = Outcomes::of(MACHINES, &targets, name, |target| {
+            post::<GuardedView>(client, target, "/edit", Some(&body))
+        });
+        tell(client, outcomes, Shape::of(&self.targets))
     }
+
+    fn check(&self, add: &[PortRuleBody], target: &NameView) -> Result<(), Failure> {
+        if let Some(rule) = add.iter().find(|it| is_guarded(target, it)) {
+            let said = format!("port `{}` of `{}` is guarded already", rule.port, target.name);
+            return Err(
+                Failure::usage(said).next(format!("change its settings with `--set {},…`", rule.port))
+            );
+        }
+        if let Some(rule) = self.set.iter().find(|it| !is_guarded(target, it)) {
+            let said = format!("port `{}` of `{}` is not guarded", rule.port, target.name);
+            return Err(Failure::usage(said).next(format!("guard it with `--add-port {}`", rule.port)));
+        }
+        Ok(())
+    }
+}
+
+/// What a command about several of them calls them.
+const MACHINES: &str = "machines";
+
+fn name(target: &NameView) -> String {
+    target.name.clone()
+}
+
+/// The machines that are named, each once. A typo in the last name changes nothing of the others.
+fn found(client: &Client, texts: &[String], among: Among) -> Result<Vec<NameView>, Failure> {
+    let known = client.names(texts, among)?;
+    let mut found: Vec<NameView> = vec![];
+    for text in texts {
+        let target = known.find(text)?;
+        if found.iter().all(|it| it.id != target.id) {
+            found.push(target.clone());
+        }
+    }
+    Ok(found)
+}
+
+fn post<T: DeserializeOwned>(
+    client: &Client,
+    target: &NameView,
+    rest: &str,
+    body: Option<&impl Serialize>,
+) -> Result<T, Failure> {
+    client.http.post(&target_path(&target.id, rest), body).map_err(naming(target))
 }
 
 fn planned(client: &Client, target: &NameView, plan: &PlanView) -> String {
     let now = client.out.now();
     let heads =
         ["PORT", "ADMITS NOW", "RULES THAT WOULD NO LONGER DECIDE", "RULES THAT WOULD DEFEAT THE LOCK"];
-    let mut gates = Table::of(&heads);
+    let mut gates = Table::prose(&heads);
     let listed = |rules: &[String]| match rules {
         [] => "-".to_owned(),
         rules => rules.iter().map(|it| words::plain(it, &now)).collect::<Vec<_>>().join(", "),
@@ -265,22 +329,50 @@ fn is_guarded(target: &NameView, rule: &PortRuleBody) -> bool {
     target.ports.iter().any(|it| it.port == rule.port.number() && fits(it.protocol))
 }
 
-/// A list for scripts, since several can be named; the same words for each.
-fn tell(client: &Client, guarded: &[GuardedView]) -> Result<Exit, Failure> {
-    let settled = guarded.iter().map(|it| wait::until_settled(client, &it.target)).collect::<Vec<_>>();
-    let all = || guarded.iter().zip(&settled).map(|(it, settled)| said(client, it, settled.is_ok()));
-    client.out.show(&guarded, || all().collect::<Vec<_>>().join("\n"))?;
-    for it in guarded {
-        warn(&it.warnings);
-    }
-    settled.into_iter().collect::<Result<(), _>>().map(|()| Exit::Done)
+/// What a script gets of one machine that is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// An object, as ever.
+    One,
+    /// A list, as where several are named.
+    List,
 }
 
-fn tell_one(client: &Client, guarded: &GuardedView) -> Result<Exit, Failure> {
-    let settled = wait::until_settled(client, &guarded.target);
-    client.out.show(guarded, || said(client, guarded, settled.is_ok()))?;
-    warn(&guarded.warnings);
-    settled.map(|()| Exit::Done)
+impl Shape {
+    fn of(targets: &[String]) -> Self {
+        if targets.len() == 1 { Self::One } else { Self::List }
+    }
+}
+
+fn tell(client: &Client, outcomes: Outcomes<GuardedView>, shape: Shape) -> Result<Exit, Failure> {
+    let settle = |it: &GuardedView| wait::until_settled(client, &it.target);
+    tell_each(client, outcomes, shape, settle, |it, is_settled| said(client, it, is_settled))
+}
+
+/// Waits for the firewalls of what was done, shows that, and fails with what was not.
+fn tell_each(
+    client: &Client,
+    outcomes: Outcomes<GuardedView>,
+    shape: Shape,
+    settle: impl Fn(&GuardedView) -> Result<(), Failure>,
+    words: impl Fn(&GuardedView, bool) -> String,
+) -> Result<Exit, Failure> {
+    let done = &outcomes.done;
+    let settled: Vec<Result<(), Failure>> = done.iter().map(&settle).collect();
+    if !done.is_empty() {
+        let all = || done.iter().zip(&settled).map(|(it, settled)| words(it, settled.is_ok()));
+        let text = || all().collect::<Vec<_>>().join("\n");
+        match (shape, done.as_slice()) {
+            (Shape::One, [one]) => client.out.show(one, text)?,
+            (Shape::One | Shape::List, _) => client.out.show(done, text)?,
+        }
+    }
+    for it in done {
+        warn(&it.warnings);
+    }
+    let names: Vec<String> = done.iter().map(|it| names::short(&it.target).to_owned()).collect();
+    outcomes.ended()?;
+    Outcomes::gathered(MACHINES, names.into_iter().zip(settled)).ended().map(|()| Exit::Done)
 }
 
 fn said(client: &Client, guarded: &GuardedView, is_settled: bool) -> String {
@@ -307,13 +399,6 @@ fn said(client: &Client, guarded: &GuardedView, is_settled: bool) -> String {
 /// Names the machine of the command in what to do next.
 fn naming(target: &NameView) -> impl Fn(Failure) -> Failure {
     |failure| failure.naming("TARGET", &target.name)
-}
-
-/// What was done before something failed: it stays done.
-fn already(guarded: &[GuardedView]) {
-    for done in guarded {
-        output::note(format_args!("{} is guarded", names::short(&done.target)));
-    }
 }
 
 fn warn(warnings: &[String]) {

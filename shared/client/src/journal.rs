@@ -2,6 +2,7 @@
 
 use crate::{
     client::Client,
+    connection::{PART, PARTS_MAX},
     count::count,
     facts::{by, mark},
     lookup::Among,
@@ -12,13 +13,13 @@ use crate::{
     words,
 };
 use clap::Args;
-use jiff::ZonedDateTime;
-use portcullis_domain::{Fact, csv_line, csv_time};
+use jiff::{SignedDuration, Timestamp, ZonedDateTime};
+use portcullis_domain::{Fact, Person, csv_line, csv_time};
 use portcullis_program::{
     Exit, Failure,
     output::{self, escaped, printable},
 };
-use portcullis_wire::{EntryView, PageQuery, VerifyView};
+use portcullis_wire::{ActivityQuery, EntryView, Listed, VerifyView};
 use std::num::NonZeroUsize;
 
 /// Whose activity.
@@ -30,16 +31,33 @@ pub struct Activity {
     /// Print comma-separated values with every detail, for spreadsheets
     #[arg(long)]
     csv: bool,
-    /// The largest number of items to list, the oldest first
+    /// Only the newest entries, at most so many
     #[arg(long, value_name = "COUNT", value_parser = count, allow_negative_numbers = true)]
     limit: Option<NonZeroUsize>,
+    /// Only entries since then: a length of time ago, a time or a date
+    #[arg(long, value_name = "TIME", value_parser = moments::past)]
+    since: Option<Timestamp>,
+    /// Only entries that this person or bot caused or approved
+    #[arg(long, value_name = "NAME")]
+    by: Option<Person>,
+    /// Only entries of this kind, such as `opened`; may be given several times
+    #[arg(long = "kind", value_name = "KIND", value_delimiter = ',')]
+    kinds: Vec<String>,
 }
 
 const ACTIVITY: &str = "\
+Entries are printed with the oldest first. The column KIND has the kinds.
+
 Examples:
   portcullis activity web-1
+  portcullis activity web-1 --limit 20
+  portcullis activity web-1 --since 7d --by ann --kind approved,closed
   portcullis activity web-1 --csv >web-1.csv";
 
+/// How much earlier than the entry before it an entry may be: the clocks of workers differ.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(1);
+/// The number of the first entry of a chain.
+const FIRST: u64 = 1;
 /// The chain of what concerns no target.
 const REST: &str = "portcullis";
 
@@ -55,17 +73,85 @@ impl Activity {
             REST => REST.to_owned(),
             name => client.named(name, Among::Guarded)?.id,
         };
-        let path = target_path(&chain, "/activity");
-        let found: Vec<EntryView> =
-            client.http.list(&path, &PageQuery::default(), self.limit.map(NonZeroUsize::get))?;
+        let found = self.found(client, &target_path(&chain, "/activity"))?;
         if self.csv {
             output::line(csv(&found).trim_end())?;
             return Ok(Exit::Done);
         }
-        let empty = "The machine has no entries yet. Guard it with `portcullis enable TARGET`.";
+        let is_filtered = self.since.is_some() || self.by.is_some() || !self.kinds.is_empty();
+        let empty = if is_filtered {
+            "The machine has no such entries. `portcullis activity TARGET` lists all entries, with their kinds."
+        } else {
+            "The machine has no entries yet. Guard it with `portcullis enable TARGET`."
+        };
         client.out.list(&found, empty, || table(&found, &client.out.now()))?;
         Ok(Exit::Done)
     }
+}
+
+impl Activity {
+    /// The entries that are wanted, the oldest first. They are read from the newest one backwards, no further than is needed.
+    fn found(&self, client: &Client, path: &str) -> Result<Vec<EntryView>, Failure> {
+        let limit = self.limit.map_or(usize::MAX, NonZeroUsize::get);
+        let is_rest_needless = |oldest: &EntryView, found: usize| {
+            let earliest = self.since.map(|since| since.saturating_sub(CLOCKS_DIFFER).unwrap_or(since));
+            limit <= found || earliest.is_some_and(|it| oldest.at < it)
+        };
+        let mut backwards: Vec<EntryView> = vec![];
+        let mut part =
+            read(client, path, ActivityQuery { newest: Some(true), ..ActivityQuery::default() }, PART)?;
+        for _ in 0..PARTS_MAX {
+            let Some(oldest) = part.first().cloned() else { break };
+            backwards.extend(part.into_iter().rev().filter(|it| self.wants(it)));
+            if oldest.n <= FIRST || is_rest_needless(&oldest, backwards.len()) {
+                break;
+            }
+            let before = u64::try_from(PART).map_or(FIRST, |part| oldest.n.saturating_sub(part).max(FIRST));
+            let count = usize::try_from(oldest.n - before).unwrap_or(PART);
+            let query = ActivityQuery { after: Some(before.to_string()), ..ActivityQuery::default() };
+            part = read(client, path, query, count)?;
+        }
+        backwards.truncate(limit);
+        backwards.reverse();
+        Ok(backwards)
+    }
+
+    fn wants(&self, entry: &EntryView) -> bool {
+        let kind = kind(entry);
+        let is_kind = |it: &String| it.replace('-', "_").eq_ignore_ascii_case(kind);
+        self.since.is_none_or(|since| since <= entry.at)
+            && (self.kinds.is_empty() || self.kinds.iter().any(is_kind))
+            && self.by.as_ref().is_none_or(|by| fact(entry).is_some_and(|fact| is_by(&fact, by)))
+    }
+}
+
+/// So many entries. A part of the API may be shorter than it was asked for.
+fn read(
+    client: &Client,
+    path: &str,
+    mut query: ActivityQuery,
+    count: usize,
+) -> Result<Vec<EntryView>, Failure> {
+    let mut found: Vec<EntryView> = vec![];
+    loop {
+        query.limit = Some(count - found.len());
+        let part: Listed<EntryView> = client.http.query(path, &query)?;
+        found.extend(part.items);
+        let Some(next) = part.next.filter(|_| found.len() < count) else { return Ok(found) };
+        query = ActivityQuery { after: Some(next), ..ActivityQuery::default() };
+    }
+}
+
+/// Did this person, or this bot, cause or approve it?
+fn is_by(fact: &Fact, person: &Person) -> bool {
+    let about = fact.about();
+    let caused = about.by.and_then(|it| it.parse::<Person>().ok());
+    caused.as_ref() == Some(person) || about.approver == Some(person)
+}
+
+/// The kind of fact, as it is stored.
+fn kind(entry: &EntryView) -> &str {
+    entry.fact.get("what").and_then(|it| it.as_str()).unwrap_or_default()
 }
 
 /// Has the journal recomputed where it is kept.
@@ -101,7 +187,7 @@ fn verdict(seen: &VerifyView) -> String {
 }
 
 fn table(found: &[EntryView], now: &ZonedDateTime) -> Table {
-    let mut table = Table::of(&["N", "TIME", "BY", "EVENT"]);
+    let mut table = Table::prose(&["N", "TIME", "KIND", "BY", "EVENT"]).leaving_out(&["KIND"]);
     for it in found {
         let fact = fact(it);
         let mark = fact.as_ref().map_or(Mark::Plain, mark);
@@ -110,7 +196,13 @@ fn table(found: &[EntryView], now: &ZonedDateTime) -> Table {
         let by = fact.as_ref().and_then(by).unwrap_or_else(|| "-".to_owned());
         table.row(
             mark,
-            [it.n.to_string(), moments::clock(it.at, now), by, words::short(&words::plain(&what, now))],
+            [
+                it.n.to_string(),
+                moments::clock(it.at, now),
+                kind(it).to_owned(),
+                by,
+                words::short(&words::plain(&what, now)),
+            ],
         );
     }
     table
@@ -121,12 +213,11 @@ fn csv(found: &[EntryView]) -> String {
     let mut text = csv_line(["n", "occurred_at", "what", "caused_by", "words", "detail", "hash"]);
     for it in found {
         let fact = fact(it);
-        let what = it.fact.get("what").and_then(|it| it.as_str()).unwrap_or_default();
         let by = fact.as_ref().and_then(by).unwrap_or_default();
         let words = fact.as_ref().map(Fact::in_words).unwrap_or_default();
         let (n, at, detail) = (it.n.to_string(), csv_time(it.at), it.fact.to_string());
         // A detail says all, as JSON does; for the rest a person needs no more than they see.
-        let cells = [&n, &at, what, &by, &words, &it.hash].map(printable);
+        let cells = [&n, &at, kind(it), &by, &words, &it.hash].map(printable);
         let [n, at, what, by, words, hash] = &cells;
         text.push_str(&csv_line([n, at, what, by, words, &escaped(&detail), hash]));
     }

@@ -1,19 +1,11 @@
 //! Looking: machines, packets, and oneself.
 
 use crate::{
-    client::Client,
-    connection,
-    count::count,
-    lookup::Among,
-    moments, names,
-    path::target_path,
-    ports,
-    table::{Mark, Table},
+    client::Client, connection, count::count, lookup::Among, machines, moments, names, path::target_path,
     words,
 };
 use clap::{Args, ValueEnum};
-use jiff::{SignedDuration, ZonedDateTime};
-use portcullis_domain::GrantState;
+use jiff::SignedDuration;
 use portcullis_domain::TargetState;
 use portcullis_program::{Exit, Failure, output};
 use portcullis_wire::{CheckQuery, CheckView, Listed, TargetView, WaitQuery, WhoamiView};
@@ -88,7 +80,7 @@ impl Targets {
                 "Every machine can be guarded. `portcullis targets` shows all machines."
             }
         };
-        client.out.list(&found, empty, || table(&found, &client.out.now()))?;
+        client.out.list(&found, empty, || machines::table(&client.out, &found, &client.out.now()))?;
         Ok(Exit::Done)
     }
 }
@@ -168,46 +160,4 @@ impl From<State> for TargetState {
             State::Unsupported => Self::Unsupported,
         }
     }
-}
-
-fn table(found: &[TargetView], now: &ZonedDateTime) -> Table {
-    let mut table = Table::of(&["TARGET", "STATE", "LOCATION", "ADDRESS", "OPEN", "LAST ACCESS", "NOTE"]);
-    for it in found {
-        let (mark, state, note) = match it.state {
-            TargetState::Configured => (Mark::Good, "configured", guarded(it, now)),
-            TargetState::NotConfigured => (Mark::Plain, "not configured", String::new()),
-            TargetState::Unsupported => (Mark::Plain, "unsupported", it.reason.clone().unwrap_or_default()),
-        };
-        let (mark, note) = match it.healthy {
-            Some(false) => (Mark::Look, it.troubles.join("; ")),
-            None if !it.troubles.is_empty() => (Mark::Look, it.troubles.join("; ")),
-            Some(true) | None => (mark, note),
-        };
-        let count = |state| it.grants.iter().filter(|it| it.state == state).count();
-        let (open, closing) = (count(GrantState::Open), count(GrantState::Closing));
-        let open = match (open, closing) {
-            (0, 0) => "-".to_owned(),
-            (open, 0) => open.to_string(),
-            (0, closing) => format!("{closing} closing"),
-            (open, closing) => format!("{open}, {closing} closing"),
-        };
-        // A port whose lease is over may be open until it is seen to be shut.
-        let mark = if closing == 0 || mark != Mark::Good { mark } else { Mark::Look };
-        let last = it.last_access.map(|at| {
-            let by = it.last_user.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
-            format!("{}{by}", moments::ago(at, now))
-        });
-        let last = last.unwrap_or_else(|| "-".to_owned());
-        let address = it.addresses.first().cloned().unwrap_or_else(|| "-".to_owned());
-        table.row(mark, [it.name.clone(), state.to_owned(), it.location.clone(), address, open, last, note]);
-    }
-    table
-}
-
-/// What may be asked for, and what has to be confirmed.
-fn guarded(target: &TargetView, now: &ZonedDateTime) -> String {
-    let ports: Vec<String> = target.ports.iter().map(ports::words).collect();
-    let confirm =
-        target.confirm_by.map(|by| format!("; waits for a confirmation {}", moments::until(by, now)));
-    format!("{}{}", ports.join("; "), confirm.unwrap_or_default())
 }

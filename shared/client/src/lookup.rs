@@ -93,6 +93,19 @@ impl Client {
         Ok(Names { items, is_silent })
     }
 
+    /// Every machine of the cloud that could be guarded, and is not.
+    pub fn unguarded(&self) -> Result<Vec<NameView>, Failure> {
+        let all = self.listed(LONG)?;
+        for it in &all.unseen {
+            output::note(format_args!("warning: {it}"));
+        }
+        if all.catalogue == Catalogue::Silent {
+            let said = "the cloud did not answer, so that the machines that could be guarded are not known";
+            return Err(Failure::unavailable(said).next("run the same command again when the cloud answers"));
+        }
+        Ok(all.items.into_iter().filter(|it| it.state == TargetState::NotConfigured).collect())
+    }
+
     /// The one machine that a text names.
     pub fn named(&self, text: &str, among: Among) -> Result<NameView, Failure> {
         self.names(&[text.to_owned()], among)?.find(text).cloned()

@@ -80,6 +80,11 @@ pub fn clock(at: Timestamp, now: &ZonedDateTime) -> String {
     at.strftime(format).to_string()
 }
 
+/// The date and the time of day where the person is, to the minute.
+pub fn date(at: Timestamp, now: &ZonedDateTime) -> String {
+    at.to_zoned_datetime(now.time_zone().clone()).strftime("%F %H:%M").to_string()
+}
+
 /// A positive length in at most two units, rounded down: who plans by it is never late.
 pub fn roughly(length: SignedDuration) -> String {
     const MINUTE: i64 = 60;

@@ -1,8 +1,11 @@
 //! Which one is meant: things are named by their id, their name, or any part that only one has.
 
+use crate::moments;
+use jiff::ZonedDateTime;
 pub use portcullis_domain::short;
 use portcullis_program::Failure;
 use portcullis_wire::{GrantView, NameView, RequestView};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many names a failure lists.
 const CANDIDATES_MAX: usize = 10;
@@ -21,6 +24,11 @@ pub trait Named {
     fn id(&self) -> &str;
     /// What people call it.
     fn name(&self) -> String;
+    /// It among several that may be meant, in a line.
+    fn line(&self) -> String {
+        let name = self.name();
+        if name == self.id() { name } else { format!("{name}  {}", self.id()) }
+    }
 }
 
 impl Named for NameView {
@@ -44,6 +52,10 @@ impl Named for GrantView {
     }
     fn name(&self) -> String {
         format!("{}:{}/{}", short(&self.target), self.port, self.protocol)
+    }
+    fn line(&self) -> String {
+        let until = moments::until(self.end, &ZonedDateTime::now());
+        format!("{}  {} of {}, {until}", self.id, self.name(), self.by)
     }
 }
 
@@ -84,9 +96,35 @@ pub fn exact<'a, T: Named>(things: &'a [T], text: &str) -> Option<&'a T> {
     things.iter().find(|it| it.id() == text || it.name() == text)
 }
 
+/// Each id by its end, which is what people recognise: its name, or where several have that name as much more of it as only one
+/// has. Any of it names the thing on a command line.
+pub fn shortest<'a>(ids: impl IntoIterator<Item = &'a str>) -> BTreeMap<String, String> {
+    let ids: BTreeSet<&str> = ids.into_iter().collect();
+    let mut shortest = BTreeMap::new();
+    let start_of = |before: &str| before.trim_end_matches('/').rfind('/').map_or(0, |it| it + 1);
+    let mut left: Vec<(&str, usize)> = ids.iter().map(|it| (*it, start_of(it))).collect();
+    while !left.is_empty() {
+        let mut ends: BTreeMap<&str, Vec<(&str, usize)>> = BTreeMap::new();
+        for (id, start) in left.drain(..) {
+            ends.entry(&id[start..]).or_default().push((id, start));
+        }
+        for (end, found) in ends {
+            let is_alone = found.len() == 1;
+            for (id, start) in found {
+                // What has no more to it is whole.
+                if is_alone || start == 0 {
+                    shortest.insert(id.to_owned(), end.to_owned());
+                } else {
+                    left.push((id, start_of(&id[..start])));
+                }
+            }
+        }
+    }
+    shortest
+}
+
 fn ambiguous<T: Named>(found: &[&T], text: &str) -> Failure {
-    let line = |it: &&T| if it.name() == it.id() { it.name() } else { format!("{}  {}", it.name(), it.id()) };
-    let mut lines: Vec<String> = found.iter().take(CANDIDATES_MAX).map(line).collect();
+    let mut lines: Vec<String> = found.iter().take(CANDIDATES_MAX).map(|it| it.line()).collect();
     if CANDIDATES_MAX < found.len() {
         lines.push(format!("and {} more", found.len() - CANDIDATES_MAX));
     }
@@ -197,6 +235,16 @@ mod tests {
         assert_eq!(typos("web-1", "wbe-1"), 2);
         assert_eq!(typos("web-1", "web"), 2);
         assert_eq!(typos("", "abc"), 3);
+    }
+
+    #[test]
+    fn ids_of_one_name_are_shown_as_far_as_they_differ() {
+        let ids =
+            ["/s/1/rg/a/vm/web-1", "/s/1/rg/b/vm/web-1", "/s/2/rg/b/vm/web-1", "/s/1/rg/a/vm/db-1", "web-1"];
+        let shown = shortest(ids);
+        let shown: Vec<&str> = ids.iter().map(|it| shown[*it].as_str()).collect();
+        assert_eq!(shown, ["a/vm/web-1", "1/rg/b/vm/web-1", "2/rg/b/vm/web-1", "db-1", "web-1"]);
+        assert_eq!(shortest(["", "/", "é/"]).len(), 3);
     }
 
     #[test]

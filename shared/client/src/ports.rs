@@ -53,6 +53,31 @@ pub fn split<'a>(text: &'a str, targets: &[NameView]) -> Result<(&'a str, Option
     }
 }
 
+/// Stands for the ports that Microsoft's just-in-time access offers: SSH, RDP, and `WinRM` without and with TLS.
+const RECOMMENDED: &str = "recommended";
+/// Those ports. <https://learn.microsoft.com/azure/defender-for-cloud/enable-just-in-time-access>
+const RECOMMENDED_PORTS: [u16; 4] = [22, 3389, 5985, 5986];
+
+/// Ports of one argument, with the same settings.
+#[derive(Debug, Clone)]
+pub struct Rules(Vec<PortRuleBody>);
+
+impl Rules {
+    /// The ports of several arguments.
+    pub fn all(rules: &[Self]) -> Vec<PortRuleBody> {
+        rules.iter().flat_map(|it| it.0.iter().cloned()).collect()
+    }
+}
+
+/// Reads `PORT[/PROTOCOL]` or `recommended[/PROTOCOL]`, with settings after commas.
+pub fn rules(text: &str) -> Result<Rules, String> {
+    let Some(rest) = text.strip_prefix(RECOMMENDED).filter(|it| it.is_empty() || it.starts_with(['/', ',']))
+    else {
+        return rule(text).map(|it| Rules(vec![it]));
+    };
+    RECOMMENDED_PORTS.iter().map(|port| rule(&format!("{port}{rest}"))).collect::<Result<_, _>>().map(Rules)
+}
+
 /// Reads `PORT[/PROTOCOL]` with settings after commas.
 pub fn rule(text: &str) -> Result<PortRuleBody, String> {
     const SETTINGS: &str = "`from=RANGE`, `max=TIME`, `approval`, `approver=PERSON`, `no-approval`, \
@@ -164,6 +189,23 @@ mod tests {
         assert_eq!(all.approvers, Some(["ann".parse().expect("valid")].into()), "ann, and not anybody");
         let anybody = rule("22,approval").expect("valid").approvers;
         assert_eq!(anybody, Some([Person::anybody()].into()));
+    }
+
+    #[test]
+    fn recommended_is_the_four_ports_that_microsoft_offers_with_the_same_settings() {
+        let read = |text: &str| rules(text).map(|it| Rules::all(&[it]));
+        let ports =
+            |text: &str| read(text).map(|it| it.iter().map(|it| it.port.number()).collect::<Vec<_>>());
+        assert_eq!(ports("recommended"), Ok(vec![22, 3389, 5985, 5986]));
+        assert_eq!(ports("22"), Ok(vec![22]));
+        let limited = read("recommended/*,max=1h").expect("ports");
+        let is_so = |it: &PortRuleBody| {
+            it.max == Some(SignedDuration::from_hours(1)) && it.protocol == Some(Protocol::Any)
+        };
+        assert!(limited.iter().all(is_so), "{limited:?}");
+        for text in ["recommended,max=soon", "recommendeds", "recommended/sctp", "Recommended22"] {
+            assert!(read(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -115,7 +115,7 @@ pub fn list(globals: &Globals) -> Result<Exit, Failure> {
     let list: Vec<Listed> = list.collect();
     let path = config_file();
     let empty = format!("`{}` has no profiles. docs/cli.md shows an example.", path.display());
-    Output::here(globals.json).list(&list, &empty, || {
+    Output::of(globals).list(&list, &empty, || {
         let mut table = Table::of(&["PROFILE", "URL", "AUTH"]);
         for it in &list {
             let mark = if it.is_default { Mark::Good } else { Mark::Plain };

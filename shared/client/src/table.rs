@@ -1,7 +1,8 @@
-//! Tables: a mark, then columns of words.
+//! Tables: a mark, then columns of words, as wide as the terminal at most.
 
-use comfy_table::{Table as Grid, presets::NOTHING};
+use console::{measure_text_width, truncate_str};
 use portcullis_program::output::{Paint, printable};
+use std::iter;
 
 /// What a row is about, at a glance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,42 +22,147 @@ pub enum Mark {
 pub struct Table {
     header: Vec<&'static str>,
     rows: Vec<(Mark, Vec<String>)>,
+    left_out_first: Vec<&'static str>,
+    is_prose: bool,
 }
 
+/// Columns of room before the first cell: the mark and a space.
+const MARK: usize = 2;
+/// Columns of room between two cells.
+const BETWEEN: usize = 2;
+/// A table's column of this width, in columns of a terminal, is never cut.
+const WHOLE_MAX: usize = 16;
+/// To how few columns of a terminal a wider one is cut before another one is left out.
+const CUT_MIN: usize = 12;
+/// The end of a cell that was cut.
+const CUT: &str = "…";
+
 impl Table {
-    /// An empty one with these columns.
+    /// An empty one with these columns. A row is one line: tools like `grep` and `awk` rely on it.
     pub fn of(header: &[&'static str]) -> Self {
-        Self { header: header.to_vec(), rows: vec![] }
+        Self { header: header.to_vec(), rows: vec![], left_out_first: vec![], is_prose: false }
+    }
+
+    /// An empty one whose cells are all to be read: where a terminal is too narrow they go on in further lines.
+    pub fn prose(header: &[&'static str]) -> Self {
+        Self { is_prose: true, ..Self::of(header) }
+    }
+
+    /// The same, which does without these columns where a terminal is too narrow; the first of them goes first.
+    #[must_use]
+    pub fn leaving_out(self, columns: &[&'static str]) -> Self {
+        Self { left_out_first: columns.to_vec(), ..self }
     }
 
     /// One more row.
     pub fn row<const N: usize>(&mut self, mark: Mark, cells: [String; N]) {
+        // A line of text is one line of the table.
+        let cells = cells.map(|it| printable(&it).replace('\n', " "));
         self.rows.push((mark, cells.into()));
     }
 
-    /// The rows under their header, a line each.
-    pub fn lines(&self, paint: Paint) -> String {
-        const BETWEEN: u16 = 2;
-        let mut grid = Grid::new();
-        grid.load_style(NOTHING);
-        grid.set_header(std::iter::once(&"").chain(&self.header).copied());
+    /// The rows under their header. Without a width, in columns of a terminal, every value is whole.
+    pub fn lines(&self, paint: Paint, width: Option<usize>) -> String {
+        let columns = self.columns(width);
+        let header: Vec<String> = self.header.iter().map(|it| (*it).to_owned()).collect();
+        let mut text = String::new();
+        for line in self.laid_out(&header, &columns) {
+            text.push_str(&paint.dim(format!("  {line}").trim_end()));
+            text.push('\n');
+        }
         for (mark, cells) in &self.rows {
-            // Every row is one line: tools like `grep` and `awk` rely on it.
-            let cells = cells.iter().map(|it| printable(it).replace('\n', " "));
-            grid.add_row(std::iter::once(mark.sign().to_owned()).chain(cells));
+            let signs = iter::once(mark.painted(paint)).chain(iter::repeat(" ".to_owned()));
+            for (line, sign) in self.laid_out(cells, &columns).into_iter().zip(signs) {
+                text.push_str(format!("{sign} {line}").trim_end());
+                text.push('\n');
+            }
         }
-        for column in grid.column_iter_mut() {
-            column.set_padding((0, if column.index == 0 { 1 } else { BETWEEN }));
+        let is_shown = |name: &&&str| columns.iter().any(|(column, _)| self.header[*column] == **name);
+        let hidden: Vec<&str> = self.header.iter().filter(|it| !is_shown(it)).copied().collect();
+        if !hidden.is_empty() {
+            let said = format!("  --wide also shows {}", hidden.join(", "));
+            text.push_str(&paint.dim(&said));
+            text.push('\n');
         }
-        // The mark is the first character of its line, so it can be painted after the layout.
-        let signs = std::iter::once(None).chain(self.rows.iter().map(|(mark, _)| Some(*mark)));
-        let paint_line = |(line, mark): (&str, Option<Mark>)| match mark {
-            None => paint.dim(line),
-            Some(mark) => line.replacen(mark.sign(), &mark.painted(paint), 1),
-        };
-        let text = grid.trim_fmt();
-        text.lines().zip(signs).map(paint_line).map(|it| it + "\n").collect()
+        text
     }
+
+    /// The columns that are shown, each with its width.
+    fn columns(&self, width: Option<usize>) -> Vec<(usize, usize)> {
+        let natural: Vec<usize> = (0..self.header.len()).map(|it| self.natural(it)).collect();
+        let mut shown: Vec<usize> = (0..natural.len()).collect();
+        let sized = |shown: &[usize], most: &dyn Fn(usize) -> usize| -> Vec<(usize, usize)> {
+            shown.iter().map(|it| (*it, natural[*it].min(most(natural[*it])))).collect()
+        };
+        let taken = |columns: &[(usize, usize)]| {
+            let cells: usize = columns.iter().map(|(_, width)| width).sum();
+            MARK + cells + BETWEEN * columns.len().saturating_sub(1)
+        };
+        let least = |natural: usize| if natural <= WHOLE_MAX { natural } else { CUT_MIN };
+        let Some(width) = width else { return sized(&shown, &|it| it) };
+        for name in &self.left_out_first {
+            if taken(&sized(&shown, &least)) <= width {
+                break;
+            }
+            shown.retain(|it| self.header[*it] != *name);
+        }
+        // Wider columns share alike in the room that the others leave.
+        let caps = (1..=natural.iter().copied().max().unwrap_or_default()).rev();
+        let mut fits = caps.clone().map(|cap| sized(&shown, &|it| cap.max(least(it))));
+        let squeezed = || caps.clone().map(|cap| sized(&shown, &|_| cap)).find(|it| taken(it) <= width);
+        fits.find(|it| taken(it) <= width).or_else(squeezed).unwrap_or_else(|| sized(&shown, &|it| it))
+    }
+
+    fn natural(&self, column: usize) -> usize {
+        let cells = self.rows.iter().map(|(_, cells)| cells[column].as_str());
+        cells.chain(iter::once(self.header[column])).map(measure_text_width).max().unwrap_or_default()
+    }
+
+    /// The lines of a row, with room between its cells.
+    fn laid_out(&self, cells: &[String], columns: &[(usize, usize)]) -> Vec<String> {
+        let parts: Vec<(Vec<String>, usize)> = columns
+            .iter()
+            .map(|(column, width)| {
+                let cell = &cells[*column];
+                let lines = if self.is_prose { wrapped(cell, *width) } else { vec![cut(cell, *width)] };
+                (lines, *width)
+            })
+            .collect();
+        let height = parts.iter().map(|(lines, _)| lines.len()).max().unwrap_or_default();
+        let line = |n: usize| {
+            let mut line = String::new();
+            for (lines, width) in &parts {
+                let cell = lines.get(n).map_or("", String::as_str);
+                line.push_str(cell);
+                let room = width.saturating_sub(measure_text_width(cell)) + BETWEEN;
+                line.extend(iter::repeat_n(' ', room));
+            }
+            line
+        };
+        (0..height).map(line).collect()
+    }
+}
+
+/// The text, or its beginning with an ellipsis.
+pub fn cut(text: &str, width: usize) -> String {
+    truncate_str(text, width, CUT).into_owned()
+}
+
+/// The text in lines of whole words. A word that is wider than a line has one of its own, as it is.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let Some(line) = lines.last_mut() else { continue };
+        if line.is_empty() {
+            line.push_str(word);
+        } else if measure_text_width(line) + 1 + measure_text_width(word) <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
 }
 
 impl Mark {
@@ -71,11 +177,16 @@ impl Mark {
 
     /// The sign in its colour.
     pub fn painted(self, paint: Paint) -> String {
+        self.colour(paint, self.sign())
+    }
+
+    /// A text in its colour.
+    pub fn colour(self, paint: Paint, text: &str) -> String {
         match self {
-            Self::Good => paint.green(self.sign()),
-            Self::Plain => paint.dim(self.sign()),
-            Self::Look => paint.yellow(self.sign()),
-            Self::Bad => paint.red(self.sign()),
+            Self::Good => paint.green(text),
+            Self::Plain => paint.dim(text),
+            Self::Look => paint.yellow(text),
+            Self::Bad => paint.red(text),
         }
     }
 }
@@ -84,11 +195,65 @@ impl Mark {
 mod tests {
     use super::*;
 
+    const LONG: &str = "22/tcp, from 10.0.0.0/8, at most 3h, with an approval";
+
+    fn machines() -> Table {
+        let mut table = Table::of(&["NAME", "PLACE", "NOTE"]).leaving_out(&["PLACE"]);
+        table.row(Mark::Good, ["db-1", "westeurope", LONG].map(str::to_owned));
+        table
+    }
+
+    fn widest(text: &str) -> usize {
+        text.lines().map(measure_text_width).max().unwrap_or_default()
+    }
+
     #[test]
     fn every_row_is_a_line() {
         let mut table = Table::of(&["NAME", "NOTE"]);
         table.row(Mark::Good, ["db-1".to_owned(), "two\nlines".to_owned()]);
         table.row(Mark::Look, ["web-12".to_owned(), String::new()]);
-        assert_eq!(table.lines(Paint::NONE), "  NAME    NOTE\n● db-1    two lines\n▲ web-12\n");
+        assert_eq!(table.lines(Paint::NONE, None), "  NAME    NOTE\n● db-1    two lines\n▲ web-12\n");
+    }
+
+    #[test]
+    fn row_without_a_width_has_whole_values() {
+        let text = machines().lines(Paint::NONE, None);
+        assert!(text.contains(LONG) && text.contains("westeurope"), "{text}");
+    }
+
+    #[test]
+    fn row_that_is_wider_than_the_terminal_has_its_longest_value_cut() {
+        let text = machines().lines(Paint::NONE, Some(50));
+        let wanted = "  NAME  PLACE       NOTE\n● db-1  westeurope  22/tcp, from 10.0.0.0/8, at m…\n";
+        assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn column_without_room_is_left_out_and_named() {
+        let text = machines().lines(Paint::NONE, Some(28));
+        let wanted = "  NAME  NOTE\n● db-1  22/tcp, from 10.0.0…\n  --wide also shows PLACE\n";
+        assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn no_row_is_wider_than_any_terminal_that_has_room_for_its_columns() {
+        for width in 8..120 {
+            let text = machines().lines(Paint::NONE, Some(width));
+            let rows = text.lines().filter(|it| !it.contains("--wide")).collect::<Vec<_>>().join("\n");
+            assert!(widest(&rows) <= width, "{width}: {text}");
+        }
+        let mut table = Table::of(&["NAME", "NOTE"]);
+        table.row(Mark::Plain, ["機械".to_owned(), "機".repeat(40)]);
+        let text = table.lines(Paint::NONE, Some(30));
+        assert!(widest(&text) <= 30 && text.contains(CUT), "a sign may take two columns: {text}");
+    }
+
+    #[test]
+    fn prose_goes_on_in_further_lines_between_its_words() {
+        let mut table = Table::prose(&["CHECK", "FOUND"]);
+        let found = "the token is refused by /subscriptions/a-very-long-name-of-a-thing altogether";
+        table.row(Mark::Bad, ["cloud".to_owned(), found.to_owned()]);
+        let wanted = "  CHECK  FOUND\n✕ cloud  the token is\n         refused by\n         /subscriptions/a-very-long-name-of-a-thing\n         altogether\n";
+        assert_eq!(table.lines(Paint::NONE, Some(23)), wanted);
     }
 }

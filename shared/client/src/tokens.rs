@@ -50,7 +50,7 @@ impl Token {
         globals: &Globals,
         client: impl FnOnce() -> Result<Client, Failure>,
     ) -> Result<Exit, Failure> {
-        let out = &Output::here(globals.json);
+        let out = &Output::of(globals);
         match self {
             Self::Create { person, .. } if holds_token(person.as_str()) => {
                 return Err(Failure::usage("the name of a person must not be a token").next(TOKEN_IN_TEXT));

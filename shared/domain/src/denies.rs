@@ -56,8 +56,8 @@ impl Snapshot {
             for it in self.denies_at(at, gate).filter(|it| it.priority < DEFAULT_RULES) {
                 let spoken_of = AddressSet::from(&it.sources).intersection(sources);
                 if !spoken_of.is_empty() {
-                    let stands_above = it.priority < firewall.bands.allows.start;
-                    let wins = stands_above || denies == ForeignDenies::Respect && it.is_block();
+                    let wins =
+                        firewall.stands_above_ours(it) || denies == ForeignDenies::Respect && it.is_block();
                     let rule = format!("{} in {}", it.name, firewall.id);
                     met.push(MetDeny { rule, sources: spoken_of.summary(), wins });
                 }
@@ -85,8 +85,18 @@ impl Snapshot {
 impl Firewall {
     fn heeds_denies(&self) -> bool {
         match self.kind {
-            FirewallKind::Ordered { .. } => true,
+            FirewallKind::Ordered { .. } | FirewallKind::ReadOnly { .. } => true,
             FirewallKind::Union | FirewallKind::Translating => false,
+        }
+    }
+
+    /// Does a foreign rule decide before any allow that we could write here?
+    fn stands_above_ours(&self, rule: &Foreign) -> bool {
+        match self.kind {
+            FirewallKind::ReadOnly { .. } => true,
+            FirewallKind::Ordered { .. } | FirewallKind::Union | FirewallKind::Translating => {
+                rule.priority < self.bands.allows.start
+            }
         }
     }
 }

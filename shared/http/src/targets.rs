@@ -7,9 +7,9 @@ use crate::{
     problem::{Body, Named, Query},
     views,
     wire::{
-        Catalogue, CheckQuery, CheckView, EditBody, EnableBody, EntryView, GuardedView, Listed, MetDenyView,
-        NameView, NamesView, PageQuery, PatienceQuery, PlanView, PlannedGateView, PortRuleBody, TargetView,
-        WaitQuery,
+        ActivityQuery, Catalogue, CheckQuery, CheckView, EditBody, EnableBody, EntryView, GuardedView,
+        Listed, MetDenyView, NameView, NamesView, PatienceQuery, PlanView, PlannedGateView, PortRuleBody,
+        TargetView, WaitQuery,
     },
 };
 use axum::{Json, extract::State};
@@ -206,19 +206,26 @@ pub(crate) async fn check<S: Site>(
     Ok(Json(CheckView { passes, firewall, rule, sessions, may_refuse, unknown: unread }))
 }
 
-/// Lists the entries of a machine, the oldest first. `after` is the number to start from.
-#[utoipa::path(get, path = "/v1/targets/{target}/activity", params(("target" = String, Path), PageQuery),
+/// Lists the entries of a machine, the oldest first. `after` is the number to start from; with `newest` the page has the last ones.
+#[utoipa::path(get, path = "/v1/targets/{target}/activity", params(("target" = String, Path), ActivityQuery),
     responses((status = 200, body = Listed<EntryView>), (status = 404, body = Problem)))]
 pub(crate) async fn activity<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,
     Named(chain): Named<Chain>,
-    Query(page): Query<PageQuery>,
+    Query(page): Query<ActivityQuery>,
 ) -> Result<Json<Listed<EntryView>>, Problem> {
     let at_most = limit(page.limit)?;
-    let from = page.after.as_deref().unwrap_or("0");
-    let from =
-        from.parse().map_err(|_| Problem::bad_input(format!("`{from}` is not the number of an entry")))?;
+    let from = match (page.newest.unwrap_or_default(), page.after.as_deref()) {
+        (true, Some(_)) => return Err(Problem::bad_input("give either `after` or `newest`")),
+        (true, None) => None,
+        (false, from) => {
+            let from = from.unwrap_or("0");
+            let number = from.parse();
+            let said = |_| Problem::bad_input(format!("`{from}` is not the number of an entry"));
+            Some(number.map_err(said)?)
+        }
+    };
     let cloud = Patient::new(&site, CHECK_WAIT);
     let activity = query::Activity { chain, from, at_most };
     let (entries, next) = perform(site.parts_with(&cloud), &caller.call(site.now()), activity).await?;

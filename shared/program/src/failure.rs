@@ -136,6 +136,17 @@ impl Failure {
         &self.reasons
     }
 
+    /// The code of each reason of a refusal, for programs.
+    pub fn codes(&self) -> &[String] {
+        &self.codes
+    }
+
+    /// The same, by another message.
+    #[must_use]
+    pub fn saying(self, message: impl Into<String>) -> Self {
+        Self { message: message.into(), ..self }
+    }
+
     /// The code to exit with.
     pub fn exit(&self) -> Exit {
         self.exit
@@ -161,8 +172,8 @@ impl Failure {
     pub fn json(&self) -> Value {
         let codes = self.codes.iter().map(Some).chain(std::iter::repeat(None));
         let reason = |(message, code): (&String, Option<&String>)| match code {
-            Some(code) => json!({ "code": code, "message": message }),
-            None => json!({ "message": message }),
+            Some(code) if !code.is_empty() => json!({ "code": code, "message": message }),
+            Some(_) | None => json!({ "message": message }),
         };
         let reasons: Vec<Value> = self.reasons.iter().zip(codes).map(reason).collect();
         json!({

@@ -360,6 +360,19 @@ pub struct PageQuery {
     pub limit: Option<usize>,
 }
 
+/// A part of the entries of a machine.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ActivityQuery {
+    /// The number of the first entry; the `next` of the previous page. Default: the oldest one.
+    pub after: Option<String>,
+    /// The length of a page, 1 to 200. Default 100.
+    pub limit: Option<usize>,
+    /// Whether the page has the newest entries, in place of those from `after` on.
+    pub newest: Option<bool>,
+}
+
 /// A filter of requests.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

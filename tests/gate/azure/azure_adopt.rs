@@ -379,6 +379,16 @@ async fn it_is_taken_over_from_the_command_line() {
     }
     let json: Value = serde_json::from_slice(&run(&["adopt", "--json"]).await.stdout).expect("JSON");
     assert_eq!(json[0]["machines"][0]["ports"][0]["max"], "PT3H");
+    let beside = run(&["adopt", "default"]).await;
+    let told = text(&beside.stdout) + &text(&beside.stderr);
+    for part in [
+        "jit-1 is guarded by Portcullis.",
+        "Microsoft's policy is still there",
+        "in jit-1-nsg denies port 22, 3389 from anywhere",
+        "`portcullis adopt default --delete`",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
     let asked = run(&["adopt", "default", "--delete"]).await;
     assert_eq!(asked.status.code(), Some(2), "nobody is there to be asked: {}", text(&asked.stderr));
     let done = run(&["adopt", "default", "--delete", "--yes"]).await;

@@ -59,7 +59,8 @@ fn the_answer_to_an_event_is_published_to_every_subscriber() {
     let up = Up::start(data.path(), &["--bots", bots.to_str().expect("text")], &[]);
     // Whoever listens hears it as it happens.
     let mut listening = up.client();
-    let listening = listening.args(["events", "--follow", "--json", "--correlation", "deploy-4711"]);
+    let listening =
+        listening.args(["events", "--follow", "--since", "1m", "--json", "--correlation", "deploy-4711"]);
     let mut listening = listening.stdout(Stdio::piped()).spawn().expect("starts");
     let mut heard = BufReader::new(listening.stdout.take().expect("piped")).lines();
     let sent = send(&up, &event(&up, "ann"));

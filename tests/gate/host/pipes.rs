@@ -38,7 +38,7 @@ fn every_command_without_a_reader_ends_in_silence_with_the_code_of_a_shells_tool
         "activity db-1 --csv",
         "events",
         "events --json",
-        "events --follow",
+        "events --follow --since 1h",
         "grants --all",
         "grants --all --json",
         "requests",
@@ -68,7 +68,7 @@ fn following_events_ends_once_the_reader_has_its_lines() {
     let data = tempfile::tempdir().expect("a folder");
     let up = Up::start(data.path(), &[], &[]);
     let mut following = up.client();
-    let following = following.args(["events", "--follow", "--json"]).stdout(Stdio::piped());
+    let following = following.args(["events", "--follow", "--since", "1h", "--json"]).stdout(Stdio::piped());
     let mut following = following.stderr(Stdio::piped()).spawn().expect("starts");
     let mut lines = BufReader::new(following.stdout.take().expect("piped")).lines();
     assert!(lines.next().expect("a line").expect("text").starts_with('{'));
