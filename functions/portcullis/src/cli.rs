@@ -1,11 +1,11 @@
 //! The command line: what can be said.
 
-use crate::demo;
+use crate::{demo, manual};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, builder::Resettable};
-use clap_complete::Shell;
+use clap_complete::{CompleteEnv, Shell};
 use portcullis_client::{self as client, Client, Globals, Output};
 use portcullis_host::{log, role, simcloud, up};
-use portcullis_program::{Exit, Failure, output};
+use portcullis_program::{Exit, Failure};
 use std::{env, ffi::OsStr, path::PathBuf, process};
 
 /// Keeps management ports closed, and opens one just in time: for you, from where you are, for as long as
@@ -30,6 +30,20 @@ First steps:
   portcullis request web-1 --for 1h    request its port
 
 Exit codes: 0 done, 1 broken, 2 usage, 3 refused, 4 not found, 5 unavailable.";
+
+const COMPLETIONS: &str = "\
+Names are asked of the server that the command line or the environment names, for a second at
+most. A profile with a `token-command`, or with AWS keys, completes no names.
+
+Examples:
+  source <(portcullis completions bash)
+  portcullis completions fish >~/.config/fish/completions/portcullis.fish";
+
+const MAN: &str = "\
+Examples:
+  portcullis man | man -l -
+  portcullis man request | man -l -
+  portcullis man --out ~/.local/share/man/man1";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -103,17 +117,29 @@ pub enum Command {
     /// Print the permissions that Portcullis needs in a cloud
     #[command(subcommand)]
     Role(role::Role),
-    /// Print completions of these commands for your shell
-    #[command(after_help = "Example:\n  source <(portcullis completions bash)")]
+    /// Print completions of these commands for your shell, which also know the names of machines
+    #[command(after_help = COMPLETIONS)]
     Completions {
         /// The shell
         shell: Shell,
+    },
+    /// Print the manual page of these commands, or write the pages of all
+    #[command(after_help = MAN)]
+    Man {
+        /// The command. Default: the page that lists all
+        command: Option<String>,
+        /// Write the page of each command into this folder
+        #[arg(long, value_name = "DIR", conflicts_with = "command")]
+        out: Option<PathBuf>,
     },
 }
 
 impl Cli {
     /// The command line of this process.
+    ///
+    /// Where a shell asks how a word may go on, it is answered, and the process ends.
     pub fn of_process() -> Self {
+        CompleteEnv::with_factory(Self::command).bin(manual::NAME).completer(manual::NAME).complete();
         let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|it| it.is_empty());
         let command = without_variables(Self::command(), &is_empty);
         let read = command.clone().try_get_matches();
@@ -127,12 +153,12 @@ impl Cli {
         let asked = || Client::of(&globals);
         match self.command {
             Command::Up(it) => {
-                let _log = log::begin();
+                let _log = log::begin(it.log);
                 up::run(&globals.data_dir(), &it).map(|()| Exit::Done)
             }
             Command::Demo => demo::run().map(|()| Exit::Done),
             Command::Simcloud(it) => {
-                let _log = log::begin();
+                let _log = log::begin(None);
                 simcloud::run(&globals.data_dir(), &it)
             }
             Command::Targets(it) => it.run(&asked()?),
@@ -169,12 +195,9 @@ impl Cli {
             Command::Whoami => client::whoami(&asked()?),
             Command::Token(it) => it.run(&globals, asked),
             Command::Role(it) => it.print(),
-            Command::Completions { shell } => {
-                let mut script = vec![];
-                clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut script);
-                output::line(String::from_utf8_lossy(&script).trim_end())?;
-                Ok(Exit::Done)
-            }
+            Command::Completions { shell } => manual::completions(shell),
+            Command::Man { command: _, out: Some(folder) } => manual::write(Cli::command(), &folder),
+            Command::Man { command, out: None } => manual::print(Cli::command(), command.as_deref()),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod cli;
 mod demo;
+mod manual;
 
 use std::process::ExitCode;
 

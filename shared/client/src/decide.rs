@@ -3,6 +3,7 @@
 use crate::{
     answers::told,
     client::Client,
+    complete,
     count::count,
     moments, names,
     path::segment,
@@ -10,6 +11,7 @@ use crate::{
     words,
 };
 use clap::{Args, ValueEnum};
+use clap_complete::engine::ArgValueCandidates;
 use jiff::ZonedDateTime;
 use portcullis_program::{Exit, Failure, output};
 use portcullis_wire::{AnswerView, ApproveBody, AskView, GrantView, RejectBody, RequestView, RequestsQuery};
@@ -86,6 +88,7 @@ Examples:
 #[derive(Debug, Args)]
 struct Which {
     /// The request: any unique part of its id
+    #[arg(add = ArgValueCandidates::new(complete::requests))]
     request: String,
     /// Decide the request as it is now, without a confirmation
     #[arg(long)]

@@ -1,14 +1,7 @@
 //! What happens, as it happens; and events as bots send them.
 
 use crate::{
-    answers::told,
-    client::Client,
-    facts,
-    key::new_key,
-    moments, names,
-    output::Output,
-    table::{Mark, cut},
-    words,
+    answers::told, client::Client, facts, key::new_key, moments, names, output::Output, table::Mark, words,
 };
 use clap::Args;
 use console::measure_text_width;
@@ -16,7 +9,7 @@ use jiff::{SignedDuration, Timestamp, ZonedDateTime};
 use portcullis_domain::{CorrelationId, Fact, said::unmarked};
 use portcullis_program::{
     Exit, Failure,
-    output::{self, Paint, printable},
+    output::{self, Paint, cut, printable},
 };
 use portcullis_wire::{EventView, EventsQuery, HappenedView, ReviewView, SubmittedView};
 use serde_json::{Map, Value};
@@ -160,7 +153,8 @@ impl Send {
     }
 
     fn send(client: &Client, body: &str) -> Result<Exit, Failure> {
-        let seen: SubmittedView = client.http.post_text("/v1/events", body)?;
+        let seen: SubmittedView =
+            client.http.post_text("/v1/events", body).map_err(|it| repeated(it, body))?;
         client.out.show(&seen, || {
             if !seen.accepted {
                 let reasons = seen.reasons.iter().map(|it| format!("\n  {}", printable(it)));
@@ -189,6 +183,18 @@ fn explained(review: &ReviewView) -> String {
         (_, true) => "The request would be granted at once.".to_owned(),
     };
     reasons.fold(answer, |text, line| text + &line)
+}
+
+/// An event without an answer may have been received: with the same id it is the same event.
+fn repeated(failure: Failure, body: &str) -> Failure {
+    let event: Option<Value> = serde_json::from_str(body).ok();
+    match event.as_ref().and_then(|it| it.get("id")?.as_str()) {
+        Some(id) if failure.exit() == Exit::Unavailable => {
+            let id = printable(id).into_owned();
+            failure.and(format!("the event may have been received: with `\"id\": \"{id}\"` it is the same when it is sent again"))
+        }
+        Some(_) | None => failure,
+    }
 }
 
 /// The events of the entries that `aws events put-events` takes: a list of them, or an object with `Entries`. Their details are

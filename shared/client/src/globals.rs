@@ -32,9 +32,8 @@ pub struct Globals {
 }
 
 const EVERYWHERE: &str = "Everywhere";
-const URL: &str = "The URL of Portcullis, as `http://…`, or `unix:PATH` for its socket [env: PORTCULLIS_URL] \
-    [default: \
-    the data folder's portcullis.sock, else http://127.0.0.1:7422]";
+const URL: &str = "The URL of Portcullis: `https://HOST`, `http://127.0.0.1:7422`, or `unix:PATH` for a socket. Default: that \
+    of the default profile, else the socket in the data folder, else http://127.0.0.1:7422 [env: PORTCULLIS_URL]";
 const AUTH: &str = "The kind of credentials: a token, or AWS keys [env: PORTCULLIS_AUTH]";
 const PROFILE: &str = "The profile of ~/.config/portcullis/config.toml to use [env: PORTCULLIS_PROFILE]";
 const DATA: &str =

@@ -3,6 +3,7 @@
 use crate::{
     answers::{grants_table as table, told},
     client::Client,
+    complete,
     count::count,
     key::new_key,
     lookup::Among,
@@ -11,6 +12,7 @@ use crate::{
     several::Outcomes,
 };
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::CorrelationId;
 use portcullis_program::{Exit, Failure};
@@ -21,7 +23,7 @@ use std::num::NonZeroUsize;
 #[derive(Debug, Args)]
 pub struct Grants {
     /// Only grants of this machine: any unique part of its name
-    #[arg(long)]
+    #[arg(long, add = ArgValueCandidates::new(complete::machines))]
     target: Option<String>,
     /// Only those of the caller
     #[arg(long)]
@@ -39,7 +41,7 @@ pub struct Grants {
 #[command(after_help = CLOSE)]
 pub struct Close {
     /// The grants: any unique part of an id or of TARGET:PORT
-    #[arg(required_unless_present = "mine", value_name = "GRANT")]
+    #[arg(required_unless_present = "mine", value_name = "GRANT", add = ArgValueCandidates::new(complete::grants))]
     grants: Vec<String>,
     /// Only grants of the caller; without a GRANT all of these
     #[arg(long)]
@@ -58,7 +60,7 @@ Examples:
 #[command(after_help = EXTEND)]
 pub struct Extend {
     /// The grant: any unique part of its id or of TARGET:PORT
-    #[arg(required_unless_present = "mine")]
+    #[arg(required_unless_present = "mine", add = ArgValueCandidates::new(complete::grants))]
     grant: Option<String>,
     /// Only grants of the caller; without a GRANT the only one
     #[arg(long)]
@@ -154,7 +156,7 @@ impl Extend {
         let path = format!("/v1/grants/{}/extend", segment(&grant.id));
         let body = ExtendBody { until, justification: self.why.clone() };
         let answer: AnswerView =
-            client.http.post_keyed(&path, (&new_key()?, self.correlation.as_ref()), &body)?;
+            client.http.post_keyed(&path, (&new_key()?, self.correlation.as_ref()), &body).map_err(unsure)?;
         client.out.show(&answer, || told(&client.out, &answer))?;
         Ok(Exit::Done)
     }
@@ -172,6 +174,8 @@ fn find(client: &Client, known: &[GrantView], text: &str, is_mine: bool) -> Resu
     match names::find(known, text) {
         Err(failure) if failure.exit() == Exit::NotFound => {
             let found = client.http.get(&format!("/v1/grants/{}", segment(text)));
+            let mine = "`portcullis grants --mine` lists those of the caller";
+            let failure = if is_mine { failure.next(mine) } else { failure };
             found.map_err(|it: Failure| if it.exit() == Exit::Unavailable { it } else { failure })
         }
         Err(failure) if failure.exit() == Exit::Usage => Err(failure.next(if is_mine {
@@ -180,6 +184,15 @@ fn find(client: &Client, known: &[GrantView], text: &str, is_mine: bool) -> Resu
             "name one of them by its id, the first word of its line, or choose among your own with --mine"
         })),
         outcome => outcome.cloned(),
+    }
+}
+
+/// An extension without an answer may have been received, and be given once more.
+fn unsure(failure: Failure) -> Failure {
+    if failure.exit() == Exit::Unavailable {
+        failure.and("the extension may have been received: `portcullis grants` shows the end of the lease")
+    } else {
+        failure
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::{
     client::Client,
+    complete,
     lookup::Among,
     moments, names,
     path::target_path,
@@ -11,6 +12,7 @@ use crate::{
     wait, words,
 };
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use jiff::{SignedDuration, ZonedDateTime};
 use portcullis_domain::Gate;
 use portcullis_program::{Exit, Failure, output};
@@ -22,6 +24,7 @@ use serde::{Serialize, de::DeserializeOwned};
 #[command(after_help = PLAN)]
 pub struct Plan {
     /// The machine: any unique part of its name
+    #[arg(add = ArgValueCandidates::new(complete::machines))]
     target: String,
     /// Plan with these ports. Default: those of the policy, or the default ports
     #[arg(long = "port", value_name = "PORT", value_parser = ports::rules, allow_negative_numbers = true)]
@@ -41,6 +44,7 @@ Examples:
 pub struct Enable {
     /// The machines: any unique part of each name
     #[arg(required_unless_present = "all_recommended", value_name = "TARGET")]
+    #[arg(add = ArgValueCandidates::new(complete::machines))]
     targets: Vec<String>,
     /// Every machine that could be guarded and is not
     #[arg(long, conflicts_with = "targets")]
@@ -57,8 +61,8 @@ pub struct Enable {
 }
 
 const ENABLE: &str = "\
-A port is PORT[/PROTOCOL][,SETTING]...; the protocol is tcp (the default), udp or *. `recommended` in place of PORT is
-22, 3389, 5985 and 5986: SSH, RDP and WinRM. Settings:
+A port is PORT[/PROTOCOL][,SETTING]...; the protocol is tcp (the default), udp or *. In place of PORT,
+`recommended` is 22, 3389, 5985 and 5986: SSH, RDP and WinRM. Settings:
   from=RANGE         sources must be within this range; may be given several times (default: anywhere)
   max=TIME           how far ahead of now a lease may end (default: 3h)
   approval           another person has to approve
@@ -79,6 +83,7 @@ Examples:
 #[derive(Debug, Args)]
 pub struct One {
     /// The machine: any unique part of its name
+    #[arg(add = ArgValueCandidates::new(complete::machines))]
     target: String,
 }
 
@@ -86,7 +91,7 @@ pub struct One {
 #[derive(Debug, Args)]
 pub struct Disable {
     /// The machines: any unique part of each name
-    #[arg(required = true, value_name = "TARGET")]
+    #[arg(required = true, value_name = "TARGET", add = ArgValueCandidates::new(complete::machines))]
     targets: Vec<String>,
 }
 
@@ -95,7 +100,7 @@ pub struct Disable {
 #[command(after_help = EDIT)]
 pub struct Edit {
     /// The machines: any unique part of each name
-    #[arg(required = true, value_name = "TARGET")]
+    #[arg(required = true, value_name = "TARGET", add = ArgValueCandidates::new(complete::machines))]
     targets: Vec<String>,
     /// Guard this port too
     #[arg(long = "add-port", value_name = "PORT", value_parser = ports::rules, allow_negative_numbers = true)]

@@ -2,6 +2,7 @@
 
 use crate::{
     client::Client,
+    complete,
     connection::{PART, PARTS_MAX},
     count::count,
     facts::{by, mark},
@@ -13,6 +14,7 @@ use crate::{
     words,
 };
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use jiff::{SignedDuration, Timestamp, ZonedDateTime};
 use portcullis_domain::{Fact, Person, csv_line, csv_time};
 use portcullis_program::{
@@ -27,6 +29,7 @@ use std::num::NonZeroUsize;
 #[command(after_help = ACTIVITY)]
 pub struct Activity {
     /// The machine: any unique part of its name; `portcullis` for entries that concern no machine
+    #[arg(add = ArgValueCandidates::new(complete::machines))]
     target: String,
     /// Print comma-separated values with every detail, for spreadsheets
     #[arg(long)]

@@ -5,6 +5,7 @@ mod adopt;
 mod answers;
 mod auth;
 mod client;
+mod complete;
 mod connect;
 mod connection;
 mod count;

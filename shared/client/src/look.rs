@@ -1,10 +1,11 @@
 //! Looking: machines, packets, and oneself.
 
 use crate::{
-    client::Client, connection, count::count, lookup::Among, machines, moments, names, path::target_path,
-    words,
+    client::Client, complete, connection, count::count, lookup::Among, machines, moments, names,
+    path::target_path, words,
 };
 use clap::{Args, ValueEnum};
+use clap_complete::engine::ArgValueCandidates;
 use jiff::SignedDuration;
 use portcullis_domain::TargetState;
 use portcullis_program::{Exit, Failure, output};
@@ -42,6 +43,7 @@ enum State {
 #[command(after_help = CHECK)]
 pub struct Check {
     /// The machine: any unique part of its name
+    #[arg(add = ArgValueCandidates::new(complete::machines))]
     target: String,
     /// The port, such as `22` or `53/udp`
     #[arg(value_name = "PORT[/PROTOCOL]")]

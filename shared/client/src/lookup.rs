@@ -112,7 +112,7 @@ impl Client {
     }
 
     /// All names. A cloud that did not answer for the first part is not asked for the next.
-    fn listed(&self, wait: SignedDuration) -> Result<NamesView, Failure> {
+    pub(crate) fn listed(&self, wait: SignedDuration) -> Result<NamesView, Failure> {
         let mut query = WaitQuery { wait: Some(wait), limit: Some(PART), after: None };
         let mut all: NamesView = self.http.query("/v1/names", &query)?;
         for _ in 0..PARTS_MAX {

@@ -1,16 +1,14 @@
 //! What a command answers, for a person or for a script.
 
 use crate::{globals::Globals, names, table::Table};
-use console::Term;
 use jiff::{Timestamp, ZonedDateTime, tz::TimeZone};
 use portcullis_program::{
     Failure,
-    output::{Paint, escaped, line, print},
+    output::{Paint, escaped, line, print, width},
 };
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
-    env,
     io::{self, IsTerminal as _},
 };
 
@@ -45,7 +43,7 @@ impl Output {
             is_json: globals.json,
             is_wide: globals.wide,
             paint: Paint::of(is_terminal),
-            width: is_terminal.then(width).flatten().filter(|_| !globals.wide),
+            width: width().filter(|_| !globals.wide),
             zone: TimeZone::system(),
         }
     }
@@ -120,13 +118,6 @@ impl Output {
         let text = serde_json::to_string(thing);
         line(&escaped(&text.map_err(|error| not_json(&error))?))
     }
-}
-
-/// The columns of the terminal: as the person says, else as the terminal does.
-fn width() -> Option<usize> {
-    let said = env::var("COLUMNS").ok().and_then(|it| it.parse().ok());
-    let own = || Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
-    said.or_else(own).filter(|it| 0 < *it)
 }
 
 fn not_json(error: &serde_json::Error) -> Failure {

@@ -30,7 +30,7 @@ pub fn failure(problem: Problem) -> Failure {
         _ if problem.kind.ends_with(":conflict") => Failure::unavailable(problem.detail).next(AGAIN),
         TOO_OFTEN | UNAVAILABLE | SILENT => Failure::unavailable(problem.detail).next(AGAIN),
         _ => Failure::broken(format!("{}: {}", problem.title, problem.detail))
-            .next("the log of `portcullis up` has the cause"),
+            .next("the log of the server has the cause"),
     }
 }
 
@@ -56,13 +56,14 @@ fn next_step(reason: &Reason) -> Option<&'static str> {
         "too-many-leases" | "too-many-sources" | "only-reserve-left" | "firewall-full" => {
             "`portcullis grants` lists the leases with their people and ends"
         }
-        "not-guarded" | "source-not-allowed" | "too-long" | "too-short" => {
+        "not-guarded" | "source-not-allowed" => {
             "`portcullis targets --state configured` lists the guarded machines and ports"
         }
+        "unknown-target" => "`portcullis targets` lists the machines",
         "changed-meanwhile" => {
             "`portcullis targets` shows what is guarded now; then run the command again if it still fits"
         }
-        "not-the-operator" => "ask the operator, whose token is in the data folder of `portcullis up`",
+        "not-the-operator" => "ask the operator to run this command",
         _ => return None,
     };
     Some(next)
@@ -101,6 +102,18 @@ mod tests {
             let refused = Problem { reasons, ..problem(status, "refused") };
             assert_eq!(failure(refused).exit(), Exit::Refused, "{status}");
         }
+    }
+
+    #[test]
+    fn hint_fits_each_refusal_that_it_follows_and_there_is_none_where_the_reason_says_all() {
+        let hint = |code: &str| next_step(&Reason { code: code.to_owned(), message: "m".to_owned() });
+        // The limit is in the reason, and may be that of a policy that is being set.
+        for code in ["too-long", "too-short", "confirm-within", "port-twice", "nothing-asked", "not-later"] {
+            assert_eq!(hint(code), None, "{code}");
+        }
+        let place = hint("not-the-operator").expect("a hint");
+        assert!(!place.contains("portcullis up"), "a server on AWS has no data folder: {place}");
+        assert_eq!(hint("unknown-target"), Some("`portcullis targets` lists the machines"));
     }
 
     #[test]

@@ -101,6 +101,11 @@ pub fn chosen(globals: &Globals) -> Result<Profile, Failure> {
     Ok(profile)
 }
 
+/// The file that has the profiles.
+pub fn file() -> PathBuf {
+    config_file()
+}
+
 /// Lists what the file has.
 pub fn list(globals: &Globals) -> Result<Exit, Failure> {
     let File { default, profiles } = read()?;

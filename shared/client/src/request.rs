@@ -3,12 +3,13 @@
 use crate::{
     answers::{grant_line, told},
     client::Client,
-    connect,
+    complete, connect,
     key::new_key,
     lookup::{Among, Names},
     moments, names, ports, wait, words,
 };
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     CorrelationId, Gate, LEASE_DEFAULT, Os, Sources, TargetId, TargetState, address_range,
@@ -43,6 +44,7 @@ pub struct Request {
 pub struct Asking {
     /// The machines, each with a port of its own or one of those in --port
     #[arg(required = true, value_name = "TARGET[:PORT[/PROTOCOL]]")]
+    #[arg(add = ArgValueCandidates::new(complete::machines))]
     targets: Vec<String>,
     /// A port of every machine that is named without one. Default: the only one that is guarded
     #[arg(

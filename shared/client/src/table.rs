@@ -1,7 +1,7 @@
 //! Tables: a mark, then columns of words, as wide as the terminal at most.
 
-use console::{measure_text_width, truncate_str};
-use portcullis_program::output::{Paint, printable};
+use console::measure_text_width;
+use portcullis_program::output::{Paint, cut, printable};
 use std::iter;
 
 /// What a row is about, at a glance.
@@ -34,9 +34,6 @@ const BETWEEN: usize = 2;
 const WHOLE_MAX: usize = 16;
 /// To how few columns of a terminal a wider one is cut before another one is left out.
 const CUT_MIN: usize = 12;
-/// The end of a cell that was cut.
-const CUT: &str = "…";
-
 impl Table {
     /// An empty one with these columns. A row is one line: tools like `grep` and `awk` rely on it.
     pub fn of(header: &[&'static str]) -> Self {
@@ -143,11 +140,6 @@ impl Table {
     }
 }
 
-/// The text, or its beginning with an ellipsis.
-pub fn cut(text: &str, width: usize) -> String {
-    truncate_str(text, width, CUT).into_owned()
-}
-
 /// The text in lines of whole words. A word that is wider than a line has one of its own, as it is.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
@@ -245,7 +237,7 @@ mod tests {
         let mut table = Table::of(&["NAME", "NOTE"]);
         table.row(Mark::Plain, ["機械".to_owned(), "機".repeat(40)]);
         let text = table.lines(Paint::NONE, Some(30));
-        assert!(widest(&text) <= 30 && text.contains(CUT), "a sign may take two columns: {text}");
+        assert!(widest(&text) <= 30 && text.contains('…'), "a sign may take two columns: {text}");
     }
 
     #[test]

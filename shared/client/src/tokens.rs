@@ -65,7 +65,11 @@ impl Token {
                     None => client()?.http.post("/v1/tokens", Some(&TokenBody { person: person.clone() }))?,
                 };
                 out.show(&made, || made.token.clone())?;
-                output::note(format_args!("The token of {person} is shown only this once."));
+                output::note(format_args!(
+                    "The token of {person} is shown only this once. {person} sets it as PORTCULLIS_TOKEN, or keeps it in \
+                        a file that only {person} can read and names that file as the `token-file` of a profile in {}.",
+                    profile::file().display()
+                ));
             }
             Self::List => {
                 let client = client()?;

@@ -10,6 +10,7 @@ pub mod log;
 mod outside;
 pub mod role;
 mod serve;
+mod short;
 mod signals;
 pub mod simcloud;
 mod simulated;

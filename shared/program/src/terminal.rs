@@ -1,7 +1,8 @@
 //! What a terminal is given: colours, and text of others that cannot steer it.
 
+use console::{Term, truncate_str};
 use serde_json::Value;
-use std::borrow::Cow;
+use std::{borrow::Cow, env};
 
 /// Text of others without what would steer a terminal.
 pub fn printable(text: &str) -> Cow<'_, str> {
@@ -88,6 +89,21 @@ impl Paint {
     fn with(self, code: &str, text: &str) -> String {
         if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
+}
+
+/// The end of a text that was cut.
+const CUT: &str = "…";
+
+/// The text, or as much of its beginning as so many columns of a terminal hold, with an ellipsis.
+pub fn cut(text: &str, columns: usize) -> String {
+    truncate_str(text, columns, CUT).into_owned()
+}
+
+/// The columns of a terminal: as the person says with `COLUMNS`, else as the terminal does.
+pub fn columns(terminal: &Term) -> Option<usize> {
+    let said = env::var("COLUMNS").ok().and_then(|it| it.parse().ok());
+    let own = || terminal.size_checked().map(|(_, columns)| usize::from(columns));
+    said.or_else(own).filter(|it| 0 < *it)
 }
 
 #[cfg(test)]

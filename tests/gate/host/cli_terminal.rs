@@ -2,13 +2,14 @@
 //! one command.
 
 use portcullis_tests::{
-    binary::{Up, text},
+    binary::{Up, program, text},
     pty::on_terminal,
 };
 use serde_json::{Value, json};
 use std::{
+    fs,
     io::{BufRead as _, BufReader},
-    process::{Output, Stdio},
+    process::{Command, Output, Stdio},
     sync::mpsc::{RecvTimeoutError, channel},
     thread,
     time::Duration,
@@ -30,13 +31,13 @@ const TIMES_MAX: usize = 100;
 
 struct Place {
     up: Up,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Place {
     fn new() -> Self {
         let folder = tempdir().expect("a folder");
-        Self { up: Up::start(&folder.path().join("data"), &["--lease-min", "1s"], &[]), _folder: folder }
+        Self { up: Up::start(&folder.path().join("data"), &["--lease-min", "1s"], &[]), folder }
     }
 
     fn token(&self, person: &str) -> String {
@@ -260,4 +261,84 @@ fn several_machines_are_guarded_changed_and_let_go_in_one_command_once_all_are_c
     assert_eq!(state("web-1")["state"], "configured");
     let disabled = it.up.json(&["disable", "web-1", "app-1"]);
     assert!(disabled.as_array().is_some_and(|it| it.iter().all(|it| it["changed"] == true)), "{disabled}");
+}
+
+/// What a shell is offered for the last of these words.
+fn offered(client: &mut Command, words: &[&str]) -> Vec<String> {
+    let index = (words.len() - 1).to_string();
+    let client = client.env("COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", index).env("_CLAP_IFS", "\n");
+    let output = client.env("_CLAP_COMPLETE_COMP_TYPE", "9").arg("--").args(words).output().expect("runs");
+    assert!(output.stderr.is_empty(), "a shell hears nothing else: {}", told(&output));
+    text(&output.stdout).lines().map(|it| it.split('\t').next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn shell_is_offered_the_names_of_machines_grants_and_requests() {
+    let it = Place::new();
+    let asked = it.up.json(&["request", "db-1", "--from", ANN]);
+    let grant = asked["grants"][0]["id"].as_str().expect("an id");
+    it.up.json(&["edit", "db-1", "--set", "22,approver=bob"]);
+    let pending = it.up.json(&["request", "db-1", "--from", ANN]);
+    let request = pending["request"]["id"].as_str().expect("an id");
+    assert_eq!(offered(&mut it.up.client(), &["portcullis", "enable", "web"]), ["web-1"]);
+    assert_eq!(offered(&mut it.up.client(), &["portcullis", "request", "db"]), ["db-1"]);
+    assert_eq!(
+        offered(&mut it.up.client(), &["portcullis", "close", ""]).first().map(String::as_str),
+        Some(grant)
+    );
+    assert_eq!(
+        offered(&mut it.up.client(), &["portcullis", "approve", ""]).first().map(String::as_str),
+        Some(request)
+    );
+    let url = it.up.url().to_owned();
+    let mut elsewhere = it.up.client();
+    let named = ["portcullis", "--url", &url, "plan", "web"];
+    assert_eq!(offered(elsewhere.env("PORTCULLIS_URL", "http://127.0.0.1:9"), &named), ["web-1"]);
+    // Where no server answers, and where a token would be asked for with a dialogue, nothing is offered or said.
+    let mut nowhere = it.up.client();
+    assert_eq!(
+        offered(nowhere.env("PORTCULLIS_URL", "http://127.0.0.1:9"), &["portcullis", "enable", "web"]),
+        [""; 0]
+    );
+    let config = it.folder.path().join("config.toml");
+    let used = it.folder.path().join("used");
+    let profile = format!("[profiles.lab]\nurl = '{url}'\ntoken-command = \"touch '{}'\"\n", used.display());
+    fs::write(&config, profile).expect("written");
+    let mut dialogue = it.up.client();
+    let words = ["portcullis", "--profile", "lab", "enable", "web"];
+    let dialogue = dialogue.env_remove("PORTCULLIS_URL").env("PORTCULLIS_CONFIG", &config);
+    assert_eq!(offered(dialogue, &words), [""; 0]);
+    assert!(!used.exists(), "the command was not run");
+}
+
+#[test]
+fn script_of_each_shell_asks_the_program() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = Command::new(program()).args(["completions", shell]).output().expect("runs");
+        assert_eq!(code(&script), DONE, "{}", told(&script));
+        assert!(
+            text(&script.stdout).contains("COMPLETE") && text(&script.stdout).contains("portcullis"),
+            "{shell}"
+        );
+    }
+}
+
+#[test]
+fn manual_page_of_each_command_is_printed_or_written() {
+    let run = |words: &[&str]| Command::new(program()).arg("man").args(words).output().expect("runs");
+    let all = text(&run(&[]).stdout);
+    assert!(all.contains(".TH portcullis 1") && all.contains("portcullis\\-enable"), "{all}");
+    let enable = text(&run(&["enable"]).stdout);
+    assert!(
+        enable.contains(".TH portcullis-enable 1") && enable.contains("\\-\\-all\\-recommended"),
+        "{enable}"
+    );
+    assert_eq!(code(&run(&["nonsense"])), NOT_FOUND);
+    let folder = tempdir().expect("a folder");
+    let man = folder.path().join("man1");
+    let written = run(&["--out", man.to_str().expect("text")]);
+    assert_eq!(code(&written), DONE, "{}", told(&written));
+    for page in ["portcullis.1", "portcullis-request.1", "portcullis-token-create.1"] {
+        assert!(man.join(page).is_file(), "{page}");
+    }
 }

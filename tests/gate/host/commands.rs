@@ -46,8 +46,8 @@ const COMMANDS: [(&str, Operation); 22] = [
 ];
 
 /// Commands that ask none, or several: an event performs what it names (`door`), and tokens have commands of their own.
-const OTHERS: [&str; 9] =
-    ["up", "demo", "simcloud", "send", "deploy-check", "profiles", "token", "role", "completions"];
+const OTHERS: [&str; 10] =
+    ["up", "demo", "simcloud", "send", "deploy-check", "profiles", "token", "role", "completions", "man"];
 
 /// A program that logs its operations.
 struct Place {

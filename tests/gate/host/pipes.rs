@@ -56,6 +56,7 @@ fn every_command_without_a_reader_ends_in_silence_with_the_code_of_a_shells_tool
         "token list",
         "role azure",
         "completions bash",
+        "man",
     ] {
         let words: Vec<&str> = words.split(' ').collect();
         let output = up.client().args(&words).stdout(closed()).stderr(Stdio::piped()).output().expect("runs");

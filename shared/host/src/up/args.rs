@@ -1,6 +1,6 @@
 //! The options of `portcullis up`.
 
-use crate::{cloud, simulated::Pace};
+use crate::{cloud, log::Form, simulated::Pace};
 use clap::ValueEnum;
 use ipnet::IpNet;
 use jiff::SignedDuration;
@@ -44,6 +44,9 @@ pub struct Args {
     /// The speed of the simulated Azure [default: as it was; a new one is ordinary]
     #[arg(long, env = "PORTCULLIS_SIMCLOUD_PACE", value_name = "PACE")]
     pub simcloud_pace: Option<Pace>,
+    /// The form of the log lines, on standard error [default: short on a terminal, else full]
+    #[arg(long, env = "PORTCULLIS_LOG_FORM", value_name = "FORM")]
+    pub log: Option<Form>,
     /// A file with the bots that may send events, and the people they may act for:
     /// `[{"source": "chatops", "for": ["ann"]}]`, with "*" for all people. Default: none
     #[arg(long, env = "PORTCULLIS_BOTS_FILE", value_name = "FILE")]
@@ -98,6 +101,7 @@ impl Args {
             reconcile_every: SignedDuration::from_mins(1),
             trusted_proxy: vec![],
             bots: None,
+            log: None,
         }
     }
 
