@@ -10,20 +10,27 @@ use std::{
 };
 
 /// Which packages of ours each package may see.
-const ARROWS: [(&str, &[&str]); 24] = [
+const ARROWS: [(&str, &[&str]); 25] = [
     ("portcullis-domain", &[]),
     ("portcullis-app", &["portcullis-domain"]),
     // Clients are built of it, so it sees no use case.
     ("portcullis-wire", &["portcullis-domain"]),
     ("portcullis-http", &["portcullis-app", "portcullis-domain", "portcullis-wire"]),
     ("portcullis-local", &["portcullis-app", "portcullis-domain"]),
-    ("portcullis-aws", &["portcullis-app", "portcullis-domain"]),
+    ("portcullis-aws", &["portcullis-app", "portcullis-domain", "portcullis-outgoing"]),
     // The simulator is what its own tests ask; its product never sees it.
-    ("portcullis-azure", &["portcullis-app", "portcullis-domain"]),
+    ("portcullis-azure", &["portcullis-app", "portcullis-domain", "portcullis-outgoing"]),
     // What the functions have in common names what they stand on, so that each main is a few lines.
     (
         "portcullis-lambda",
-        &["portcullis-app", "portcullis-aws", "portcullis-azure", "portcullis-domain", "portcullis-http"],
+        &[
+            "portcullis-app",
+            "portcullis-aws",
+            "portcullis-azure",
+            "portcullis-domain",
+            "portcullis-http",
+            "portcullis-outgoing",
+        ],
     ),
     ("portcullis-api", &["portcullis-app", "portcullis-domain", "portcullis-http", "portcullis-lambda"]),
     ("portcullis-expire", &["portcullis-app", "portcullis-lambda"]),
@@ -33,7 +40,16 @@ const ARROWS: [(&str, &[&str]); 24] = [
     ("portcullis-settle", &["portcullis-lambda"]),
     ("portcullis-submit", &["portcullis-app", "portcullis-lambda"]),
     // A client is built of shapes and words; what it needs of AWS is behind its feature.
-    ("portcullis-client", &["portcullis-aws", "portcullis-domain", "portcullis-program", "portcullis-wire"]),
+    (
+        "portcullis-client",
+        &[
+            "portcullis-aws",
+            "portcullis-domain",
+            "portcullis-outgoing",
+            "portcullis-program",
+            "portcullis-wire",
+        ],
+    ),
     (
         "portcullis-host",
         &[
@@ -42,6 +58,7 @@ const ARROWS: [(&str, &[&str]); 24] = [
             "portcullis-domain",
             "portcullis-http",
             "portcullis-local",
+            "portcullis-outgoing",
             "portcullis-program",
             "portcullis-simcloud",
             "portcullis-wire",
@@ -58,6 +75,8 @@ const ARROWS: [(&str, &[&str]); 24] = [
         ],
     ),
     ("portcullis-program", &[]),
+    // One set of rules for every connection that leaves.
+    ("portcullis-outgoing", &[]),
     // Its truth is its own: what it shares with nobody, it cannot get wrong together with them.
     ("portcullis-simcloud", &[]),
     // What ours are measured against.

@@ -26,6 +26,7 @@ pub mod modules;
 pub mod needs;
 pub mod network;
 pub mod place;
+pub mod private_network;
 pub mod pty;
 pub mod python;
 pub mod remote_azure;

@@ -6,13 +6,13 @@ use aws_smithy_runtime_api::client::{
     result::ConnectorError,
 };
 use aws_smithy_types::body::SdkBody;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector as Tcp},
+    client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use std::{fmt, sync::Arc, time::Duration};
+use portcullis_outgoing::{BadRoots, Connector as Tcp, Proxies, Roots};
+use std::{fmt, time::Duration};
 
 /// How long it may take to reach a host.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
@@ -24,22 +24,15 @@ const IDLE_MAX: Duration = Duration::from_mins(1);
 #[derive(Clone)]
 struct Connector(Client<HttpsConnector<Tcp>, SdkBody>);
 
-/// One pool of connections, to be shared by clients.
-pub fn connector() -> Result<SharedHttpClient, rustls::Error> {
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let config = config.with_safe_default_protocol_versions()?;
-    let config = config.with_root_certificates(roots).with_no_client_auth();
-    let mut tcp = Tcp::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(CONNECT_MAX));
+/// One pool of connections, to be shared by clients. Certificates and proxies are those of the environment.
+pub fn connector() -> Result<SharedHttpClient, BadRoots> {
     // In clear only where an endpoint says so: an emulator on this machine.
-    let https = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
+    let https =
+        portcullis_outgoing::connector(&Roots::of_environment()?, Proxies::of_environment(), CONNECT_MAX)?;
     let client = Client::builder(TokioExecutor::new())
         .pool_idle_timeout(IDLE_MAX)
         .pool_timer(TokioTimer::new())
-        .build(https.enable_http1().wrap_connector(tcp));
+        .build(https);
     let shared = SharedHttpConnector::new(Connector(client));
     Ok(http_client_fn(move |_, _| shared.clone()))
 }

@@ -17,6 +17,6 @@ pub use connector::connector;
 pub use federation::Federation;
 /// What a token book does, for a client that makes the first token of a table.
 pub use portcullis_app::ports::Tokens;
-pub use settings::{Cloud, Keys, NoSetting};
+pub use settings::{BadCloud, Cloud, Keys};
 pub use store::{Clock, DynamoStore, NotEntries, entries_in};
 pub use tokens::TokenBook;

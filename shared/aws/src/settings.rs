@@ -8,6 +8,7 @@ use aws_sdk_s3 as s3;
 use aws_sdk_sts as sts;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
+use portcullis_outgoing::BadRoots;
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// How long one try of a call may take.
@@ -64,24 +65,30 @@ macro_rules! configured {
     }};
 }
 
-/// A setting that is missing.
+/// A setting that is missing, or cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not set")]
-pub struct NoSetting(pub &'static str);
+pub enum BadCloud {
+    /// It is not set.
+    #[error("`{0}` is not set")]
+    Missing(&'static str),
+    /// The certificates that are to be trusted.
+    #[error("the certificates to trust cannot be used")]
+    Roots(#[from] BadRoots),
+}
 
 impl Cloud {
     /// As the environment of a Lambda function says it; `environment` gives a variable. `Err` names the one
     /// that is missing.
-    pub fn of(environment: impl Fn(&str) -> Option<String>) -> Result<Self, NoSetting> {
+    pub fn of(environment: impl Fn(&str) -> Option<String>) -> Result<Self, BadCloud> {
         let text = |name: &str| environment(name).filter(|it| !it.is_empty());
-        let wanted = |name| text(name).ok_or(NoSetting(name));
+        let wanted = |name| text(name).ok_or(BadCloud::Missing(name));
         let keys = Keys {
             id: wanted("AWS_ACCESS_KEY_ID")?,
             secret: wanted("AWS_SECRET_ACCESS_KEY")?,
             session: text("AWS_SESSION_TOKEN"),
         };
         let region = wanted("AWS_REGION").or_else(|_| wanted("AWS_DEFAULT_REGION"));
-        let cloud = Self::at(region.map_err(|_| NoSetting("AWS_REGION"))?, keys, text(ENDPOINT));
+        let cloud = Self::at(region.map_err(|_| BadCloud::Missing("AWS_REGION"))?, keys, text(ENDPOINT))?;
         Ok(cloud.heard_at(environment))
     }
 
@@ -96,10 +103,8 @@ impl Cloud {
     }
 
     /// In a region, by these keys; at `endpoint` where that is not AWS's own.
-    pub fn at(region: String, keys: Keys, endpoint: Option<String>) -> Self {
-        // The provider and its protocol versions are constants that agree: a test says so.
-        let http = connector().unwrap_or_else(|error| unreachable!("ring speaks TLS: {error}"));
-        Self { region, keys, endpoint, endpoints: BTreeMap::new(), http }
+    pub fn at(region: String, keys: Keys, endpoint: Option<String>) -> Result<Self, BadRoots> {
+        Ok(Self { region, keys, endpoint, endpoints: BTreeMap::new(), http: connector()? })
     }
 
     /// Where a service is, if that is not AWS's own place.
@@ -164,7 +169,7 @@ impl fmt::Debug for Cloud {
 mod tests {
     use super::*;
 
-    fn of(set: &[(&str, &str)]) -> Result<Cloud, NoSetting> {
+    fn of(set: &[(&str, &str)]) -> Result<Cloud, BadCloud> {
         Cloud::of(|name| set.iter().find(|(it, _)| *it == name).map(|(_, value)| (*value).to_owned()))
     }
 

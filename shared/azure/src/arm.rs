@@ -26,6 +26,7 @@ use azure_core::{
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{BoxError, Error};
 use portcullis_domain::{Cause, Delay, Hindrance};
+use portcullis_outgoing::Proxies;
 use serde_json::{Value, json};
 use std::{
     fmt,
@@ -146,7 +147,8 @@ impl Arm {
                 )
             })
         });
-        let transport = Transport::new(clear, metadata.transpose()?, settings.extra_root.as_deref());
+        let transport =
+            Transport::new(clear, metadata.transpose()?, &settings.roots, Proxies::of_environment());
         Self::over(settings, arm, &authority, Arc::new(transport.map_err(unusable)?))
     }
 

@@ -51,6 +51,5 @@ pub use endpoint::{ForeignLink, NotAPath, NotAnEndpoint};
 pub use refused::{Busy, Forbidden, NoToken, OutOfTime, Refused, UnderWay};
 pub use retry::BUDGET;
 pub use role::Role;
-pub use settings::{CloudName, Credentials, Endpoints, FileAssertion, NoCloud, Settings, root_in};
-pub use transport::NotARoot;
+pub use settings::{CloudName, Credentials, Endpoints, FileAssertion, NoCloud, Settings};
 pub use turns::Rank;

@@ -3,7 +3,7 @@
 use azure_core::{credentials::Secret, http::ClientMethodOptions};
 use azure_identity::ClientAssertion;
 use portcullis_domain::said::unmarked;
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use portcullis_outgoing::Roots;
 use std::{
     fmt::{self, Display, Formatter},
     path::PathBuf,
@@ -18,8 +18,8 @@ pub struct Settings {
     pub endpoints: Endpoints,
     /// As whom.
     pub credentials: Credentials,
-    /// One more root that is trusted, in DER: that of a private cloud, or of a test.
-    pub extra_root: Option<Vec<u8>>,
+    /// The certificates that are trusted.
+    pub roots: Roots,
 }
 
 impl Settings {
@@ -29,14 +29,9 @@ impl Settings {
         Self {
             endpoints: Endpoints::at(url),
             credentials: Credentials::ClientSecret { tenant: tenant.to_owned(), client, secret },
-            extra_root: None,
+            roots: Roots::default(),
         }
     }
-}
-
-/// The first certificate of a PEM text, as [`Settings::extra_root`] takes it.
-pub fn root_in(pem: &[u8]) -> Option<Vec<u8>> {
-    CertificateDer::from_pem_slice(pem).ok().map(|it| it.to_vec())
 }
 
 /// Where an Azure cloud is. Each is `https://` and a host; `http://` only on a loopback address, as the

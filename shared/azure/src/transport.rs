@@ -7,13 +7,13 @@ use azure_core::{
     http::{AsyncRawResponse, Body, HttpClient, Request, Url, headers},
 };
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use std::{collections::BTreeSet, fmt, io, sync::Arc, time::Duration};
+use portcullis_outgoing::{BadRoots, Connector, Proxies, Roots, connector};
+use std::{collections::BTreeSet, fmt, io, time::Duration};
 
 /// How long it may take to reach a host.
 pub const CONNECT_MAX: Duration = Duration::from_secs(3);
@@ -32,17 +32,12 @@ const USER_AGENT: &str = concat!("portcullis/", env!("CARGO_PKG_VERSION"));
 
 /// Sends requests.
 pub struct Transport {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<Connector>, Full<Bytes>>,
     /// What is shown as `https` and goes in clear: on this machine.
     clear: BTreeSet<Origin>,
     /// Who answers for the Instance Metadata Service, where that is not at its own address.
     metadata: Option<Origin>,
 }
-
-/// A root that nothing can be trusted by.
-#[derive(Debug, thiserror::Error)]
-#[error("the extra root is not a certificate")]
-pub struct NotARoot(#[source] rustls::Error);
 
 /// A request that would have gone in clear to another machine.
 #[derive(Debug, thiserror::Error)]
@@ -63,28 +58,18 @@ enum Lost {
 }
 
 impl Transport {
-    /// With what goes in clear, to this machine, and one more root that is trusted.
+    /// With what goes in clear, to this machine, and the certificates that are trusted.
     pub fn new(
         clear: BTreeSet<Origin>,
         metadata: Option<Origin>,
-        extra_root: Option<&[u8]>,
-    ) -> Result<Self, NotARoot> {
-        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        if let Some(root) = extra_root {
-            roots.add(root.to_vec().into()).map_err(NotARoot)?;
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-        let config = config.with_safe_default_protocol_versions().map_err(NotARoot)?;
-        let config = config.with_root_certificates(roots).with_no_client_auth();
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT_MAX));
-        let https = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
+        roots: &Roots,
+        proxies: Proxies,
+    ) -> Result<Self, BadRoots> {
+        let https = connector(roots, proxies, CONNECT_MAX)?;
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_MAX)
             .pool_timer(TokioTimer::new())
-            .build(https.enable_http1().wrap_connector(tcp));
+            .build(https);
         Ok(Self { client, clear, metadata })
     }
 
@@ -194,7 +179,8 @@ mod tests {
         let clear = |text: &str| Endpoint::of(text).ok().and_then(|it| it.clear());
         let at = |metadata: Option<&str>| {
             let clear_ones = clear("http://127.0.0.1:7423").into_iter().collect();
-            Transport::new(clear_ones, metadata.and_then(clear), None).expect("no root to go wrong")
+            Transport::new(clear_ones, metadata.and_then(clear), &Roots::default(), Proxies::none())
+                .expect("no root to go wrong")
         };
         let goes = |transport: &Transport, url: &str, has_token| {
             let url = Url::parse(url).expect("a URL");
@@ -226,7 +212,8 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
         let url = format!("http://{}/x", listener.local_addr().expect("an address"));
         drop(listener);
-        let transport = Transport::new(BTreeSet::new(), None, None).expect("no root to go wrong");
+        let transport = Transport::new(BTreeSet::new(), None, &Roots::default(), Proxies::none())
+            .expect("no root to go wrong");
         let request = Request::new(url.parse().expect("a URL"), azure_core::http::Method::Get);
         let error = transport.execute_request(&request).await.expect_err("nobody listens");
         assert_eq!(*error.kind(), ErrorKind::Connection);

@@ -4,6 +4,7 @@ use azure_core::credentials::Secret;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::Error;
 use portcullis_azure::{Arm, Condition, Credentials, Endpoints, FileAssertion, Forbidden, Settings};
+use portcullis_outgoing::Roots;
 use portcullis_simcloud::{Fault, Faults, On, Permissions, Planned, Simcloud, Tls, serve};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, io::Write as _, sync::Arc};
@@ -42,7 +43,7 @@ impl Azure {
     }
 
     fn settings_as(&self, credentials: Credentials) -> Settings {
-        Settings { endpoints: Endpoints::at(&self.url), credentials, extra_root: None }
+        Settings { endpoints: Endpoints::at(&self.url), credentials, roots: Roots::default() }
     }
 
     fn arm(&self) -> Arm {
@@ -265,7 +266,7 @@ async fn tls_is_trusted_by_its_root_only() {
     let (root, key) = (made.cert.der().to_vec(), made.signing_key.serialize_der());
     let tls = Tls::of(root.clone(), key).expect("serves");
     let azure = Azure::over(Some(tls), "https", "localhost").await;
-    let trusting = Settings { extra_root: Some(root), ..azure.settings() };
+    let trusting = Settings { roots: Roots::default().and_one(root), ..azure.settings() };
     let found = Arm::new(&trusting).expect("a root").list("/subscriptions", API).await;
     assert_eq!(found.expect("trusted").len(), 1);
     let path = azure.rule("Ours");
@@ -277,6 +278,6 @@ async fn tls_is_trusted_by_its_root_only() {
     assert!(matches!(error, Error::Broken { .. }) && start.elapsed().as_secs() < 5, "{}", error.full());
     assert!(error.full().contains("`localhost` has no trusted certificate"), "{}", error.full());
 
-    let rubbish = Settings { extra_root: Some(vec![1, 2, 3]), ..azure.settings() };
+    let rubbish = Settings { roots: Roots::default().and_one(vec![1, 2, 3]), ..azure.settings() };
     assert!(matches!(Arm::new(&rubbish), Err(Error::Broken { .. })));
 }

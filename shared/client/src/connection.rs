@@ -5,22 +5,25 @@ use crate::{
     auth::Auth,
     early,
     globals::Globals,
+    network::{self, Network},
     path::{encoded, query_string},
     pauses::pauses,
     problem,
     profile::{self, Profile},
     socket,
     token::Token,
+    unreached,
     url::{is_here, is_loopback, usable_url},
     words,
 };
 use jiff::{Timestamp, ZonedDateTime};
 use portcullis_domain::CorrelationId;
+use portcullis_outgoing::Roots;
 use portcullis_program::{Failure, TOKEN_FILE, output};
 use portcullis_wire::{Listed, Problem, Reason};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use std::{cell::RefCell, fmt, io, path::PathBuf, rc::Rc, thread, time::Duration};
+use std::{cell::RefCell, fmt, path::PathBuf, rc::Rc, thread, time::Duration};
 use ureq::{
     Agent, BodyReader, Error,
     http::{Method, Request, StatusCode, request::Builder},
@@ -127,12 +130,14 @@ impl Connection {
                 Caller::Signing(Signer::of(&account, &url)?)
             }
         };
-        Ok(Self { is_named: profile.is_named, renewal, ..Self::of(&profile.url, caller, token_file)? })
+        let whole = Self::of(&profile.url, caller, token_file, &profile.roots()?)?;
+        Ok(Self { is_named: profile.is_named, renewal, ..whole })
     }
 
     /// The way there with a token that is known.
     pub fn with(url: &str, token: &str) -> Result<Self, Failure> {
-        Self::of(url, Caller::Bearer(Token::of(token, "the token")?), PathBuf::new())
+        let caller = Caller::Bearer(Token::of(token, "the token")?);
+        Self::of(url, caller, PathBuf::new(), &network::roots(None)?)
     }
 
     /// Makes every answer fit for a terminal: whoever prints any of it cannot forget to.
@@ -141,7 +146,7 @@ impl Connection {
         Self { is_tame: true, ..self }
     }
 
-    fn of(url: &str, caller: Caller, token_file: PathBuf) -> Result<Self, Failure> {
+    fn of(url: &str, caller: Caller, token_file: PathBuf, roots: &Roots) -> Result<Self, Failure> {
         let url = url.trim_end_matches('/').to_owned();
         let socket = socket::named(&url);
         let base = if socket.is_some() { socket::BASE.to_owned() } else { url.clone() };
@@ -152,8 +157,8 @@ impl Connection {
             .timeout_connect(Some(CONNECT_MAX))
             .timeout_global(Some(ANSWER_MAX))
             .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
-        // No proxy stands between a machine and itself.
-        let agent = if is_loopback(&uri) { agent.proxy(None) } else { agent };
+        let Network { tls, proxy } = Network::to(&uri, roots)?;
+        let agent = agent.tls_config(tls).proxy(proxy);
         let agent = match socket {
             Some(path) => socket::agent(agent.build(), path),
             None => early::agent(agent.build(), DefaultConnector::default()),
@@ -283,7 +288,9 @@ impl Connection {
                 }
                 Ok((status, body)) => return self.read(status, &body),
                 // Nobody was there, and nobody will be a second later.
-                Err(error) if is_last || n == 1 && is_refused(&error) => return Err(self.unreachable(&error)),
+                Err(error) if is_last || n == 1 && unreached::is_refused(&error) => {
+                    return Err(self.unreachable(&error));
+                }
                 Err(_) => {}
             }
             thread::sleep(pauses.next().unwrap_or(PAUSE));
@@ -397,10 +404,18 @@ impl Connection {
                         which makes a new one"
                 )
             }
-            Caller::Bearer(_) => format!(
-                "ask the operator for a new token (`portcullis token create NAME`), and put it in PORTCULLIS_TOKEN or \
-                    `{file}`"
-            ),
+            Caller::Bearer(_) => {
+                let place = match &self.renewal {
+                    Some(Renewal::Profile(profile)) => {
+                        format!("where the profile has it: `{}`", profile.token_place())
+                    }
+                    Some(Renewal::File(_)) => format!("in PORTCULLIS_TOKEN or `{file}`"),
+                    None => "in PORTCULLIS_TOKEN".to_owned(),
+                };
+                format!(
+                    "ask the operator for a new token (`portcullis token create NAME`), and put it {place}"
+                )
+            }
             Caller::Signing(_) => {
                 "signed requests are accepted at the output `SignedUrl` of the stack".to_owned()
             }
@@ -429,9 +444,8 @@ impl Connection {
     }
 
     fn unreachable(&self, error: &Error) -> Failure {
-        Failure::unavailable(format!("cannot reach Portcullis at `{}`", self.url))
-            .because([error.to_string()])
-            .next("start it with `portcullis up`, or name its URL with --url, PORTCULLIS_URL or --profile")
+        let failure = Failure::unavailable(format!("cannot reach Portcullis at `{}`", self.url));
+        failure.because([error.to_string()]).next(unreached::helps(error, is_here(&self.url), self.is_named))
     }
 }
 
@@ -447,9 +461,4 @@ fn in_short(problem: Problem) -> Problem {
     let reason = |it: Reason| Reason { message: words::plain(&it.message, &now), ..it };
     let reasons = problem.reasons.into_iter().map(reason).collect();
     Problem { detail: words::plain(&problem.detail, &now), reasons, ..problem }
-}
-
-fn is_refused(error: &Error) -> bool {
-    matches!(error, Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused)
-        || matches!(error, Error::HostNotFound | Error::ConnectionFailed)
 }

@@ -13,11 +13,14 @@ use crate::{
     auth::Auth,
     doctor,
     globals::Globals,
+    network::{self, Network},
     output::Output,
     profile::{self, Profile},
+    url::usable_url,
 };
 use clap::Args;
 use jiff::Timestamp;
+use portcullis_outgoing::Roots;
 use portcullis_program::{Exit, Failure};
 use portcullis_wire::DoctorView;
 use std::{rc::Rc, time::Duration};
@@ -71,7 +74,7 @@ impl DeployCheck {
         // Whoever says which deployment means that one, wherever a profile is.
         let is_of_profile = self.stack.is_none() && self.region.is_none() && self.aws_profile.is_none();
         let url = deployed_at(Some(&profile).filter(|_| is_of_profile), stack.outputs.get("Url"));
-        let health = health(&url);
+        let health = health(&url, &if is_of_profile { profile.roots()? } else { network::roots(None)? });
         let seen = Seen::at(&aws, name, stack, tokens, (url, health));
         let view = DoctorView::from(judged::findings(&seen));
         let out = Output::of(globals);
@@ -87,8 +90,11 @@ fn deployed_at(profile: Option<&Profile>, output: Option<&String>) -> String {
     said.or(output).cloned().unwrap_or_default().trim_end_matches('/').to_owned()
 }
 
-fn health(url: &str) -> Looked<()> {
+fn health(url: &str, roots: &Roots) -> Looked<()> {
+    let unseen = |failure: Failure| Unseen::of(failure.message());
+    let network = usable_url(url).and_then(|it| Network::to(&it, roots)).map_err(unseen)?;
     let config = Agent::config_builder().max_redirects(0).http_status_as_error(false);
+    let config = config.tls_config(network.tls).proxy(network.proxy);
     let agent: Agent = config.timeout_global(Some(HEALTH_MAX)).build().into();
     let answer =
         agent.get(format!("{url}/healthz")).call().map_err(|error| Unseen::of(&error.to_string()))?;

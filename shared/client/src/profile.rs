@@ -4,12 +4,14 @@ use crate::{
     account::Named,
     auth::Auth,
     globals::{Globals, config_file},
+    network,
     output::Output,
     table::{Mark, Table},
     url::is_usable,
 };
 use clap::ValueEnum as _;
 use portcullis_domain::said::unmarked;
+use portcullis_outgoing::Roots;
 use portcullis_program::{Exit, Failure, output, private};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -50,6 +52,8 @@ pub struct Profile {
     pub token_file: Option<PathBuf>,
     /// A command that prints the token.
     pub token_command: Option<String>,
+    /// A file with the certificates that are trusted there, in PEM, in place of all others.
+    pub ca_file: Option<PathBuf>,
     /// The profile of the AWS tools.
     #[serde(rename = "aws-profile")]
     pub aws: Option<String>,
@@ -164,6 +168,11 @@ impl Profile {
             (Some(token), _) => token.map(Some).map_err(|why| without_token().because([why])),
             (None, Some(command)) => printed(command).map(Some),
         }
+    }
+
+    /// The certificates that are trusted there.
+    pub fn roots(&self) -> Result<Roots, Failure> {
+        network::roots(self.ca_file.as_deref().map(placed).as_deref())
     }
 
     /// The place that its token is from: a file, or the output of a command.

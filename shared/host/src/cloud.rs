@@ -3,12 +3,14 @@
 use crate::{failed::failed, steady};
 use clap::ValueEnum;
 use portcullis_azure::{
-    Arm, Azure, Bounds, CloudName, Credentials, Endpoints, FileAssertion, Secret, Settings, root_in,
+    Arm, Azure, Bounds, CloudName, Credentials, Endpoints, FileAssertion, Secret, Settings,
 };
 use portcullis_domain::Existing;
+use portcullis_outgoing::{BadRoots, Roots};
 use portcullis_program::{Failure, private};
 use std::{
-    env, fs,
+    env,
+    error::Error as _,
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
@@ -34,7 +36,7 @@ pub struct Args {
     /// The audience of tokens, if it is not the one of that cloud
     #[arg(long, env = "PORTCULLIS_AZURE_AUDIENCE", value_name = "URL")]
     pub azure_audience: Option<String>,
-    /// A file with one more root certificate to trust, in PEM, such as that of a private cloud
+    /// A file with more certificates to trust, in PEM, such as those of a private cloud or of a proxy that reads along
     #[arg(long, env = "PORTCULLIS_AZURE_CA", value_name = "FILE")]
     pub azure_ca: Option<PathBuf>,
     /// As whom
@@ -120,8 +122,8 @@ impl Args {
             authority: self.azure_authority.clone().unwrap_or(authority),
             audience: self.azure_audience.clone().unwrap_or(audience),
         };
-        let extra_root = self.azure_ca.as_deref().map(certificate).transpose()?;
-        let settings = Settings { endpoints, credentials: self.credentials()?, extra_root };
+        let roots = roots(self.azure_ca.as_deref())?;
+        let settings = Settings { endpoints, credentials: self.credentials()?, roots };
         self.guarded(&settings)
     }
 
@@ -199,16 +201,18 @@ impl Login {
     }
 }
 
-/// The first certificate of a PEM file, in DER.
-fn certificate(path: &Path) -> Result<Vec<u8>, Failure> {
-    let unusable =
-        |why: String| Failure::usage(format!("`--azure-ca {}` cannot be used: {why}", path.display()));
+/// The certificates of the environment, and those of a file.
+fn roots(file: Option<&Path>) -> Result<Roots, Failure> {
+    let roots = Roots::of_environment().map_err(|error| unusable(&error))?;
+    let Some(file) = file else { return Ok(roots) };
     // Who writes it decides who is taken for Azure, and is sent our tokens.
-    private::check_file(path)?;
-    let text = fs::read(path).map_err(|error| unusable(error.to_string()))?;
-    // A mark that some editors begin a text with is no part of the first line.
-    root_in(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text))
-        .ok_or_else(|| unusable("it has no certificate in PEM".to_owned()))
+    private::check_file(file)?;
+    roots.and("--azure-ca", file).map_err(|error| unusable(&error))
+}
+
+fn unusable(error: &BadRoots) -> Failure {
+    let source = error.source().map(ToString::to_string);
+    Failure::usage(error.to_string()).because(source)
 }
 
 /// `100-199`, both of them included.

@@ -3,11 +3,12 @@
 use crate::{BadSetting, Environment, Meter, WallClock, log};
 use jiff::Timestamp;
 use portcullis_app::ports::Clock as _;
-use portcullis_aws::{Bucket, Cloud, DynamoStore, EventBus, Federation, NoSetting};
+use portcullis_aws::{BadCloud, Bucket, Cloud, DynamoStore, EventBus, Federation};
 use portcullis_azure::{
     Arm, AskedAssertion, Azure, Bounds, CloudName, Credentials, Endpoints, Secret, Settings,
 };
 use portcullis_domain::Existing;
+use portcullis_outgoing::Roots;
 use std::{
     ops::RangeInclusive,
     sync::{Arc, OnceLock},
@@ -29,7 +30,10 @@ impl Place {
     pub fn start(environment: Environment, now: fn() -> Timestamp) -> Result<Self, BadSetting> {
         log::begin(&environment)?;
         let cloud = Cloud::of(|name| environment.text(name));
-        let cloud = cloud.map_err(|NoSetting(name)| BadSetting::Missing(name))?;
+        let cloud = cloud.map_err(|error| match error {
+            BadCloud::Missing(name) => BadSetting::Missing(name),
+            BadCloud::Roots(source) => BadSetting::Unusable { name: ROOTS, source: source.into() },
+        })?;
         Ok(Self { environment, clock: WallClock::new(now), now, cloud })
     }
 
@@ -85,8 +89,9 @@ impl Place {
             let wanted = "a band below PORTCULLIS_ALLOW_BAND, since a lower priority decides first";
             return Err(BadSetting::Unreadable { name: "PORTCULLIS_DENY_BAND", wanted });
         }
-        let settings =
-            Settings { endpoints: self.endpoints()?, credentials: self.credentials()?, extra_root: None };
+        let roots = Roots::of_environment()
+            .map_err(|source| BadSetting::Unusable { name: ROOTS, source: source.into() })?;
+        let settings = Settings { endpoints: self.endpoints()?, credentials: self.credentials()?, roots };
         let unusable = |source| BadSetting::Unusable { name: "PORTCULLIS_AZURE_ARM", source };
         let arm = Arm::new(&settings).map_err(|error| unusable(error.into()))?;
         Ok(Azure::new(arm, bounds, Arc::new(self.now)))
@@ -132,6 +137,8 @@ impl Place {
     }
 }
 
+/// The variable that names the certificates to trust.
+const ROOTS: &str = "SSL_CERT_FILE";
 const PRIORITIES: &str = "two priorities of 100 to 4096, such as `100-199`";
 
 /// `100-199`, both of them included.

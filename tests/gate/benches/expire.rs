@@ -186,7 +186,7 @@ async fn commit(store: &impl Store, walls: &Walls, all: &[(usize, Timestamp)], t
 
 fn in_dynamodb(table: &Table, wire: &Wire, walls: &Walls) -> DynamoStore {
     let keys = Keys { id: "test".to_owned(), secret: "test".to_owned(), session: None };
-    let cloud = Cloud::at("us-east-1".to_owned(), keys, Some(wire.url().to_owned()));
+    let cloud = Cloud::at("us-east-1".to_owned(), keys, Some(wire.url().to_owned())).expect("certificates");
     let clock = walls.clone();
     DynamoStore::new(cloud.dynamodb(), table.name(), table.name(), Arc::new(move || clock.now()))
 }

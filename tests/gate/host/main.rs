@@ -4,6 +4,7 @@ mod bots;
 mod cli;
 mod cli_events;
 mod cli_failures;
+mod cli_network;
 mod cli_terminal;
 mod clock;
 mod commands;

@@ -7,6 +7,7 @@ use azure_core::{
     error::ErrorKind,
     http::{AsyncRawResponse, headers::Headers},
 };
+use portcullis_outgoing::Roots;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::time::timeout;
 
@@ -97,7 +98,7 @@ fn settings() -> Settings {
     Settings {
         endpoints: Endpoints::public(),
         credentials: Credentials::ClientSecret { tenant, client, secret: Secret::new("the-secret") },
-        extra_root: None,
+        roots: Roots::default(),
     }
 }
 

@@ -1,6 +1,9 @@
 //! The keys of an account, by what the AWS tools on this machine know.
 
-use crate::account::{Named, no_region};
+use crate::{
+    account::{Named, no_region},
+    network,
+};
 use aws_config::{
     BehaviorVersion, ConfigLoader, Region, SdkConfig, profile::ProfileFileCredentialsProvider,
     provider_config::ProviderConfig,
@@ -28,7 +31,7 @@ impl Account {
     pub fn of(named: &Named) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::cannot("start", error))?;
-        let http = connector().map_err(|error| Failure::cannot("speak TLS", error))?;
+        let http = connector().map_err(|error| network::unusable(&error))?;
         let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone());
         let region = named.region.clone().map(Region::new);
         if let Some(profile) = &named.profile {
@@ -83,6 +86,7 @@ impl Account {
             session: keys.session_token().map(str::to_owned),
         };
         let cloud = Cloud::at(region.to_owned(), keys, self.endpoint().map(str::to_owned));
+        let cloud = cloud.map_err(|error| network::unusable(&error))?;
         Ok(cloud.heard_at(|name| env::var(name).ok()))
     }
 

@@ -2,7 +2,9 @@
 
 use crate::{
     account::{Account, Signer, no_region},
+    network::{self, Network},
     pauses::pauses,
+    url::usable_url,
 };
 use jiff::Timestamp;
 use portcullis_program::Failure;
@@ -83,9 +85,11 @@ impl Aws {
     /// The one that this account is in.
     pub fn of(account: &Rc<Account>) -> Result<Self, Failure> {
         let region = account.region().ok_or_else(no_region)?.to_owned();
+        let there = usable_url(&endpoint(account, &region, "monitoring"))?;
+        let network = Network::to(&there, &network::roots(None)?)?;
         // What is signed goes nowhere else.
         let config = Agent::config_builder().max_redirects(0).http_status_as_error(false);
-        let config = config.timeout_global(Some(CALL_MAX));
+        let config = config.timeout_global(Some(CALL_MAX)).tls_config(network.tls).proxy(network.proxy);
         Ok(Self { account: Rc::clone(account), region, agent: config.build().into() })
     }
 
@@ -124,14 +128,8 @@ impl Aws {
         stack(&self.answer(SERVICE, request, &body)?)
     }
 
-    /// Where a service is heard: <https://docs.aws.amazon.com/general/latest/gr/rande.html>
     fn endpoint(&self, host: &str) -> String {
-        let region = &self.region;
-        let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-        match self.account.endpoint() {
-            Some(endpoint) => endpoint.trim_end_matches('/').to_owned(),
-            None => format!("https://{host}.{region}.{suffix}"),
-        }
+        endpoint(&self.account, &self.region, host)
     }
 
     fn answer(&self, service: &str, request: Builder, body: &str) -> Looked<String> {
@@ -246,6 +244,15 @@ fn stack(text: &str) -> Looked<Stack> {
         parameters: pairs("Parameters", "ParameterKey", "ParameterValue"),
         outputs: pairs("Outputs", "OutputKey", "OutputValue"),
     })
+}
+
+/// Where a service is heard: <https://docs.aws.amazon.com/general/latest/gr/rande.html>
+fn endpoint(account: &Account, region: &str, host: &str) -> String {
+    let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+    match account.endpoint() {
+        Some(endpoint) => endpoint.trim_end_matches('/').to_owned(),
+        None => format!("https://{host}.{region}.{suffix}"),
+    }
 }
 
 #[cfg(test)]

@@ -324,7 +324,7 @@ impl Answered {
 /// An emulator, or whoever stands before it, as whoever owns the account.
 pub fn cloud(endpoint: &str) -> Cloud {
     let keys = Keys { id: "test".to_owned(), secret: "test".to_owned(), session: None };
-    Cloud::at("us-east-1".to_owned(), keys, Some(endpoint.to_owned()))
+    Cloud::at("us-east-1".to_owned(), keys, Some(endpoint.to_owned())).expect("certificates")
 }
 
 fn store(endpoint: &str, table: &str) -> DynamoStore {
