@@ -98,6 +98,12 @@ fn decides(cli: &Cli<'_>) {
         let decided = object((cli.bearer)(&bob), &[verb, id, "--yes"]);
         assert_eq!(decided["request"]["state"], state, "{decided}");
     }
+    let asked = object((cli.bearer)(&ann), &["request", &ssh, "--from", ANN, "--for", "10m"]);
+    let id = asked["request"]["id"].as_str().expect("an id");
+    let others = call((cli.bearer)(&bob), &["withdraw", id]);
+    assert_eq!(code(&others), REFUSED, "it is another person's: {}", told(&others));
+    let withdrawn = object((cli.bearer)(&ann), &["withdraw", id]);
+    assert_eq!(withdrawn["request"]["state"], "withdrawn", "{withdrawn}");
     let asked = ["request", &ssh, "--from", ANN, "--for", "10m", "--break-glass", "--why", "nobody answers"];
     let broke = object((cli.bearer)(&ann), &asked);
     assert_eq!(

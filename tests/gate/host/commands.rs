@@ -20,7 +20,7 @@ const ANN: &str = "203.0.113.9";
 const LOG_MAX: Duration = Duration::from_secs(20);
 
 /// Each command that asks a server, and the operation that it is there for.
-const COMMANDS: [(&str, Operation); 22] = [
+const COMMANDS: [(&str, Operation); 23] = [
     ("targets", Operation::Machines),
     ("plan", Operation::Plan),
     ("enable", Operation::Enable),
@@ -32,6 +32,7 @@ const COMMANDS: [(&str, Operation); 22] = [
     ("requests", Operation::Requests),
     ("approve", Operation::Approve),
     ("reject", Operation::Reject),
+    ("withdraw", Operation::Withdraw),
     ("grants", Operation::Grants),
     ("close", Operation::Close),
     ("extend", Operation::Extend),
@@ -200,6 +201,9 @@ fn each_command_performs_the_operation_that_it_is_for_and_changes_nothing_else()
     run(&mut place, &["doctor"], &[]);
     run(&mut place, &["whoami"], &[]);
     run(&mut place, &["edit", "web-1", "--set", "22,approver=bob"], &[]);
+    let asked = place.up.json(&["request", "web-1:22", "--from", ANN, "--for", "10m"]);
+    place.operations(None);
+    run(&mut place, &["withdraw"], &[asked["request"]["id"].as_str().expect("an id")]);
     for verb in ["reject", "approve"] {
         let asked = place.up.json(&["request", "web-1:22", "--from", ANN, "--for", "10m"]);
         let bob = token(&place.up, "bob");
