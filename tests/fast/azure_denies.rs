@@ -32,9 +32,9 @@ fn overriding() -> Policy {
 
 /// The denies over which a lease was opened, as its entry says.
 async fn opened_over(place: &AzurePlace, id: &TargetId, of: &GrantId) -> Vec<String> {
-    let opened = |it: Fact| match it {
-        Fact::Opened { grant, over, .. } if grant == *of => Some(over),
-        _ => None,
+    let opened = |it: Fact| {
+        let Fact::Opened { grant, over, .. } = it else { return None };
+        (grant == *of).then_some(over)
     };
     place.facts(id).await.into_iter().filter_map(opened).next_back().expect("it was opened")
 }
@@ -145,9 +145,9 @@ async fn read_back_beside_a_foreign_allow_says_who_gets_in_and_who_should() {
     drop(place.enable(&id, &given::ssh()).await.expect("guarded"));
     place.expire().await;
     let _ = place.open("ann", &id, "22", ANN).await;
-    let read_back = |it: &Fact| match it {
-        Fact::ReadBack { admitted, wanted, .. } => Some((admitted.clone(), wanted.clone())),
-        _ => None,
+    let read_back = |it: &Fact| {
+        let Fact::ReadBack { admitted, wanted, .. } = it else { return None };
+        Some((admitted.clone(), wanted.clone()))
     };
     let (admitted, wanted) =
         place.facts(&id).await.iter().filter_map(read_back).next_back().expect("it was read back");

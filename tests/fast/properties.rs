@@ -422,7 +422,7 @@ fn lock_is_placed(firewall: &Firewall, wanted: &RuleSet) -> Result<(), TestCaseE
     };
     let is_free = |seat: &u16| firewall.foreign.iter().all(|it| it.priority != *seat);
     let has_room = bands.denies.clone().filter(is_free).any(is_right);
-    let is_lock = |it: &&RuleName| matches!(wanted.get(*it), Some(Rule::Deny { .. }));
+    let is_lock = |it: &&RuleName| matches!(wanted.get(it), Some(Rule::Deny { .. }));
     if let Some(held) = firewall.ours.iter().find_map(|(name, held)| is_lock(&name).then_some(held)) {
         prop_assert!(!has_room || is_right(held.priority), "at {}: {:?}", held.priority, firewall);
         prop_assert!(bands.denies.contains(&held.priority));

@@ -229,7 +229,7 @@ fn glass_broken(request: &RequestId, why: &str, opened: &[Pane], skipped: &Peopl
 fn opened(grant: &GrantId, door: Option<SocketAddr>, over: &[String], may_refuse: &[String]) -> String {
     let at = door.map(|it| format!(" at {it}")).unwrap_or_default();
     let over = if over.is_empty() { String::new() } else { format!(", over {}", over.join(", ")) };
-    let by_ours = may_refuse.iter().map(|it| format!("; {it}")).collect::<String>();
+    let by_ours = may_refuse.iter().fold(String::new(), |text, it| text + "; " + it);
     format!("grant {grant} is open{at}{over}{by_ours}")
 }
 

@@ -187,12 +187,10 @@ impl Rule {
 
 /// Does a match ask only that a connection is new, or that it has a transport at all?
 fn is_of_every_new_connection(left: &Value, right: &Value, is_equal: bool) -> bool {
-    let names = |wanted: &[&str]| match right {
-        Value::String(it) => wanted.contains(&it.as_str()),
-        other => {
-            let set = other["set"].as_array().or_else(|| other.as_array());
-            set.is_some_and(|it| it.iter().any(|it| it.as_str().is_some_and(|it| wanted.contains(&it))))
-        }
+    let names = |wanted: &[&str]| {
+        let is_wanted = |it: &Value| it.as_str().is_some_and(|it| wanted.contains(&it));
+        let set = right["set"].as_array().or_else(|| right.as_array());
+        is_wanted(right) || set.is_some_and(|it| it.iter().any(is_wanted))
     };
     let is_state = left["ct"]["key"] == "state";
     let is_transport = left["meta"]["key"] == "l4proto";
