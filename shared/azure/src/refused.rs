@@ -365,13 +365,13 @@ mod tests {
         ] {
             assert!(matches!(kind(status, code, ""), Error::Conflict), "{status} {code}");
         }
-        for (status, code) in [
-            (400, "InvalidRequestFormat"),
-            (401, "ExpiredAuthenticationToken"),
-            (403, "RequestDisallowedByPolicy"),
-            (409, "ScopeLocked"),
-            (409, "OperationNotAllowed"),
-            (409, "MissingSubscriptionRegistration"),
+        for (status, code, remedy) in [
+            (400, "InvalidRequestFormat", ""),
+            (401, "ExpiredAuthenticationToken", ""),
+            (403, "RequestDisallowedByPolicy", " (the owner of that Azure Policy can exempt the resource)"),
+            (409, "ScopeLocked", " (an owner of the subscription can remove the lock)"),
+            (409, "OperationNotAllowed", ""),
+            (409, "MissingSubscriptionRegistration", ""),
         ] {
             let Error::Broken { source, .. } = kind(status, code, "") else { panic!("{status} {code}") };
             let refused = source.downcast::<Refused>().expect("typed");
@@ -379,7 +379,7 @@ mod tests {
                 (refused.status, refused.code.as_str(), refused.message.as_str()),
                 (status, code, "no")
             );
-            assert_eq!(refused.to_string(), format!("{status} `{code}`: no"));
+            assert_eq!(refused.to_string(), format!("{status} `{code}`: no{remedy}"));
         }
     }
 
@@ -422,7 +422,8 @@ mod tests {
         let line = |status, code: &str, message: &str| {
             Refused { status, code: code.to_owned(), message: message.to_owned() }.to_string()
         };
-        assert_eq!(line(409, "ScopeLocked", "It is locked."), "409 `ScopeLocked`: It is locked.");
+        let locked = "409 `ScopeLocked`: It is locked. (an owner of the subscription can remove the lock)";
+        assert_eq!(line(409, "ScopeLocked", "It is locked."), locked);
         assert_eq!(line(503, "", ""), "503");
         assert_eq!(line(200, "QuotaExceeded", "No."), "`QuotaExceeded`: No.");
         assert_eq!(line(200, "", ""), "the operation had no result");
@@ -439,7 +440,9 @@ mod tests {
         );
         let found = forbidden(sentence.clone());
         assert_eq!((found.action.as_deref(), found.scope.as_deref()), (Some(write), Some(rule)));
-        assert_eq!(found.to_string(), format!("the identity may not `{write}` on `{rule}`: {sentence}"));
+        let remedy = "an owner of that scope can assign a role that has it";
+        let wanted = format!("the identity may not `{write}` on `{rule}`: {sentence} ({remedy})");
+        assert_eq!(found.to_string(), wanted);
 
         let (join, subnet) =
             ("Microsoft.Network/virtualNetworks/subnets/join/action", "/subscriptions/s/subnets/x");

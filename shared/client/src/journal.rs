@@ -297,8 +297,11 @@ mod tests {
             let fact = json!({"what": "read_back", "agrees": true, "admitted": admitted});
             serde_json::from_value::<Fact>(fact).expect("a fact").in_words()
         };
-        assert_eq!(fact(json!({})), "read back as written: no port is guarded");
-        assert_eq!(fact(json!({"22/tcp": "nobody"})), "read back as written: 22/tcp admits nobody");
+        assert_eq!(fact(json!({})), "our rules were read back as written: no port is guarded");
+        assert_eq!(
+            fact(json!({"22/tcp": "nobody"})),
+            "our rules were read back as written: 22/tcp admits nobody"
+        );
     }
 
     #[test]
