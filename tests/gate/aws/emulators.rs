@@ -1,7 +1,7 @@
 //! The emulators of AWS that other tests rest on: each is there, on loopback, and does what those tests
 //! take for granted.
 
-use portcullis_gate::aws::{Auth, Fault, Key, Local, Ministack, Proxy, Table, dynamodb};
+use portcullis_gate::aws::{Auth, Fault, Key, Local, Ministack, Proxy, Table, dynamodb, of_a_transaction};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -17,6 +17,20 @@ fn dynamodb_local_keeps_tables_on_loopback() {
     keeps_what_is_put_once(&table);
     lists_by_its_indexes(&table);
     transacts_once_per_token(&table);
+}
+
+/// As AWS documents it: two units for each item of at most a kilobyte.
+#[test]
+#[ignore = "needs npm and pypi"]
+fn dynamodb_local_is_asked_for_each_item_of_a_transaction_and_each_counts_twice() {
+    let table = Table::local();
+    for count in [1_u32, 3, 20] {
+        let put = |n| json!({ "Put": { "TableName": table.name(), "Item": new(&table, &format!("{count}-{n}"))["Item"] } });
+        let with = json!({ "TransactItems": (0..count).map(put).collect::<Vec<_>>() });
+        let units = of_a_transaction(&table, &with);
+        let difference = units.written - units.indexes - 2.0 * f64::from(count);
+        assert!(difference.abs() < f64::EPSILON, "{count}: {units:?}");
+    }
 }
 
 #[test]

@@ -54,5 +54,5 @@ pub use queues::{Ear, HeardBus};
 pub use stack::{Answered, Stack, cloud};
 pub use stand_in::StandIn;
 pub use table::{Local, Table, dynamodb};
-pub use units::{Units, units};
+pub use units::{Units, of_a_transaction, units};
 pub use wire::{Call, Wire};

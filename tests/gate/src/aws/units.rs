@@ -17,11 +17,10 @@ pub struct Units {
 /// What each of these calls consumed, in their order, where `from` was the name of the table; nothing where it
 /// was no call of DynamoDB. The table has to be new, and the calls all that ever were.
 ///
-/// DynamoDB Local 1.25 counts what a transaction writes four times. By AWS's rule it counts twice, so it is
-/// halved, by a transaction whose units are known. An index counts twice too, then, which is the most that AWS
-/// might take.
+/// DynamoDB Local 1.25 counts items of a transaction once that cost the same, so each item is written by itself, and counts
+/// twice. An index counts twice too, then, which is the most that AWS might take. Source: Amazon DynamoDB Developer Guide,
+/// "Amazon DynamoDB Transactions: How it works", "Capacity management for transactions".
 pub fn units(table: &Table, from: &str, calls: &[Call]) -> Vec<Units> {
-    let too_much = consumed_by_one(table) / 2.0;
     let done = |call: &Call| {
         if call.service != "dynamodb" {
             return Units::default();
@@ -30,24 +29,61 @@ pub fn units(table: &Table, from: &str, calls: &[Call]) -> Vec<Units> {
             return Units { written: of_a_refused(&call.with), ..Units::default() };
         }
         let with = call.with.to_string().replace(from, table.name());
-        let mut with: Value = serde_json::from_str(&with).expect("JSON still");
-        with["ReturnConsumedCapacity"] = json!("INDEXES");
-        let answer = dynamodb(table.endpoint(), &call.operation, &with);
-        let answer = answer.unwrap_or_else(|error| panic!("{} was done once: {error}", call.operation));
-        let consumed = &answer["ConsumedCapacity"];
-        let tables = consumed.as_array().map_or(std::slice::from_ref(consumed), Vec::as_slice);
-        let all: f64 = tables.iter().map(|it| number(&it["CapacityUnits"])).sum();
-        let indexes = tables.iter().filter_map(|it| it["GlobalSecondaryIndexes"].as_object());
-        let indexes: f64 = indexes.flat_map(|it| it.values()).map(|it| number(&it["CapacityUnits"])).sum();
+        let with: Value = serde_json::from_str(&with).expect("JSON still");
         match call.operation.as_str() {
             // Nothing found is counted as nothing there, and as the least that there is by AWS.
-            "GetItem" | "BatchGetItem" | "Query" => Units { read: all.max(0.5), ..Units::default() },
-            "TransactWriteItems" => Units { read: 0.0, written: all / too_much, indexes: indexes / too_much },
-            "PutItem" => Units { read: 0.0, written: all, indexes },
+            "GetItem" | "BatchGetItem" | "Query" => {
+                let (all, _) = consumed(table, &call.operation, &with);
+                Units { read: all.max(0.5), ..Units::default() }
+            }
+            "TransactWriteItems" => of_a_transaction(table, &with),
+            "PutItem" => written(table, "PutItem", &with),
             other => panic!("{other}: nobody calls that"),
         }
     };
     calls.iter().map(done).collect()
+}
+
+/// What a transaction consumes: twice what its items do, each by itself.
+pub fn of_a_transaction(table: &Table, with: &Value) -> Units {
+    let items = with["TransactItems"].as_array().expect("items");
+    let each = items.iter().map(|item| {
+        let (kind, with) = item.as_object().and_then(|it| it.iter().next()).expect("one action");
+        let operation = match kind.as_str() {
+            "Put" => "PutItem",
+            "Update" => "UpdateItem",
+            "Delete" => "DeleteItem",
+            other => panic!("{other}: nobody does that in a transaction"),
+        };
+        let alone = written(table, operation, with);
+        Units { written: 2.0 * alone.written, indexes: 2.0 * alone.indexes, ..alone }
+    });
+    each.fold(Units::default(), |all, one| Units {
+        written: all.written + one.written,
+        indexes: all.indexes + one.indexes,
+        ..all
+    })
+}
+
+fn written(table: &Table, operation: &str, with: &Value) -> Units {
+    let (written, indexes) = consumed(table, operation, with);
+    Units { read: 0.0, written, indexes }
+}
+
+/// Does a call, and gives what it consumed: in all, and of its indexes.
+fn consumed(table: &Table, operation: &str, with: &Value) -> (f64, f64) {
+    let mut with = with.clone();
+    with["ReturnConsumedCapacity"] = json!("INDEXES");
+    // A condition that fails returns what is there in a transaction alone.
+    let known = with.as_object_mut().expect("an object");
+    known.remove("ReturnValuesOnConditionCheckFailure");
+    let answer = dynamodb(table.endpoint(), operation, &with);
+    let answer = answer.unwrap_or_else(|error| panic!("{operation} was done once: {error}"));
+    let consumed = &answer["ConsumedCapacity"];
+    let tables = consumed.as_array().map_or(std::slice::from_ref(consumed), Vec::as_slice);
+    let all: f64 = tables.iter().map(|it| number(&it["CapacityUnits"])).sum();
+    let indexes = tables.iter().filter_map(|it| it["GlobalSecondaryIndexes"].as_object());
+    (all, indexes.flat_map(|it| it.values()).map(|it| number(&it["CapacityUnits"])).sum())
 }
 
 /// Who came second in a race pays for all that they wanted to write, but for the indexes: one unit for each kilobyte,
@@ -58,20 +94,6 @@ fn of_a_refused(with: &Value) -> f64 {
     let in_transaction: usize = with["TransactItems"].as_array().into_iter().flatten().map(kilobytes).sum();
     let alone = with.get("Item").map_or(0, kilobytes);
     f64::from(u32::try_from(alone + 2 * in_transaction).expect("at most 4 MB"))
-}
-
-/// What is said of a transaction that writes half a kilobyte: two units, by AWS.
-/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/on-demand-capacity-mode.html>
-fn consumed_by_one(table: &Table) -> f64 {
-    let item =
-        json!({ "pk": { "S": "measure" }, "sk": { "S": "measure" }, "body": { "S": "x".repeat(500) } });
-    let put = json!({ "Put": { "TableName": table.name(), "Item": item } });
-    let with = json!({ "TransactItems": [put], "ReturnConsumedCapacity": "TOTAL" });
-    let answer =
-        dynamodb(table.endpoint(), "TransactWriteItems", &with).unwrap_or_else(|error| panic!("{error}"));
-    let consumed = number(&answer["ConsumedCapacity"][0]["CapacityUnits"]);
-    assert!(2.0 <= consumed, "{answer}");
-    consumed
 }
 
 fn number(value: &Value) -> f64 {
