@@ -1,5 +1,6 @@
 //! The real program on a real machine: packets, clocks, disks, files, callers.
 
+mod api_description;
 mod bots;
 mod cli;
 mod cli_events;
