@@ -9,7 +9,9 @@ use crate::given;
 use jiff::Timestamp;
 use portcullis_app::{
     Error,
-    ports::{Batch, Cursor, Due, FeedItem, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
+    ports::{
+        Batch, Cursor, Due, FeedItem, GrantFilter, Page, PageAsked, Rank, RequestFilter, Seen, Store, Turn,
+    },
 };
 use portcullis_domain::{
     Chain, Entry, Fact, Grant, GrantId, Head, Next, Owner, Request, RequestId, Target, TargetId, Told,
@@ -260,6 +262,15 @@ impl Store for Outside {
 
     async fn rest(&self) -> Result<Head, Error> {
         self.call(|world| Ok(world.table.rest_head)).await
+    }
+
+    /// As a table whose writers are of many processes: a loser waits a random while, longer each time.
+    async fn turn(&self, _: &Chain, rank: Rank, lost: usize) -> Turn {
+        if 0 < lost {
+            let until = self.world().backs_off(self.worker, rank, lost);
+            self.until(until).await;
+        }
+        Turn::default()
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), Error> {

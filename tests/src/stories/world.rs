@@ -15,7 +15,7 @@ use super::{
     store::Table,
 };
 use jiff::{SignedDuration, Timestamp};
-use portcullis_app::{Error, Jump};
+use portcullis_app::{Error, Jump, ports::Rank};
 use portcullis_domain::{CLAIM, FirewallId, LOOK_AGAIN, RETRY_MAX, WORKER_LIFE};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,6 +33,12 @@ const REFUSED_MS: i64 = 3_000;
 const LOST_CALL_MS: i64 = 1_500;
 /// A call takes this long at least, and at most so much longer, when nothing is wrong.
 const QUICK_MS: (i64, i64) = (2, 40);
+/// How long a loser waits at most after one loss, a worker at its claim and others at most, and how often that is doubled; in
+/// milliseconds, as in DynamoDB.
+const BACK_OFF_MS: i64 = 10;
+const BACK_OFF_WORKER_MAX_MS: i64 = 50;
+const BACK_OFF_MAX_MS: i64 = 400;
+const BACK_OFF_DOUBLINGS_MAX: u32 = 16;
 /// A story makes about so many calls; the one that is lost, or fatal, is among them.
 const CALLS: u64 = 400;
 
@@ -433,6 +439,20 @@ impl World {
     pub(super) fn wakes_at(&mut self, at: Timestamp) -> (i64, u64) {
         self.clock(0);
         (self.machine.wakes_at(at, self.time.now), self.settings)
+    }
+
+    /// Until when a worker waits that lost a race for a commit, so that not all losers meet again: at most twice as long with
+    /// every loss, and a worker with its claim less than others.
+    pub(super) fn backs_off(&mut self, worker: u64, rank: Rank, lost: usize) -> i64 {
+        if self.doomed.contains(&worker) {
+            return NEVER;
+        }
+        let longest = match rank {
+            Rank::Worker => BACK_OFF_WORKER_MAX_MS,
+            Rank::Shutting | Rank::Asking => BACK_OFF_MAX_MS,
+        };
+        let doublings = u32::try_from(lost).unwrap_or(u32::MAX).min(BACK_OFF_DOUBLINGS_MAX);
+        self.time.now + self.dice.below((BACK_OFF_MS * 2_i64.pow(doublings)).min(longest))
     }
 
     /// When the worker that calls now will go on, if ever.
