@@ -2,6 +2,7 @@
 
 #[path = "review/headroom.rs"]
 mod headroom;
+mod unusable;
 
 use jiff::SignedDuration;
 use portcullis_domain::{

@@ -35,7 +35,7 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::NotEnabled { target: target() },
         Refusal::NotGuarded { target: target(), asked: "80".to_owned(), guarded: guarded() },
         Refusal::NoSources { target: target(), gate },
-        Refusal::UnusableSource { target: named("web-1"), asked: named("127.0.0.1/32") },
+        Refusal::UnusableSource { target: named("web-1"), asked: named("127.0.0.1") },
         Refusal::SourceNotAllowed {
             target: target(),
             gate,

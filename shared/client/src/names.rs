@@ -24,6 +24,10 @@ pub trait Named {
     fn id(&self) -> &str;
     /// What people call it.
     fn name(&self) -> String;
+    /// Other names by which it may be meant.
+    fn aliases(&self) -> Vec<String> {
+        vec![]
+    }
     /// It among several that may be meant, in a line.
     fn line(&self) -> String {
         let name = self.name();
@@ -53,6 +57,11 @@ impl Named for GrantView {
     fn name(&self) -> String {
         format!("{}:{}/{}", short(&self.target), self.port, self.protocol)
     }
+    /// A lease of every protocol is one of each.
+    fn aliases(&self) -> Vec<String> {
+        let each = self.protocol.transports().iter().filter(|it| **it != self.protocol);
+        each.map(|it| format!("{}:{}/{it}", short(&self.target), self.port)).collect()
+    }
     fn line(&self) -> String {
         let until = moments::until(self.end, &ZonedDateTime::now());
         format!("{}  {} of {}, {until}", self.id, self.name(), self.by)
@@ -74,10 +83,11 @@ impl Named for RequestView {
 /// The one that is meant: the exact id, the exact name, else a part of a name, else of an id.
 pub fn find<'a, T: Named>(things: &'a [T], text: &str) -> Result<&'a T, Failure> {
     let lower = text.to_lowercase();
-    let tries: [&dyn Fn(&T) -> bool; 4] = [
+    let tries: [&dyn Fn(&T) -> bool; 5] = [
         &|it| it.id() == text,
         &|it| it.name() == text,
         &|it| it.name().to_lowercase().contains(&lower),
+        &|it| it.aliases().iter().any(|it| it.to_lowercase().contains(&lower)),
         &|it| it.id().to_lowercase().contains(&lower),
     ];
     for fits in tries.iter().filter(|_| !text.is_empty()) {
@@ -171,6 +181,22 @@ fn typos(one: &str, other: &str) -> usize {
 mod tests {
     use super::*;
     use portcullis_program::Exit;
+
+    #[test]
+    fn lease_of_every_protocol_is_found_by_each_of_them() {
+        let grant = |id: &str, port: u16, protocol: &str| -> GrantView {
+            let view = serde_json::json!({
+                "id": id, "request": "r", "target": "/vm/web-1", "port": port, "protocol": protocol, "state": "open", "by": "ann",
+                "sources": ["203.0.113.9"], "start": "2026-05-01T08:00:00Z", "end": "2026-05-01T09:00:00Z",
+            });
+            serde_json::from_value(view).expect("a grant")
+        };
+        let known = [grant("a-1", 3389, "*"), grant("b-1", 22, "TCP")];
+        let found = |text| find(&known, text).map(|it| it.id.as_str()).map_err(|it| it.exit());
+        assert_eq!([found("web-1:3389/tcp"), found("web-1:3389/udp")], [Ok("a-1"), Ok("a-1")]);
+        assert_eq!((found("web-1:3389"), found("web-1:22/tcp")), (Ok("a-1"), Ok("b-1")));
+        assert_eq!(found("web-1:22/udp"), Err(Exit::NotFound));
+    }
 
     #[derive(Debug, PartialEq)]
     struct Thing(&'static str, &'static str);

@@ -56,6 +56,9 @@ fn next_step(reason: &Reason) -> Option<&'static str> {
         "too-many-leases" | "too-many-sources" | "only-reserve-left" | "firewall-full" => {
             "`portcullis grants` lists the leases with their people and ends"
         }
+        "unusable-source" => {
+            "name your address with `--from`: the API runs on your machine, and sees no other one"
+        }
         "not-guarded" | "source-not-allowed" => {
             "`portcullis targets --state configured` lists the guarded machines and ports"
         }

@@ -33,7 +33,7 @@ pub enum Refusal {
     #[error("`{asked}` may not reach port `{gate}` of `{target}`: sources within {allowed} may")]
     SourceNotAllowed { target: TargetId, gate: Gate, asked: Sources, allowed: Sources },
     #[error("`{asked}` is no address from which `{target}` is reached: name your own, such as `203.0.113.9`")]
-    UnusableSource { target: TargetId, asked: ipnet::IpNet },
+    UnusableSource { target: TargetId, asked: Sources },
     #[error("port `{gate}` of `{target}` would have `{count}` ranges in its leases: at most {max}")]
     TooManySources { target: TargetId, gate: Gate, count: usize, max: usize },
     #[error(

@@ -346,7 +346,7 @@ fn rules(grants: &[&Grant]) -> usize {
 }
 
 /// The first of the sources from which no packet comes over a network: loopback, and groups of receivers.
-fn unusable(sources: &Sources) -> Option<IpNet> {
+fn unusable(sources: &Sources) -> Option<Sources> {
     let is_unusable = |it: &&IpNet| it.network().is_loopback() || it.network().is_multicast();
-    sources.ranges().iter().find(is_unusable).copied()
+    sources.ranges().iter().find(is_unusable).map(|it| Sources::of([*it]))
 }
