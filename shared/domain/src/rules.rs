@@ -395,9 +395,14 @@ impl Snapshot {
         without
     }
 
-    /// Has the target an address of the family of any of these, behind each of its firewalls?
+    /// Has the target an address of the family of any of these, behind each firewall that has rules of ours?
     pub fn has_family_of(&self, sources: &Sources) -> bool {
-        self.firewalls.iter().all(|it| !it.families.of(sources).is_empty())
+        self.firewalls.iter().all(|it| match it.kind {
+            FirewallKind::ReadOnly { .. } => true,
+            FirewallKind::Ordered { .. } | FirewallKind::Union | FirewallKind::Translating => {
+                !it.families.of(sources).is_empty()
+            }
+        })
     }
 
     /// The packet filters of others that may refuse a gate of the target, in a sentence each.

@@ -32,13 +32,16 @@ pub struct Speaker<'a> {
 
 impl Speaker<'_> {
     /// The bot that speaks for both of these: as the same bot, or as a bot and by its own name, since over HTTP the source of a bot is the
-    /// name of its token.
+    /// name of its token. Another bot that speaks for it makes no other program of it.
     pub fn is_one_bot_with(self, other: Speaker<'_>) -> Option<String> {
-        let bot = [self, other].iter().find_map(|it| it.via?.bot())?.to_owned();
-        let of = |speaker: Speaker<'_>| {
-            speaker.via.and_then(Via::bot).map_or(speaker.person.as_str(), |it| it).to_owned()
-        };
-        is_same_name(&of(self), &of(other)).then_some(bot)
+        self.bot_that_is(other).or_else(|| other.bot_that_is(self))
+    }
+
+    /// The bot of this one, if the other one is that bot, or comes by it.
+    fn bot_that_is(self, other: Speaker<'_>) -> Option<String> {
+        let bot = self.via?.bot()?;
+        let names = [Some(other.person.as_str()), other.via.and_then(Via::bot)];
+        names.into_iter().flatten().any(|it| is_same_name(bot, it)).then(|| bot.to_owned())
     }
 
     /// The channel, to be recorded.
@@ -136,6 +139,8 @@ mod tests {
         };
         assert!(is_one(said(&ann, Some(&bot)), said(&bob, Some(&bot))));
         assert!(is_one(said(&ann, Some(&bot)), said(&itself, Some(&Via::Http))), "its token, its own name");
+        assert!(is_one(said(&itself, Some(&other)), said(&bob, Some(&bot))), "another bot asks for it");
+        assert!(is_one(said(&ann, Some(&bot)), said(&itself, Some(&other))), "another bot approves for it");
         assert!(!is_one(said(&ann, Some(&bot)), said(&bob, Some(&other))));
         assert!(!is_one(said(&ann, Some(&bot)), said(&bob, Some(&Via::Cli))));
         assert!(!is_one(said(&ann, Some(&Via::Http)), said(&bob, Some(&Via::Http))), "two tokens");

@@ -4,7 +4,6 @@ use portcullis_app::{Bots, Finding};
 use portcullis_domain::said::unmarked;
 use portcullis_program::{Failure, private};
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -77,7 +76,7 @@ impl BotsFile {
 
 fn content(file: &Path) -> Result<String, Failure> {
     private::check_file(file)?;
-    fs::read_to_string(file).map(unmarked).map_err(|error| cannot(file, &error.to_string()))
+    private::read_regular(file).map(unmarked).map_err(|error| cannot(file, &error.to_string()))
 }
 
 fn list(file: &Path, content: &str) -> Result<Bots, Failure> {
@@ -91,7 +90,7 @@ fn cannot(file: &Path, why: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
     const ANN: &str = r#"[{"source": "chatops", "for": ["ann"]}]"#;
     const BOB: &str = r#"[{"source": "chatops", "for": ["bob"]}]"#;
@@ -140,6 +139,10 @@ mod tests {
         refused("no JSON");
         fs::remove_file(&file).expect("removed");
         refused("no file");
+        let made = std::process::Command::new("mkfifo").arg(&file).status().expect("runs");
+        assert!(made.success());
+        refused("a pipe, for whose writer no caller waits");
+        fs::remove_file(&file).expect("removed");
         fs::write(&file, BOB).expect("written");
         assert_eq!(said(bots.now()), as_said(BOB));
         fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).expect("set");

@@ -4,11 +4,11 @@
 //! others may write.
 
 use crate::failure::Failure;
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 use std::{
     fs::{self, DirBuilder, File, Metadata},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::Path,
 };
 use tempfile::Builder;
@@ -71,6 +71,19 @@ pub fn check_file(file: &Path) -> Result<(), Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(cannot_read(file, &error)),
     }
+}
+
+/// The content of a file that is read again and again. It never waits, as the reader of a pipe or of a terminal does: those are
+/// refused.
+pub fn read_regular(file: &Path) -> io::Result<String> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
+    let mut opened = File::options().read(true).custom_flags(flags).open(file)?;
+    if !opened.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut content = String::new();
+    opened.read_to_string(&mut content)?;
+    Ok(content)
 }
 
 /// Refuses a token that the group or others may write. Its owner may be the service that made it.

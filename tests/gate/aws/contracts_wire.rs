@@ -75,9 +75,11 @@ async fn what_is_never_taken_is_named_one_by_one() {
 #[tokio::test]
 async fn what_is_hopeless_is_never_put() {
     let aws = eventbridge(|_, _| true);
-    let shortest = told(&entries(vec![found(1)]));
-    let more = BYTES_MAX - bytes(&shortest[0]);
-    let facts = vec![Fact::DriftHealed, found(1 + more + 1), found(1 + more), Fact::DriftHealed];
+    // So long that its sentence is cut, and grows no more.
+    const LONG: usize = 2_000;
+    let long = told(&entries(vec![found(LONG)]));
+    let most = LONG + BYTES_MAX - bytes(&long[0]);
+    let facts = vec![Fact::DriftHealed, found(most + 1), found(most), Fact::DriftHealed];
     let events = told(&entries(facts));
     assert_eq!([bytes(&events[1]), bytes(&events[2])], [BYTES_MAX + 1, BYTES_MAX]);
     let not = bus(&aws).publish(&events).await.expect("the others are published");
@@ -86,7 +88,7 @@ async fn what_is_hopeless_is_never_put() {
     assert!(not[0].why.contains(&events[1].detail.id), "{not:?}");
     assert_eq!(puts(&aws).concat(), ids(&[&events[0], &events[2], &events[3]]));
     // And it holds up no relay.
-    let hopeless = relay(&bus(&aws), &entries(vec![found(1 + more + 1)])).await;
+    let hopeless = relay(&bus(&aws), &entries(vec![found(most + 1)])).await;
     assert!(hopeless.is_ok(), "{hopeless:?}");
 }
 

@@ -197,7 +197,7 @@ fn every_way_to_fail_has_its_exit_code_and_says_what_helps() {
     assert!(refused.contains("at most 3h") && refused.contains("`web-1` is not guarded"), "{refused}");
     // From here, "my IP" is an address that no other machine ever sees.
     let local = it.up.ask(&["request", "db-1"]);
-    assert!(code(&local) == DONE && text(&local.stderr).contains("--from"), "{}", told(&local));
+    assert!(code(&local) == REFUSED && text(&local.stderr).contains("--from"), "{}", told(&local));
     let stranger = it.up.client().env("PORTCULLIS_TOKEN", "pct_wrong").arg("targets").output().expect("runs");
     assert_eq!(code(&stranger), REFUSED, "{}", told(&stranger));
     assert!(told(&stranger).contains("PORTCULLIS_TOKEN"), "{}", told(&stranger));

@@ -48,7 +48,7 @@ pub struct Args {
     #[arg(long, env = "PORTCULLIS_LOG_FORM", value_name = "FORM")]
     pub log: Option<Form>,
     /// A file with the bots that may send events, and the people they may act for:
-    /// `[{"source": "chatops", "for": ["ann"]}]`, with "*" for all people. Default: none
+    /// `[{"source": "chatops", "for": ["ann"]}]`, with `"for": "*"` for all people. Default: none
     #[arg(long, env = "PORTCULLIS_BOTS_FILE", value_name = "FILE")]
     pub bots: Option<PathBuf>,
     /// The real one.
