@@ -99,7 +99,7 @@ pub enum Refusal {
     )]
     OwnLease { by: Person, grant: GrantId },
     #[error(
-        "the bot `{bot}` made this request and may not approve it too, for whichever person: approve it with the token of another person or by another bot, or permit that bot both with `both_halves` in the list of bots"
+        "the bot `{bot}` made this request and may not approve it too, for whichever person: approve it by another bot or by `portcullis approve` with the token of another person, or permit that bot both with `both_halves` in the list of bots"
     )]
     OneBot { bot: String },
     #[error("`{by}` may not decide this: {} may", none_or(approvers))]

@@ -74,9 +74,9 @@ async fn what_is_never_taken_is_named_one_by_one() {
 /// To the byte, as EventBridge counts them; the emulators take anything.
 #[tokio::test]
 async fn what_is_hopeless_is_never_put() {
-    let aws = eventbridge(|_, _| true);
     // So long that its sentence is cut, and grows no more.
     const LONG: usize = 2_000;
+    let aws = eventbridge(|_, _| true);
     let long = told(&entries(vec![found(LONG)]));
     let most = LONG + BYTES_MAX - bytes(&long[0]);
     let facts = vec![Fact::DriftHealed, found(most + 1), found(most), Fact::DriftHealed];
