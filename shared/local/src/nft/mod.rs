@@ -41,6 +41,8 @@ const ALLOWS: Range<u16> = 100..200;
 const DENIES: Range<u16> = 200..300;
 /// For how long it is known what other tables refuse.
 const OTHERS_EVERY: SignedDuration = SignedDuration::from_secs(1);
+/// How long reading them may take: a closing waits for it, and decides nothing by it.
+const OTHERS_MAX: Duration = Duration::from_millis(250);
 /// How long one run of `nft` may take.
 const RUN_MAX: Duration = Duration::from_secs(5);
 
@@ -142,12 +144,13 @@ impl Host {
         {
             return refusers.clone();
         }
-        let listed = nft(&["-j", "list", "ruleset"], None).await.and_then(|it| objects(&it));
-        let refusers = match listed {
+        let listed = time::timeout(OTHERS_MAX, nft(&["-j", "list", "ruleset"], None)).await;
+        let listed = listed.unwrap_or_else(|_| Err("`nft` did not answer in time".into()));
+        let refusers = match listed.and_then(|it| objects(&it)) {
             Ok(listed) => Others::parse(&listed).refusers(),
             Err(error) => {
                 tracing::debug!(error = %error, "The tables of others could not be read");
-                vec![]
+                seen.take().map(|(_, refusers)| refusers).unwrap_or_default()
             }
         };
         *seen = Some((now, refusers.clone()));
