@@ -1,7 +1,7 @@
 //! A call: the caller, the channel, and the names that the caller gave it.
 
 use jiff::Timestamp;
-use portcullis_domain::{CorrelationId, IdempotencyKey, Person, Speaker, Via};
+use portcullis_domain::{CorrelationId, IdempotencyKey, Person, PrincipalKind, Speaker, Via};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -37,19 +37,6 @@ pub struct Principal {
     pub groups: BTreeSet<String>,
     /// Anything else that the issuer says of the caller, for policies.
     pub claims: BTreeMap<String, String>,
-}
-
-/// The kind of a caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PrincipalKind {
-    /// A person.
-    Person,
-    /// A program with an identity of its own, such as a role in AWS.
-    Workload,
-    /// A bot, which speaks for people.
-    Bot,
-    /// The cloud, or Portcullis itself.
-    Platform,
 }
 
 /// The authority that vouches for a caller's name.

@@ -5,11 +5,11 @@
 //! compiler knows of no other way to them.
 
 use crate::{
-    Call, Error, Operation, Right, Vouchers,
+    Call, Error, Operation, Vouchers,
     ports::{Outside, Store, Tokens},
     record::{Record, record},
 };
-use portcullis_domain::{CorrelationId, Fact, Person, Refusal, Refusals, Terms, Via, redacted};
+use portcullis_domain::{CorrelationId, Fact, Person, Refusal, Refusals, Right, Terms, Via, redacted};
 use std::fmt;
 
 /// How much of a caller's words is recorded of each thing, in characters.
@@ -184,10 +184,13 @@ impl Rights {
         match right {
             Right::Read
             | Right::Request
+            | Right::OpenWithoutApproval
             | Right::Approve
             | Right::Close
+            | Right::Extend
             | Right::Configure
-            | Right::Export => Ok(()),
+            | Right::Export
+            | Right::BreakGlass => Ok(()),
             // Anybody else who could make tokens would approve their own requests by another name.
             Right::Administer if self.operator.as_ref() == Some(call.by()) => Ok(()),
             Right::Administer => {

@@ -48,7 +48,7 @@ pub use absent::Absent;
 pub use adopt::{Adopted, AdoptedMachine};
 pub use ask::Answer;
 pub use bots::Bots;
-pub use call::{Call, Issuer, Principal, PrincipalKind};
+pub use call::{Call, Issuer, Principal};
 pub use decide::lapse;
 pub use discover::{Discovered, Name, Names};
 pub use disk::{Disk, DiskTold};
@@ -62,7 +62,7 @@ pub use hold::{Held, hold, overdue, settle_on};
 pub use kept::Kept;
 pub use look::{Checked, Verified, verify};
 pub use message::{Message, first_untold, handle_all, settle_named};
-pub use operation::{Operation, OperationKind, Right};
+pub use operation::{Operation, OperationKind};
 pub use ports::{Adoptable, AdoptableMachine, AdoptablePort, AdoptableRule, Adoptables, Detail, Event};
 pub use reached::{NoCursor, Reached};
 pub use revoke::Revoked;
@@ -75,5 +75,6 @@ pub use watch::{bury, expire, reconcile};
 pub use worker::live;
 
 pub use portcullis_domain::{
-    BadExport, Evidence, Finding, Format, MANIFEST, Manifest, ManifestFile, Segment, TargetState, Verdict,
+    BadExport, Evidence, Finding, Format, MANIFEST, Manifest, ManifestFile, PrincipalKind, Segment,
+    TargetState, Verdict,
 };

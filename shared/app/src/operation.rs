@@ -1,5 +1,7 @@
 //! Every operation that there is: its name, its kind, and the right that it needs.
 
+use portcullis_domain::Right;
+
 macro_rules! operations {
     ($($(#[$doc:meta])* $operation:ident: $name:literal, $kind:ident, $right:ident;)*) => {
         /// An operation of the door.
@@ -36,25 +38,6 @@ macro_rules! operations {
     };
 }
 
-/// The right that an operation needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Right {
-    /// To read.
-    Read,
-    /// To ask for access, and to have a lease extended.
-    Request,
-    /// To decide a request.
-    Approve,
-    /// To end a lease.
-    Close,
-    /// To change what is guarded.
-    Configure,
-    /// To take evidence away.
-    Export,
-    /// To change who may call.
-    Administer,
-}
-
 /// Whether an operation changes anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OperationKind {
@@ -68,7 +51,7 @@ operations! {
     /// Asks for access.
     Initiate: "access.request", Command, Request;
     /// Asks for a later end of a lease.
-    Extend: "access.extend", Command, Request;
+    Extend: "access.extend", Command, Extend;
     /// Approves a request.
     Approve: "access.approve", Command, Approve;
     /// Rejects a request.

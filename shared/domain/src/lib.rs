@@ -10,6 +10,7 @@
 //! [`review`] decides what may become a [`Grant`]; [`diff`] says what to write; [`Snapshot::admitted`]
 //! says who really gets in; [`Head::append`] and [`Told`] keep the journal honest.
 
+mod authority;
 mod bad_name;
 mod csv;
 mod delay;
@@ -49,6 +50,10 @@ mod target;
 mod via;
 mod view;
 
+pub use authority::{
+    Authority, BINDINGS_MAX, Binding, Circumstances, Decide, Facts, Judgement, Member, Object, PrincipalKind,
+    Question, Right, Role, Roles, Scope, Subject,
+};
 pub use bad_name::BadName;
 pub use csv::{csv_line, csv_time};
 pub use delay::{CLOUD_WRITE_MAX, Cause, Delay, Hindrance, LATE, Party, is_late};
