@@ -21,7 +21,7 @@ use tracing::{
 };
 
 /// The operations of all routes; none for those that need no token, and the events have a list of their own.
-const ROUTES: [(&str, &str, &[Operation]); 34] = [
+const ROUTES: [(&str, &str, &[Operation]); 37] = [
     ("get", "/v1/targets", &[Operation::Machines]),
     ("get", "/v1/targets/{target}", &[Operation::ShowMachine]),
     ("post", "/v1/targets/{target}/enable", &[Operation::Enable]),
@@ -54,6 +54,9 @@ const ROUTES: [(&str, &str, &[Operation]); 34] = [
     ("get", "/v1/tokens", &[Operation::Tokens]),
     ("post", "/v1/tokens", &[Operation::IssueToken]),
     ("delete", "/v1/tokens/{person}", &[Operation::RevokeToken]),
+    ("get", "/v1/roles", &[Operation::Roles]),
+    ("post", "/v1/roles", &[Operation::GrantRole]),
+    ("post", "/v1/roles/revoke", &[Operation::RevokeRole]),
     ("get", "/healthz", &[]),
     ("get", "/openapi.json", &[]),
 ];
@@ -125,6 +128,9 @@ fn body(method: &str, path: &str, machine: &str) -> Option<Value> {
         ("post", "approve" | "reject") => Some(json!({ "shown": "it" })),
         ("post", "extend") => Some(json!({ "until": at(7_200).to_string() })),
         ("post", "adopt") => Some(json!({ "what": "policy-1", "delete": false })),
+        ("post", "roles" | "revoke") => {
+            Some(json!({ "role": "reader", "member": "person:bob", "on": "everything" }))
+        }
         ("post", "tokens") => Some(json!({ "person": "bob" })),
         _ => None,
     }
@@ -189,7 +195,8 @@ async fn each_event_of_a_bot_performs_its_operation() {
         let body = body.to_string();
         let incoming = portcullis_app::Incoming { body: body.as_bytes(), source: None, has_archive: true };
         let terms = portcullis_domain::Terms::default();
-        let submitted = portcullis_app::submit(place.store(), &terms, &bots, incoming, at(1)).await;
+        let submitted =
+            portcullis_app::submit(place.store(), &terms, place.rights(), &bots, incoming, at(1)).await;
         assert_eq!(noted.taken(), names(&[operation]), "{kind}: {submitted:?}");
     }
 }

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use jsonschema::Validator;
 use portcullis_app::{
-    Bots, Error, Event, Incoming, Submitted, events,
+    Bots, Error, Event, Incoming, Rights, Submitted, events,
     ports::{Batch, Seen, Store},
     submit,
 };
@@ -34,12 +34,13 @@ const IN: [&str; 8] = [
 /// How many entries a chain has at most here.
 const ENTRIES_MAX: usize = 100;
 /// What the journal has and no event tells.
-const UNTOLD: [&str; 11] = [
+const UNTOLD: [&str; 12] = [
     "adopted",
     "decision_refused",
     "foreign_deleted",
     "policy_refused",
     "read_back",
+    "role_refused",
     "settle_failed",
     "taken_over",
     "token_made",
@@ -142,7 +143,8 @@ async fn refused_requests_are_published_as_they_were_sent() {
     let garbage: [&[u8]; 3] = [b"{", b"{}", br#"{"source":"","detail-type":"","id":"","detail":[]}"#];
     for body in garbage {
         let incoming = Incoming { body, source: None, has_archive: true };
-        let answer = submit(&store, &Terms::default(), &Bots::default(), incoming, at(2)).await;
+        let answer =
+            submit(&store, &Terms::default(), &Rights::default(), &Bots::default(), incoming, at(2)).await;
         assert!(matches!(answer, Ok(Submitted::Refused(_))), "{answer:?}");
     }
     let mut told = vec![];

@@ -16,7 +16,9 @@ async fn say(place: &Place, source: &str, kind: &str, detail: Value) -> Submitte
     let body = json!({ "detail-type": kind, "id": kind, "detail": detail }).to_string();
     let incoming = Incoming { body: body.as_bytes(), source: Some(source), has_archive: false };
     let bots = named(BOTS);
-    app::submit(place.store(), place.terms(), &bots, incoming, place.now()).await.expect("heard")
+    app::submit(place.store(), place.terms(), place.rights(), &bots, incoming, place.now())
+        .await
+        .expect("heard")
 }
 
 async fn asked(place: &Place, sources: &[&str]) -> TargetId {

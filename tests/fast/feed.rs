@@ -9,7 +9,7 @@ use portcullis_app::{
     ports::{Batch, Due, FeedItem, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
 };
 use portcullis_domain::{
-    Chain, Entry, Fact, Grant, GrantId, Head, Request as Asked, RequestId, Target, TargetId,
+    Authority, Chain, Entry, Fact, Grant, GrantId, Head, Request as Asked, RequestId, Target, TargetId,
 };
 use portcullis_http::Stop;
 use portcullis_local::RedbStore;
@@ -87,6 +87,10 @@ impl Store for Counted<'_> {
 
     async fn grant(&self, _: &GrantId) -> Result<Option<Grant>, Error> {
         unreachable!("{EVENTS_ALONE}")
+    }
+
+    async fn authority(&self) -> Result<Option<Authority>, Error> {
+        Ok(None)
     }
 
     async fn rest(&self) -> Result<Head, Error> {

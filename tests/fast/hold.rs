@@ -11,8 +11,8 @@ use portcullis_app::{
     settle_named,
 };
 use portcullis_domain::{
-    Chain, Change, ClaimToken, Entry, Grant, GrantId, Head, Request, RequestId, Snapshot, Target, TargetId,
-    WORKER_LIFE,
+    Authority, Chain, Change, ClaimToken, Entry, Grant, GrantId, Head, Request, RequestId, Snapshot, Target,
+    TargetId, WORKER_LIFE,
 };
 use portcullis_tests::{
     given::{self, named, ssh},
@@ -280,6 +280,10 @@ impl Store for Wrong<'_> {
 
     async fn grant(&self, id: &GrantId) -> Result<Option<Grant>, Error> {
         self.world.grant(id).await
+    }
+
+    async fn authority(&self) -> Result<Option<Authority>, Error> {
+        self.world.authority().await
     }
 
     async fn rest(&self) -> Result<Head, Error> {

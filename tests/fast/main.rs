@@ -23,6 +23,7 @@ mod protocols;
 mod reconcile;
 mod review;
 mod revoke;
+mod roles;
 mod settle;
 mod simcloud;
 mod simcloud_neighbours;

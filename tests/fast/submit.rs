@@ -38,6 +38,7 @@ async fn submit(place: &Place, body: &[u8]) -> Result<Submitted, Error> {
     app::submit(
         place.store(),
         place.terms(),
+        place.rights(),
         &bots,
         Incoming { body, source: None, has_archive: true },
         place.now(),
@@ -253,7 +254,9 @@ async fn second_spelling_of_a_name_approves_nothing_that_the_first_one_asked() {
     let submit = async |kind: &str, detail: &Value| {
         let body = envelope("chatops", kind, detail.clone());
         let incoming = Incoming { body: &body, source: None, has_archive: true };
-        app::submit(place.store(), place.terms(), &bots, incoming, place.now()).await.expect("heard")
+        app::submit(place.store(), place.terms(), place.rights(), &bots, incoming, place.now())
+            .await
+            .expect("heard")
     };
     let Submitted::Answered(asked) = submit("access.request", &wanted(&id, "1")).await else {
         panic!("not answered")
@@ -446,7 +449,8 @@ async fn an_empty_policy_allows_nothing() {
     for policy in ["[]", r#"[{"source": "chatops", "for": []}]"#] {
         let bots: Bots = named(policy);
         let incoming = Incoming { body: &body, source: None, has_archive: true };
-        let submitted = app::submit(place.store(), place.terms(), &bots, incoming, place.now()).await;
+        let submitted =
+            app::submit(place.store(), place.terms(), place.rights(), &bots, incoming, place.now()).await;
         assert!(matches!(submitted.expect("heard"), Submitted::Refused(_)), "{policy}");
     }
     for bad in ["", "{}", r#"[{"source": "chatops", "for": "ann"}]"#, r#"[{"source": "chatops"}]"#] {
@@ -570,7 +574,8 @@ async fn evidence_is_asked_for_like_everything_else() {
     assert!(refused(&place, &other).await.contains("may not act for `mallory`"));
     // Nobody is told that evidence will be where nobody puts any.
     let (bots, incoming) = (named(BOTS), Incoming { body: &asked, source: None, has_archive: false });
-    let outcome = app::submit(place.store(), place.terms(), &bots, incoming, place.now()).await;
+    let outcome =
+        app::submit(place.store(), place.terms(), place.rights(), &bots, incoming, place.now()).await;
     let Ok(Submitted::Refused(reasons)) = outcome else { panic!("{outcome:?}") };
     assert!(reasons.join("; ").contains("no archive"), "{reasons:?}");
 }
@@ -607,7 +612,8 @@ async fn a_complete_export_is_published_once() {
     assert!(!refused(&place, &bot).await.is_empty());
     let bots = named(BOTS);
     let incoming = Incoming { body: &whole, source: Some("ann"), has_archive: true };
-    let over_http = app::submit(place.store(), place.terms(), &bots, incoming, place.now()).await;
+    let over_http =
+        app::submit(place.store(), place.terms(), place.rights(), &bots, incoming, place.now()).await;
     assert!(matches!(over_http, Ok(Submitted::Refused(_))), "{over_http:?}");
 }
 

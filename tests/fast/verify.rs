@@ -6,7 +6,7 @@ use portcullis_app::{
     ports::{Batch, Due, FeedItem, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
 };
 use portcullis_domain::{
-    BadRecord, Chain, Entry, Grant, GrantId, Head, Request, RequestId, Target, TargetId,
+    Authority, BadRecord, Chain, Entry, Grant, GrantId, Head, Request, RequestId, Target, TargetId,
 };
 use portcullis_tests::door;
 use portcullis_tests::{
@@ -32,6 +32,10 @@ impl<S: Store> Store for Behind<'_, S> {
 
     async fn grant(&self, id: &GrantId) -> Result<Option<Grant>, Error> {
         self.table.grant(id).await
+    }
+
+    async fn authority(&self) -> Result<Option<Authority>, Error> {
+        self.table.authority().await
     }
 
     async fn rest(&self) -> Result<Head, Error> {

@@ -1,6 +1,6 @@
 //! Every command of the command line that asks a server, in one round: whoever serves, it does the same.
 //!
-//! Left out is what asks none (`up`, `demo`, `simcloud`, `role`, `profiles`, `completions`), and `deploy-check` and `token create
+//! Left out is what asks none (`up`, `demo`, `simcloud`, `role azure`, `profiles`, `completions`), and `deploy-check` and `token create
 //! --table`, which ask AWS itself. `adopt` only lists: what there is to take over is for the suite `azure_adopt`.
 
 use crate::{azure::ANN, binary::text, schemas::Schemas};
@@ -48,6 +48,7 @@ pub fn every_command(operator: &dyn Fn() -> Command, bearer: &dyn Fn(&str) -> Co
     tells(&cli);
     takes_away(&cli);
     gives_and_takes_tokens(&cli);
+    gives_and_takes_roles(&cli);
     cli.object(&["disable", machine]);
     let target = cli.target();
     assert_ne!(target["state"], "configured", "{target}");
@@ -198,6 +199,27 @@ fn gives_and_takes_tokens(cli: &Cli<'_>) {
     assert!(!cli.list(&["token", "list"]).iter().any(|it| it["person"] == person.as_str()));
     let revoked = call((cli.bearer)(&token), &["whoami"]);
     assert_eq!(code(&revoked), REFUSED, "{}", told(&revoked));
+}
+
+fn gives_and_takes_roles(cli: &Cli<'_>) {
+    let member = format!("dave-at-{}", cli.machine);
+    let token = cli.token(&member);
+    let on = ["--on", cli.machine];
+    let change = |what: &str| cli.object(&[&["role", what, &member, "approver"], &on[..]].concat());
+    let version = change("grant")["version"].as_u64().expect("a version");
+    let known = cli.object(&["role", "show", &member]);
+    let theirs = |it: &Value| it["member"] == format!("person:{member}") && it["role"] == "approver";
+    assert!(known["roles"].as_array().is_some_and(|it| it.iter().any(theirs)), "{known}");
+    let me = object((cli.bearer)(&token), &["whoami"]);
+    assert!(me["roles"].as_array().is_some_and(|it| it.iter().any(theirs)), "{me}");
+    assert_eq!(change("revoke")["version"], version + 1);
+    let all = cli.object(&["role", "list"]);
+    assert!(!all["roles"].as_array().is_some_and(|it| it.iter().any(theirs)), "{all}");
+    // Whoever is no operator gives none.
+    let words = [&["role", "grant", &member, "approver"], &on[..]].concat();
+    let refused = call((cli.bearer)(&token), &words);
+    assert_eq!(code(&refused), REFUSED, "{}", told(&refused));
+    cli.object(&["token", "revoke", &member]);
 }
 
 impl Cli<'_> {

@@ -7,7 +7,8 @@ use portcullis_app::{
     ports::{Batch, Due, FeedItem, GrantFilter, Page, PageAsked, RequestFilter, Seen, Store},
 };
 use portcullis_domain::{
-    Chain, EndReason, Entry, Fact, Grant, GrantId, Hash, Head, Request, RequestId, Sources, Target, TargetId,
+    Authority, Chain, EndReason, Entry, Fact, Grant, GrantId, Hash, Head, Request, RequestId, Sources,
+    Target, TargetId,
 };
 use std::{collections::BTreeMap, iter::successors, net::Ipv4Addr, ops::Bound};
 
@@ -137,6 +138,10 @@ impl Store for LongJournal {
 
     async fn grant(&self, _: &GrantId) -> Result<Option<Grant>, Error> {
         unreachable!("{NOT_READ}")
+    }
+
+    async fn authority(&self) -> Result<Option<Authority>, Error> {
+        Ok(None)
     }
 
     async fn rest(&self) -> Result<Head, Error> {

@@ -118,6 +118,11 @@ impl Place {
         &self.site.fleet
     }
 
+    /// The rights of callers.
+    pub fn rights(&self) -> &Rights {
+        &self.site.rights
+    }
+
     /// The settings.
     pub fn terms(&self) -> &Terms {
         &self.site.terms

@@ -114,9 +114,9 @@ pub enum Command {
     /// Make, list and revoke tokens
     #[command(subcommand)]
     Token(client::Token),
-    /// Print the permissions that Portcullis needs in a cloud
+    /// List, grant and revoke roles, or print the permissions that Portcullis needs in a cloud
     #[command(subcommand)]
-    Role(role::Role),
+    Role(Role),
     /// Print completions of these commands for your shell, which also know the names of machines
     #[command(after_help = COMPLETIONS)]
     Completions {
@@ -132,6 +132,15 @@ pub enum Command {
         #[arg(long, value_name = "DIR", conflicts_with = "command")]
         out: Option<PathBuf>,
     },
+}
+
+/// Roles of callers, and of Portcullis itself in a cloud.
+#[derive(Debug, Subcommand)]
+pub enum Role {
+    #[command(flatten)]
+    OfCallers(client::Roles),
+    #[command(flatten)]
+    OfCloud(role::Role),
 }
 
 impl Cli {
@@ -194,7 +203,8 @@ impl Cli {
             Command::Profiles => client::profiles(&globals),
             Command::Whoami => client::whoami(&asked()?),
             Command::Token(it) => it.run(&globals, asked),
-            Command::Role(it) => it.print(),
+            Command::Role(Role::OfCallers(it)) => it.run(&asked()?),
+            Command::Role(Role::OfCloud(it)) => it.print(),
             Command::Completions { shell } => manual::completions(shell),
             Command::Man { command: _, out: Some(folder) } => manual::write(Cli::command(), &folder),
             Command::Man { command, out: None } => manual::print(Cli::command(), command.as_deref()),

@@ -9,9 +9,10 @@ async fn main() -> Result<(), Failed> {
     let place = Place::start(Environment::new(|name| std::env::var(name).ok()), Timestamp::now)?;
     let (store, clock) = (place.store()?, place.clock);
     let (terms, bots) = (place.environment.terms()?, place.environment.bots()?);
+    let rights = place.environment.rights()?;
     run_queue(clock, async |message| {
         let incoming = Incoming { body: message.body.as_bytes(), source: None, has_archive: true };
-        submit(&store, &terms, &bots, incoming, clock.now()).await.map(drop)
+        submit(&store, &terms, &rights, &bots, incoming, clock.now()).await.map(drop)
     })
     .await
 }

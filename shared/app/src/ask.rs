@@ -68,7 +68,7 @@ pub(crate) async fn initiate(
             }
         };
         let request = fresh.clone().into_state(state);
-        let batch = Batch { targets, request: Some((request.clone(), Seen::NEVER)), rest: vec![] };
+        let batch = Batch { targets, request: Some((request.clone(), Seen::NEVER)), ..Batch::default() };
         Ok(Attempt::commit(batch, request))
     })
     .await?;

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use portcullis_domain::{CorrelationId, IdempotencyKey, Person, PrincipalKind, Speaker, Via};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     net::IpAddr,
 };
 
@@ -67,6 +68,17 @@ impl Principal {
         match &self.issuer {
             Issuer::Bot { both_halves, .. } => *both_halves,
             Issuer::Tokens | Issuer::Aws => false,
+        }
+    }
+}
+
+impl fmt::Display for Issuer {
+    /// The word in policies: `tokens`, `aws`, or `bot` and its source.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tokens => f.write_str("tokens"),
+            Self::Aws => f.write_str("aws"),
+            Self::Bot { source, .. } => write!(f, "bot {source}"),
         }
     }
 }

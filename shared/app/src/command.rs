@@ -6,14 +6,17 @@ use crate::{
     guard::{self, Guarding},
     kept::record_once,
     load,
+    permit::Concerns,
     ports::{Store, Tokens},
     record::Record,
-    revoke, vouch,
+    revoke,
+    roles::{self, Change},
+    vouch,
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Ask, Fact, Grant, GrantId, Justification, Person, Policy, PolicyEdit, PortEdit, Refusal, Refusals,
-    Request, RequestId, Review, SKEW_MAX, TargetId, Terms, What,
+    Ask, Authority, Binding, Fact, Grant, GrantId, Justification, Person, Policy, PolicyEdit, PortEdit,
+    Refusal, Refusals, Request, RequestId, Review, Right, SKEW_MAX, TargetId, Terms, What,
 };
 
 /// Asks for access. Asking twice with the same key is asking once.
@@ -135,6 +138,20 @@ pub struct RevokeToken {
     pub keeps_access: bool,
 }
 
+/// Gives a role.
+#[derive(Debug, Clone)]
+pub struct GrantRole {
+    /// The role, its member and its scope.
+    pub binding: Binding,
+}
+
+/// Takes a role away.
+#[derive(Debug, Clone)]
+pub struct RevokeRole {
+    /// The role, its member and its scope, as they were given.
+    pub binding: Binding,
+}
+
 /// Asks for evidence to be put into the archive.
 #[derive(Debug, Clone)]
 pub struct OrderExport {
@@ -170,12 +187,20 @@ impl Extend {
 
 runs! {
     Initiate => Initiate, Answer,
+    on |command, _parts, call| {
+        let concerns = Concerns::request(&command.request(call), call.by(), call.now);
+        Ok(if command.break_glass { concerns.and(Right::BreakGlass) } else { concerns })
+    },
     |command, parts, call| {
         ask::initiate(parts.store, parts.terms, call, command.request(call)).await
     },
     refused |command, _store, call, reasons| Ok(Some(ask::refused(call, &command.request(call), reasons)));
 
     Extend => Extend, Answer,
+    on |command, parts, call| {
+        let grant = load::grant(parts.store, &command.grant).await?;
+        Ok(Concerns::grant(&grant, call.by()).until(command.end, call.now))
+    },
     |command, parts, call| {
         let request = command.request(parts.store, call).await?;
         ask::initiate(parts.store, parts.terms, call, request).await
@@ -185,6 +210,10 @@ runs! {
     };
 
     Approve => Approve, Answer,
+    on |command, parts, call| {
+        let (request, _) = load::request(parts.store, &command.request).await?;
+        Ok(Concerns::request(&request, call.by(), call.now))
+    },
     |command, parts, call| {
         decide::approve(parts.store, parts.terms, &command.request, &command.shown, call).await
     },
@@ -193,6 +222,10 @@ runs! {
     };
 
     Reject => Reject, Answer,
+    on |command, parts, call| {
+        let (request, _) = load::request(parts.store, &command.request).await?;
+        Ok(Concerns::request(&request, call.by(), call.now))
+    },
     |command, parts, call| {
         let Self { request, shown, why } = command;
         decide::reject(parts.store, request, shown.as_deref(), why.as_ref(), call).await
@@ -202,12 +235,17 @@ runs! {
     };
 
     Withdraw => Withdraw, Answer,
+    // Its requester alone may, whatever else they may.
+    on |_command, _parts, _call| Ok(Concerns::Nobody),
     |command, parts, call| decide::withdraw(parts.store, &command.request, call).await,
     refused |command, store, call, reasons| {
         decide::refused(store, &command.request, call, reasons).await.map(Some)
     };
 
     Close => Close, Grant,
+    on |command, parts, call| {
+        Ok(Concerns::grant(&load::grant(parts.store, &command.grant).await?, call.by()))
+    },
     |command, parts, call| ask::close(parts.store, &command.grant, call).await,
     refused |command, store, call, reasons| {
         let request = load::grant(store, &command.grant).await?.request;
@@ -215,6 +253,7 @@ runs! {
     };
 
     Enable => Enable, Guarded,
+    on |command, _parts, _call| Ok(Concerns::machine(&command.target)),
     |command, parts, call| {
         let Self { target, ports, confirm_within, take_over } = command.clone();
         let policy = guard::first_policy(parts.store, parts.outside, &target, &ports, parts.terms).await?;
@@ -225,6 +264,7 @@ runs! {
     refused |command, _store, call, reasons| Ok(Some(guard::refused(&command.target, call.speaker(), reasons)));
 
     Edit => Edit, Guarded,
+    on |command, _parts, _call| Ok(Concerns::machine(&command.target)),
     |command, parts, call| {
         let Self { target, policy, confirm_within } = command;
         let guarding = Guarding { confirm_within: *confirm_within, ..Guarding::of(target.clone(), call) };
@@ -235,18 +275,21 @@ runs! {
     refused |command, _store, call, reasons| Ok(Some(guard::refused(&command.target, call.speaker(), reasons)));
 
     Disable => Disable, Guarded,
+    on |command, _parts, _call| Ok(Concerns::machine(&command.target)),
     |command, parts, call| {
         guard::disable(parts.store, parts.outside, &command.target, call.speaker(), call.now).await
     },
     refused |command, _store, call, reasons| Ok(Some(guard::refused(&command.target, call.speaker(), reasons)));
 
     Confirm => Confirm, Guarded,
+    on |command, _parts, _call| Ok(Concerns::machine(&command.target)),
     |command, parts, call| {
         guard::confirm(parts.store, parts.outside, &command.target, call.speaker(), call.now).await
     },
     refused |command, _store, call, reasons| Ok(Some(guard::refused(&command.target, call.speaker(), reasons)));
 
     Adopt => Adopt, Adopted,
+    on |_command, _parts, _call| Ok(Concerns::Installation),
     |command, parts, call| {
         adopt::adopt(parts.store, parts.outside, parts.terms, &command.what, command.delete, call).await
     },
@@ -254,21 +297,39 @@ runs! {
     refused |_command, _store, _call, _reasons| Ok(None);
 
     IssueToken => IssueToken, String,
+    on |_command, _parts, _call| Ok(Concerns::Installation),
     |command, parts, call| {
-        not_the_operators(&command.person, call)?;
+        not_the_operators(&command.person, parts.rights, call)?;
         parts.tokens.issue(&command.person, call.speaker(), call.now).await
     },
     refused |command, _store, call, reasons| Ok(Some(token_refused(&command.person, call, reasons)));
 
     RevokeToken => RevokeToken, Revoked,
+    on |_command, _parts, _call| Ok(Concerns::Installation),
     |command, parts, call| {
-        not_the_operators(&command.person, call)?;
+        not_the_operators(&command.person, parts.rights, call)?;
         let RevokeToken { person, keeps_access } = command;
         revoke::revoke(parts.store, parts.tokens, person, *keeps_access, call).await
     },
     refused |command, _store, call, reasons| Ok(Some(token_refused(&command.person, call, reasons)));
 
+    GrantRole => GrantRole, Authority,
+    // Whoever may give a role on a part of the machines is no operator of all of them.
+    on |_command, _parts, _call| Ok(Concerns::Nobody),
+    |command, parts, call| {
+        roles::change(parts.store, parts.rights, (Change::Grant, &command.binding), call).await
+    },
+    refused |command, _store, call, reasons| Ok(Some(roles::refused(&command.binding, call, reasons)));
+
+    RevokeRole => RevokeRole, Authority,
+    on |_command, _parts, _call| Ok(Concerns::Nobody),
+    |command, parts, call| {
+        roles::change(parts.store, parts.rights, (Change::Revoke, &command.binding), call).await
+    },
+    refused |command, _store, call, reasons| Ok(Some(roles::refused(&command.binding, call, reasons)));
+
     OrderExport => OrderExport, (),
+    on |_command, _parts, _call| Ok(Concerns::Installation),
     |command, parts, call| {
         let Exporting { from, to, format } = command.exporting;
         let (format, by) = (format.word().to_owned(), call.by().clone());
@@ -288,9 +349,9 @@ async fn warned(mut guarded: Guarded, tokens: &impl Tokens, rights: &Rights) -> 
     guarded
 }
 
-/// The operator would be locked out without their own token. The only caller who comes this far is the operator.
-fn not_the_operators(person: &Person, call: &Call) -> Result<(), Refusal> {
-    if person == call.by() {
+/// An operator would be locked out without their own token, and nobody takes that of the operator of the installation.
+fn not_the_operators(person: &Person, rights: &Rights, call: &Call) -> Result<(), Refusal> {
+    if person == call.by() || rights.operator.as_ref() == Some(person) {
         return Err(Refusal::OperatorsToken { operator: person.clone() });
     }
     Ok(())

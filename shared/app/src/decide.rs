@@ -53,7 +53,7 @@ pub(crate) async fn approve(
             broke_glass: false,
         };
         let approved = request.into_state(state);
-        let batch = Batch { targets, request: Some((approved.clone(), seen)), rest: vec![] };
+        let batch = Batch { targets, request: Some((approved.clone(), seen)), ..Batch::default() };
         Ok(Attempt::commit(batch, approved))
     })
     .await?;
@@ -101,7 +101,7 @@ pub(crate) async fn reject(
             why: why.cloned(),
         };
         let rejected = request.into_state(state);
-        let batch = Batch { targets, request: Some((rejected.clone(), seen)), rest: vec![] };
+        let batch = Batch { targets, request: Some((rejected.clone(), seen)), ..Batch::default() };
         Ok(Attempt::commit(batch, rejected))
     })
     .await?;
@@ -139,7 +139,7 @@ pub(crate) async fn withdrawn(
         let targets = noted(load(store, &request.targets()).await?, &fact, now);
         let state = RequestState::Withdrawn { at: now, by: by.clone(), via: Some(call.via.clone()) };
         let withdrawn = request.into_state(state);
-        let batch = Batch { targets, request: Some((withdrawn.clone(), seen)), rest: vec![] };
+        let batch = Batch { targets, request: Some((withdrawn.clone(), seen)), ..Batch::default() };
         Ok(Attempt::commit(batch, withdrawn))
     })
     .await
@@ -157,7 +157,7 @@ pub async fn lapse(store: &impl Store, id: &RequestId, now: Timestamp) -> Result
         let fact = Fact::RequestLapsed { request: id.clone(), correlation };
         let targets = noted(load(store, &request.targets()).await?, &fact, now);
         let lapsed = request.into_state(RequestState::Lapsed { at: now });
-        Ok(Attempt::commit(Batch { targets, request: Some((lapsed, seen)), rest: vec![] }, ()))
+        Ok(Attempt::commit(Batch { targets, request: Some((lapsed, seen)), ..Batch::default() }, ()))
     })
     .await
 }

@@ -190,16 +190,16 @@ async fn recorded(
     why: String,
     now: Timestamp,
 ) -> Result<Discovered, Error> {
-    let MachineFacts { name, location, os, addresses } = facts(&target);
+    let MachineFacts { name, location, os, addresses, tags, guarded_by } = facts(&target);
     let machine = Machine {
         id: target.id.clone(),
         name,
         location,
         os,
         addresses,
-        guarded_by: None,
+        guarded_by,
         interfaces: vec![],
-        tags: BTreeMap::new(),
+        tags,
         unsupported: None,
     };
     let health = (None, troubles(&target, now));
@@ -239,7 +239,8 @@ fn facts(target: &Target) -> MachineFacts {
     let windows = Os::Windows.default_gate();
     let is_windows = target.policy().is_some_and(|it| it.rule(windows).is_some());
     let os = if is_windows { Os::Windows } else { Os::Linux };
-    MachineFacts { name, location: String::new(), os, addresses: vec![] }
+    let (location, addresses, tags) = (String::new(), vec![], BTreeMap::new());
+    MachineFacts { name, location, os, addresses, tags, guarded_by: None }
 }
 
 fn silent(error: &Error) -> String {

@@ -5,11 +5,12 @@
 //! compiler knows of no other way to them.
 
 use crate::{
-    Call, Error, Operation, Vouchers,
+    Call, Error, Operation, Rights,
+    permit::Concerns,
     ports::{Outside, Store, Tokens},
     record::{Record, record},
 };
-use portcullis_domain::{CorrelationId, Fact, Person, Refusal, Refusals, Right, Terms, Via, redacted};
+use portcullis_domain::{CorrelationId, Fact, Facts, Refusals, Right, TargetId, Terms, Via, redacted};
 use std::fmt;
 
 /// How much of a caller's words is recorded of each thing, in characters.
@@ -29,15 +30,6 @@ pub struct Parts<'a, S, O, T> {
     pub rights: &'a Rights,
 }
 
-/// The rights of callers: a caller whose identity is proven may do everything, and only the operator may administer.
-#[derive(Debug, Clone, Default)]
-pub struct Rights {
-    /// The operator. Without one nobody may administer.
-    pub operator: Option<Person>,
-    /// What vouches for the names of callers beside the token book; none where that is not known.
-    pub vouchers: Option<Vouchers>,
-}
-
 /// A command or a query, with its arguments, and the use case behind it.
 ///
 /// No other crate can name this trait, so that none can run a use case but by [`perform`].
@@ -54,6 +46,24 @@ pub trait Run: Send + Sync {
         call: &Call,
     ) -> impl Future<Output = Result<Self::Outcome, Error>> + Send;
 
+    /// What it is done to: whether its caller may is asked of that.
+    fn concerns<S: Store, O: Outside, T: Tokens>(
+        &self,
+        parts: Parts<'_, S, O, T>,
+        call: &Call,
+    ) -> impl Future<Output = Result<Concerns, Error>> + Send;
+
+    /// Is its outcome a list, of which a caller is shown what they may read?
+    const IS_LIST: bool = false;
+
+    /// The machines that a list is about, as far as it tells of them.
+    fn listed(_: &Self::Outcome) -> Vec<Facts> {
+        vec![]
+    }
+
+    /// Keeps of a list what its caller may read: of a machine, or of the installation.
+    fn keep(_: &mut Self::Outcome, _: &dyn Fn(Option<&TargetId>) -> bool) {}
+
     /// The entry of its refusal; none for a query, which asks for nothing.
     fn refusal<S: Store>(
         &self,
@@ -63,10 +73,13 @@ pub trait Run: Send + Sync {
     ) -> impl Future<Output = Result<Option<Record>, Error>> + Send;
 }
 
-/// Implements [`Run`]: for each type its operation, its outcome, the use case, and the entry of its refusal.
+/// Implements [`Run`]: for each type its operation, its outcome, what it is done to, how a list is narrowed, the use case, and the entry
+/// of its refusal.
 macro_rules! runs {
     ($(
         $command:ty => $operation:ident, $outcome:ty,
+        on |$of:ident, $from:ident, $caller:ident| $concerns:expr,
+        $(lists |$list:ident| $facts:expr, keeps |$kept:ident, $may:ident| $keep:expr,)?
         |$own:ident, $parts:ident, $call:ident| $body:expr,
         refused |$again:ident, $store:ident, $by:ident, $reasons:ident| $record:expr;
     )*) => {$(
@@ -82,6 +95,27 @@ macro_rules! runs {
                 let $own = self;
                 $body
             }
+
+            async fn concerns<S: $crate::ports::Store, O: $crate::ports::Outside, T: $crate::ports::Tokens>(
+                &self,
+                $from: $crate::Parts<'_, S, O, T>,
+                $caller: &$crate::Call,
+            ) -> Result<$crate::permit::Concerns, $crate::Error> {
+                let $of = self;
+                $concerns
+            }
+
+            $(
+                const IS_LIST: bool = true;
+
+                fn listed($list: &Self::Outcome) -> Vec<portcullis_domain::Facts> {
+                    $facts
+                }
+
+                fn keep($kept: &mut Self::Outcome, $may: &dyn Fn(Option<&portcullis_domain::TargetId>) -> bool) {
+                    $keep
+                }
+            )?
 
             async fn refusal<S: $crate::ports::Store>(
                 &self,
@@ -107,16 +141,57 @@ pub async fn perform<S: Store, O: Outside, T: Tokens, P: Run>(
     operation: P,
 ) -> Result<P::Outcome, Error> {
     tracing::debug!(operation = P::OPERATION.name(), channel = %call.via, "An operation is performed");
-    let outcome = match parts.rights.permit(call, P::OPERATION.right()) {
+    let outcome = match permit(parts, call, &operation).await {
         Ok(()) => operation.run(parts, call).await,
-        Err(refusal) => Err(refusal.into()),
+        Err(error) => Err(error),
     };
     if let Err(Error::Refused(reasons)) = &outcome
         && let Some(refused) = operation.refusal(parts.store, call, reasons).await?
     {
         record(parts.store, &refused, call.now).await?;
     }
-    outcome
+    let mut outcome = outcome?;
+    narrow::<S, O, T, P>(parts, call, &mut outcome).await?;
+    Ok(outcome)
+}
+
+/// Permits an operation, or says every reason why not.
+///
+/// INVARIANT (empty-is-nothing): what nothing permits is refused.
+pub(crate) async fn permit<S: Store, O: Outside, T: Tokens, P: Run>(
+    parts: Parts<'_, S, O, T>,
+    call: &Call,
+    operation: &P,
+) -> Result<(), Error> {
+    let right = P::OPERATION.right();
+    let authorised = parts.rights.authorised(parts.store, call.now).await?;
+    if authorised.permits_everywhere(call, right) {
+        return Ok(());
+    }
+    let wanted = (right, operation.concerns(parts, call).await?);
+    let refusals = parts.rights.refusals(&authorised, parts.store, parts.outside, call, wanted).await?;
+    Refusals::of(refusals).map_or(Ok(()), |refusals| Err(refusals.into()))
+}
+
+/// Leaves out of a list what its caller may not read.
+async fn narrow<S: Store, O: Outside, T: Tokens, P: Run>(
+    parts: Parts<'_, S, O, T>,
+    call: &Call,
+    outcome: &mut P::Outcome,
+) -> Result<(), Error> {
+    if !P::IS_LIST {
+        return Ok(());
+    }
+    let authorised = parts.rights.authorised(parts.store, call.now).await?;
+    if authorised.permits_everywhere(call, Right::Read) {
+        return Ok(());
+    }
+    let (machines, installation) = authorised.readable(parts.store, call, P::listed(outcome)).await?;
+    P::keep(outcome, &|target| match target {
+        Some(target) => machines.get(target).copied().unwrap_or(false),
+        None => installation,
+    });
+    Ok(())
 }
 
 /// Input of a known caller that no operation could be made of.
@@ -166,39 +241,6 @@ pub async fn refuse_unreadable(
 /// As much of a stranger's words as is recorded: a token in them is neither kept nor sent back.
 fn short(text: &str) -> String {
     redacted(text).chars().take(WORDS_MAX).collect()
-}
-
-impl Rights {
-    /// The rights where this person is the operator.
-    pub fn of(operator: Person) -> Self {
-        Self { operator: Some(operator), vouchers: None }
-    }
-
-    /// The same, where this vouches for the names of callers beside the token book.
-    #[must_use]
-    pub fn with_vouchers(self, vouchers: Vouchers) -> Self {
-        Self { vouchers: Some(vouchers), ..self }
-    }
-
-    fn permit(&self, call: &Call, right: Right) -> Result<(), Refusal> {
-        match right {
-            Right::Read
-            | Right::Request
-            | Right::OpenWithoutApproval
-            | Right::Approve
-            | Right::Close
-            | Right::Extend
-            | Right::Configure
-            | Right::Export
-            | Right::BreakGlass => Ok(()),
-            // Anybody else who could make tokens would approve their own requests by another name.
-            Right::Administer if self.operator.as_ref() == Some(call.by()) => Ok(()),
-            Right::Administer => {
-                let operator = self.operator.clone().unwrap_or_else(Person::portcullis);
-                Err(Refusal::NotTheOperator { by: call.by().clone(), operator })
-            }
-        }
-    }
 }
 
 impl<S, O, T> Clone for Parts<'_, S, O, T> {

@@ -47,6 +47,7 @@ pub fn events(entry: &Entry) -> Vec<Event> {
         Fact::DriftFound { .. } | Fact::LockDefeated { by: Some(_), .. } | Fact::OrphanDeleted { .. } => {
             &["drift.found"]
         }
+        Fact::RoleGranted { .. } | Fact::RoleRevoked { .. } => &["role.changed"],
         Fact::ClockJumped { .. } => &["clock.jumped"],
         Fact::DriftRepeated { .. } => &["drift.repeated"],
         Fact::DiskLow { .. } => &["disk.low"],
@@ -63,7 +64,8 @@ pub fn events(entry: &Entry) -> Vec<Event> {
         | Fact::ForeignDeleted { .. }
         | Fact::TokenMade { .. }
         | Fact::TokenRevoked { .. }
-        | Fact::TokenRefused { .. } => &[],
+        | Fact::TokenRefused { .. }
+        | Fact::RoleRefused { .. } => &[],
     };
     let event = |kind: &&'static str| Event {
         kind,

@@ -74,6 +74,10 @@ operations! {
     IssueToken: "token.issue", Command, Administer;
     /// Takes a token away.
     RevokeToken: "token.revoke", Command, Administer;
+    /// Gives a role.
+    GrantRole: "role.grant", Command, Administer;
+    /// Takes a role away.
+    RevokeRole: "role.revoke", Command, Administer;
     /// Asks for evidence to be put into the archive.
     OrderExport: "export.request", Command, Export;
     /// Reviews a request without making it.
@@ -110,6 +114,8 @@ operations! {
     Doctor: "installation.doctor", Query, Read;
     /// Names the caller.
     Whoami: "caller.show", Query, Read;
+    /// Lists who has which role.
+    Roles: "role.list", Query, Read;
     /// Lists the people who have a token.
     Tokens: "token.list", Query, Read;
 }

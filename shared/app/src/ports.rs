@@ -15,8 +15,8 @@ use crate::{BoxError, Error, Principal};
 use jiff::Timestamp;
 pub use portcullis_domain::Os;
 use portcullis_domain::{
-    Chain, Change, Entry, Etag, Finding, FirewallId, Grant, GrantId, Head, MachineFacts, Next, Person,
-    Request, RequestId, RuleName, Snapshot, Speaker, Target, TargetId,
+    Authority, Chain, Change, Entry, Etag, Finding, FirewallId, Grant, GrantId, Head, MachineFacts, Next,
+    Person, Request, RequestId, RuleName, Snapshot, Speaker, Target, TargetId,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, future::Future, net::IpAddr, str::FromStr};
@@ -34,6 +34,9 @@ pub trait Store: Send + Sync {
 
     /// Where the chain of what concerns no target ends. Strongly consistent.
     fn rest(&self) -> impl Future<Output = Result<Head, Error>> + Send;
+
+    /// The authority as it was last committed; none where nobody ever changed it. Strongly consistent.
+    fn authority(&self) -> impl Future<Output = Result<Option<Authority>, Error>> + Send;
 
     /// A turn at a chain, for a writer that is about to load its target and commit over it. `lost` is how often in a row
     /// the writer has lost to another one at that.
@@ -144,6 +147,8 @@ pub struct Batch {
     pub request: Option<(Request, Seen)>,
     /// Entries that concern no target.
     pub rest: Vec<Entry>,
+    /// The authority, whose change is among the entries of the rest: a batch with it and without them is refused as a conflict.
+    pub authority: Option<Authority>,
 }
 
 /// Something that somebody has to look at.
@@ -450,8 +455,8 @@ impl Batch {
 impl Machine {
     /// What a target keeps of it.
     pub fn facts(&self) -> MachineFacts {
-        let Self { name, location, os, addresses, .. } = self.clone();
-        MachineFacts { name, location, os, addresses }
+        let Self { name, location, os, addresses, tags, guarded_by, .. } = self.clone();
+        MachineFacts { name, location, os, addresses, tags, guarded_by }
     }
 }
 

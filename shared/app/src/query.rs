@@ -2,18 +2,20 @@
 
 use crate::{
     Adoptables, Answer, Call, Checked, Discovered, Error, Exporting, Finding, Happened as News, Manifest,
-    Names as Named, Operation, Parts, Plan as Planned, Principal, Reached, Verified, Wanted, ask, command,
-    discover, doctor,
-    door::{Run, runs},
+    Names as Named, Operation, Parts, Plan as Planned, Reached, Verified, Wanted, ask, command, discover,
+    doctor,
+    door::{Run, permit, runs},
     export, guard, happened, load, look,
+    permit::{Concerns, facts_of_machine, facts_of_name},
     ports::{Archive, GrantFilter, Outside, Page, PageAsked, RequestFilter, Store, Tokens as TokenBook},
     record::{Record, codes, sentences},
+    roles::{self, Known},
     vouch,
 };
 use jiff::Timestamp;
 use portcullis_domain::{
-    Chain, Entry, Explained, Fact, Gate, Grant, GrantId, Person, PortEdit, Refusals, Request, RequestId,
-    Review, TargetId, What,
+    Authority, Chain, Entry, Explained, Fact, Facts, Gate, Grant, GrantId, Person, PortEdit, Refusals,
+    Request, RequestId, Review, TargetId, What,
 };
 use std::net::IpAddr;
 
@@ -164,46 +166,102 @@ pub struct Doctor {
 #[derive(Debug, Clone)]
 pub struct Whoami;
 
+/// Who has which role on what.
+#[derive(Debug, Clone)]
+pub struct Roles;
+
 /// The people who have a token, since when.
 #[derive(Debug, Clone)]
 pub struct Tokens;
 
 /// Implements [`Run`] for queries: a query asks for nothing, so that its refusal leaves no entry.
 macro_rules! queries {
-    ($($query:ty => $operation:ident, $outcome:ty, |$own:ident, $parts:ident, $call:ident| $body:expr;)*) => {
+    ($(
+        $query:ty => $operation:ident, $outcome:ty,
+        on |$of:ident, $from:ident, $caller:ident| $concerns:expr,
+        $(lists |$list:ident| $facts:expr, keeps |$kept:ident, $may:ident| $keep:expr,)?
+        |$own:ident, $parts:ident, $call:ident| $body:expr;
+    )*) => {
         runs! {$(
-            $query => $operation, $outcome, |$own, $parts, $call| $body,
+            $query => $operation, $outcome,
+            on |$of, $from, $caller| $concerns,
+            $(lists |$list| $facts, keeps |$kept, $may| $keep,)?
+            |$own, $parts, $call| $body,
             refused |_query, _store, _call, _reasons| Ok(None);
         )*}
     };
 }
 
 queries! {
-    Explain => Explain, Review, |query, parts, call| query.0.explain(parts.store, parts.terms, call).await;
-    Requests => Requests, Page<Request>, |query, parts, _call| parts.store.requests(&query.of, &query.page).await;
-    ShowRequest => ShowRequest, Answer, |query, parts, _call| {
+    Explain => Explain, Review,
+    on |query, _parts, _call| Ok(Concerns::machines(query.0.asks.iter().map(|it| it.target.clone()))),
+    |query, parts, call| {
+        let review = query.0.explain(parts.store, parts.terms, call).await?;
+        match (permit(parts, call, &query.0).await, review) {
+            (Ok(()), review) => Ok(review),
+            (Err(Error::Refused(reasons)), Review::Refused(more)) => Ok(Review::Refused(reasons.and(more))),
+            (Err(Error::Refused(reasons)), _) => Ok(Review::Refused(reasons)),
+            (Err(error), _) => Err(error),
+        }
+    };
+    Requests => Requests, Page<Request>,
+    on |_query, _parts, _call| Ok(Concerns::List),
+    lists |page| page.items.iter().flat_map(Request::targets).map(|it| Facts::of(&it)).collect(),
+    keeps |page, may| page.items.retain(|it| it.targets().iter().any(|target| may(Some(target)))),
+    |query, parts, _call| parts.store.requests(&query.of, &query.page).await;
+    ShowRequest => ShowRequest, Answer,
+    on |query, parts, _call| {
+        let (request, _) = load::request(parts.store, &query.0).await?;
+        Ok(Concerns::machines(request.targets()))
+    },
+    |query, parts, _call| {
         let (request, _) = load::request(parts.store, &query.0).await?;
         ask::answer(parts.store, request).await
     };
-    Grants => Grants, Page<Grant>, |query, parts, _call| parts.store.grants(&query.of, &query.page).await;
-    ShowGrant => ShowGrant, Grant, |query, parts, _call| load::grant(parts.store, &query.0).await;
-    Machines => Machines, (Vec<Discovered>, Vec<String>), |query, parts, call| {
+    Grants => Grants, Page<Grant>,
+    on |_query, _parts, _call| Ok(Concerns::List),
+    lists |page| page.items.iter().map(|it| Facts::of(&it.target)).collect(),
+    keeps |page, may| page.items.retain(|it| may(Some(&it.target))),
+    |query, parts, _call| parts.store.grants(&query.of, &query.page).await;
+    ShowGrant => ShowGrant, Grant,
+    on |query, parts, _call| Ok(Concerns::machine(&load::grant(parts.store, &query.0).await?.target)),
+    |query, parts, _call| load::grant(parts.store, &query.0).await;
+    Machines => Machines, (Vec<Discovered>, Vec<String>),
+    on |_query, _parts, _call| Ok(Concerns::List),
+    lists |found| found.0.iter().map(|it| facts_of_machine(&it.machine)).collect(),
+    keeps |found, may| found.0.retain(|it| may(Some(&it.machine.id))),
+    |query, parts, call| {
         discover::discover(parts.store, parts.outside, query.after.as_ref(), query.at_most, call.now).await
     };
-    ShowMachine => ShowMachine, Discovered, |query, parts, call| {
+    ShowMachine => ShowMachine, Discovered,
+    on |query, _parts, _call| Ok(Concerns::machine(&query.0)),
+    |query, parts, call| {
         discover::discover_one(parts.store, parts.outside, &query.0, call.now).await
     };
-    Names => Names, Named, |query, parts, _call| {
+    Names => Names, Named,
+    on |_query, _parts, _call| Ok(Concerns::List),
+    lists |names| names.items.iter().map(facts_of_name).collect(),
+    keeps |names, may| names.items.retain(|it| may(Some(&it.id))),
+    |query, parts, _call| {
         let catalogue = query.asks_catalogue.then_some(parts.outside);
         discover::names(parts.store, catalogue, query.after.as_ref(), query.at_most).await
     };
-    Activity => Activity, (Vec<Entry>, Option<u64>), |query, parts, _call| {
+    Activity => Activity, (Vec<Entry>, Option<u64>),
+    on |query, _parts, _call| Ok(match query.chain.target() {
+        Some(target) => Concerns::machine(&target),
+        None => Concerns::Installation,
+    }),
+    |query, parts, _call| {
         look::activity(parts.store, parts.outside, &query.chain, query.from, query.at_most).await
     };
-    Check => Check, Checked, |query, parts, _call| {
+    Check => Check, Checked,
+    on |query, _parts, _call| Ok(Concerns::machine(&query.target)),
+    |query, parts, _call| {
         look::check(parts.store, parts.outside, &query.target, query.gate, query.from).await
     };
-    Plan => Plan, Planned, |query, parts, call| {
+    Plan => Plan, Planned,
+    on |query, _parts, _call| Ok(Concerns::machine(&query.target)),
+    |query, parts, call| {
         let Plan { target, ports } = query;
         let known = discover::discover_one(parts.store, parts.outside, target, call.now).await?;
         let policy = match (&known.policy, ports.as_slice()) {
@@ -214,14 +272,31 @@ queries! {
         };
         guard::plan(parts.store, parts.outside, target, policy.as_ref(), call.by(), call.now).await
     };
-    ListAdoptables => Adoptables, Adoptables, |_query, parts, _call| parts.outside.found().await;
-    Happened => Happened, News, |query, parts, call| {
+    ListAdoptables => Adoptables, Adoptables,
+    on |_query, _parts, _call| Ok(Concerns::Installation),
+    |_query, parts, _call| parts.outside.found().await;
+    Happened => Happened, News,
+    on |_query, _parts, _call| Ok(Concerns::List),
+    lists |news| news.events.iter().filter_map(|it| it.detail.target.as_ref()).map(Facts::of).collect(),
+    keeps |news, may| news.events.retain(|it| may(it.detail.target.as_ref())),
+    |query, parts, call| {
         happened::happened(parts.store, &query.from, &query.wanted, call.now).await
     };
-    Verify => Verify, Verified, |_query, parts, _call| look::verify(parts.store).await;
-    Whoami => Whoami, Principal, |_query, _parts, call| Ok(call.principal.clone());
-    Tokens => Tokens, Vec<(Person, Timestamp)>, |_query, parts, _call| parts.tokens.list().await;
-    Doctor => Doctor, Vec<Finding>, |query, parts, call| {
+    Verify => Verify, Verified,
+    on |_query, _parts, _call| Ok(Concerns::Installation),
+    |_query, parts, _call| look::verify(parts.store).await;
+    Whoami => Whoami, Known,
+    on |_query, _parts, _call| Ok(Concerns::Nobody),
+    |_query, parts, call| roles::known(parts.store, parts.rights, call).await;
+    Roles => Roles, Authority,
+    on |_query, _parts, _call| Ok(Concerns::Installation),
+    |_query, parts, _call| Ok(parts.store.authority().await?.unwrap_or_else(Authority::founding));
+    Tokens => Tokens, Vec<(Person, Timestamp)>,
+    on |_query, _parts, _call| Ok(Concerns::Installation),
+    |_query, parts, _call| parts.tokens.list().await;
+    Doctor => Doctor, Vec<Finding>,
+    on |_query, _parts, _call| Ok(Concerns::Installation),
+    |query, parts, call| {
         let mut findings = doctor::doctor(parts.store, parts.outside, query.table.as_ref(), call.now).await;
         findings.extend(vouch::findings(parts.store, parts.tokens, parts.rights.vouchers.as_ref()).await);
         Ok(findings)
@@ -231,6 +306,14 @@ queries! {
 impl<A: Archive> Run for Export<'_, A> {
     type Outcome = Manifest;
     const OPERATION: Operation = Operation::Export;
+
+    async fn concerns<S: Store, O: Outside, T: TokenBook>(
+        &self,
+        _: Parts<'_, S, O, T>,
+        _: &Call,
+    ) -> Result<Concerns, Error> {
+        Ok(Concerns::Installation)
+    }
 
     async fn run<S: Store, O: Outside, T: TokenBook>(
         &self,

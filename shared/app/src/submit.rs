@@ -60,6 +60,7 @@ pub enum Submitted {
 pub async fn submit(
     store: &impl Store,
     terms: &Terms,
+    rights: &Rights,
     bots: &Bots,
     incoming: Incoming<'_>,
     now: Timestamp,
@@ -83,8 +84,7 @@ pub async fn submit(
         correlation: heard.correlation.clone(),
         now,
     };
-    let rights = Rights::default();
-    let parts = Parts { store, outside: &Absent, tokens: &Absent, terms, rights: &rights };
+    let parts = Parts { store, outside: &Absent, tokens: &Absent, terms, rights };
     let outcome = match what {
         Asking::Request(initiate) => match perform(parts, call, initiate).await {
             Err(Error::Refused(reasons)) => return Ok(recorded(&reasons)),

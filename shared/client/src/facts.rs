@@ -21,6 +21,7 @@ pub fn mark(fact: &Fact) -> Mark {
         Fact::ReadBack { agrees: true, wanted, .. } if wanted.is_empty() => Mark::Good,
         Fact::PolicyRefused { .. }
         | Fact::TokenRefused { .. }
+        | Fact::RoleRefused { .. }
         | Fact::EventRefused { .. }
         | Fact::RequestRefused { .. }
         | Fact::ApprovalNeeded { .. }
@@ -51,6 +52,8 @@ pub fn mark(fact: &Fact) -> Mark {
         | Fact::Adopted { .. }
         | Fact::ForeignDeleted { .. }
         | Fact::TokenMade { .. }
+        | Fact::RoleGranted { .. }
+        | Fact::RoleRevoked { .. }
         | Fact::ExportAsked { .. }
         | Fact::ExportReady { .. }
         | Fact::TokenRevoked { .. } => Mark::Plain,

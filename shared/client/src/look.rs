@@ -9,7 +9,7 @@ use clap_complete::engine::ArgValueCandidates;
 use jiff::SignedDuration;
 use portcullis_domain::TargetState;
 use portcullis_program::{Exit, Failure, output};
-use portcullis_wire::{CheckQuery, CheckView, Listed, TargetView, WaitQuery, WhoamiView};
+use portcullis_wire::{CheckQuery, CheckView, Listed, RoleView, TargetView, WaitQuery, WhoamiView};
 use std::num::NonZeroUsize;
 
 /// Which machines.
@@ -149,7 +149,9 @@ pub fn whoami(client: &Client) -> Result<Exit, Failure> {
     let me: WhoamiView = client.http.get("/v1/whoami")?;
     client.out.show(&me, || {
         let from = me.address.as_deref().map(|it| format!(", calling from {it}")).unwrap_or_default();
-        format!("{}{from}, at {}", output::printable(&me.person), client.http.url())
+        let who = format!("{}{from}, at {}", output::printable(&me.person), client.http.url());
+        let role = |it: &RoleView| format!("\n  {} on {}, as {}", it.role, it.on, it.member);
+        output::printable(&me.roles.iter().map(role).fold(who, |text, line| text + &line)).into_owned()
     })?;
     Ok(Exit::Done)
 }

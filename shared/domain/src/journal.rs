@@ -11,8 +11,8 @@ pub use in_words::{few, rule_in_words, short};
 pub use replay::{Told, Waiting};
 
 use crate::{
-    Access, ClaimToken, CorrelationId, Delay, Gate, Grant, GrantId, Justification, Lease, Pane, People,
-    Person, Policy, RequestId, TargetId, Via, What,
+    Access, Binding, ClaimToken, CorrelationId, Delay, Gate, Grant, GrantId, Justification, Lease, Pane,
+    People, Person, Policy, RequestId, TargetId, Via, What,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -346,6 +346,32 @@ pub enum Fact {
     /// Somebody wanted to make or take away a token of this person, and may not.
     TokenRefused {
         person: Person,
+        by: Person,
+        reasons: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
+    /// A role was given.
+    RoleGranted {
+        binding: Binding,
+        /// The version of the authority from then on.
+        version: u64,
+        by: Person,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
+    /// A role was taken away.
+    RoleRevoked {
+        binding: Binding,
+        /// The version of the authority from then on.
+        version: u64,
+        by: Person,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
+    /// Somebody wanted to give or take away a role, and may not.
+    RoleRefused {
+        binding: Binding,
         by: Person,
         reasons: Vec<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]

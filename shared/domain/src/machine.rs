@@ -2,7 +2,7 @@
 
 use crate::Gate;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 /// The operating system of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,12 @@ pub struct MachineFacts {
     pub os: Os,
     /// The addresses to connect to, the best one first.
     pub addresses: Vec<IpAddr>,
+    /// The tags of its owners.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// The kind of what guards it: `nsg`, `firewall`, `nftables`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guarded_by: Option<String>,
 }
 
 /// The three lists of discovery.

@@ -1,8 +1,8 @@
 //! Every way to be told no, in words that are safe to show.
 
 use crate::{
-    FirewallId, Gate, GrantId, IdempotencyKey, Person, Port, RequestId, Room, RuleName, Sources, TargetId,
-    net::listed,
+    FirewallId, Gate, GrantId, IdempotencyKey, Person, Port, RequestId, Right, Role, Room, RuleName, Scope,
+    Sources, TargetId, net::listed,
 };
 use jiff::{SignedDuration, Timestamp};
 use std::fmt;
@@ -124,6 +124,22 @@ pub enum Refusal {
     ChangedMeanwhile { target: TargetId },
     #[error("`{by}` may not make or revoke tokens: `{operator}` may")]
     NotTheOperator { by: Person, operator: Person },
+    #[error("{}", not_permitted(by, *right, target.as_ref(), roles, reasons))]
+    NotPermitted {
+        by: Box<Person>,
+        right: Right,
+        target: Option<TargetId>,
+        roles: Vec<Role>,
+        reasons: Vec<String>,
+    },
+    #[error("`{by}` is no operator on `{scope}`, and changes no role there")]
+    NotTheirsToGive { by: Person, scope: Box<Scope> },
+    #[error("`everyone` cannot be an operator: name a person, a group or a workload")]
+    EveryoneAnOperator,
+    #[error("there are {max} roles, and no more fit: revoke some, or give a role to a group")]
+    TooManyRoles { max: usize },
+    #[error("this is the last operator on everything: grant the role to another one first")]
+    LastOperator,
     #[error(
         "the token of `{operator}` is made by `portcullis up`: delete the file `token` in its data folder and start it again"
     )]
@@ -212,6 +228,11 @@ impl Refusal {
             Self::NotLater { .. } => "not-later",
             Self::ChangedMeanwhile { .. } => "changed-meanwhile",
             Self::NotTheOperator { .. } => "not-the-operator",
+            Self::NotPermitted { .. } => "not-permitted",
+            Self::NotTheirsToGive { .. } => "not-theirs-to-give",
+            Self::EveryoneAnOperator => "everyone-an-operator",
+            Self::TooManyRoles { .. } => "too-many-roles",
+            Self::LastOperator => "last-operator",
             Self::OperatorsToken { .. } => "operators-token",
             Self::NoPorts => "no-ports",
             Self::PortTwice { .. } => "port-twice",
@@ -238,7 +259,9 @@ impl Refusal {
             | Self::OneBot { .. }
             | Self::NotAnApprover { .. }
             | Self::NotTheRequester { .. }
-            | Self::NotTheOperator { .. } => RefusalKind::Forbidden,
+            | Self::NotTheOperator { .. }
+            | Self::NotPermitted { .. }
+            | Self::NotTheirsToGive { .. } => RefusalKind::Forbidden,
             Self::NotEnabled { .. }
             | Self::TooManySources { .. }
             | Self::FirewallFull { .. }
@@ -255,7 +278,9 @@ impl Refusal {
             | Self::GuardedElsewhere { .. }
             | Self::Unsupported { .. }
             | Self::NothingToConfirm { .. }
-            | Self::Unconfirmed { .. } => RefusalKind::State,
+            | Self::Unconfirmed { .. }
+            | Self::TooManyRoles { .. }
+            | Self::LastOperator => RefusalKind::State,
             Self::NothingAsked
             | Self::TooManyTargets { .. }
             | Self::TooManyGates { .. }
@@ -274,6 +299,7 @@ impl Refusal {
             | Self::GlassLater { .. }
             | Self::NotLater { .. }
             | Self::OperatorsToken { .. }
+            | Self::EveryoneAnOperator
             | Self::NoPorts
             | Self::PortTwice { .. }
             | Self::NoAllowedSources { .. }
@@ -281,6 +307,39 @@ impl Refusal {
             | Self::ConfirmWithin { .. } => RefusalKind::Content,
         }
     }
+}
+
+/// Such as "`ann` may not close leases of `web-1`: that takes the role `approver` or `operator` there".
+fn not_permitted(
+    by: &Person,
+    right: Right,
+    target: Option<&TargetId>,
+    roles: &[Role],
+    reasons: &[String],
+) -> String {
+    let deed = match right {
+        Right::Read => "read",
+        Right::Request => "request access to",
+        Right::OpenWithoutApproval => "open without an approval",
+        Right::Approve => "decide requests for",
+        Right::Close => "close leases of",
+        Right::Extend => "extend leases of",
+        Right::Configure => "change what is guarded on",
+        Right::Export => "export the journal of",
+        Right::BreakGlass => "open without the approval that is needed on",
+        Right::Administer => "administer",
+    };
+    let object = target.map_or_else(|| "this installation".to_owned(), |it| format!("`{it}`"));
+    let why = if reasons.is_empty() {
+        let roles: Vec<String> = roles.iter().map(|it| format!("`{it}`")).collect();
+        format!(
+            "that takes the role {} there; an operator grants it with `portcullis role grant`",
+            roles.join(" or ")
+        )
+    } else {
+        reasons.join("; ")
+    };
+    format!("`{by}` may not {deed} {object}: {why}")
 }
 
 fn none_or(people: &[Person]) -> String {
@@ -300,6 +359,13 @@ impl Refusals {
         let mut reasons = reasons.into_iter();
         let first = reasons.next()?;
         Some(Self { first, rest: reasons.collect() })
+    }
+
+    /// These, and then those.
+    #[must_use]
+    pub fn and(mut self, more: Self) -> Self {
+        self.rest.extend(std::iter::once(more.first).chain(more.rest));
+        self
     }
 
     /// Every reason, in the order of what was asked.

@@ -3,7 +3,7 @@
 use crate::{Person, TargetId, length as read_length};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, de::Error};
-use std::str::FromStr;
+use std::{fmt::Display, str::FromStr};
 
 const TIME: &str = "a time, such as `2026-05-01T18:30:00Z`";
 /// How much of what was said is said again, in characters.
@@ -31,6 +31,11 @@ pub fn target<'de, D: Deserializer<'de>>(said: D) -> Result<TargetId, D::Error> 
 
 /// A person, who is not called `*`.
 pub fn person<'de, D: Deserializer<'de>>(said: D) -> Result<Person, D::Error> {
+    String::deserialize(said)?.parse().map_err(D::Error::custom)
+}
+
+/// A value that is written as one text.
+pub fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(said: D) -> Result<T, D::Error> {
     String::deserialize(said)?.parse().map_err(D::Error::custom)
 }
 

@@ -51,6 +51,16 @@ impl Speaker<'_> {
 }
 
 impl Via {
+    /// The word of the channel alone: `http`, `cli`, `bot` or `portcullis`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Cli => "cli",
+            Self::Bot(_) => "bot",
+            Self::Portcullis => "portcullis",
+        }
+    }
+
     /// The source of the bot that spoke; nothing where a person did.
     pub fn bot(&self) -> Option<&str> {
         match self {

@@ -6,7 +6,7 @@ use portcullis_program::{Exit, Failure, output};
 /// In which cloud.
 #[derive(Debug, Subcommand)]
 pub enum Role {
-    /// In Azure, as a custom role
+    /// Print the permissions that Portcullis needs in Azure, as a custom role
     #[command(after_help = AZURE)]
     Azure {
         /// What an identity needs that only looks and asks

@@ -79,21 +79,22 @@ pub(crate) async fn submit<S: Site>(
     let incoming =
         Incoming { body: &body, source: Some(caller.principal.id.as_str()), has_archive: site.has_archive() };
     let now = site.now();
-    let view = match app::submit(site.store(), site.terms(), site.bots(), incoming, now).await? {
-        Submitted::Answered(answer) => {
-            let answer = views::answer(site.store(), &answer, now).await;
-            SubmittedView { answer: Some(answer), ..SubmittedView::accepted() }
-        }
-        Submitted::Closed(grant) => {
-            SubmittedView { closed: Some(GrantView::of(&grant, now)), ..SubmittedView::accepted() }
-        }
-        Submitted::Explained(review) => {
-            SubmittedView { review: Some(views::review(&review, now)), ..SubmittedView::accepted() }
-        }
-        Submitted::Exporting | Submitted::Exported => SubmittedView::accepted(),
-        Submitted::Refused(reasons) => {
-            SubmittedView { accepted: false, reasons, ..SubmittedView::accepted() }
-        }
-    };
+    let view =
+        match app::submit(site.store(), site.terms(), site.rights(), site.bots(), incoming, now).await? {
+            Submitted::Answered(answer) => {
+                let answer = views::answer(site.store(), &answer, now).await;
+                SubmittedView { answer: Some(answer), ..SubmittedView::accepted() }
+            }
+            Submitted::Closed(grant) => {
+                SubmittedView { closed: Some(GrantView::of(&grant, now)), ..SubmittedView::accepted() }
+            }
+            Submitted::Explained(review) => {
+                SubmittedView { review: Some(views::review(&review, now)), ..SubmittedView::accepted() }
+            }
+            Submitted::Exporting | Submitted::Exported => SubmittedView::accepted(),
+            Submitted::Refused(reasons) => {
+                SubmittedView { accepted: false, reasons, ..SubmittedView::accepted() }
+            }
+        };
     Ok((StatusCode::ACCEPTED, Json(view)))
 }

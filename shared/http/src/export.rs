@@ -27,7 +27,7 @@ const WAITING_MAX: usize = 1;
 
 /// Exports the journal of a period: one JSON object per line, each a file of the export, the manifest last.
 #[utoipa::path(get, path = "/v1/export", params(ExportQuery),
-    responses((status = 200, body = ExportLine, content_type = "application/x-ndjson")))]
+    responses((status = 200, body = ExportLine, content_type = "application/x-ndjson"), (status = 403, body = Problem)))]
 pub(crate) async fn download<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,
@@ -38,7 +38,7 @@ pub(crate) async fn download<S: Site>(
         return Err(Problem::bad_input("`to` must be later than `from`"));
     }
     let turn = site.turns().export().await?;
-    let (lines, made) = mpsc::channel::<ExportLine>(WAITING_MAX);
+    let (lines, mut made) = mpsc::channel::<ExportLine>(WAITING_MAX);
     let (bounds, call) = (site.bounds(), caller.call(site.now()));
     let reader = Reader { lines, left: AtomicUsize::new(bounds.bytes), is_full: AtomicBool::new(false) };
     tokio::spawn(async move {
@@ -54,12 +54,20 @@ pub(crate) async fn download<S: Site>(
         // Who breaks off has heard enough.
         drop(reader.lines.send(ExportLine::Failed(failed.0)).await);
     });
-    let lines = stream::unfold(made, async |mut made| {
-        let line = made.recv().await?;
+    // An export that is refused, or fails before its first file, has an answer like any other.
+    let first = match made.recv().await {
+        Some(ExportLine::Failed(problem)) => return Err(Problem(problem)),
+        first => first,
+    };
+    let lines = stream::unfold((first, made), async |(first, mut made)| {
+        let line = match first {
+            Some(line) => line,
+            None => made.recv().await?,
+        };
         // Serialising cannot fail: all of it is text.
         let mut text = serde_json::to_vec(&line).unwrap_or_default();
         text.push(b'\n');
-        Some((Ok::<_, Infallible>(Bytes::from(text)), made))
+        Some((Ok::<_, Infallible>(Bytes::from(text)), (None, made)))
     });
     let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
     Ok((kind, Body::from_stream(lines)).into_response())

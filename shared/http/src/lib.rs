@@ -15,6 +15,7 @@ mod patience;
 mod problem;
 mod proxies;
 mod requests;
+mod roles;
 mod site;
 mod strangers;
 mod targets;
@@ -85,6 +86,8 @@ pub fn router<S: Site>(site: Arc<S>) -> Router {
         .route("/v1/whoami", get(meta::whoami::<S>))
         .route("/v1/tokens", get(meta::tokens::<S>).post(meta::issue_token::<S>))
         .route("/v1/tokens/{person}", delete(meta::revoke_token::<S>))
+        .route("/v1/roles", get(roles::list::<S>).post(roles::grant::<S>))
+        .route("/v1/roles/revoke", post(roles::revoke::<S>))
         .route("/healthz", get(meta::healthz::<S>))
         .route("/openapi.json", get(description::openapi))
         .fallback(problem::no_such_path)

@@ -5,8 +5,8 @@ use crate::{
     problem::{Body, Named, Query},
     views,
     wire::{
-        DoctorView, HealthView, RevokeQuery, RevokedView, TokenBody, TokenMade, TokenView, VerifyView,
-        WhoamiView,
+        DoctorView, HealthView, RevokeQuery, RevokedView, RoleView, TokenBody, TokenMade, TokenView,
+        VerifyView, WhoamiView,
     },
 };
 use axum::{
@@ -15,7 +15,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use jiff::{SignedDuration, Timestamp};
-use portcullis_app::{command, perform, query};
+use portcullis_app::{Known, command, perform, query};
 use portcullis_domain::{CorrelationId, IdempotencyKey, Person, RequestId, TOKEN_IN_TEXT, holds_token};
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
@@ -66,8 +66,9 @@ pub(crate) async fn whoami<S: Site>(
     caller: Caller,
 ) -> Result<Json<WhoamiView>, Problem> {
     let address = caller.address.map(|it| it.to_string());
-    let principal = perform(site.parts(), &caller.call(site.now()), query::Whoami).await?;
-    Ok(Json(WhoamiView { person: principal.id.to_string(), address }))
+    let Known { principal, roles } = perform(site.parts(), &caller.call(site.now()), query::Whoami).await?;
+    let roles = roles.iter().map(RoleView::from).collect();
+    Ok(Json(WhoamiView { person: principal.id.to_string(), address, roles }))
 }
 
 /// Lists the people who have tokens.

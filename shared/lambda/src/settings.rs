@@ -1,9 +1,12 @@
 //! The settings of a function: its environment, as the template sets it.
 
 use jiff::SignedDuration;
-use portcullis_app::Bots;
+use portcullis_app::{Bots, Rights};
 use portcullis_domain::{LEASE_DEFAULT, Person, Terms, length};
 use std::{fmt, str::FromStr};
+
+/// How long a function takes the authority that it read for the one in the table: a role that is revoked ends within a minute.
+const RIGHTS_KEPT_FOR: SignedDuration = SignedDuration::from_secs(10);
 
 /// What the template set.
 pub struct Environment(Box<Variables>);
@@ -89,6 +92,11 @@ impl Environment {
         let bots = self.text(NAME).map(read).transpose();
         let bots = bots.map_err(|error| BadSetting::Unusable { name: NAME, source: error.into() })?;
         Ok(bots.unwrap_or_default())
+    }
+
+    /// The rights of callers. A change of them by another process is seen after [`RIGHTS_KEPT_FOR`].
+    pub fn rights(&self) -> Result<Rights, BadSetting> {
+        Ok(Rights::of(self.operator()?).kept_for(RIGHTS_KEPT_FOR))
     }
 
     /// Who makes tokens.

@@ -42,7 +42,7 @@ impl LambdaSite {
             tokens: TokenBook::of(&store, dice),
             terms: place.environment.terms()?,
             proxies: Proxies::default(),
-            rights: Rights::of(place.environment.operator()?).with_vouchers(vouchers),
+            rights: place.environment.rights()?.with_vouchers(vouchers),
             bots,
             clock: place.clock,
             store,

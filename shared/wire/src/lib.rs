@@ -9,6 +9,7 @@ mod interface;
 mod names;
 mod problem;
 mod revoke;
+mod roles;
 
 pub use adopt::{
     AdoptBody, AdoptableMachineView, AdoptablePortView, AdoptableRuleView, AdoptableView, AdoptedMachineView,
@@ -23,6 +24,7 @@ pub use interface::InterfaceView;
 pub use names::{Catalogue, NameView, NamesView, PatienceQuery, WaitQuery};
 pub use problem::{Problem, Reason};
 pub use revoke::{RevokeQuery, RevokedView};
+pub use roles::{RoleBody, RoleView, RolesView};
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
@@ -451,6 +453,9 @@ pub struct WhoamiView {
     pub person: String,
     /// The address of the caller.
     pub address: Option<String>,
+    /// The roles of the caller: each with the member by which the caller has it, and the scope.
+    #[serde(default)]
+    pub roles: Vec<RoleView>,
 }
 
 /// A token, without its secret.

@@ -162,7 +162,7 @@ async fn commit_one(store: &RedbStore, n: usize, targets: usize) {
         let batch = Batch {
             targets: vec![(next, seen)],
             request: Some((request.clone(), Seen::NEVER)),
-            rest: vec![],
+            ..Batch::default()
         };
         if store.commit(batch).await.is_ok() {
             return;

@@ -38,7 +38,7 @@ macro_rules! every_contract_of_a_store {
     ($($(#[$attribute:meta])* $on:ident),*) => {
         $($crate::every_contract! { [$(#[$attribute])*] $on: store {
             what_is_committed_is_loaded, a_conflict_leaves_no_trace, one_of_many_writers_wins, writers_in_turn_all_commit, granted_once,
-            the_rest_is_one_chain, due_follows_every_commit, what_comes_due_has_its_time, targets_are_listed_in_parts,
+            the_rest_is_one_chain, the_authority_changes_with_an_entry_of_the_rest, due_follows_every_commit, what_comes_due_has_its_time, targets_are_listed_in_parts,
             chains_are_listed_in_parts, entries_are_read_in_parts_of_bounded_length,
             requests_are_listed_newest_first, grants_are_listed_newest_first,
         } })*

@@ -8,8 +8,8 @@ use portcullis_app::{
     ports::{Batch, Due, GrantFilter, PART_BYTES_MAX, Page, PageAsked, Rank, RequestFilter, Seen, Store},
 };
 use portcullis_domain::{
-    CLOSED_AT_ONCE_MAX, Chain, ClaimToken, Fact, Grant, GrantId, Head, Next, People, Request, RequestState,
-    Snapshot, Target, TargetId,
+    Authority, CLOSED_AT_ONCE_MAX, Chain, ClaimToken, Entry, Fact, Grant, GrantId, Head, Next, People,
+    Request, RequestState, Snapshot, Target, TargetId,
 };
 use std::{cell::RefCell, fmt::Debug};
 
@@ -19,7 +19,7 @@ pub async fn what_is_committed_is_loaded(store: &impl Store) {
     let batch = Batch {
         targets: vec![(next.clone(), Seen::NEVER)],
         request: Some((request.clone(), Seen::NEVER)),
-        rest: vec![],
+        ..Batch::default()
     };
     assert_eq!(none(store.target(&next.target.id).await), None, "nothing is there before");
     done(store.commit(batch).await);
@@ -44,6 +44,7 @@ pub async fn a_conflict_leaves_no_trace(store: &impl Store) {
         targets: vec![(granted.clone(), Seen::NEVER), (stale, Seen::NEVER)],
         request: Some((request.clone(), Seen::NEVER)),
         rest,
+        ..Batch::default()
     };
     conflict(&store.commit(batch).await);
     assert_eq!(none(store.target(&granted.target.id).await), None);
@@ -158,6 +159,28 @@ pub async fn the_rest_is_one_chain(store: &impl Store) {
     done(store.commit(Batch { rest: two.clone(), ..Batch::default() }).await);
     assert_eq!(none(store.rest().await), head);
     assert_eq!(none(store.entries(&Chain::rest(), 0, 10).await), [one, two].concat());
+}
+
+/// The authority changes with the chain of the rest, and by nothing else: of two that change what they both read, one conflicts.
+pub async fn the_authority_changes_with_an_entry_of_the_rest(store: &impl Store) {
+    assert_eq!(none(store.authority().await), None, "nobody changed it");
+    let authority = |version| Some(Authority { version, ..Authority::founding() });
+    conflict(&store.commit(Batch { authority: authority(1), ..Batch::default() }).await);
+    assert_eq!(none(store.authority().await), None, "without an entry nothing is written");
+    let head = none(store.rest().await);
+    let (next, one) = head.append(&Chain::rest(), at(0), [Fact::DriftHealed]);
+    let batch = |rest: &Vec<Entry>, version| Batch {
+        rest: rest.clone(),
+        authority: authority(version),
+        ..Batch::default()
+    };
+    done(store.commit(batch(&one, 1)).await);
+    assert_eq!(none(store.authority().await), authority(1));
+    conflict(&store.commit(batch(&one, 2)).await);
+    assert_eq!(none(store.authority().await), authority(1), "the loser wrote nothing");
+    let (_, two) = next.append(&Chain::rest(), at(1), [Fact::DriftHealed]);
+    done(store.commit(batch(&two, 2)).await);
+    assert_eq!(none(store.authority().await), authority(2));
 }
 
 /// Entries that are long together are read in parts, each of which is bounded in bytes, whatever number is asked for.

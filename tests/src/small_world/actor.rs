@@ -21,7 +21,8 @@ use portcullis_app::{
     },
 };
 use portcullis_domain::{
-    Chain, Change, ChangeTo, Entry, Grant, GrantId, Head, Request, RequestId, Snapshot, Target, TargetId,
+    Authority, Chain, Change, ChangeTo, Entry, Grant, GrantId, Head, Request, RequestId, Snapshot, Target,
+    TargetId,
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -422,6 +423,10 @@ impl Store for Dependencies {
 
     async fn request(&self, _: &RequestId) -> Result<Option<(Request, Seen)>, Error> {
         unreachable!("nobody decides here")
+    }
+
+    async fn authority(&self) -> Result<Option<Authority>, Error> {
+        Ok(None)
     }
 
     async fn rest(&self) -> Result<Head, Error> {

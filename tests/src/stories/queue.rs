@@ -9,7 +9,9 @@ use super::{
     outside::Outside,
     world::{Job, World},
 };
-use portcullis_app::{Bots, Error, Incoming, Message, handle_all, ports::Clock as _, settle_named, submit};
+use portcullis_app::{
+    Bots, Error, Incoming, Message, Rights, handle_all, ports::Clock as _, settle_named, submit,
+};
 use portcullis_domain::WORKER_LIFE;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -112,7 +114,8 @@ impl Delivery {
                 Queue::Submit => {
                     let body = message.body.as_bytes();
                     let incoming = Incoming { body, source: None, has_archive: true };
-                    let submitted = submit(o, &super::actors::TERMS, &bots, incoming, o.now()).await;
+                    let submitted =
+                        submit(o, &super::actors::TERMS, &Rights::default(), &bots, incoming, o.now()).await;
                     submitted.map(|submitted| o.world().answered(it, &submitted))
                 }
             };

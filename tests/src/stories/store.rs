@@ -14,7 +14,8 @@ use portcullis_app::{
     },
 };
 use portcullis_domain::{
-    Chain, Entry, Fact, Grant, GrantId, Head, Next, Owner, Request, RequestId, Target, TargetId, Told,
+    Authority, Chain, Entry, Fact, Grant, GrantId, Head, Next, Owner, Request, RequestId, Target, TargetId,
+    Told,
 };
 use portcullis_local::Class;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,7 @@ pub(super) struct Table {
     granted: Vec<GrantId>,
     rest: Vec<Entry>,
     rest_head: Head,
+    authority: Option<Authority>,
     due: BTreeSet<(Timestamp, Due)>,
 }
 
@@ -82,6 +84,7 @@ impl Table {
         };
         batch.targets.iter().all(target)
             && batch.request.iter().all(request)
+            && (batch.authority.is_none() || !batch.rest.is_empty())
             && batch.rest.first().is_none_or(|entry| entry.n == self.rest.len() as u64)
     }
 
@@ -212,6 +215,9 @@ impl World {
             let before = self.table.write_request(request.clone(), seen);
             self.oracle.decided(before.as_ref(), &request, now);
         }
+        if batch.authority.is_some() {
+            self.table.authority = batch.authority;
+        }
         if !batch.rest.is_empty() {
             for entry in &batch.rest {
                 self.note(worker.actor(), || format!("rest #{}: {:?}", entry.n, entry.fact));
@@ -258,6 +264,11 @@ impl Store for Outside {
 
     async fn grant(&self, id: &GrantId) -> Result<Option<Grant>, Error> {
         self.call(|world| Ok(world.table.grants.get(id).cloned())).await
+    }
+
+    async fn authority(&self) -> Result<Option<Authority>, Error> {
+        // No step of a story: no story changes it yet.
+        Ok(self.world().table.authority.clone())
     }
 
     async fn rest(&self) -> Result<Head, Error> {

@@ -71,6 +71,13 @@ impl DynamoStore {
             changes.request(&self.table, request, *seen, now)?;
         }
         changes.rest(&self.table, &batch.rest)?;
+        match &batch.authority {
+            Some(_) if batch.rest.is_empty() => return Err(Error::Conflict),
+            Some(authority) => {
+                changes.put(put(&self.table, &Key::authority()).item(BODY, body(authority)?))?;
+            }
+            None => {}
+        }
         self.transact(changes).await?;
         for (id, spilled) in spilled {
             self.remembered.set(&id, spilled);

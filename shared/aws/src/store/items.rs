@@ -9,6 +9,7 @@
 //! | grant | `R#<request>` | `G#<number>` | listed as open or closed; of its target; of its person |
 //! | entries of one commit | `J#<chain>` | number of the last one | due, as the feed; a chain's first ones: listed |
 //! | end of the chain of the rest | `H#portcullis` | `HEAD` | |
+//! | authority | `H#portcullis` | `AUTHORITY` | |
 //! | token | `K#<digest>`, `P#<person>` | `TOKEN` | |
 //!
 //! The live grants of a target are in its own item, or beside it where they are many (`spill.rs`): a grant's item says only
@@ -141,6 +142,11 @@ impl Key {
 
     pub fn head() -> Self {
         Self { pk: format!("H#{}", Chain::rest()), sk: "HEAD".to_owned() }
+    }
+
+    /// The authority: a change of it is an entry of the rest.
+    pub fn authority() -> Self {
+        Self { sk: "AUTHORITY".to_owned(), ..Self::head() }
     }
 
     pub fn token(digest: &str) -> Self {

@@ -33,7 +33,9 @@ use portcullis_app::{
         Turn,
     },
 };
-use portcullis_domain::{Chain, Entry, Grant, GrantId, Hash, Head, Request, RequestId, Target, TargetId};
+use portcullis_domain::{
+    Authority, Chain, Entry, Grant, GrantId, Hash, Head, Request, RequestId, Target, TargetId,
+};
 use serde_json::Value;
 use spill::Remembered;
 use std::{
@@ -176,6 +178,10 @@ impl Store for DynamoStore {
         let hash = text(&item, HASH)?.to_owned();
         let hash = Hash::try_from(hash).map_err(|error| corrupt(&item, &error))?;
         Ok(Head { n: whole(&item, LENGTH)?, hash })
+    }
+
+    async fn authority(&self) -> Result<Option<Authority>, Error> {
+        self.get(&Key::authority()).await?.as_ref().map(parse).transpose()
     }
 
     async fn turn(&self, _: &Chain, rank: Rank, lost: usize) -> Turn {

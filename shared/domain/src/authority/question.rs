@@ -1,6 +1,6 @@
 //! A question: may this caller do this to that, now?
 
-use super::Right;
+use super::role::Right;
 use crate::{Os, Person, TargetId};
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -124,6 +124,12 @@ pub struct Judgement {
 pub trait Decide: Send + Sync {
     /// The answer.
     fn decide(&self, question: &Question) -> Judgement;
+
+    /// Is what is permitted on the installation permitted on every machine too, whatever the circumstances?
+    fn is_plain(&self) -> bool;
+
+    /// Does an answer depend on more of a machine than its id tells?
+    fn needs_facts(&self) -> bool;
 }
 
 impl Facts {

@@ -1,6 +1,6 @@
 //! Answers by the bindings of roles alone.
 
-use super::{Authority, Binding, Decide, Judgement, Member, PrincipalKind, Question, Subject};
+use super::{Authority, Binding, Decide, Judgement, Member, PrincipalKind, Question, Scope, Subject};
 use crate::Person;
 
 /// Decides by the bindings of roles, and by the operator whom the installation itself names.
@@ -26,6 +26,15 @@ impl Decide for Roles {
         let bound = self.authority.bindings.iter().filter(|it| it.permits(question)).map(ToString::to_string);
         let deciding: Vec<String> = anchor.into_iter().chain(bound).collect();
         Judgement { is_permitted: !deciding.is_empty(), deciding, ..Judgement::default() }
+    }
+
+    /// The installation is on no scope but everything, and nothing forbids. What is one's own is only asked of a machine.
+    fn is_plain(&self) -> bool {
+        true
+    }
+
+    fn needs_facts(&self) -> bool {
+        self.authority.bindings.iter().any(|it| matches!(it.scope, Scope::Tag { .. }))
     }
 }
 

@@ -135,6 +135,9 @@ impl Lives {
             | Fact::ExportAsked { .. }
             | Fact::ExportReady { .. }
             | Fact::TokenRefused { .. }
+            | Fact::RoleGranted { .. }
+            | Fact::RoleRevoked { .. }
+            | Fact::RoleRefused { .. }
             | Fact::ClockJumped { .. }
             | Fact::DriftRepeated { .. }
             | Fact::DiskLow { .. }

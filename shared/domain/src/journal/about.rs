@@ -85,7 +85,10 @@ impl Fact {
             | Self::ForeignDeleted { by, via, .. }
             | Self::TokenMade { by, via, .. }
             | Self::TokenRevoked { by, via, .. }
-            | Self::TokenRefused { by, via, .. } => About::caused_by(by, via.as_ref()),
+            | Self::TokenRefused { by, via, .. }
+            | Self::RoleGranted { by, via, .. }
+            | Self::RoleRevoked { by, via, .. }
+            | Self::RoleRefused { by, via, .. } => About::caused_by(by, via.as_ref()),
             Self::PolicyReverted { .. }
             | Self::TakenOver { .. }
             | Self::Writing { .. }

@@ -133,6 +133,11 @@ impl Fact {
             Self::TokenRefused { person, reasons, .. } => {
                 format!("a change of the token of {person} was refused: {}", reasons.join("; "))
             }
+            Self::RoleGranted { binding, .. } => format!("the role {binding} was granted"),
+            Self::RoleRevoked { binding, .. } => format!("the role {binding} was revoked"),
+            Self::RoleRefused { binding, reasons, .. } => {
+                format!("a change of the role {binding} was refused: {}", reasons.join("; "))
+            }
             Self::ClockJumped { by_ms } => jumped(*by_ms),
             Self::DriftRepeated { times } => {
                 format!(

@@ -2,8 +2,8 @@
 
 use super::{BadRecord, Entry, Fact};
 use crate::{
-    Chain, Grant, GrantId, Grants, Policy, Request, RequestId, Speaker, Target, TargetId, Trial, What,
-    digest::Digest, grant::Opening,
+    Authority, Chain, Grant, GrantId, Grants, Policy, Request, RequestId, Speaker, Target, TargetId, Trial,
+    What, digest::Digest, grant::Opening,
 };
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -116,6 +116,9 @@ impl Told {
             | Fact::ExportAsked { .. }
             | Fact::ExportReady { .. }
             | Fact::TokenRefused { .. }
+            | Fact::RoleGranted { .. }
+            | Fact::RoleRevoked { .. }
+            | Fact::RoleRefused { .. }
             | Fact::ClockJumped { .. }
             | Fact::DriftRepeated { .. }
             | Fact::DiskLow { .. }
@@ -160,6 +163,22 @@ impl Told {
             Ok(())
         } else {
             Err(BadRecord::OtherState { chain: chain.clone(), field: "a pending request" })
+        }
+    }
+}
+
+impl Authority {
+    /// Takes over what an entry of the rest tells.
+    ///
+    /// INVARIANT (journal-equals-state): the authority is what the entries of the rest tell of it, and nothing else.
+    pub fn follow(&mut self, fact: &Fact) {
+        if let Fact::RoleGranted { binding, version, .. } = fact {
+            self.bindings.insert(binding.clone());
+            self.version = *version;
+        }
+        if let Fact::RoleRevoked { binding, version, .. } = fact {
+            self.bindings.remove(binding);
+            self.version = *version;
         }
     }
 }

@@ -31,7 +31,8 @@ impl Class {
             Fact::PolicySet { policy: Some(policy), .. } if before.is_none_or(|it| policy.is_within(it)) => {
                 Self::Ends
             }
-            Fact::PolicyConfirmed { .. }
+            Fact::RoleRevoked { .. }
+            | Fact::PolicyConfirmed { .. }
             | Fact::RequestRejected { .. }
             | Fact::RequestWithdrawn { .. }
             | Fact::Ended { .. }
@@ -70,7 +71,9 @@ impl Class {
             | Fact::EventRefused { .. }
             | Fact::ExportAsked { .. }
             | Fact::ExportReady { .. }
-            | Fact::TokenRefused { .. } => Self::Asks,
+            | Fact::TokenRefused { .. }
+            | Fact::RoleGranted { .. }
+            | Fact::RoleRefused { .. } => Self::Asks,
         }
     }
 }

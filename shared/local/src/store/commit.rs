@@ -3,7 +3,7 @@
 use super::{
     failed::Failed,
     feed,
-    tables::{DUE_REQUEST, DUE_TARGET, META_REST, Open, json, nanos, next_number, parse},
+    tables::{DUE_REQUEST, DUE_TARGET, META_AUTHORITY, META_REST, Open, json, nanos, next_number, parse},
 };
 use portcullis_app::{
     Error,
@@ -25,6 +25,9 @@ pub fn commit(batch: &Batch, rows: &[Vec<u8>], open: &mut Open<'_>) -> Result<Ve
         put_request(request, *seen, open)?;
     }
     append(&batch.rest, open)?;
+    if let Some(authority) = &batch.authority {
+        open.meta.insert(META_AUTHORITY, json(authority)?.as_slice())?;
+    }
     let recorded = batch.targets.iter().flat_map(|(next, _)| &next.entries).chain(&batch.rest);
     Ok(recorded.cloned().collect())
 }
@@ -68,6 +71,7 @@ fn check(batch: &Batch, open: &Open<'_>) -> Result<(), Failed> {
     if let Some((request, seen)) = &batch.request {
         holds &= open.requests.get(request.id.as_str())?.map_or(0, |it| it.value().0.0) == seen.0;
     }
+    holds &= batch.authority.is_none() || !batch.rest.is_empty();
     if !batch.rest.is_empty() {
         holds &= follows(&batch.rest, rest_head(open)?);
     }

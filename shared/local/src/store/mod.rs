@@ -32,12 +32,13 @@ use portcullis_app::{
     },
 };
 use portcullis_domain::{
-    Cause, Chain, Delay, Entry, Fact, Grant, GrantId, Head, Hindrance, Request, RequestId, Target, TargetId,
+    Authority, Cause, Chain, Delay, Entry, Fact, Grant, GrantId, Head, Hindrance, Request, RequestId, Target,
+    TargetId,
 };
 use redb::{ReadTransaction, ReadableDatabase};
 use std::{collections::BTreeMap, fmt, ops::Bound, path::Path, sync::Arc, time::Duration};
 pub(crate) use tables::Open;
-use tables::{DUE_TARGET, LAYOUT, META_LAYOUT, META_REST, json, nanos, parse};
+use tables::{DUE_TARGET, LAYOUT, META_AUTHORITY, META_LAYOUT, META_REST, json, nanos, parse};
 use targets::Decoded;
 use tokio::{
     sync::{broadcast, watch},
@@ -209,6 +210,13 @@ impl Store for RedbStore {
         self.read(|table| match table.open_table(tables::META)?.get(META_REST)? {
             Some(head) => Ok(parse("meta", META_REST, head.value())?),
             None => Ok(Head::default()),
+        })
+    }
+
+    async fn authority(&self) -> Result<Option<Authority>, Error> {
+        self.read(|table| match table.open_table(tables::META)?.get(META_AUTHORITY)? {
+            Some(authority) => Ok(Some(parse("meta", META_AUTHORITY, authority.value())?)),
+            None => Ok(None),
         })
     }
 

@@ -38,7 +38,7 @@ pub const GRANTS_UNCLOSED: TableDefinition<'_, u64, &str> = TableDefinition::new
 pub const GRANTS_OF: TableDefinition<'_, (&str, u64), &str> = TableDefinition::new("grants_of");
 /// Ids of the grants of a target that are not closed, by target id: what a target holds beside its own row.
 pub const GRANTS_LIVE: TableDefinition<'_, (&str, &str), ()> = TableDefinition::new("grants_live");
-/// JSON: the layout and the head of the chain of the rest.
+/// JSON: the layout, the head of the chain of the rest, and the authority.
 pub const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// SHA-256 of a token, when it was made in ns since 1970; by person.
 pub const TOKENS: TableDefinition<'_, &str, (&[u8; 32], i128)> = TableDefinition::new("tokens");
@@ -47,6 +47,8 @@ pub const TOKENS: TableDefinition<'_, &str, (&[u8; 32], i128)> = TableDefinition
 pub const META_LAYOUT: &str = "layout";
 /// The key of the head of the chain of the rest in [`META`].
 pub const META_REST: &str = "rest";
+/// The key of the authority in [`META`].
+pub const META_AUTHORITY: &str = "authority";
 /// In [`DUE`]: a target.
 pub const DUE_TARGET: u8 = 0;
 /// In [`DUE`]: a request.

@@ -136,6 +136,9 @@ impl Oracle {
             | Fact::ExportAsked { .. }
             | Fact::ExportReady { .. }
             | Fact::TokenRefused { .. }
+            | Fact::RoleGranted { .. }
+            | Fact::RoleRevoked { .. }
+            | Fact::RoleRefused { .. }
             | Fact::ClockJumped { .. }
             | Fact::DriftRepeated { .. }
             | Fact::DiskLow { .. }

@@ -65,6 +65,7 @@ impl Oracle {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "an arm for each fact")]
     fn fact(&mut self, before: Option<&Target>, target: &Target, fact: &Fact, cloud: &Cloud, now: i64) {
         let was = |id: &GrantId| before.and_then(|it| it.grant_of(id));
         match fact {
@@ -160,6 +161,7 @@ impl Oracle {
             | Fact::ExportAsked { .. }
             | Fact::ExportReady { .. }
             | Fact::TokenRefused { .. }
+            | Fact::RoleGranted { .. } | Fact::RoleRevoked { .. } | Fact::RoleRefused { .. }
             | Fact::ClockJumped { .. }
             | Fact::DiskLow { .. }
             | Fact::DiskFailed { .. }

@@ -1,0 +1,399 @@
+//! May this caller do that? Asked once for each operation, at the door.
+
+use crate::{
+    Call, Error, Vouchers,
+    call::Principal,
+    discover::Name,
+    load::load,
+    ports::{Inventory, Machine, Store},
+};
+use jiff::{SignedDuration, Timestamp};
+use portcullis_domain::{
+    Ask, Authority, Circumstances, Decide, Facts, Grant, Judgement, MachineFacts, Object, Person, Question,
+    Refusal, Request, Right, Role, Roles, Subject, Target, TargetId, What, Window,
+};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Makes what decides of an authority. `Broken` where its policies cannot be read.
+pub type Engine = fn(Authority, Option<Person>) -> Result<Arc<dyn Decide>, Error>;
+
+/// The rights of callers: what they may do, by the authority in the table.
+#[derive(Clone)]
+pub struct Rights {
+    /// The operator whom the installation itself names: nobody can take that role away. Without one, nobody has it but by a binding.
+    pub operator: Option<Person>,
+    /// What vouches for the names of callers beside the token book; none where that is not known.
+    pub vouchers: Option<Vouchers>,
+    engine: Engine,
+    /// How long an authority that was read is taken for the one in the table.
+    keep_for: SignedDuration,
+    kept: Arc<Mutex<Option<Kept>>>,
+}
+
+/// When an authority was read, and what decides by it.
+type Kept = (Timestamp, Arc<Authorised>);
+
+/// An authority, and what decides by it.
+pub(crate) struct Authorised {
+    pub(crate) authority: Authority,
+    decide: Arc<dyn Decide>,
+}
+
+/// What an operation is done to.
+#[derive(Debug)]
+pub enum Concerns {
+    /// What any caller may do whose identity is proven.
+    Nobody,
+    /// The installation.
+    Installation,
+    /// Machines, each of which has to be permitted.
+    Each(Vec<Concern>),
+    /// Whatever its caller may read.
+    List,
+}
+
+/// One machine, and how an operation concerns it.
+#[derive(Debug)]
+pub struct Concern {
+    target: TargetId,
+    /// Another right than that of the operation.
+    right: Option<Right>,
+    circumstances: Circumstances,
+}
+
+impl Concerns {
+    /// One machine.
+    pub(crate) fn machine(target: &TargetId) -> Self {
+        Self::machines([target.clone()])
+    }
+
+    /// Machines.
+    pub(crate) fn machines(targets: impl IntoIterator<Item = TargetId>) -> Self {
+        let concern = |target| Concern { target, right: None, circumstances: Circumstances::default() };
+        Self::Each(targets.into_iter().map(concern).collect())
+    }
+
+    /// The machine of a lease.
+    pub(crate) fn grant(grant: &Grant, by: &Person) -> Self {
+        let circumstances = Circumstances {
+            port: Some(grant.gate.port.number()),
+            protocol: Some(grant.gate.protocol.to_string()),
+            is_own: grant.by == *by,
+            ..Circumstances::default()
+        };
+        let of = |source| Circumstances { source: Some(source), ..circumstances.clone() };
+        let each = grant.sources.ranges().iter().map(|it| of(*it));
+        let concern = |circumstances| Concern { target: grant.target.clone(), right: None, circumstances };
+        Self::Each(each.map(concern).collect())
+    }
+
+    /// The same, until then.
+    pub(crate) fn until(self, end: Timestamp, now: Timestamp) -> Self {
+        match self {
+            Self::Each(concerns) => {
+                let minutes = Some(minutes(end.duration_since(now)));
+                let of = |it: Concern| {
+                    let circumstances = Circumstances { minutes, ..it.circumstances };
+                    Concern { circumstances, ..it }
+                };
+                Self::Each(concerns.into_iter().map(of).collect())
+            }
+            Self::Nobody | Self::Installation | Self::List => self,
+        }
+    }
+
+    /// The machines of a request: each pair of a port and a source is a concern of its own.
+    pub(crate) fn request(request: &Request, by: &Person, now: Timestamp) -> Self {
+        let is_own = request.by == *by;
+        match &request.what {
+            What::Extend { target, .. } => {
+                let circumstances = Circumstances { is_own, ..Circumstances::default() };
+                Self::Each(vec![Concern { target: target.clone(), right: None, circumstances }])
+            }
+            What::Initiate { asks, break_glass } => {
+                let reason = request.justification.as_ref().map(ToString::to_string);
+                let of = |(target, it)| {
+                    let circumstances =
+                        Circumstances { break_glass: *break_glass, reason: reason.clone(), is_own, ..it };
+                    Concern { target, right: None, circumstances }
+                };
+                Self::Each(asks.iter().flat_map(|ask| asked(ask, now)).map(of).collect())
+            }
+        }
+    }
+
+    /// The same, and what else they take: this right on each of them.
+    pub(crate) fn and(self, right: Right) -> Self {
+        match self {
+            Self::Each(concerns) => {
+                let also = |it: &Concern| Concern {
+                    target: it.target.clone(),
+                    right: Some(right),
+                    circumstances: it.circumstances.clone(),
+                };
+                let more: Vec<Concern> = concerns.iter().map(also).collect();
+                Self::Each(concerns.into_iter().chain(more).collect())
+            }
+            Self::Nobody | Self::Installation | Self::List => self,
+        }
+    }
+}
+
+/// The circumstances of each source of an ask.
+fn asked(ask: &Ask, now: Timestamp) -> impl Iterator<Item = (TargetId, Circumstances)> {
+    let (length, ahead) = match ask.window {
+        Window::For(length) => (length, SignedDuration::ZERO),
+        Window::Until(end) => (end.duration_since(now), SignedDuration::ZERO),
+        Window::From { start, length } => (length, start.duration_since(now).max(SignedDuration::ZERO)),
+    };
+    let circumstances = Circumstances {
+        port: Some(ask.port.number()),
+        protocol: ask.protocol.map(|it| it.to_string()),
+        minutes: Some(minutes(length)),
+        minutes_ahead: Some(ahead.as_secs().div_euclid(60)),
+        ..Circumstances::default()
+    };
+    let of = move |source| Circumstances { source: Some(source), ..circumstances.clone() };
+    let ranges = ask.sources.ranges().to_vec();
+    let target = ask.target.clone();
+    ranges.into_iter().map(move |source| (target.clone(), of(source)))
+}
+
+/// Minutes, rounded up: a bound of a policy holds to the second.
+fn minutes(length: SignedDuration) -> i64 {
+    length.as_secs().saturating_add(59).div_euclid(60)
+}
+
+impl Default for Rights {
+    fn default() -> Self {
+        let engine: Engine = |authority, operator| Ok(Arc::new(Roles::of(authority, operator)));
+        let (keep_for, kept) = (SignedDuration::ZERO, Arc::default());
+        Self { operator: None, vouchers: None, engine, keep_for, kept }
+    }
+}
+
+impl Rights {
+    /// The rights where this person is the operator.
+    pub fn of(operator: Person) -> Self {
+        Self { operator: Some(operator), ..Self::default() }
+    }
+
+    /// The same, where this vouches for the names of callers beside the token book.
+    #[must_use]
+    pub fn with_vouchers(self, vouchers: Vouchers) -> Self {
+        Self { vouchers: Some(vouchers), ..self }
+    }
+
+    /// The same, where this makes what decides.
+    #[must_use]
+    pub fn with_engine(self, engine: Engine) -> Self {
+        Self { engine, ..self }
+    }
+
+    /// The same, where a change of the authority by another process may go unseen for so long.
+    #[must_use]
+    pub fn kept_for(self, keep_for: SignedDuration) -> Self {
+        Self { keep_for, ..self }
+    }
+
+    /// The authority now, and what decides by it.
+    pub(crate) async fn authorised(
+        &self,
+        store: &impl Store,
+        now: Timestamp,
+    ) -> Result<Arc<Authorised>, Error> {
+        let known = self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((read_at, it)) = &known
+            && now.duration_since(*read_at).abs() < self.keep_for
+        {
+            return Ok(Arc::clone(it));
+        }
+        let authority = store.authority().await?.unwrap_or_else(Authority::founding);
+        let authorised = match known {
+            Some((_, it)) if it.authority == authority => it,
+            Some(_) | None => {
+                let decide = (self.engine)(authority.clone(), self.operator.clone())?;
+                Arc::new(Authorised { authority, decide })
+            }
+        };
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, Arc::clone(&authorised)));
+        Ok(authorised)
+    }
+
+    /// The next call reads the authority anew: it was changed here.
+    pub(crate) fn forget(&self) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Every reason why a caller may not do this.
+    pub(crate) async fn refusals(
+        &self,
+        authorised: &Authorised,
+        store: &impl Store,
+        machines: &impl Inventory,
+        call: &Call,
+        (right, concerns): (Right, Concerns),
+    ) -> Result<Vec<Refusal>, Error> {
+        let concerns = match concerns {
+            Concerns::Nobody | Concerns::List => return Ok(vec![]),
+            Concerns::Installation => {
+                let judgement = authorised.judge(call, right, Object::Installation, Circumstances::default());
+                return Ok(self.refusal(call, right, None, &judgement).into_iter().collect());
+            }
+            Concerns::Each(concerns) => concerns,
+        };
+        let targets: Vec<TargetId> = concerns.iter().map(|it| it.target.clone()).collect();
+        let facts = facts(authorised, store, machines, &targets).await?;
+        let mut refusals: Vec<Refusal> = vec![];
+        for Concern { target, right: other, circumstances } in concerns {
+            let right = other.unwrap_or(right);
+            let known = facts.get(&target).cloned().unwrap_or_else(|| Facts::of(&target));
+            let judgement = authorised.judge(call, right, Object::Machine(Box::new(known)), circumstances);
+            let refusal = self.refusal(call, right, Some(&target), &judgement);
+            refusals.extend(refusal.filter(|it| !refusals.contains(it)));
+        }
+        Ok(refusals)
+    }
+
+    fn refusal(
+        &self,
+        call: &Call,
+        right: Right,
+        target: Option<&TargetId>,
+        judgement: &Judgement,
+    ) -> Option<Refusal> {
+        if judgement.is_permitted {
+            return None;
+        }
+        for error in &judgement.errors {
+            tracing::error!(error, "A policy cannot be evaluated: what it is about is refused");
+        }
+        let by = call.by().clone();
+        if let (Right::Administer, None, Some(operator)) = (right, target, &self.operator) {
+            return Some(Refusal::NotTheOperator { by, operator: operator.clone() });
+        }
+        let roles = Role::ALL.iter().copied().filter(|it| it.rights().contains(&right)).collect();
+        let reasons = judgement.reasons.iter().chain(&judgement.errors).cloned().collect();
+        Some(Refusal::NotPermitted { by: Box::new(by), right, target: target.cloned(), roles, reasons })
+    }
+}
+
+impl Authorised {
+    /// Which machines of a list a caller may read, and whether the installation.
+    pub(crate) async fn readable(
+        &self,
+        store: &impl Store,
+        call: &Call,
+        listed: Vec<Facts>,
+    ) -> Result<(BTreeMap<TargetId, bool>, bool), Error> {
+        // A catalogue that was asked for the list told all of it; of other machines the table knows.
+        let bare: Vec<TargetId> =
+            listed.iter().filter(|it| it.os.is_none()).map(|it| it.id.clone()).collect();
+        let mut known: BTreeMap<TargetId, Facts> = listed.into_iter().map(|it| (it.id.clone(), it)).collect();
+        known.extend(facts_of_table(self, store, &bare).await?);
+        let may = |it: Object| self.judge(call, Right::Read, it, Circumstances::default()).is_permitted;
+        let installation = may(Object::Installation);
+        let machines = known.into_iter().map(|(id, it)| (id, may(Object::Machine(Box::new(it)))));
+        Ok((machines.collect(), installation))
+    }
+
+    /// May a caller do this everywhere, whatever the circumstances? Then nothing has to be read to know it.
+    pub(crate) fn permits_everywhere(&self, call: &Call, right: Right) -> bool {
+        let may =
+            |right| self.judge(call, right, Object::Installation, Circumstances::default()).is_permitted;
+        // A request that breaks the glass takes one right more.
+        self.decide.is_plain() && may(right) && (right != Right::Request || may(Right::BreakGlass))
+    }
+
+    fn judge(&self, call: &Call, right: Right, object: Object, circumstances: Circumstances) -> Judgement {
+        let circumstances = Circumstances {
+            now: call.now,
+            channel: call.via.word().to_owned(),
+            bot: call.via.bot().map(str::to_owned),
+            ..circumstances
+        };
+        self.decide.decide(&Question { subject: subject(&call.principal), right, object, circumstances })
+    }
+}
+
+/// A caller, as policies know them.
+pub(crate) fn subject(principal: &Principal) -> Subject {
+    Subject {
+        kind: principal.kind,
+        name: principal.id.clone(),
+        issuer: principal.issuer.to_string(),
+        groups: principal.groups.clone(),
+        claims: principal.claims.clone(),
+    }
+}
+
+/// What policies go by of these machines: of the table, and of the catalogue for those that it does not have.
+async fn facts(
+    authorised: &Authorised,
+    store: &impl Store,
+    machines: &impl Inventory,
+    targets: &[TargetId],
+) -> Result<BTreeMap<TargetId, Facts>, Error> {
+    let mut known = facts_of_table(authorised, store, targets).await?;
+    if !authorised.decide.needs_facts() {
+        return Ok(known);
+    }
+    for target in targets {
+        if !known.contains_key(target)
+            // A catalogue that does not answer tells nothing: then what depends on it is not permitted.
+            && let Ok(Some(machine)) = machines.machine(target).await
+        {
+            known.insert(target.clone(), facts_of_machine(&machine));
+        }
+    }
+    Ok(known)
+}
+
+async fn facts_of_table(
+    authorised: &Authorised,
+    store: &impl Store,
+    targets: &[TargetId],
+) -> Result<BTreeMap<TargetId, Facts>, Error> {
+    if !authorised.decide.needs_facts() {
+        return Ok(BTreeMap::new());
+    }
+    let known = load(store, targets).await?;
+    Ok(known.into_iter().filter_map(|(id, (target, _))| Some((id, facts_of_target(&target)?))).collect())
+}
+
+/// The facts of a target whose machine the table knows.
+fn facts_of_target(target: &Target) -> Option<Facts> {
+    Some(told(&target.id, target.machine()?))
+}
+
+/// The facts of a machine of the catalogue.
+pub(crate) fn facts_of_machine(machine: &Machine) -> Facts {
+    told(&machine.id, &machine.facts())
+}
+
+/// The facts of a machine in a list of names.
+pub(crate) fn facts_of_name(name: &Name) -> Facts {
+    told(&name.id, &name.facts)
+}
+
+fn told(id: &TargetId, machine: &MachineFacts) -> Facts {
+    let MachineFacts { location, os, tags, guarded_by, .. } = machine;
+    let tags = tags.iter().map(|(key, value)| (key.to_ascii_lowercase(), value.clone())).collect();
+    Facts { region: Some(location.clone()), os: Some(*os), tags, guard: guarded_by.clone(), ..Facts::of(id) }
+}
+
+impl fmt::Debug for Rights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rights").field("operator", &self.operator).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Authorised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Authorised").field(&self.authority.version).finish()
+    }
+}
