@@ -1,6 +1,7 @@
 //! What holds for every input: the evaluator and `rules` against a brute-force packet oracle, review is
 //! monotone, enable then disable is the identity, and everything that is printed reads back.
 
+mod accepted;
 mod blocks;
 
 use blocks::{blocked, blocked_at};

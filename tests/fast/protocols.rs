@@ -111,7 +111,7 @@ fn foreign_rule_for_the_other_protocol_defeats_the_lock_and_keeps_a_lease_from_c
     let open = settled(guarded(&["53/*"]).grant(leases, None, at(0)).target, at(1), by_udp());
     let defeats = facts(&open).into_iter().filter(|it| matches!(it, Fact::LockDefeated { .. }));
     let defeats: Vec<Fact> = defeats.collect();
-    let [Fact::LockDefeated { gate, by: Some(_) }] = &defeats[..] else { panic!("once: {defeats:?}") };
+    let [Fact::LockDefeated { gate, by: Some(_), .. }] = &defeats[..] else { panic!("once: {defeats:?}") };
     assert_eq!(gate.to_string(), "53/*", "for the gate of the policy");
     let next = settled(open.target, at(3600), by_udp());
     assert!(!facts(&next).iter().any(|it| matches!(it, Fact::Closed { .. })), "{:?}", facts(&next));

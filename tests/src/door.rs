@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
-    Absent, Adopted, Answer, Call, Checked, Discovered, Error, Finding, Guarded, Happened, Issuer, Parts,
-    Plan, Principal, Reached, Rights, Wanted, command, perform,
+    Absent, Accepting, Adopted, Answer, Call, Checked, Discovered, Error, Finding, Guarded, Happened, Issuer,
+    Parts, Plan, Principal, Reached, Rights, Wanted, command, perform,
     ports::{Outside, Store},
     query,
 };
@@ -215,7 +215,21 @@ pub async fn edit<S: Store, O: Outside>(
     let before = store.target(&target).await?.and_then(|(it, _)| it.policy().map(Policy::gates));
     let remove = before.unwrap_or_default().into_iter().filter(|it| policy.rule(*it).is_none()).collect();
     let policy = PolicyEdit { ports: policy.ports().iter().map(wanted).collect(), remove };
-    let edit = command::Edit { target, policy, confirm_within };
+    let edit = command::Edit { target, policy, accepting: Accepting::default(), confirm_within };
+    perform(whole(store, outside, &any_terms(), &rights()), &call(&by, now), edit).await
+}
+
+/// Accepts foreign rules at a machine, and others no longer.
+pub async fn accept<S: Store, O: Outside>(
+    store: &S,
+    outside: &O,
+    target: &TargetId,
+    accepting: &Accepting,
+    now: Timestamp,
+) -> Result<Guarded, Error> {
+    let (target, accepting) = (target.clone(), accepting.clone());
+    let edit = command::Edit { target, policy: PolicyEdit::default(), accepting, confirm_within: None };
+    let by = "owner".parse().expect("a person");
     perform(whole(store, outside, &any_terms(), &rights()), &call(&by, now), edit).await
 }
 

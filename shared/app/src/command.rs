@@ -1,7 +1,7 @@
 //! Commands: every operation that may change something, with its arguments. [`crate::perform`] runs them.
 
 use crate::{
-    Adopted, Answer, Call, Error, Exporting, Guarded, Revoked, Rights, adopt, ask, decide,
+    Accepting, Adopted, Answer, Call, Error, Exporting, Guarded, Revoked, Rights, adopt, ask, decide,
     door::runs,
     guard::{self, Guarding},
     kept::record_once,
@@ -95,6 +95,8 @@ pub struct Edit {
     pub target: TargetId,
     /// The change.
     pub policy: PolicyEdit,
+    /// Foreign rules to accept, and to accept no longer.
+    pub accepting: Accepting,
     /// The change lapses after this long, unless it is confirmed.
     pub confirm_within: Option<SignedDuration>,
 }
@@ -266,10 +268,11 @@ runs! {
     Edit => Edit, Guarded,
     on |command, _parts, _call| Ok(Concerns::machine(&command.target)),
     |command, parts, call| {
-        let Self { target, policy, confirm_within } = command;
+        let Self { target, policy, accepting, confirm_within } = command;
         let guarding = Guarding { confirm_within: *confirm_within, ..Guarding::of(target.clone(), call) };
         let wanted = |before: &Policy| policy.apply(before, &command.target, parts.terms);
-        let guarded = guard::edit(parts.store, parts.outside, &guarding, wanted, call.now).await?;
+        let guarded =
+            guard::edit(parts.store, parts.outside, &guarding, wanted, accepting, call.now).await?;
         Ok(warned(guarded, parts.tokens, parts.rights).await)
     },
     refused |command, _store, call, reasons| Ok(Some(guard::refused(&command.target, call.speaker(), reasons)));

@@ -190,6 +190,16 @@ async fn lock(
         Finding::failed(CHECK, found, "delete or narrow that rule, or move it out of our priorities")
     };
     let mut findings: Vec<Finding> = target.defeats_in(&snapshot, now).into_iter().map(defeated).collect();
+    findings.extend(target.accepted_in(&snapshot, now).iter().map(|(gate, it)| {
+        let found =
+            format!("the lock of `{gate}` of `{id}` lets {} in by {}", it.sources.summary(), it.in_words());
+        Finding::ok(CHECK, found)
+    }));
+    findings.extend(target.gone_in(&snapshot).into_iter().map(|it| {
+        let found = format!("`{id}` accepts {it}, which no longer lets sources in");
+        let advice = "if it is not to come back, `portcullis edit` the machine with `--no-longer-accept`";
+        Finding::warning(CHECK, found, advice)
+    }));
     if target.is_settled(now) && !diff(&snapshot, &target.owner(), &target.rules(now)).is_empty() {
         let (found, advice) = if snapshot.outlasting.is_empty() {
             (format!("the rules of `{id}` were changed by another party"), "the next reconcile restores them")

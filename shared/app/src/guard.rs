@@ -1,15 +1,15 @@
 //! What is guarded: enable, edit, disable, confirm; and plan, which only looks.
 
 use crate::{
-    Call, Error,
+    Accepting, Call, Error,
     ports::{Batch, Firewalls, Inventory, Machine, Rank, Seen, Store},
     record::Record,
     transact::{Attempt, transact},
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    AddressSet, Change, Fact, Gate, MetDeny, Next, Os, Outlook, Person, Policy, PolicyEdit, PortEdit,
-    PortRule, Refusal, Refusals, Sessions, Snapshot, Speaker, Target, TargetId, Terms, Via, diff, outlook,
+    Accepted, AddressSet, Change, Fact, Gate, MetDeny, Next, Os, Outlook, Person, Policy, PolicyEdit,
+    PortEdit, Refusal, Refusals, Sessions, Snapshot, Speaker, Target, TargetId, Terms, Via, diff, outlook,
 };
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -67,6 +67,8 @@ pub struct PlannedGate {
     pub shadows: Vec<String>,
     /// Foreign rules that would let somebody in without a lease, and when, if not always.
     pub defeated_by: Vec<String>,
+    /// Accepted rules that would let somebody in without a lease.
+    pub accepted: Vec<Accepted>,
     /// Packet filters of others that may refuse a lease.
     pub may_refuse: Vec<String>,
     /// Foreign denies that a lease from anywhere would meet.
@@ -134,7 +136,7 @@ pub(crate) async fn enable(
                 target.set_policy(Some(policy), by, confirm_by, now).map(Some)
             }
         }
-        Some(before) if before == policy => Ok(None),
+        Some(before) if before.leases_as(policy) => Ok(None),
         Some(_) => Err(Refusal::AlreadyEnabled { target: target.id }),
     };
     let (target, changed) = change(store, &guarding.target, true, set).await?;
@@ -144,12 +146,14 @@ pub(crate) async fn enable(
 /// Changes the policy of a guarded target. Grants on ports that are no longer guarded end.
 ///
 /// It needs no fact of the machine: what it was guarded for is in the table, and a change that shuts something must not wait for
-/// a cloud. The firewalls are read only to warn of connections, and if they cannot be, the warning says that.
+/// a cloud. The firewalls are read only to warn of connections, and if they cannot be, the warning says that; but to accept a rule
+/// is to accept what it says now, for which they are read.
 pub(crate) async fn edit(
     store: &impl Store,
     outside: &(impl Firewalls + Inventory),
     guarding: &Guarding,
     policy: impl Fn(&Policy) -> Result<Policy, Refusals> + Send + Sync,
+    accepting: &Accepting,
     now: Timestamp,
 ) -> Result<Guarded, Error> {
     let confirm_by = guarding.confirm_by(now)?;
@@ -158,14 +162,25 @@ pub(crate) async fn edit(
         self::known(store, outside, &guarding.target).await?;
     }
     let wanted = match known.as_ref().and_then(|(target, _)| target.policy()) {
-        Some(before) => policy(before)?,
+        Some(before) => policy(before)?.no_longer_accepting(&accepting.no_longer)?,
         None => return Err(Refusal::NotEnabled { target: guarding.target.clone() }.into()),
+    };
+    let read = if accepting.accept.is_empty() { None } else { Some(outside.read(&guarding.target).await?) };
+    let wanted = match (&read, &known) {
+        (Some(snapshot), Some((target, _))) => {
+            accepting.apply(target.clone(), wanted, snapshot, &guarding.by, now)?
+        }
+        (None, _) | (_, None) => wanted,
     };
     let before = known.and_then(|(target, _)| target.policy().cloned());
     let warnings = if before.as_ref() == Some(&wanted) {
         vec![]
     } else {
-        match outside.read(&guarding.target).await {
+        let read = match read {
+            Some(snapshot) => Ok(snapshot),
+            None => outside.read(&guarding.target).await,
+        };
+        match read {
             Ok(snapshot) => warnings(&snapshot, &wanted, guarding.confirm_within.is_some()),
             Err(error) => {
                 vec![format!(
@@ -237,7 +252,10 @@ pub(crate) async fn plan(
     let target = known.unwrap_or_else(|| Target::unguarded(id.clone()));
     let elsewhere = elsewhere(&target, &snapshot).map(|it| it.to_string());
     let target = match policy {
-        Some(policy) => target.set_policy(Some(policy.clone()), by, None, now).map_err(Error::from)?.target,
+        Some(policy) => {
+            let policy = policy.clone().keeping_accepted(target.policy());
+            target.set_policy(Some(policy), by, None, now).map_err(Error::from)?.target
+        }
         None => target,
     };
     let (changes, gates) = planned(&snapshot, &target, now);
@@ -256,12 +274,14 @@ pub(crate) async fn plan(
 fn planned(snapshot: &Snapshot, target: &Target, now: Timestamp) -> (Vec<Change>, Vec<PlannedGate>) {
     let (owner, desired) = (target.owner(), target.rules(now));
     let changes = diff(snapshot, &owner, &desired).changes;
-    let gates = target.policy().into_iter().flat_map(Policy::ports).map(PortRule::gate).map(|gate| {
+    let gates = target.policy().into_iter().flat_map(Policy::ports).map(|rule| {
+        let gate = rule.gate();
         let admits_now = snapshot.admitted(&owner, gate).any.summary();
-        let Outlook { shadows, defeated_by } = outlook(snapshot, &owner, gate, &changes);
+        let Outlook { shadows, defeated_by, accepted } =
+            outlook(snapshot, &owner, gate, &changes, &rule.accepted);
         let denies = snapshot.denies_met(gate, &AddressSet::all(), desired.foreign_denies(gate));
         let may_refuse = snapshot.may_refuse(gate);
-        PlannedGate { gate, admits_now, shadows, defeated_by, may_refuse, denies }
+        PlannedGate { gate, admits_now, shadows, defeated_by, accepted, may_refuse, denies }
     });
     let gates = gates.collect();
     (changes, gates)

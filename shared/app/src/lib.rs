@@ -4,6 +4,7 @@
 //! case may run twice, be reordered, or die anywhere, with the same end.
 
 mod absent;
+mod accept;
 mod adopt;
 mod ask;
 mod asking;
@@ -47,6 +48,7 @@ mod watch;
 mod worker;
 
 pub use absent::Absent;
+pub use accept::Accepting;
 pub use adopt::{Adopted, AdoptedMachine};
 pub use ask::Answer;
 pub use bots::Bots;

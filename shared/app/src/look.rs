@@ -7,7 +7,8 @@ use crate::{
     transact::CONFLICTS_MAX,
 };
 use portcullis_domain::{
-    BadRecord, Chain, Decision, Entry, Gate, Grant, Head, Packet, Sessions, Target, TargetId, Told, Waiting,
+    AcceptedPacket, BadRecord, Chain, Decision, Entry, Gate, Grant, Head, Packet, Sessions, Target, TargetId,
+    Told, Waiting,
 };
 use std::net::IpAddr;
 
@@ -32,6 +33,8 @@ pub struct Verified {
 pub struct Checked {
     /// Whether it gets there, and which rule says so.
     pub decision: Decision,
+    /// The accepted rule by which it gets there.
+    pub accepted: Option<AcceptedPacket>,
     /// What becomes of open sessions when a lease ends.
     pub sessions: Sessions,
     /// Packet filters of others that may still refuse it.
@@ -41,7 +44,7 @@ pub struct Checked {
 }
 
 /// Whether a packet gets to a target, and which rule says so: the firewalls are asked, not the table. That knows only which
-/// machines there are whose catalogue does not list them, or not any more.
+/// rules are accepted, and which machines there are whose catalogue does not list them, or not any more.
 pub(crate) async fn check(
     store: &impl Store,
     outside: &(impl Firewalls + Inventory),
@@ -49,14 +52,16 @@ pub(crate) async fn check(
     gate: Gate,
     source: IpAddr,
 ) -> Result<Checked, Error> {
+    let known = store.target(target).await?.map(|(target, _)| target);
     let snapshot = match supported(outside, target).await {
-        Err(Error::NotFound { .. }) if store.target(target).await?.is_some() => outside.read(target).await?,
+        Err(Error::NotFound { .. }) if known.is_some() => outside.read(target).await?,
         outcome => outcome?.1,
     };
     let packet = Packet { source, protocol: gate.protocol, port: gate.port };
     let decision = snapshot.decide(&target.into(), &packet);
+    let accepted = known.and_then(|it| it.accepted_for(&snapshot, &packet, &decision));
     let may_refuse = snapshot.may_refuse(gate);
-    Ok(Checked { decision, sessions: snapshot.sessions, may_refuse, unread: snapshot.unread })
+    Ok(Checked { decision, accepted, sessions: snapshot.sessions, may_refuse, unread: snapshot.unread })
 }
 
 /// What happened to a target, or with no target to none, oldest first, from entry `from` on, or without that the newest; and the

@@ -14,9 +14,9 @@ use crate::{
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 use jiff::{SignedDuration, ZonedDateTime};
-use portcullis_domain::Gate;
+use portcullis_domain::{BadName, Gate};
 use portcullis_program::{Exit, Failure, output};
-use portcullis_wire::{EditBody, EnableBody, GuardedView, NameView, PlanView, PortRuleBody};
+use portcullis_wire::{AcceptBody, EditBody, EnableBody, GuardedView, NameView, PlanView, PortRuleBody};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// What would be written.
@@ -111,17 +111,31 @@ pub struct Edit {
     /// Stop guarding this port; its grants end
     #[arg(long = "remove-port", value_name = "PORT[/PROTOCOL]", allow_negative_numbers = true)]
     remove: Vec<Gate>,
+    /// Accept a foreign rule that lets sources in without a lease, as it is now: it is no longer reported as a defeat
+    #[arg(long, value_name = "RULE")]
+    accept: Vec<String>,
+    /// The reason for --accept
+    #[arg(long, value_name = "REASON", requires = "accept")]
+    why: Option<String>,
+    /// Report this rule again
+    #[arg(long, value_name = "RULE")]
+    no_longer_accept: Vec<String>,
     /// Revert the change after this time unless `portcullis confirm` keeps it
     #[arg(long, value_name = "TIME", value_parser = moments::length)]
     confirm_within: Option<SignedDuration>,
 }
 
 const EDIT: &str = "\
+RULE is as `plan` and `check` print it, or any unique part of that. An acceptance writes no rule.
+It is for the rule as it is now: a rule that is changed later is reported again, and so is each
+other rule that lets sources in.
+
 Examples:
   portcullis edit web-1 --add-port 8443,max=1h
   portcullis edit web-1 --set 22,approver=ann,approver=bob
   portcullis edit web-1 --set 22,break-glass=carol
-  portcullis edit web-1 db-1 --set 22,no-approval --remove-port 8443";
+  portcullis edit web-1 db-1 --set 22,no-approval --remove-port 8443
+  portcullis edit web-1 --accept AllowBastion --why 'the bastion of the platform team'";
 
 impl Plan {
     /// Shows what would be written.
@@ -212,16 +226,27 @@ impl Disable {
 impl Edit {
     /// Changes them once all of them were checked, and waits for their firewalls.
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
-        if self.add.is_empty() && self.set.is_empty() && self.remove.is_empty() {
-            return Err(Failure::usage("the command names no change")
-                .next("name a change with --add-port, --set or --remove-port"));
+        let names_no_port = self.add.is_empty() && self.set.is_empty() && self.remove.is_empty();
+        if names_no_port && self.accept.is_empty() && self.no_longer_accept.is_empty() {
+            return Err(Failure::usage("the command names no change").next(
+                "name a change with --add-port, --set, --remove-port, --accept or --no-longer-accept",
+            ));
         }
         let targets = found(client, &self.targets, Among::Guarded)?;
         let add = ports::Rules::all(&self.add);
         let checked = Outcomes::of(MACHINES, &targets, name, |target| self.check(&add, target));
         checked.ended()?;
         let ports = add.iter().chain(&self.set).cloned().collect();
-        let body = EditBody { ports, remove: self.remove.clone(), confirm_within: self.confirm_within };
+        let why = self.why.as_ref().map(|it| it.parse()).transpose();
+        let justification = why.map_err(|it: BadName| Failure::usage(it.to_string()))?;
+        let accept = |rule: &String| AcceptBody { rule: rule.clone(), justification: justification.clone() };
+        let body = EditBody {
+            ports,
+            remove: self.remove.clone(),
+            accept: self.accept.iter().map(accept).collect(),
+            no_longer_accept: self.no_longer_accept.clone(),
+            confirm_within: self.confirm_within,
+        };
         let outcomes = Outcomes::of(MACHINES, &targets, name, |target| {
             post::<GuardedView>(client, target, "/edit", Some(&body))
         });
@@ -291,6 +316,7 @@ fn planned(client: &Client, target: &NameView, plan: &PlanView) -> String {
         gates.row(mark, [gate.gate.clone(), gate.admits_now.clone(), shadows, defeated_by]);
     }
     let mut text = client.out.table(&gates);
+    text.push_str(&accepted(plan));
     text.push_str(&denies(plan, &now));
     text.extend(["\nOpen sessions ", words::fate(plan.sessions), "."]);
     if plan.changes.is_empty() {
@@ -304,6 +330,18 @@ fn planned(client: &Client, target: &NameView, plan: &PlanView) -> String {
     }
     if target.ports.is_empty() {
         text.extend(["\n\nTo write them, run `portcullis enable ", &target.name, "` and the same ports."]);
+    }
+    text
+}
+
+/// The accepted rules by which sources get in without a lease, with the people who accepted them.
+fn accepted(plan: &PlanView) -> String {
+    let mut text = String::new();
+    for (gate, it) in plan.gates.iter().flat_map(|gate| gate.accepted.iter().map(move |it| (gate, it))) {
+        let why = it.justification.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let (rule, port, by) = (ports::accepted(it), &gate.gate, &it.by);
+        let line = format!("\n{rule} lets sources into {port} without a lease, as {by} accepted{why}");
+        text.push_str(&output::printable(&line));
     }
     text
 }

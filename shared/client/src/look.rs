@@ -2,14 +2,16 @@
 
 use crate::{
     client::Client, complete, connection, count::count, lookup::Among, machines, moments, names,
-    path::target_path, words,
+    path::target_path, ports, words,
 };
 use clap::{Args, ValueEnum};
 use clap_complete::engine::ArgValueCandidates;
 use jiff::SignedDuration;
 use portcullis_domain::TargetState;
 use portcullis_program::{Exit, Failure, output};
-use portcullis_wire::{CheckQuery, CheckView, Listed, RoleView, TargetView, WaitQuery, WhoamiView};
+use portcullis_wire::{
+    AcceptedPacketView, CheckQuery, CheckView, Listed, RoleView, TargetView, WaitQuery, WhoamiView,
+};
 use std::num::NonZeroUsize;
 
 /// Which machines.
@@ -130,6 +132,9 @@ impl Check {
             let rule = format!("{}{}", seen.rule, firewall.unwrap_or_default());
             let (rule, fate) = (output::printable(&rule), words::fate(seen.sessions));
             let mut text = format!("{from} {verdict} to {name} on port {port}\n  decided by {rule}");
+            if let Some(it) = &seen.accepted {
+                text.extend(["\n  ", &output::printable(&accepted(it))]);
+            }
             for it in &seen.may_refuse {
                 text.extend(["\n  ", &output::printable(it)]);
             }
@@ -142,6 +147,18 @@ impl Check {
         })?;
         Ok(if seen.passes { Exit::Done } else { Exit::Refused })
     }
+}
+
+/// The accepted rule by which a packet gets through, and the rule that would let the packet through without that one.
+fn accepted(packet: &AcceptedPacketView) -> String {
+    let AcceptedPacketView { accepted: it, changed, beside } = packet;
+    let (rule, by) = (ports::accepted(it), &it.by);
+    if *changed {
+        return format!("{by} accepted {rule} as it was, and it was changed since");
+    }
+    let why = it.justification.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    let beside = beside.as_ref().map(|it| format!("; without it, {it} would decide"));
+    format!("{by} accepted {rule}{why}{}", beside.unwrap_or_default())
 }
 
 /// Who calls, and from where.

@@ -3,7 +3,7 @@
 use crate::{moments, names};
 use portcullis_domain::{ForeignDenies, Person, Port, Protocol, Sources, address_range, rule_in_words};
 use portcullis_program::{Exit, Failure};
-use portcullis_wire::{NameView, PortRuleBody, PortRuleView};
+use portcullis_wire::{AcceptedView, NameView, PortRuleBody, PortRuleView};
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
 /// A port to ask for; without a protocol every one that is guarded.
@@ -169,7 +169,14 @@ pub fn words(rule: &PortRuleView) -> String {
     let names = |it: &BTreeSet<String>| it.iter().cloned().collect::<Vec<_>>();
     let (approvers, glass) = (rule.approvers.as_ref().map(names), rule.break_glass.as_ref().map(names));
     let gate = format!("{}/{}", rule.port, rule.protocol);
-    rule_in_words(&gate, &sources, rule.max, approvers.as_deref(), glass.as_deref(), rule.foreign_denies)
+    let words =
+        rule_in_words(&gate, &sources, rule.max, approvers.as_deref(), glass.as_deref(), rule.foreign_denies);
+    rule.accepted.iter().fold(words, |words, it| words + ", accepts " + &accepted(it))
+}
+
+/// An accepted rule by its name and the end of its firewall's.
+pub fn accepted(rule: &AcceptedView) -> String {
+    format!("{} in {}", rule.rule, names::short(&rule.firewall))
 }
 
 #[cfg(test)]

@@ -256,13 +256,22 @@ pub enum Fact {
         /// The sources of live leases, where foreign rules let others in beside them or keep some of them out.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         wanted: BTreeMap<Gate, String>,
+        /// The sources that get in by accepted rules alone.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        accepted: BTreeMap<Gate, String>,
     },
     /// The firewalls hold something else than what was last seen to agree.
     DriftFound { rules: Vec<String> },
     /// They agree again.
     DriftHealed,
-    /// The lockdown is in place and this rule defeats it; `None` once it no longer does.
-    LockDefeated { gate: Gate, by: Option<String> },
+    /// The lockdown is in place and this rule defeats it; `None` once no rule does that is not accepted.
+    LockDefeated {
+        gate: Gate,
+        by: Option<String>,
+        /// The accepted rules by which sources get in all the same.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        accepted: Vec<String>,
+    },
     /// A worker gave up on this target; it is tried again.
     SettleFailed { why: String },
     /// A rule of ours without a target is about to be deleted from a firewall.

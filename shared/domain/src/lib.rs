@@ -10,8 +10,11 @@
 //! [`review`] decides what may become a [`Grant`]; [`diff`] says what to write; [`Snapshot::admitted`]
 //! says who really gets in; [`Head::append`] and [`Told`] keep the journal honest.
 
+mod accepted;
+mod accepting;
 mod authority;
 mod bad_name;
+mod by_accepted;
 mod csv;
 mod delay;
 mod denies;
@@ -20,6 +23,7 @@ mod digest;
 mod drifts;
 mod evidence;
 mod finding;
+mod foreign;
 mod glass;
 mod grant;
 mod grants;
@@ -50,17 +54,21 @@ mod target;
 mod via;
 mod view;
 
+pub use accepted::Accepted;
+pub use accepting::{ACCEPTED_MAX, Accept};
 pub use authority::{
     Authority, BINDINGS_MAX, Binding, Circumstances, Decide, Facts, Judgement, Member, Object, PrincipalKind,
     Question, Right, Role, Roles, Scope, Subject,
 };
 pub use bad_name::BadName;
+pub use by_accepted::{AcceptedPacket, AcceptedSources};
 pub use csv::{csv_line, csv_time};
 pub use delay::{CLOUD_WRITE_MAX, Cause, Delay, Hindrance, LATE, Party, is_late};
 pub use denies::MetDeny;
 pub use diff::{Change, ChangeTo, Diff, diff};
 pub use evidence::{BadExport, Evidence, Format, Lines, MANIFEST, Manifest, ManifestFile, Segment};
 pub use finding::{Finding, Verdict};
+pub use foreign::{ForeignDenies, ForeignRule};
 pub use glass::Pane;
 pub use grant::{Access, Grant, GrantState, Obstacle};
 pub use grants::Grants;
@@ -77,10 +85,10 @@ pub use name::{
 };
 pub use net::{BadAddress, Gate, Port, Protocol, Sources, address_range};
 pub use next::{Next, Pass, Standing};
-pub use outlook::{Outlook, outlook};
+pub use outlook::{Outlook, outlook, standing};
 pub use path::{Admitted, Decision, Packet, azure_default_rules};
 pub use person::Person;
-pub use policy::{ForeignDenies, PORTS_MAX, People, Policy, PortRule, Terms};
+pub use policy::{PORTS_MAX, People, Policy, PortRule, Terms};
 pub use policy_edit::{ApproversEdit, PolicyEdit, PortEdit};
 pub use refusal::{Refusal, RefusalKind, Refusals};
 pub use refuser::{Refuser, Remedy};

@@ -4,8 +4,8 @@
 //! [`Snapshot::decide`] follows one packet, [`Snapshot::admitted`] all of them at once.
 
 use crate::{
-    Action, AddressSet, Firewall, FirewallId, FirewallKind, Foreign, Gate, Owner, Port, Protocol, Rule,
-    Snapshot, Sources, Way,
+    Action, AddressSet, Firewall, FirewallId, FirewallKind, Foreign, ForeignRule, Gate, Owner, Port,
+    Protocol, Rule, Snapshot, Sources, Way,
 };
 use serde::Serialize;
 use std::{fmt, net::IpAddr};
@@ -187,7 +187,7 @@ impl Snapshot {
         owner: &Owner,
         protocol: Protocol,
         port: Port,
-    ) -> Vec<String> {
+    ) -> Vec<ForeignRule> {
         let mut arriving = way.from.clone();
         let mut found = vec![];
         for (n, firewall) in self.on(way, 0).enumerate() {
@@ -205,9 +205,7 @@ impl Snapshot {
             let lets_in = |(it, share): &&(Speaks<'_>, AddressSet)| {
                 !it.is_ours && it.action == Action::Allow && !share.intersection(&getting_on).is_empty()
             };
-            found.extend(
-                shares.iter().filter(lets_in).map(|(it, _)| format!("{} in {}", it.name, firewall.id)),
-            );
+            found.extend(shares.iter().filter(lets_in).map(|(it, _)| firewall.foreign_rule(it.name)));
             let admitted =
                 arriving.intersection(&firewall.admitted(Doubt::Opens, owner, protocol, port, way.to));
             match firewall.kind {
@@ -221,7 +219,7 @@ impl Snapshot {
     }
 
     /// The foreign rules of a way by which a translating firewall sends somebody on.
-    pub(crate) fn sending_on(&self, way: &Way, gate: Gate) -> Vec<String> {
+    pub(crate) fn sending_on(&self, way: &Way, gate: Gate) -> Vec<ForeignRule> {
         let translating = self.on(way, 0).filter(|it| it.kind == FirewallKind::Translating);
         let sends = |it: &&Foreign| {
             let reaches = way.to.map_or(!it.to.is_empty(), |to| it.to.admit(to));
@@ -231,7 +229,7 @@ impl Snapshot {
         };
         let of = |firewall: &Firewall| {
             let rules = firewall.foreign.iter().filter(sends);
-            rules.map(|it| format!("{} in {}", it.name, firewall.id)).collect::<Vec<_>>()
+            rules.map(|it| firewall.foreign_rule(&it.name)).collect::<Vec<_>>()
         };
         translating.flat_map(of).collect()
     }
@@ -286,6 +284,10 @@ impl Speaks<'_> {
 }
 
 impl Firewall {
+    fn foreign_rule(&self, name: &dyn fmt::Display) -> ForeignRule {
+        ForeignRule { name: name.to_string(), firewall: self.id.clone() }
+    }
+
     /// The rules that speak of a protocol and port at an address, in the order in which they decide.
     fn speaking(&self, owner: &Owner, protocol: Protocol, port: Port, to: Option<IpAddr>) -> Vec<Speaks<'_>> {
         let of_gate = |gate: &Gate| gate.port == port && gate.protocol.meets(protocol);

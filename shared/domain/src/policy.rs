@@ -1,6 +1,9 @@
 //! What may be asked of one target.
 
-use crate::{Gate, LEASE_DEFAULT, LEASE_MAX, Person, Port, Protocol, Refusal, Refusals, Sources};
+use crate::{
+    Accepted, ForeignDenies, Gate, LEASE_DEFAULT, LEASE_MAX, Person, Port, Protocol, Refusal, Refusals,
+    Sources,
+};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -37,25 +40,9 @@ pub struct PortRule {
     /// Whether a lease lets in whom a foreign block list denies.
     #[serde(default, skip_serializing_if = "ForeignDenies::is_default")]
     pub foreign_denies: ForeignDenies,
-}
-
-/// What becomes of foreign denies of single sources where a lease meets them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ForeignDenies {
-    /// They win: their sources are not let in.
-    #[default]
-    Respect,
-    /// The lease wins.
-    Override,
-}
-
-impl ForeignDenies {
-    /// Is it what no policy has to say?
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
-    pub(crate) fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
+    /// Foreign rules that let sources in without a lease, as a person accepted it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<Accepted>,
 }
 
 /// Who may do something.
@@ -97,6 +84,7 @@ impl PortRule {
             approvers: None,
             break_glass: None,
             foreign_denies: ForeignDenies::default(),
+            accepted: vec![],
         }
     }
 
@@ -167,6 +155,20 @@ impl Policy {
     pub fn is_within(&self, wider: &Self) -> bool {
         let is_within = |gate, wider| self.rule(gate).is_some_and(|rule| rule.is_within(wider));
         wider.ports.iter().all(|it| it.gate().transports().all(|gate| is_within(gate, it)))
+    }
+
+    /// The same after a change of the accepted rules of each port.
+    pub(crate) fn with_accepted(mut self, change: impl Fn(Gate, &mut Vec<Accepted>)) -> Self {
+        for rule in &mut self.ports {
+            let gate = rule.gate();
+            change(gate, &mut rule.accepted);
+        }
+        self
+    }
+
+    /// The foreign rules that are accepted at a gate.
+    pub(crate) fn accepted(&self, gate: Gate) -> &[Accepted] {
+        self.rule(gate).map(|it| it.accepted.as_slice()).unwrap_or_default()
     }
 
     /// The rule that all packets of a gate come under: `3389/tcp` comes under a rule of `3389/*`.

@@ -169,6 +169,17 @@ pub enum Refusal {
     ConfirmWithin { asked: SignedDuration, min: SignedDuration, max: SignedDuration },
     #[error("`{target}` has no port `{port}` in its policy: {} are", listed(guarded))]
     NoSuchPort { target: TargetId, port: Port, guarded: Vec<Gate> },
+    #[error(
+        "`{asked}` is no foreign rule that lets sources in without a lease: {} may be accepted",
+        listed(may)
+    )]
+    NoSuchRule { asked: String, may: Vec<String> },
+    #[error("`{asked}` may be any of {}: give more of the name", listed(may))]
+    SeveralRules { asked: String, may: Vec<String> },
+    #[error("`{asked}` is no accepted rule: {} are", listed(accepted))]
+    NotAccepted { asked: String, accepted: Vec<String> },
+    #[error("`{count}` acceptances in one policy, counted at each port, are too many: at most {max}")]
+    TooManyAccepted { count: usize, max: usize },
 }
 
 /// In whole seconds, and never less.
@@ -244,6 +255,10 @@ impl Refusal {
             Self::NothingToConfirm { .. } => "nothing-to-confirm",
             Self::Unconfirmed { .. } => "unconfirmed",
             Self::ConfirmWithin { .. } => "confirm-within",
+            Self::NoSuchRule { .. } => "no-such-rule",
+            Self::SeveralRules { .. } => "several-rules",
+            Self::NotAccepted { .. } => "not-accepted",
+            Self::TooManyAccepted { .. } => "too-many-accepted",
         }
     }
 
@@ -304,7 +319,11 @@ impl Refusal {
             | Self::PortTwice { .. }
             | Self::NoAllowedSources { .. }
             | Self::TooManyPorts { .. }
-            | Self::ConfirmWithin { .. } => RefusalKind::Content,
+            | Self::ConfirmWithin { .. }
+            | Self::NoSuchRule { .. }
+            | Self::SeveralRules { .. }
+            | Self::NotAccepted { .. }
+            | Self::TooManyAccepted { .. } => RefusalKind::Content,
         }
     }
 }

@@ -382,7 +382,7 @@ impl Target {
         // Nobody saw what was left behind: a dead worker's intent, or our own that we did not hear of, is answered by this.
         let is_unseen = self.agreed.is_none();
         if wrote || !agrees || is_unseen {
-            facts.push(view.read_back());
+            facts.push(view.read_back(self.policy()));
         }
         if self.drifted && agrees {
             self.drifted = false;
@@ -474,10 +474,13 @@ impl Target {
 
     /// Which locks are defeated, by whom; says whether none is.
     fn defeats(&mut self, view: &View<'_>, facts: &mut Vec<Fact>) -> bool {
-        let defeated = view.defeats(self);
+        let (defeated, accepted) = (view.defeats(self), view.accepted(self.policy()));
         let has_changed = |it: &&Gate| self.defeated.get(it) != defeated.get(it);
         for gate in view.admitted.keys().filter(|it| self.has_lock(**it)).filter(has_changed) {
-            facts.push(Fact::LockDefeated { gate: *gate, by: defeated.get(gate).cloned() });
+            let by = defeated.get(gate).cloned();
+            let rules = accepted.get(gate).filter(|_| by.is_none()).map(|it| it.rules.iter());
+            let accepted = rules.into_iter().flatten().map(|it| it.of().to_string()).collect();
+            facts.push(Fact::LockDefeated { gate: *gate, by, accepted });
         }
         self.defeated = defeated;
         // What we were told to respect is no miss: no write of ours changes it.

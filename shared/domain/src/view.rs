@@ -1,8 +1,8 @@
 //! What a read-back shows, judged by what is wanted.
 
 use crate::{
-    Admitted, Decision, Fact, FirewallId, Gate, Grant, Obstacle, Owner, Packet, Rule, RuleName, RuleSet,
-    Snapshot, Sources, Target,
+    Accepted, AcceptedSources, Admitted, Decision, Fact, FirewallId, ForeignRule, Gate, Grant, Obstacle,
+    Owner, Packet, Policy, Rule, RuleName, RuleSet, Snapshot, Sources, Target, accepted,
     delay::{Closing, Delay, Obstacles},
     diff,
     space::AddressSet,
@@ -19,6 +19,8 @@ pub struct View<'a> {
     pub admitted: BTreeMap<Gate, Admitted>,
     /// The same of each kind of packet by itself: gates may have packets in common.
     each: BTreeMap<Gate, Admitted>,
+    /// The gates at which some rules are accepted, each kind of packet by itself, as they would be without those.
+    beside: BTreeMap<Gate, Beside>,
     /// Whom foreign rules admit that we were told to respect.
     spared: BTreeMap<Gate, AddressSet>,
     /// Rules for which there is no room.
@@ -26,6 +28,15 @@ pub struct View<'a> {
     /// Do the firewalls hold what is wanted?
     pub agrees: bool,
     obstacles: Obstacles,
+}
+
+/// A gate as it would be without its accepted rules.
+struct Beside {
+    seen: Snapshot,
+    /// Who may get through.
+    any: AddressSet,
+    /// The rules that are accepted there, also those that changed since.
+    accepted: Vec<Accepted>,
 }
 
 /// Why a lease does not let its sources in.
@@ -57,6 +68,11 @@ impl<'a> View<'a> {
             transports.iter().map(|it| (*it, seen.admitted(&owner, *it))).collect();
         let of = |gate: Gate| Admitted::together(gate.transports().filter_map(|it| each.get(&it)));
         let admitted = gates.into_iter().map(|gate| (gate, of(gate))).collect();
+        let beside = transports.iter().filter_map(|it| {
+            let accepted = target.policy().map(|policy| policy.accepted(*it)).unwrap_or_default();
+            (!accepted.is_empty()).then(|| (*it, Beside::of(seen, &owner, *it, accepted)))
+        });
+        let beside = beside.collect();
         let spared = if seen.respects() {
             let unopened = seen.without_allows(&owner);
             transports.iter().map(|it| (*it, unopened.admitted(&owner, *it).any)).collect()
@@ -64,7 +80,7 @@ impl<'a> View<'a> {
             BTreeMap::new()
         };
         let obstacles = target.obstacles();
-        Self { seen, owner, desired, admitted, each, spared, unplaced, agrees, obstacles }
+        Self { seen, owner, desired, admitted, each, beside, spared, unplaced, agrees, obstacles }
     }
 
     pub fn name(&self, gate: Gate) -> RuleName {
@@ -80,15 +96,23 @@ impl<'a> View<'a> {
         allows.fold(AddressSet::default(), |all, one| all.union(&one))
     }
 
-    /// Is no caller let in through a guarded gate but those who should be, and those whom a rule admits that we were told to
-    /// respect?
+    /// Those who get through with packets of one kind, and not by accepted rules alone.
+    fn told(&self, transport: Gate) -> AddressSet {
+        match self.beside.get(&transport) {
+            Some(beside) => beside.any.clone(),
+            None => self.each.get(&transport).map(|it| it.any.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Is no caller let in through a guarded gate but those who should be, those whom an accepted rule admits, and those whom
+    /// a rule admits that we were told to respect?
     pub fn keeps_out(&self, gate: Gate) -> bool {
         gate.transports().all(|it| {
             let tolerated = match self.spared.get(&it) {
                 Some(spared) => spared.union(&self.wanted(it)),
                 None => self.wanted(it),
             };
-            self.each.get(&it).is_some_and(|admitted| admitted.any.is_within(&tolerated))
+            self.each.contains_key(&it) && self.told(it).is_within(&tolerated)
         })
     }
 
@@ -123,9 +147,33 @@ impl<'a> View<'a> {
     /// The rule that lets somebody in who has no lease.
     fn beyond(&self, gate: Gate) -> Option<String> {
         gate.transports().find_map(|it| {
-            let who = self.each.get(&it)?.any.without(&self.wanted(it));
-            self.decided(it, &who, true)
+            let who = self.told(it).without(&self.wanted(it));
+            match self.beside.get(&it) {
+                None => self.decided(self.seen, it, &who, true).map(|it| it.1),
+                Some(beside) => {
+                    let (rule, words) = self.decided(&beside.seen, it, &who, true)?;
+                    let told = |rule: ForeignRule| accepted::told(&rule, &beside.accepted, self.seen);
+                    Some(rule.map_or(words, told))
+                }
+            }
         })
+    }
+
+    /// The sources that get through gates of the policy without a lease, by accepted rules alone.
+    pub fn accepted(&self, policy: Option<&Policy>) -> BTreeMap<Gate, AcceptedSources> {
+        let gates = policy.map(Policy::gates).unwrap_or_default().into_iter();
+        let of = |gate: Gate| {
+            let beside = gate.transports().filter_map(|it| Some((it, self.beside.get(&it)?)));
+            let only =
+                beside.map(|(it, beside)| (self.each.get(&it).map(|it| it.any.without(&beside.any)), beside));
+            let mut found = AcceptedSources { sources: AddressSet::default(), rules: vec![] };
+            for (sources, beside) in only {
+                found.sources = found.sources.union(&sources.unwrap_or_default());
+                found.rules = beside.accepted.iter().filter(|it| it.holds_in(self.seen)).cloned().collect();
+            }
+            (!found.sources.is_empty()).then_some((gate, found))
+        };
+        gates.filter_map(of).collect()
     }
 
     /// Why a lease does not let its sources in, if it is not that the write has yet to land.
@@ -150,22 +198,31 @@ impl<'a> View<'a> {
         // Our own lock is what stops those whom we do not let in because of it.
         let met = self.seen.denies_met(gate, &who, self.desired.foreign_denies(gate));
         let block = met.into_iter().find(|it| it.wins).map(|it| it.rule);
-        block.or_else(|| self.decided(gate, &who, false)).unwrap_or_else(|| "(unknown)".to_owned())
+        let decided = || self.decided(self.seen, gate, &who, false).map(|it| it.1);
+        block.or_else(decided).unwrap_or_else(|| "(unknown)".to_owned())
     }
 
-    fn decided(&self, gate: Gate, who: &AddressSet, passes: bool) -> Option<String> {
+    /// The rule that decides of one of these in what was read, and the same in words.
+    fn decided(
+        &self,
+        seen: &Snapshot,
+        gate: Gate,
+        who: &AddressSet,
+        passes: bool,
+    ) -> Option<(Option<ForeignRule>, String)> {
         let source = who.first()?;
         let decide = |protocol| {
             let packet = Packet { source, protocol, port: gate.port };
-            if passes {
-                self.seen.decide(&self.owner, &packet)
-            } else {
-                self.seen.decide_surely(&self.owner, &packet)
-            }
+            if passes { seen.decide(&self.owner, &packet) } else { seen.decide_surely(&self.owner, &packet) }
         };
         let mut decisions = gate.protocol.transports().iter().map(|protocol| decide(*protocol));
         let Decision { firewall, rule, .. } = decisions.find(|it| it.passes == passes)?;
-        Some(firewall.map_or_else(|| rule.clone(), |firewall| format!("{rule} in {firewall}")))
+        let rule = match firewall {
+            Some(firewall) => ForeignRule { name: rule, firewall },
+            None => return Some((None, rule)),
+        };
+        let words = rule.to_string();
+        Some((Some(rule), words))
     }
 
     /// What delayed a closing, if it was late.
@@ -181,19 +238,34 @@ impl<'a> View<'a> {
         met.into_iter().filter(|it| !it.wins).map(|it| it.rule).take(NAMED_MAX).collect()
     }
 
-    pub fn read_back(&self) -> Fact {
+    pub fn read_back(&self, policy: Option<&Policy>) -> Fact {
+        let accepted = self.accepted(policy).into_iter().map(|(gate, it)| (gate, it.sources.to_string()));
         let admitted = self.admitted.iter().map(|(gate, admitted)| (*gate, admitted.any.to_string()));
         let wanted = self.admitted.iter().filter_map(|(gate, admitted)| {
             let wanted = self.wanted_of(*gate);
-            let is_met = admitted.any.is_within(&wanted)
-                && wanted.intersection(&self.seen.near()).is_within(&admitted.all);
+            let told = gate.transports().fold(AddressSet::default(), |all, it| all.union(&self.told(it)));
+            let is_met =
+                told.is_within(&wanted) && wanted.intersection(&self.seen.near()).is_within(&admitted.all);
             (!is_met).then(|| (*gate, wanted.to_string()))
         });
-        Fact::ReadBack { agrees: self.agrees, admitted: admitted.collect(), wanted: wanted.collect() }
+        Fact::ReadBack {
+            agrees: self.agrees,
+            admitted: admitted.collect(),
+            wanted: wanted.collect(),
+            accepted: accepted.collect(),
+        }
     }
 
     /// The sources of the live leases of a gate, or of one that has packets in common with it.
     fn wanted_of(&self, gate: Gate) -> AddressSet {
         gate.transports().fold(AddressSet::default(), |all, it| all.union(&self.wanted(it)))
+    }
+}
+
+impl Beside {
+    fn of(seen: &Snapshot, owner: &Owner, gate: Gate, accepted: &[Accepted]) -> Self {
+        let seen = seen.without_accepted(accepted);
+        let any = seen.admitted(owner, gate).any;
+        Self { seen, any, accepted: accepted.to_vec() }
     }
 }

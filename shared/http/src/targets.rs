@@ -7,14 +7,16 @@ use crate::{
     problem::{Body, Named, Query},
     views,
     wire::{
-        ActivityQuery, Catalogue, CheckQuery, CheckView, EditBody, EnableBody, EntryView, GuardedView,
-        Listed, MetDenyView, NameView, NamesView, PatienceQuery, PlanView, PlannedGateView, PortRuleBody,
-        TargetView, WaitQuery,
+        AcceptBody, AcceptedView, ActivityQuery, Catalogue, CheckQuery, CheckView, EditBody, EnableBody,
+        EntryView, GuardedView, Listed, MetDenyView, NameView, NamesView, PatienceQuery, PlanView,
+        PlannedGateView, PortRuleBody, TargetView, WaitQuery,
     },
 };
 use axum::{Json, extract::State};
-use portcullis_app::{Checked, Error, PlannedGate, command, perform, query};
-use portcullis_domain::{ApproversEdit, Chain, Decision, Gate, People, PolicyEdit, PortEdit, TargetId};
+use portcullis_app::{Accepting, Checked, Error, PlannedGate, command, perform, query};
+use portcullis_domain::{
+    Accept, ApproversEdit, Chain, Decision, Gate, People, PolicyEdit, PortEdit, TargetId,
+};
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 /// How long a caller waits for names of the catalogue who does not say how long.
@@ -114,12 +116,21 @@ pub(crate) async fn edit<S: Site>(
     Named(target): Named<TargetId>,
     Body(body): Body<EditBody>,
 ) -> Result<Json<GuardedView>, Problem> {
-    let EditBody { ports, remove, confirm_within } = body;
+    let EditBody { ports, remove, accept, no_longer_accept: no_longer, confirm_within } = body;
     let policy = PolicyEdit { ports: edits(ports)?, remove };
-    let edit = command::Edit { target, policy, confirm_within };
-    let cloud = Patient::new(&site, WARNING_WAIT);
-    let guarded = perform(site.parts_with(&cloud), &caller.call(site.now()), edit).await?;
-    Ok(Json(views::guarded(guarded)))
+    // To accept a rule is to accept what it says now.
+    let has_to_read = !accept.is_empty();
+    let wait = if has_to_read { CHECK_WAIT } else { WARNING_WAIT };
+    let accept = accept.into_iter().map(|AcceptBody { rule, justification: why }| Accept { rule, why });
+    let accepting = Accepting { accept: accept.collect(), no_longer };
+    let edit = command::Edit { target, policy, accepting, confirm_within };
+    let cloud = Patient::new(&site, wait);
+    match perform(site.parts_with(&cloud), &caller.call(site.now()), edit).await {
+        Err(error @ (Error::Unavailable { .. } | Error::Broken { .. })) if has_to_read => {
+            Err(Problem::silent(&error))
+        }
+        outcome => Ok(Json(views::guarded(outcome?))),
+    }
 }
 
 /// Stops guarding a machine. Its grants end, and its firewalls become as they were before.
@@ -163,6 +174,7 @@ pub(crate) async fn plan<S: Site>(
         admits_now: it.admits_now,
         shadows: it.shadows,
         defeated_by: it.defeated_by,
+        accepted: it.accepted.iter().map(AcceptedView::from).collect(),
         may_refuse: it.may_refuse,
         denies: it.denies.into_iter().map(MetDenyView::from).collect(),
     };
@@ -201,9 +213,11 @@ pub(crate) async fn check<S: Site>(
         }
         outcome => outcome?,
     };
-    let Checked { decision: Decision { passes, firewall, rule }, sessions, may_refuse, unread } = checked;
+    let Checked { decision, accepted, sessions, may_refuse, unread } = checked;
+    let Decision { passes, firewall, rule } = decision;
+    let accepted = accepted.map(Into::into);
     let firewall = firewall.map(|it| it.to_string());
-    Ok(Json(CheckView { passes, firewall, rule, sessions, may_refuse, unknown: unread }))
+    Ok(Json(CheckView { passes, firewall, rule, accepted, sessions, may_refuse, unknown: unread }))
 }
 
 /// Lists the entries of a machine, the oldest first. `after` is the number to start from; with `newest` the page has the last ones.

@@ -2,7 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    ForeignDenies, MetDeny, People, Person, PortRule, Protocol, Sessions, Sources, said,
+    Accepted, AcceptedPacket, ForeignDenies, Justification, MetDeny, People, Person, PortRule, Protocol,
+    Sessions, Sources, said,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -30,6 +31,38 @@ pub struct PortRuleView {
     #[schema(value_type = String)]
     #[serde(default)]
     pub foreign_denies: ForeignDenies,
+    /// Foreign rules that let sources in without a lease, as people accepted it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<AcceptedView>,
+}
+
+/// A foreign rule that a person accepted, as it was then.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AcceptedView {
+    /// The name of the rule.
+    pub rule: String,
+    /// The id of its firewall.
+    pub firewall: String,
+    /// The person who accepted it.
+    pub by: String,
+    /// The time of that.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// The justification.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub justification: Option<String>,
+}
+
+/// An accepted rule by which a packet gets through.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AcceptedPacketView {
+    /// The accepted rule.
+    pub accepted: AcceptedView,
+    /// Whether the rule was changed since, so that it is accepted no longer.
+    pub changed: bool,
+    /// A rule, with its firewall, that would let the packet through without the accepted one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<String>,
 }
 
 /// A port of a policy. An absent field has its default value, or stays as it is when editing.
@@ -95,10 +128,28 @@ pub struct EditBody {
     #[schema(value_type = Vec<String>)]
     #[serde(default)]
     pub remove: Vec<portcullis_domain::Gate>,
+    /// Foreign rules to accept as they are now: they let sources in without a lease, and are meant to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accept: Vec<AcceptBody>,
+    /// Rules to accept no longer, each by its name and firewall, or any part of that which only one has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub no_longer_accept: Vec<String>,
     /// The change lapses after this long unless it is confirmed, as an ISO 8601 duration.
     #[schema(value_type = Option<String>)]
     #[serde(default, deserialize_with = "said::length", skip_serializing_if = "Option::is_none")]
     pub confirm_within: Option<SignedDuration>,
+}
+
+/// A foreign rule to accept.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptBody {
+    /// The rule, as `NAME in FIREWALL`, or any part of that which only one has. A plan lists those that may be accepted.
+    pub rule: String,
+    /// The justification.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub justification: Option<Justification>,
 }
 
 /// A target with its policy as it is now.
@@ -147,6 +198,9 @@ pub struct PlannedGateView {
     pub shadows: Vec<String>,
     /// Foreign rules that would admit sources without a lease, with the time if not always.
     pub defeated_by: Vec<String>,
+    /// Accepted rules that would admit sources without a lease.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<AcceptedView>,
     /// Packet filters of others on the machine that may refuse the sources of a lease, each with the command that changes that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub may_refuse: Vec<String>,
@@ -173,6 +227,25 @@ impl From<MetDeny> for MetDenyView {
     }
 }
 
+impl From<&Accepted> for AcceptedView {
+    fn from(accepted: &Accepted) -> Self {
+        Self {
+            rule: accepted.rule.clone(),
+            firewall: accepted.firewall.to_string(),
+            by: accepted.by.to_string(),
+            at: accepted.at,
+            justification: accepted.why.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+impl From<AcceptedPacket> for AcceptedPacketView {
+    fn from(packet: AcceptedPacket) -> Self {
+        let AcceptedPacket { rule, is_changed, beside } = packet;
+        Self { accepted: (&rule).into(), changed: is_changed, beside: beside.map(|it| it.to_string()) }
+    }
+}
+
 impl From<&PortRule> for PortRuleView {
     fn from(rule: &PortRule) -> Self {
         let people = |it: &People| it.people().iter().map(ToString::to_string).collect();
@@ -184,6 +257,7 @@ impl From<&PortRule> for PortRuleView {
             approvers: rule.approvers.as_ref().map(people),
             break_glass: rule.break_glass.as_ref().map(people),
             foreign_denies: rule.foreign_denies,
+            accepted: rule.accepted.iter().map(AcceptedView::from).collect(),
         }
     }
 }

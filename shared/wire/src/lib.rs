@@ -18,7 +18,8 @@ pub use adopt::{
 pub use doctor::{DoctorView, FindingView};
 pub use events::{EventView, EventsQuery, ExportLine, ExportQuery, HappenedView, SubmittedView};
 pub use guard::{
-    EditBody, EnableBody, GuardedView, MetDenyView, PlanView, PlannedGateView, PortRuleBody, PortRuleView,
+    AcceptBody, AcceptedPacketView, AcceptedView, EditBody, EnableBody, GuardedView, MetDenyView, PlanView,
+    PlannedGateView, PortRuleBody, PortRuleView,
 };
 pub use interface::InterfaceView;
 pub use names::{Catalogue, NameView, NamesView, PatienceQuery, WaitQuery};
@@ -96,6 +97,9 @@ pub struct CheckView {
     pub firewall: Option<String>,
     /// The rule that decided.
     pub rule: String,
+    /// The accepted rule by which the packet passes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<AcceptedPacketView>,
     /// The fate of open sessions at the end of a lease: `survive` or `end_with_lease`.
     #[schema(value_type = String)]
     #[serde(default)]

@@ -1,6 +1,7 @@
 //! The simulated Azure, where the real program stands on it or where it takes long.
 
 mod azure_above;
+mod azure_accepted;
 mod azure_adopt;
 mod azure_balancers;
 mod azure_clients;

@@ -218,6 +218,27 @@ fn a_plan_says_what_a_lock_would_shadow_and_what_would_defeat_it() {
 }
 
 #[test]
+fn foreign_rule_is_accepted_by_the_name_that_a_plan_prints_and_is_told_so() {
+    let it = Place::new(&[]);
+    it.json(&["enable", "vault-1"]);
+    let rule = "management/rdp-to-vault-1 in edge-fw";
+    let unknown = it.up.ask(&["edit", "vault-1", "--accept", "rdp-to-vault-2"]);
+    assert_eq!(code(&unknown), REFUSED, "{}", told(&unknown));
+    assert!(told(&unknown).contains(&format!("`{rule}`")), "{}", told(&unknown));
+    let printed = format!("{rule} (while a lease is open)");
+    let edited = it.up.ask(&["edit", "vault-1", "--accept", &printed, "--why", "the jump host"]);
+    assert_eq!(code(&edited), DONE, "{}", told(&edited));
+    assert!(told(&edited).contains(&format!("accepts {rule}")), "{}", told(&edited));
+    let planned = text(&it.up.ask(&["plan", "vault-1"]).stdout);
+    assert!(!planned.contains(&printed) && planned.contains("accepted: the jump host"), "{planned}");
+    let gate = &it.json(&["plan", "vault-1"])["gates"][0];
+    assert_eq!(gate["accepted"][0]["rule"], "management/rdp-to-vault-1", "{gate}");
+    it.json(&["edit", "vault-1", "--no-longer-accept", "rdp-to-vault-1"]);
+    let planned = text(&it.up.ask(&["plan", "vault-1"]).stdout);
+    assert!(planned.contains(&printed), "{planned}");
+}
+
+#[test]
 fn every_command_speaks_json() {
     let folder = tempfile::tempdir().expect("a folder");
     let bots = folder.path().join("bots.json");

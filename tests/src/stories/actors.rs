@@ -343,6 +343,7 @@ fn policy(dice: &mut Dice) -> Policy {
             approvers,
             break_glass,
             foreign_denies: ForeignDenies::Respect,
+            accepted: vec![],
         });
     }
     Policy::of(rules, &TERMS).expect("a policy")

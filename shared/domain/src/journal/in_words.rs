@@ -90,11 +90,20 @@ impl Fact {
             }
             Self::Writing { changes } if changes.is_empty() => "writes no rule".to_owned(),
             Self::Writing { changes } => format!("writes {}", changes.join("; ")),
-            Self::ReadBack { agrees, admitted, wanted } => read_back(*agrees, admitted, wanted),
+            Self::ReadBack { agrees, admitted, wanted, accepted } => {
+                read_back(*agrees, admitted, wanted, accepted)
+            }
             Self::DriftFound { rules } => format!("another party changed {}", rules.join(", ")),
             Self::DriftHealed => "drift is corrected: all rules are as written".to_owned(),
-            Self::LockDefeated { gate, by: Some(by) } => format!("the lock of {gate} is defeated by {by}"),
-            Self::LockDefeated { gate, by: None } => format!("the lock of {gate} holds again"),
+            Self::LockDefeated { gate, by: Some(by), .. } => {
+                format!("the lock of {gate} is defeated by {by}")
+            }
+            Self::LockDefeated { gate, by: None, accepted } if accepted.is_empty() => {
+                format!("the lock of {gate} holds again")
+            }
+            Self::LockDefeated { gate, by: None, accepted } => {
+                format!("the lock of {gate} holds again, except for the accepted {}", accepted.join(", "))
+            }
             Self::SettleFailed { why } => format!("settling failed, and will be tried again: {why}"),
             Self::OrphanDeleted { firewall, rule } => {
                 format!("deleted the orphaned rule {rule} in {}", short(firewall))
@@ -191,7 +200,10 @@ impl PortRule {
         let (approvers, glass) = (self.approvers.as_ref().map(names), self.break_glass.as_ref().map(names));
         let gate = format!("{}/{}", self.port, self.protocol);
         let (sources, denies) = (self.sources.to_string(), self.foreign_denies);
-        rule_in_words(&gate, &sources, self.max, approvers.as_deref(), glass.as_deref(), denies)
+        let words = rule_in_words(&gate, &sources, self.max, approvers.as_deref(), glass.as_deref(), denies);
+        self.accepted.iter().fold(words, |words, it| {
+            format!("{words}, accepts {} in {}", it.rule, short(it.firewall.as_str()))
+        })
     }
 }
 
@@ -238,10 +250,17 @@ fn opened(grant: &GrantId, door: Option<SocketAddr>, over: &[String], may_refuse
     format!("grant {grant} is open{at}{over}{by_ours}")
 }
 
-fn read_back(agrees: bool, admitted: &BTreeMap<Gate, String>, wanted: &BTreeMap<Gate, String>) -> String {
-    let gates = admitted.iter().map(|(gate, who)| match wanted.get(gate) {
-        Some(wanted) => format!("{gate} admits {who}, wanted {wanted}"),
-        None => format!("{gate} admits {who}"),
+fn read_back(
+    agrees: bool,
+    admitted: &BTreeMap<Gate, String>,
+    wanted: &BTreeMap<Gate, String>,
+    accepted: &BTreeMap<Gate, String>,
+) -> String {
+    let part = |word: &str, of: &BTreeMap<Gate, String>, gate: &Gate| {
+        of.get(gate).map(|who| format!(", {word} {who}")).unwrap_or_default()
+    };
+    let gates = admitted.iter().map(|(gate, who)| {
+        format!("{gate} admits {who}{}{}", part("wanted", wanted, gate), part("accepted", accepted, gate))
     });
     let gates = gates.collect::<Vec<_>>().join("; ");
     let verdict = if agrees { "as written" } else { "not as written" };

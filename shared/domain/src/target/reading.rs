@@ -2,10 +2,11 @@
 
 use super::{CLAIM, Target, Trial};
 use crate::{
-    Gate, Grant, GrantId, Grants, Head, Headroom, MachineFacts, Owner, Policy, Snapshot, view::View,
+    Accepted, AcceptedPacket, AcceptedSources, Decision, ForeignRule, Gate, Grant, GrantId, Grants, Head,
+    Headroom, MachineFacts, Owner, Packet, Policy, Snapshot, view::View,
 };
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Target {
     /// What is guarded.
@@ -48,6 +49,29 @@ impl Target {
         let mut defeats = View::of(self, seen, now).defeats(self);
         defeats.retain(|gate, _| self.has_lock(*gate));
         defeats
+    }
+
+    /// The sources that get in without a lease in what was read at `now`, by accepted rules alone.
+    pub fn accepted_in(&self, seen: &Snapshot, now: Timestamp) -> BTreeMap<Gate, AcceptedSources> {
+        View::of(self, seen, now).accepted(self.policy())
+    }
+
+    /// The accepted rules that are not in what was read.
+    pub fn gone_in(&self, seen: &Snapshot) -> BTreeSet<ForeignRule> {
+        let accepted = self.policy.iter().flat_map(Policy::ports).flat_map(|it| &it.accepted);
+        accepted.filter(|it| it.is_gone_in(seen)).map(Accepted::of).collect()
+    }
+
+    /// The accepted rule by which a packet gets in of which this decision was made, if it is by one.
+    pub fn accepted_for(
+        &self,
+        seen: &Snapshot,
+        packet: &Packet,
+        decision: &Decision,
+    ) -> Option<AcceptedPacket> {
+        let gate = Gate { port: packet.port, protocol: packet.protocol };
+        let accepted = self.policy.as_ref().map(|it| it.accepted(gate)).unwrap_or_default();
+        AcceptedPacket::of(accepted, seen, &self.owner(), packet, decision)
     }
 
     /// Does what was read at `now` prove a lease to be shut that is over, and that nobody has closed yet?

@@ -1,0 +1,33 @@
+//! Accepting foreign rules that let sources in without a lease, as they are read now.
+
+use jiff::Timestamp;
+use portcullis_domain::{Accept, Person, Policy, PortRule, Refusals, Snapshot, Target, diff, standing};
+
+/// Foreign rules that a caller accepts, and those that the caller accepts no longer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Accepting {
+    /// Rules to accept as they are now.
+    pub accept: Vec<Accept>,
+    /// Rules to accept no longer, each as a person names it.
+    pub no_longer: Vec<String>,
+}
+
+impl Accepting {
+    /// The policy with the accepted rules too: any of those by which sources would get in without a lease once the policy is
+    /// settled.
+    pub(crate) fn apply(
+        &self,
+        target: Target,
+        policy: Policy,
+        seen: &Snapshot,
+        by: &Person,
+        now: Timestamp,
+    ) -> Result<Policy, Refusals> {
+        let target = target.set_policy(Some(policy.clone()), by, None, now)?.target;
+        let owner = target.owner();
+        let changes = diff(seen, &owner, &target.rules(now)).changes;
+        let of = |it: &PortRule| (it.gate(), standing(seen, &owner, it.gate(), &changes, &it.accepted));
+        let standing = policy.ports().iter().map(of).collect();
+        policy.accepting(&self.accept, &standing, seen, by, now)
+    }
+}
