@@ -11,11 +11,15 @@ mod roles;
 
 pub use question::{Circumstances, Decide, Facts, Judgement, Object, PrincipalKind, Question, Subject};
 pub use role::{Right, Role};
-pub use roles::Roles;
+pub use roles::{OPERATOR, Roles};
 
 use crate::{BadName, Person, TargetId};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 /// How many bindings an installation has at most: all of them are read for each call.
 pub const BINDINGS_MAX: usize = 1_000;
@@ -81,6 +85,9 @@ pub struct Authority {
     pub version: u64,
     /// Who has which role on what.
     pub bindings: BTreeSet<Binding>,
+    /// The policy files: the text of each in Cedar, by the name of the file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub policies: BTreeMap<String, String>,
 }
 
 impl Authority {
@@ -90,7 +97,7 @@ impl Authority {
         let roles = Role::ALL.iter().filter(|it| **it != Role::Operator);
         let bindings =
             roles.map(|role| Binding { role: *role, member: Member::Everyone, scope: Scope::Everything });
-        Self { version: 0, bindings: bindings.collect() }
+        Self { version: 0, bindings: bindings.collect(), policies: BTreeMap::new() }
     }
 }
 

@@ -57,8 +57,8 @@ mod view;
 pub use accepted::Accepted;
 pub use accepting::{ACCEPTED_MAX, Accept};
 pub use authority::{
-    Authority, BINDINGS_MAX, Binding, Circumstances, Decide, Facts, Judgement, Member, Object, PrincipalKind,
-    Question, Right, Role, Roles, Scope, Subject,
+    Authority, BINDINGS_MAX, Binding, Circumstances, Decide, Facts, Judgement, Member, OPERATOR, Object,
+    PrincipalKind, Question, Right, Role, Roles, Scope, Subject,
 };
 pub use bad_name::BadName;
 pub use by_accepted::{AcceptedPacket, AcceptedSources};

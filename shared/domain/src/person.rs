@@ -50,7 +50,8 @@ impl Person {
         &self.name
     }
 
-    fn folded(&self) -> &str {
+    /// The name as it is compared: equal for all spellings of one person.
+    pub fn folded(&self) -> &str {
         self.folded.as_deref().unwrap_or(&self.name)
     }
 }

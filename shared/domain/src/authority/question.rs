@@ -158,6 +158,9 @@ impl Facts {
 }
 
 impl PrincipalKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Person, Self::Workload, Self::Bot, Self::Platform];
+
     /// The word in policies.
     pub fn word(self) -> &'static str {
         match self {

@@ -22,7 +22,9 @@ impl Roles {
 
 impl Decide for Roles {
     fn decide(&self, question: &Question) -> Judgement {
-        let anchor = (self.operator.as_ref() == Some(&question.subject.name)).then(|| OPERATOR.to_owned());
+        let operator = self.operator.clone().map(Member::Person);
+        let is_operator = operator.is_some_and(|it| it.is(&question.subject));
+        let anchor = is_operator.then(|| OPERATOR.to_owned());
         let bound = self.authority.bindings.iter().filter(|it| it.permits(question)).map(ToString::to_string);
         let deciding: Vec<String> = anchor.into_iter().chain(bound).collect();
         Judgement { is_permitted: !deciding.is_empty(), deciding, ..Judgement::default() }
@@ -56,5 +58,26 @@ impl Member {
             Self::Group(group) => subject.groups.contains(group),
             Self::Workload(name) => subject.kind == PrincipalKind::Workload && subject.name == *name,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Circumstances, Object, Right};
+    use std::collections::{BTreeMap, BTreeSet};
+
+    #[test]
+    fn workload_with_the_name_of_the_operator_is_not_the_operator() {
+        let olga: Person = "olga".parse().expect("a person");
+        let roles = Roles::of(Authority::default(), Some(olga.clone()));
+        let is_permitted = |kind| {
+            let (issuer, groups, claims) =
+                ("https://ci.example.org".to_owned(), BTreeSet::new(), BTreeMap::new());
+            let subject = Subject { kind, name: olga.clone(), issuer, groups, claims };
+            let (object, circumstances) = (Object::Installation, Circumstances::default());
+            roles.decide(&Question { subject, right: Right::Administer, object, circumstances }).is_permitted
+        };
+        assert_eq!([PrincipalKind::Person, PrincipalKind::Workload].map(is_permitted), [true, false]);
     }
 }
