@@ -10,12 +10,14 @@ use std::{
 };
 
 /// Which packages of ours each package may see.
-const ARROWS: [(&str, &[&str]); 25] = [
+const ARROWS: [(&str, &[&str]); 26] = [
     ("portcullis-domain", &[]),
     ("portcullis-app", &["portcullis-domain"]),
     // Clients are built of it, so it sees no use case.
     ("portcullis-wire", &["portcullis-domain"]),
     ("portcullis-http", &["portcullis-app", "portcullis-domain", "portcullis-wire"]),
+    // Policies are decided, tested and explained offline.
+    ("portcullis-policy", &["portcullis-domain"]),
     ("portcullis-local", &["portcullis-app", "portcullis-domain"]),
     ("portcullis-aws", &["portcullis-app", "portcullis-domain", "portcullis-outgoing"]),
     // The simulator is what its own tests ask; its product never sees it.

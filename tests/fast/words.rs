@@ -14,7 +14,7 @@ use portcullis_tests::{
     template::Template,
 };
 use serde_json::Value;
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
 /// Texts that are kept in firewalls or in the journal, and read back from there: they keep their words.
 const KEPT: [&str; 2] = ["Portcullis: nobody passes without a lease to ", "nobody"];
@@ -135,7 +135,8 @@ fn folders() -> Vec<String> {
 fn described(at: &str, document: &Value, keys: &[&str], lines: &mut Vec<String>) {
     match document {
         Value::Object(fields) => {
-            for (key, value) in fields {
+            // In the order of their keys, however the document has them.
+            for (key, value) in fields.iter().collect::<BTreeMap<_, _>>() {
                 if let Some(text) = value.as_str().filter(|_| keys.contains(&key.as_str())) {
                     lines.push(format!("{at}: {text}"));
                 } else {

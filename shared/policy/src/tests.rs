@@ -1,0 +1,4 @@
+//! What the tests of this crate have in common, and what holds of the engine for every question.
+
+pub mod given;
+mod proofs;
