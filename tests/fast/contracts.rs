@@ -1,15 +1,22 @@
 //! Every implementation of a port passes the suite of that port.
 
-use portcullis_app::ports::Inventory;
+use jiff::Timestamp;
+use portcullis_app::ports::{Authentication, Inventory, Tokens};
 use portcullis_azure::Azure;
 use portcullis_domain::{Existing, TargetId};
-use portcullis_local::{LocalBus, RedbStore};
+use portcullis_identity::Authenticators;
+use portcullis_local::{LocalBus, RedbStore, TokenBook};
 use portcullis_simcloud::Faults;
 use portcullis_tests::{
     archive::Memory,
-    contracts::{bus::as_heard, feed, firewalls, store},
+    contracts::{
+        authentication::{self, Proof},
+        bus::as_heard,
+        feed, firewalls, store,
+    },
     fleet::Fleet,
     given,
+    idp::{Idp, Key, believed},
     stories::{Outside, calmly},
 };
 use serde_json::Value;
@@ -17,6 +24,7 @@ use std::{cell::RefCell, sync::Arc};
 
 portcullis_tests::every_contract_of_a_bus! { a_local_bus, the_bus_of_stories }
 portcullis_tests::every_contract_of_tokens! { tokens_in_redb }
+portcullis_tests::every_contract_of_authentication! { a_book_in_redb, an_issuer, a_book_beside_an_issuer }
 portcullis_tests::every_contract_of_an_archive! { a_memory }
 portcullis_tests::every_contract_of_a_store! { redb, the_table_of_stories }
 portcullis_tests::every_contract_of_a_feed! { the_feed_of_redb, the_feed_of_stories }
@@ -39,6 +47,82 @@ async fn tokens_in_redb(contract: impl AsyncFn(&portcullis_local::TokenBook, &Re
     let folder = tempfile::tempdir().expect("a folder");
     let store = Arc::new(RedbStore::open(&folder.path().join("table.redb")).expect("opens"));
     contract(&portcullis_local::TokenBook::of(&store, given::dice), &store).await;
+}
+
+/// A token book as a proof.
+struct ByBook<P>(P);
+
+/// An issuer as a proof.
+struct ByIssuer {
+    idp: Idp,
+    key: Key,
+    proof: Authenticators<TokenBook>,
+    _table: tempfile::TempDir,
+}
+
+impl<P: Authentication + Tokens> Proof for ByBook<P> {
+    fn proof(&self) -> &impl Authentication {
+        &self.0
+    }
+
+    async fn token(&self, name: &str) -> String {
+        let by = given::person("operator");
+        self.0.issue(&given::person(name), (&by).into(), given::at(0)).await.expect("issued")
+    }
+
+    fn known_as(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
+    async fn end(&self, name: &str, _: &str) -> Timestamp {
+        let by = given::person("operator");
+        self.0.revoke(&given::person(name), false, (&by).into(), given::at(1)).await.expect("revoked");
+        given::at(1)
+    }
+}
+
+impl Proof for ByIssuer {
+    fn proof(&self) -> &impl Authentication {
+        &self.proof
+    }
+
+    async fn token(&self, name: &str) -> String {
+        self.key.token(&self.idp.claims(name, given::at(0).as_second()))
+    }
+
+    fn known_as(&self, name: &str) -> String {
+        format!("corp:{name}")
+    }
+
+    async fn end(&self, _: &str, _: &str) -> Timestamp {
+        given::at(300 + 30)
+    }
+}
+
+async fn a_book_in_redb(contract: impl AsyncFn(&ByBook<TokenBook>)) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Arc::new(RedbStore::open(&folder.path().join("table.redb")).expect("opens"));
+    contract(&ByBook(TokenBook::of(&store, given::dice))).await;
+}
+
+async fn a_book_beside_an_issuer(contract: impl AsyncFn(&ByBook<Authenticators<TokenBook>>)) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Arc::new(RedbStore::open(&folder.path().join("table.redb")).expect("opens"));
+    let idp = Idp::with(&[]).await;
+    let issuers = believed(&idp.settings("", "prefix = 'corp:'"));
+    contract(&ByBook(Authenticators { book: TokenBook::of(&store, given::dice), issuers })).await;
+}
+
+/// With each kind of key.
+async fn an_issuer(contract: impl AsyncFn(&ByIssuer)) {
+    for key in [Key::ec("1"), Key::ed("1"), Key::rsa("1", "RS256"), Key::rsa("1", "PS256")] {
+        let idp = Idp::with(&[&key]).await;
+        let table = tempfile::tempdir().expect("a folder");
+        let store = Arc::new(RedbStore::open(&table.path().join("table.redb")).expect("opens"));
+        let issuers = believed(&idp.settings("", "prefix = 'corp:'"));
+        let proof = Authenticators { book: TokenBook::of(&store, given::dice), issuers };
+        contract(&ByIssuer { idp, key, proof, _table: table }).await;
+    }
 }
 
 /// How the contract of a bus sees what was heard: all of it, once it is so many events.

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Which packages of ours each package may see.
-const ARROWS: [(&str, &[&str]); 26] = [
+const ARROWS: [(&str, &[&str]); 27] = [
     ("portcullis-domain", &[]),
     ("portcullis-app", &["portcullis-domain"]),
     // Clients are built of it, so it sees no use case.
@@ -22,6 +22,7 @@ const ARROWS: [(&str, &[&str]); 26] = [
     ("portcullis-aws", &["portcullis-app", "portcullis-domain", "portcullis-outgoing"]),
     // The simulator is what its own tests ask; its product never sees it.
     ("portcullis-azure", &["portcullis-app", "portcullis-domain", "portcullis-outgoing"]),
+    ("portcullis-identity", &["portcullis-app", "portcullis-domain", "portcullis-outgoing"]),
     // What the functions have in common names what they stand on, so that each main is a few lines.
     (
         "portcullis-lambda",
@@ -31,6 +32,7 @@ const ARROWS: [(&str, &[&str]); 26] = [
             "portcullis-azure",
             "portcullis-domain",
             "portcullis-http",
+            "portcullis-identity",
             "portcullis-outgoing",
         ],
     ),
@@ -59,6 +61,7 @@ const ARROWS: [(&str, &[&str]); 26] = [
             "portcullis-azure",
             "portcullis-domain",
             "portcullis-http",
+            "portcullis-identity",
             "portcullis-local",
             "portcullis-outgoing",
             "portcullis-program",
@@ -92,7 +95,9 @@ const ARROWS: [(&str, &[&str]); 26] = [
             "portcullis-azure",
             "portcullis-domain",
             "portcullis-http",
+            "portcullis-identity",
             "portcullis-local",
+            "portcullis-outgoing",
             "portcullis-simcloud",
             "portcullis-wire",
         ],

@@ -361,14 +361,14 @@ async fn person_whom_a_policy_names_and_nothing_vouches_for_is_warned_of_and_fou
     assert_eq!(enabled.status, 200);
     let said = warnings(&enabled);
     for part in [
-        "`carol` may approve `22/tcp`, and no token, bot or platform vouches",
+        "`carol` may approve `22/tcp`, and no token, issuer, bot or platform vouches",
         "`Dora` may use break-glass on `22/tcp`",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(!said.contains("ANN"), "a bot speaks for her: {said}");
     let found = place.call(&token, "GET", "/v1/doctor", None).await.body["findings"].to_string();
-    assert!(found.contains("names `carol`, and no token, bot or platform vouches"), "{found}");
+    assert!(found.contains("names `carol`, and no token, issuer, bot or platform vouches"), "{found}");
     for name in ["Carol", "dora"] {
         place.token(name).await;
     }

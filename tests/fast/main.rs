@@ -16,6 +16,8 @@ mod feed;
 mod hold;
 mod house;
 mod http;
+mod identity;
+mod identity_keys;
 mod journal;
 mod promises;
 mod properties;

@@ -27,7 +27,7 @@ fn binding(role: Role, member: &str, scope: Scope) -> Binding {
 /// Leaves these bindings alone.
 async fn only(place: &Place, bindings: impl IntoIterator<Item = Binding>) {
     let version = place.store().authority().await.expect("loads").map_or(0, |it| it.version) + 1;
-    let authority = Authority { version, bindings: bindings.into_iter().collect() };
+    let authority = Authority { version, bindings: bindings.into_iter().collect(), ..Authority::default() };
     let head = place.store().rest().await.expect("loads");
     let (_, rest) = head.append(&Chain::rest(), place.now(), [Fact::DriftHealed]);
     let batch = Batch { rest, authority: Some(authority), ..Batch::default() };

@@ -19,6 +19,7 @@ pub mod fake_clock;
 pub mod fleet;
 pub mod given;
 pub mod guarded;
+pub mod idp;
 pub mod installation;
 pub mod lateness;
 pub mod long_journal;

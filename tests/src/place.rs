@@ -5,6 +5,7 @@ use crate::door::{self, Guarding};
 use crate::{
     fleet::Fleet,
     given::{self, Still, named},
+    idp::believed,
 };
 use axum::{
     Router,
@@ -19,6 +20,7 @@ use portcullis_app::{
 };
 use portcullis_domain::{Chain, ClaimToken, Decision, Entry, Fact, Packet, Policy, Target, TargetId, Terms};
 use portcullis_http::{Proxies, Site, Turns, router};
+use portcullis_identity::{Authenticators, Issuers};
 use portcullis_local::{RedbStore, TokenBook};
 use serde_json::Value;
 use std::{
@@ -53,7 +55,7 @@ pub struct Place {
 struct OnePlace {
     store: Arc<RedbStore>,
     fleet: Fleet,
-    tokens: TokenBook,
+    tokens: Authenticators<TokenBook>,
     terms: Terms,
     proxies: Proxies,
     rights: Rights,
@@ -79,15 +81,20 @@ impl Place {
 
     /// The same, with proxies that are believed.
     pub fn behind(proxies: Proxies) -> Self {
-        Self::made(proxies, named(BOTS))
+        Self::made(proxies, named(BOTS), believed(""))
     }
 
     /// The same, with these bots.
     pub fn with_bots(bots: &str) -> Self {
-        Self::made(Proxies::default(), named(bots))
+        Self::made(Proxies::default(), named(bots), believed(""))
     }
 
-    fn made(proxies: Proxies, bots: Bots) -> Self {
+    /// The same, with these issuers of tokens.
+    pub fn believing(settings: &str) -> Self {
+        Self::made(Proxies::default(), named(BOTS), believed(settings))
+    }
+
+    fn made(proxies: Proxies, bots: Bots, issuers: Issuers) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let clock = Arc::new(AtomicI64::new(0));
         let ticks = Arc::clone(&clock);
@@ -95,7 +102,7 @@ impl Place {
         let store = Arc::new(RedbStore::open(&folder.path().join("portcullis.redb")).expect("opens"));
         let site = OnePlace {
             fleet: Fleet::open(&folder.path().join("fleet.json"), now).expect("opens"),
-            tokens: TokenBook::of(&store, given::dice),
+            tokens: Authenticators { book: TokenBook::of(&store, given::dice), issuers },
             store,
             terms: Terms::default(),
             proxies,
@@ -258,7 +265,7 @@ impl Default for Place {
 impl Site for OnePlace {
     type Store = RedbStore;
     type Outside = Fleet;
-    type Tokens = TokenBook;
+    type Tokens = Authenticators<TokenBook>;
 
     fn store(&self) -> &RedbStore {
         &self.store
@@ -276,7 +283,7 @@ impl Site for OnePlace {
         &self.proxies
     }
 
-    fn tokens(&self) -> &TokenBook {
+    fn tokens(&self) -> &Authenticators<TokenBook> {
         &self.tokens
     }
 

@@ -44,7 +44,11 @@ impl Adoption for Absent {}
 impl Checkup for Absent {}
 
 impl Authentication for Absent {
-    async fn authenticate(&self, _: &str) -> Result<Option<crate::Principal>, Error> {
+    async fn authenticate(
+        &self,
+        _: &str,
+        _: Timestamp,
+    ) -> Result<Result<crate::Principal, crate::BadToken>, Error> {
         absent("check a token")
     }
 }

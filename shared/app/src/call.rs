@@ -36,8 +36,24 @@ pub struct Principal {
     pub issuer: Issuer,
     /// The groups that the issuer puts the caller in.
     pub groups: BTreeSet<String>,
+    /// Whether those are all that there are.
+    pub groups_known: GroupsKnown,
     /// Anything else that the issuer says of the caller, for policies.
     pub claims: BTreeMap<String, String>,
+}
+
+/// Whether a caller's groups are known: that none are named does not say that there are none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GroupsKnown {
+    /// The issuer named all of them.
+    All,
+    /// The issuer names no groups, or the settings do not say in which claim.
+    Nobody,
+    /// The token has no such claim.
+    Missing,
+    /// The caller is in more groups than fit into a token (Entra ID's group overage).
+    /// <https://learn.microsoft.com/security/zero-trust/develop/configure-tokens-group-claims-app-roles#group-overages>
+    Overage,
 }
 
 /// The authority that vouches for a caller's name.
@@ -47,6 +63,8 @@ pub enum Issuer {
     Tokens,
     /// AWS, which checked the signature of the call.
     Aws,
+    /// An OpenID Connect provider, by the URL of its `iss`.
+    Oidc(String),
     /// A bot that may speak for this person.
     Bot {
         /// The source of its events.
@@ -56,29 +74,43 @@ pub enum Issuer {
     },
 }
 
+impl GroupsKnown {
+    /// The machine-readable word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Nobody => "not_told",
+            Self::Missing => "missing",
+            Self::Overage => "overage",
+        }
+    }
+}
+
+impl fmt::Display for Issuer {
+    /// The word in policies: `tokens`, `aws`, the URL of a provider, or `bot` and its source.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tokens => f.write_str("tokens"),
+            Self::Aws => f.write_str("aws"),
+            Self::Oidc(url) => f.write_str(url),
+            Self::Bot { source, .. } => write!(f, "bot {source}"),
+        }
+    }
+}
+
 impl Principal {
     /// A person of no group, of whom the issuer says nothing else.
     pub fn person(id: Person, issuer: Issuer) -> Self {
         let (groups, claims) = (BTreeSet::new(), BTreeMap::new());
-        Self { kind: PrincipalKind::Person, id, issuer, groups, claims }
+        let groups_known = GroupsKnown::Nobody;
+        Self { kind: PrincipalKind::Person, id, issuer, groups, groups_known, claims }
     }
 
     /// May the program that speaks for them bring both a request and its approval?
     pub(crate) fn may_bring_both_halves(&self) -> bool {
         match &self.issuer {
             Issuer::Bot { both_halves, .. } => *both_halves,
-            Issuer::Tokens | Issuer::Aws => false,
-        }
-    }
-}
-
-impl fmt::Display for Issuer {
-    /// The word in policies: `tokens`, `aws`, or `bot` and its source.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tokens => f.write_str("tokens"),
-            Self::Aws => f.write_str("aws"),
-            Self::Bot { source, .. } => write!(f, "bot {source}"),
+            Issuer::Tokens | Issuer::Aws | Issuer::Oidc(_) => false,
         }
     }
 }

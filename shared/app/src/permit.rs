@@ -9,8 +9,8 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Ask, Authority, Circumstances, Decide, Facts, Grant, Judgement, MachineFacts, Object, Person, Question,
-    Refusal, Request, Right, Role, Roles, Subject, Target, TargetId, What, Window,
+    Ask, Authority, Circumstances, Decide, Facts, Grant, Judgement, MachineFacts, Member, Object, Person,
+    Question, Refusal, Request, Right, Role, Roles, Subject, Target, TargetId, What, Window,
 };
 use std::{
     collections::BTreeMap,
@@ -198,6 +198,12 @@ impl Rights {
     #[must_use]
     pub fn kept_for(self, keep_for: SignedDuration) -> Self {
         Self { keep_for, ..self }
+    }
+
+    /// The operator whom the installation itself names, where that is the caller. A workload of that name is another caller: who
+    /// issues its tokens chooses its name.
+    pub(crate) fn named_operator(&self, call: &Call) -> Option<Member> {
+        self.operator.clone().map(Member::Person).filter(|it| it.is(&subject(&call.principal)))
     }
 
     /// The authority now, and what decides by it.

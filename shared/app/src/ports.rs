@@ -11,7 +11,7 @@ pub use event::{Detail, Event};
 pub use feed::FeedItem;
 pub use turn::{Rank, Turn};
 
-use crate::{BoxError, Error, Principal};
+use crate::{BadToken, BoxError, Error, Principal};
 use jiff::Timestamp;
 pub use portcullis_domain::Os;
 use portcullis_domain::{
@@ -367,9 +367,20 @@ impl<T: Firewalls + Inventory + Adoption + Checkup> Outside for T {}
 
 /// Proof of who calls.
 pub trait Authentication: Send + Sync {
-    /// The principal that a bearer token stands for; nothing if it is not valid, or no longer. What was revoked is revoked at
-    /// once, and no other text than the token itself is taken for it.
-    fn authenticate(&self, bearer: &str) -> impl Future<Output = Result<Option<Principal>, Error>> + Send;
+    /// The principal that a bearer token stands for at a time, or why it proves nobody. A token of the token book that was revoked
+    /// is so at once. Nothing but what its authority made is taken for a token, and neither answer holds any of it.
+    ///
+    /// `Unavailable` where its authority cannot be asked: then it is not known whether it is valid.
+    fn authenticate(
+        &self,
+        bearer: &str,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Result<Principal, BadToken>, Error>> + Send;
+
+    /// Looks at the authorities that it stands on, for a checkup. Nothing, where there is nothing but the table.
+    fn authorities(&self, _: Timestamp) -> impl Future<Output = Vec<Finding>> + Send {
+        async { vec![] }
+    }
 }
 
 /// The token book: one token a person.

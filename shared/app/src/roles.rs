@@ -29,7 +29,7 @@ pub(crate) async fn change(
         // First where the chain ends: whoever changes the authority after that has made an entry.
         let head = store.rest().await?;
         let before = store.authority().await?.unwrap_or_else(Authority::founding);
-        may_change(&before, rights.operator.as_ref(), binding, call)?;
+        may_change(&before, rights, binding, call)?;
         let Some(after) = changed(&before, change, binding, rights.operator.as_ref())? else {
             return Ok(Attempt::Done(before));
         };
@@ -60,10 +60,9 @@ pub struct Known {
 pub(crate) async fn known(store: &impl Store, rights: &Rights, call: &Call) -> Result<Known, Error> {
     let (principal, caller) = (call.principal.clone(), subject(&call.principal));
     let authorised = rights.authorised(store, call.now).await?;
-    let named = rights.operator.clone().filter(|it| it == call.by());
-    let named = named.map(|it| Binding {
+    let named = rights.named_operator(call).map(|member| Binding {
         role: Role::Operator,
-        member: Member::Person(it),
+        member,
         scope: Scope::Everything,
     });
     let bound = authorised.authority.bindings.iter().filter(|it| it.member.is(&caller)).cloned();
@@ -105,16 +104,11 @@ fn changed(
 }
 
 /// Nobody gives what they do not have: who is operator on a scope has every role within it.
-fn may_change(
-    authority: &Authority,
-    operator: Option<&Person>,
-    binding: &Binding,
-    call: &Call,
-) -> Result<(), Refusal> {
+fn may_change(authority: &Authority, rights: &Rights, binding: &Binding, call: &Call) -> Result<(), Refusal> {
     let caller = subject(&call.principal);
     let gives =
         |it: &Binding| it.role == Role::Operator && it.member.is(&caller) && it.scope.covers(&binding.scope);
-    if operator == Some(call.by()) || authority.bindings.iter().any(gives) {
+    if rights.named_operator(call).is_some() || authority.bindings.iter().any(gives) {
         return Ok(());
     }
     Err(Refusal::NotTheirsToGive { by: call.by().clone(), scope: Box::new(binding.scope.clone()) })

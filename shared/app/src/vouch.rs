@@ -15,12 +15,16 @@ pub struct Vouchers {
     bots: Bots,
     /// How names begin for which the platform vouches.
     platform: Option<&'static str>,
+    /// How names begin for which an issuer of tokens vouches.
+    issuers: Vec<String>,
+    /// May an issuer vouch for any name that has no namespace?
+    is_shared: bool,
 }
 
 impl Bots {
     /// The bots, as what vouches for the names of callers.
     pub fn vouchers(&self) -> Vouchers {
-        Vouchers { bots: self.clone(), platform: None }
+        Vouchers { bots: self.clone(), platform: None, issuers: vec![], is_shared: false }
     }
 }
 
@@ -31,8 +35,22 @@ impl Vouchers {
         Self { platform: Some(beginning), ..self }
     }
 
+    /// The same, and issuers of tokens that vouch for names that begin so; `is_shared` where one vouches for names without a
+    /// beginning of their own.
+    #[must_use]
+    pub fn and_issuers(self, issuers: Vec<String>, is_shared: bool) -> Self {
+        Self { issuers, is_shared, ..self }
+    }
+
     fn vouch_for(&self, person: &Person) -> bool {
-        self.bots.speak_for(person) || self.platform.is_some_and(|it| person.as_str().starts_with(it))
+        let name = person.as_str();
+        self.bots.speak_for(person)
+            || self.platform.is_some_and(|it| name.starts_with(it))
+            || self
+                .issuers
+                .iter()
+                .any(|it| name.get(..it.len()).is_some_and(|name| name.eq_ignore_ascii_case(it)))
+            || self.is_shared && person.namespace().is_none()
     }
 }
 
@@ -46,7 +64,7 @@ pub(crate) async fn warnings(
     let strangers = strangers(tokens, vouchers, named.iter().map(|(it, _, _)| it)).await;
     let warning = |(person, deed, gate): &(Person, &str, Gate)| {
         format!(
-            "`{person}` {deed} `{gate}`, and no token, bot or platform vouches for that name: make a token with \
+            "`{person}` {deed} `{gate}`, and no token, issuer, bot or platform vouches for that name: make a token with \
              `portcullis token create`, or correct the name"
         )
     };
@@ -76,7 +94,7 @@ pub(crate) async fn findings(
         Finding::warning(
             "people",
             format!(
-                "the policy of `{first}`{more} names `{person}`, and no token, bot or platform vouches for that name"
+                "the policy of `{first}`{more} names `{person}`, and no token, issuer, bot or platform vouches for that name"
             ),
             "make a token with `portcullis token create`, or correct the name with `portcullis edit`",
         )

@@ -8,7 +8,7 @@ use crate::store::{
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use jiff::Timestamp;
 use portcullis_app::{
-    Error, Issuer, Principal,
+    BadToken, Error, Issuer, Principal,
     ports::{Authentication, Dice, Store, Tokens},
 };
 use portcullis_domain::{Chain, Fact, Person, Speaker, TOKEN_PREFIX};
@@ -113,10 +113,12 @@ impl TokenBook {
 impl Authentication for TokenBook {
     /// A token is looked up by its digest: whoever could time the search would learn digests, of which none tells a token. The
     /// table is asked each time.
-    async fn authenticate(&self, bearer: &str) -> Result<Option<Principal>, Error> {
-        let Some(item) = self.store.get(&Key::token(&digest(bearer))).await? else { return Ok(None) };
+    async fn authenticate(&self, bearer: &str, _: Timestamp) -> Result<Result<Principal, BadToken>, Error> {
+        let Some(item) = self.store.get(&Key::token(&digest(bearer))).await? else {
+            return Ok(Err(BadToken::Unknown));
+        };
         let person = stored(&item, text(&item, TOKEN)?)?;
-        Ok(Some(Principal::person(person, Issuer::Tokens)))
+        Ok(Ok(Principal::person(person, Issuer::Tokens)))
     }
 }
 

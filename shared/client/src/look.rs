@@ -9,9 +9,7 @@ use clap_complete::engine::ArgValueCandidates;
 use jiff::SignedDuration;
 use portcullis_domain::TargetState;
 use portcullis_program::{Exit, Failure, output};
-use portcullis_wire::{
-    AcceptedPacketView, CheckQuery, CheckView, Listed, RoleView, TargetView, WaitQuery, WhoamiView,
-};
+use portcullis_wire::{AcceptedPacketView, CheckQuery, CheckView, Listed, TargetView, WaitQuery, WhoamiView};
 use std::num::NonZeroUsize;
 
 /// Which machines.
@@ -166,11 +164,29 @@ pub fn whoami(client: &Client) -> Result<Exit, Failure> {
     let me: WhoamiView = client.http.get("/v1/whoami")?;
     client.out.show(&me, || {
         let from = me.address.as_deref().map(|it| format!(", calling from {it}")).unwrap_or_default();
-        let who = format!("{}{from}, at {}", output::printable(&me.person), client.http.url());
-        let role = |it: &RoleView| format!("\n  {} on {}, as {}", it.role, it.on, it.member);
-        output::printable(&me.roles.iter().map(role).fold(who, |text, line| text + &line)).into_owned()
+        let first = format!("{}{from}, at {}", output::printable(&me.person), client.http.url());
+        [vec![first], known(&me)].concat().join("\n")
     })?;
     Ok(Exit::Done)
+}
+
+/// What else is known of the caller, in a line each: of one with a token of the token book nothing is.
+fn known(me: &WhoamiView) -> Vec<String> {
+    let mut lines = vec![];
+    if !me.issuer.is_empty() && me.issuer != "tokens" {
+        lines.push(format!("  {} of {}", me.kind, me.issuer));
+    }
+    let groups = match me.groups_known.as_str() {
+        "all" if me.groups.is_empty() => Some("none".to_owned()),
+        "all" => Some(me.groups.join(", ")),
+        "missing" => Some("unknown: the token has no such claim".to_owned()),
+        "overage" => Some("unknown: they are more than fit into a token (docs/identity.md)".to_owned()),
+        _ => None,
+    };
+    lines.extend(groups.map(|it| format!("  groups {it}")));
+    lines.extend(me.roles.iter().map(|it| format!("  {} on {}, as {}", it.role, it.on, it.member)));
+    lines.extend(me.claims.iter().map(|(name, value)| format!("  {name} {value}")));
+    lines.iter().map(|it| output::printable(it).into_owned()).collect()
 }
 
 impl From<State> for TargetState {

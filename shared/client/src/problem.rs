@@ -12,7 +12,8 @@ pub fn failure(problem: Problem) -> Failure {
     const TOO_OFTEN: u16 = 429;
     const UNAVAILABLE: u16 = 503;
     const SILENT: u16 = 504;
-    if !problem.reasons.is_empty() {
+    // Of these the detail says all that the reason does.
+    if !problem.reasons.is_empty() && problem.status != UNAUTHORIZED {
         // The first that has one: a later reason may be mended by it too.
         let next = problem.reasons.iter().find_map(next_step);
         let (codes, reasons): (Vec<_>, Vec<_>) =

@@ -50,6 +50,12 @@ impl Person {
         &self.name
     }
 
+    /// The name as it is compared, up to its first colon: names from one source begin alike. None where it has no colon, and no
+    /// letter that looks like one.
+    pub fn namespace(&self) -> Option<&str> {
+        Some(self.folded().split_once(':')?.0)
+    }
+
     /// The name as it is compared: equal for all spellings of one person.
     pub fn folded(&self) -> &str {
         self.folded.as_deref().unwrap_or(&self.name)
@@ -179,6 +185,13 @@ mod tests {
             assert_eq!(person(one), other);
             assert_eq!(person(one).cmp(&other), Ordering::Equal);
         }
+    }
+
+    #[test]
+    fn namespace_ends_at_a_colon_and_at_a_letter_that_looks_like_one() {
+        assert_eq!(person("ann@example.org").namespace(), None);
+        assert_eq!(person("AWS:Ann:x").namespace(), Some("aws"));
+        assert_eq!(person("\u{430}ws\u{2d0}ann").namespace(), Some("aws"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod bots;
 mod clock;
 mod cloud;
 mod failed;
+mod issuers;
 pub mod log;
 mod outside;
 pub mod role;

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use portcullis_app::{Bots, Error, Finding, Rights};
 use portcullis_domain::Terms;
 use portcullis_http::{Proxies, Site, Strangers, Turns};
+use portcullis_identity::Authenticators;
 use portcullis_local::{RedbStore, TokenBook};
 use std::{
     sync::Arc,
@@ -28,8 +29,8 @@ pub struct LocalSite {
     pub store: Arc<RedbStore>,
     /// The firewalls, to look at them. Settling has connections of its own.
     pub outside: Outside,
-    /// Who may call.
-    pub tokens: TokenBook,
+    /// The proof of who calls.
+    pub tokens: Authenticators<TokenBook>,
     /// The settings that reviews depend on.
     pub terms: Terms,
     /// Whose word is taken for where a caller is.
@@ -56,7 +57,7 @@ const HEALTHY_FOR: Duration = Duration::from_millis(200);
 impl Site for LocalSite {
     type Store = RedbStore;
     type Outside = Outside;
-    type Tokens = TokenBook;
+    type Tokens = Authenticators<TokenBook>;
 
     fn store(&self) -> &RedbStore {
         &self.store
@@ -74,7 +75,7 @@ impl Site for LocalSite {
         &self.proxies
     }
 
-    fn tokens(&self) -> &TokenBook {
+    fn tokens(&self) -> &Authenticators<TokenBook> {
         &self.tokens
     }
 

@@ -19,6 +19,7 @@ use crate::{
     bots::BotsFile,
     clock,
     failed::failed,
+    issuers,
     serve::serve,
     signals::{outlive_file_limits, told_to_stop},
     simulated::Simulated,
@@ -31,6 +32,7 @@ use guards::{answers, furnish, guarded, leave_nothing_alone, outside, simulated}
 use portcullis_app::{self as app, Rights};
 use portcullis_domain::{Person, Terms};
 use portcullis_http::{Proxies, Strangers, Turns};
+use portcullis_identity::Authenticators;
 use portcullis_local::TokenBook;
 use portcullis_program::{Failure, TOKEN_FILE, output, private, secret};
 use socket::Socket;
@@ -78,6 +80,11 @@ impl Up {
     pub async fn start(data: &Path, args: &Args, threads: Handles) -> Result<Self, Failure> {
         args.check()?;
         let bots = BotsFile::open(args.bots.as_deref())?;
+        let operator: Person =
+            OPERATOR.parse().map_err(|error| Failure::cannot("name the operator", error))?;
+        let believed = issuers::settings(args.issuers.as_deref(), &operator)?;
+        let (beginnings, is_shared) = believed.names();
+        let believed = issuers::issuers(believed, &operator)?;
         outlive_file_limits();
         // Before anything is written: where another one serves this address, nothing was changed.
         let listener = listen(args.listen)?;
@@ -93,7 +100,7 @@ impl Up {
         let store = Arc::new(open(data)?);
         steady::not_before(steady::newest(&*store).await.map_err(failed)?.unwrap_or_default());
         let socket = socket::bind(data)?;
-        let tokens = TokenBook::of(&store, secret);
+        let tokens = Authenticators { book: TokenBook::of(&store, secret), issuers: believed };
         let guarded = guarded(&store).await?;
         leave_nothing_alone(args, &guarded, data)?;
         let simulated = simulated(args, data, &threads).await?;
@@ -104,8 +111,7 @@ impl Up {
         let terms = Terms { lease_min: args.lease_min, pending_for: args.pending_for };
         let reconcile_every = Duration::try_from(args.reconcile_every).unwrap_or(Duration::MAX);
         let proxies = Proxies::of(args.trusted_proxy.clone());
-        let operator: Person =
-            OPERATOR.parse().map_err(|error| Failure::cannot("name the operator", error))?;
+        let vouchers = bots.now().vouchers().and_issuers(beginnings, is_shared);
         let (turns, strangers, health) = (Turns::bounded(), Strangers::default(), Health::default());
         let site = Arc::new(LocalSite {
             store,
@@ -113,7 +119,7 @@ impl Up {
             tokens,
             terms,
             proxies,
-            rights: Rights::of(operator.clone()).with_vouchers(bots.now().vouchers()),
+            rights: Rights::of(operator.clone()).with_vouchers(vouchers),
             bots,
             turns,
             strangers,

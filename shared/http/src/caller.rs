@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 use jiff::Timestamp;
-use portcullis_app::{Call, Error, Principal, ports::Authentication as _};
+use portcullis_app::{BadToken, Call, Error, Principal, ports::Authentication as _};
 use portcullis_domain::Via;
 use std::{
     net::{IpAddr, SocketAddr},
@@ -34,7 +34,8 @@ impl Caller {
     pub(crate) async fn remains<S: Site>(&self, site: &S, headers: &HeaderMap) -> Result<(), Problem> {
         match shown(site, headers).await? {
             Shown::Of(principal) if principal == self.principal => Ok(()),
-            Shown::Of(_) | Shown::Nobodys => Err(Problem::unauthorized(NOT_VALID)),
+            Shown::Of(_) => Err(Problem::of_token(&BadToken::Unknown)),
+            Shown::Nobodys(why) => Err(Problem::of_token(&why)),
             // The platform vouches for them.
             Shown::Unasked => Ok(()),
         }
@@ -43,7 +44,6 @@ impl Caller {
 
 /// How the `User-Agent` of the command line begins.
 const COMMAND_LINE: &str = "portcullis/";
-const NOT_VALID: &str = "this token is not valid, or was revoked";
 
 /// Who calls, by the word of the platform that let them in: an extension of the request that the composition
 /// root sets, and nobody else can. A bearer token is not asked for then.
@@ -57,8 +57,8 @@ pub enum Shown {
     /// It shows none, or nobody could be asked.
     #[default]
     Unasked,
-    /// It shows one that is not valid.
-    Nobodys,
+    /// It shows one that proves nobody.
+    Nobodys(BadToken),
     /// It shows a valid one.
     Of(Principal),
 }
@@ -68,7 +68,7 @@ impl Shown {
     pub fn principal(&self) -> Option<&Principal> {
         match self {
             Self::Of(principal) => Some(principal),
-            Self::Unasked | Self::Nobodys => None,
+            Self::Unasked | Self::Nobodys(_) => None,
         }
     }
 }
@@ -78,8 +78,8 @@ pub async fn shown<S: Site>(site: &S, headers: &HeaderMap) -> Result<Shown, Erro
     match headers.get(header::AUTHORIZATION) {
         None => Ok(Shown::Unasked),
         Some(header) => {
-            let principal = authenticated(site, header.to_str().unwrap_or_default()).await?;
-            Ok(principal.map_or(Shown::Nobodys, Shown::Of))
+            let proven = authenticated(site, header.to_str().unwrap_or_default()).await?;
+            Ok(proven.map_or_else(Shown::Nobodys, Shown::Of))
         }
     }
 }
@@ -109,20 +109,23 @@ async fn bearer<S: Site>(parts: &Parts, site: &Arc<S>) -> Result<Result<Principa
     let Some(header) = header else {
         return Ok(Err(Problem::unauthorized("send `Authorization: Bearer <token>`")));
     };
-    let principal = match parts.extensions.get::<Shown>() {
-        Some(Shown::Of(principal)) => Some(principal.clone()),
-        Some(Shown::Nobodys) => None,
+    let proven = match parts.extensions.get::<Shown>() {
+        Some(Shown::Of(principal)) => Ok(principal.clone()),
+        Some(Shown::Nobodys(why)) => Err(why.clone()),
         Some(Shown::Unasked) | None => authenticated(&**site, header).await?,
     };
-    Ok(principal.ok_or_else(|| Problem::unauthorized(NOT_VALID)))
+    Ok(proven.map_err(|why| {
+        tracing::debug!(why = why.word(), "A token was refused");
+        Problem::of_token(&why)
+    }))
 }
 
-async fn authenticated<S: Site>(site: &S, header: &str) -> Result<Option<Principal>, Error> {
+async fn authenticated<S: Site>(site: &S, header: &str) -> Result<Result<Principal, BadToken>, Error> {
     // RFC 9110: the scheme's case does not matter.
     let bearer = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     match bearer {
-        Some((_, token)) => site.tokens().authenticate(token.trim()).await,
-        None => Ok(None),
+        Some((_, token)) => site.tokens().authenticate(token.trim(), site.now()).await,
+        None => Ok(Err(BadToken::Unknown)),
     }
 }
 

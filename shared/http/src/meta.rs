@@ -5,8 +5,8 @@ use crate::{
     problem::{Body, Named, Query},
     views,
     wire::{
-        DoctorView, HealthView, RevokeQuery, RevokedView, RoleView, TokenBody, TokenMade, TokenView,
-        VerifyView, WhoamiView,
+        DoctorView, HealthView, RevokeQuery, RevokedView, TokenBody, TokenMade, TokenView, VerifyView,
+        WhoamiView,
     },
 };
 use axum::{
@@ -15,7 +15,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use jiff::{SignedDuration, Timestamp};
-use portcullis_app::{Known, command, perform, query};
+use portcullis_app::{Known, command, perform, ports::Authentication as _, query};
 use portcullis_domain::{CorrelationId, IdempotencyKey, Person, RequestId, TOKEN_IN_TEXT, holds_token};
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
@@ -55,6 +55,7 @@ pub(crate) async fn doctor<S: Site>(
     let doctor = query::Doctor { table: site.probe().await.err() };
     let mut findings = perform(site.parts(), &caller.call(site.now()), doctor).await?;
     findings.extend(site.findings());
+    findings.extend(site.tokens().authorities(site.now()).await);
     findings.extend(site.strangers().map(|it| it.finding(site.now())));
     Ok(Json(findings.into()))
 }
@@ -67,8 +68,7 @@ pub(crate) async fn whoami<S: Site>(
 ) -> Result<Json<WhoamiView>, Problem> {
     let address = caller.address.map(|it| it.to_string());
     let Known { principal, roles } = perform(site.parts(), &caller.call(site.now()), query::Whoami).await?;
-    let roles = roles.iter().map(RoleView::from).collect();
-    Ok(Json(WhoamiView { person: principal.id.to_string(), address, roles }))
+    Ok(Json(views::whoami(principal, address, &roles)))
 }
 
 /// Lists the people who have tokens.

@@ -11,7 +11,7 @@ use axum::{
     http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use portcullis_app::Error;
+use portcullis_app::{BadToken, Error};
 use portcullis_domain::{Refusal, RefusalKind, Refusals, TOKEN_IN_TEXT, holds_token, redacted};
 use serde::{Serialize, de::DeserializeOwned};
 use std::borrow::Cow;
@@ -80,6 +80,13 @@ impl Problem {
 
     pub(crate) fn unauthorized(detail: &str) -> Self {
         Self::of(StatusCode::UNAUTHORIZED, "unauthorized", "A valid token is needed", detail)
+    }
+
+    /// A token that proves nobody.
+    pub(crate) fn of_token(why: &BadToken) -> Self {
+        let Self(problem) = Self::unauthorized(&why.to_string());
+        let reason = Reason { code: why.word().to_owned(), message: why.to_string() };
+        Self(crate::wire::Problem { reasons: vec![reason], ..problem })
     }
 
     fn refused(refusals: &Refusals) -> Self {

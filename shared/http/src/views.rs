@@ -3,15 +3,15 @@
 use crate::wire::{
     AdoptableMachineView, AdoptablePortView, AdoptableRuleView, AdoptableView, AdoptedMachineView,
     AdoptedView, AnswerView, EventView, GrantView, GuardedView, HappenedView, InterfaceView, NameView,
-    PortRuleView, Reason, RequestView, ReviewView, RevokedView, TargetView, VerifyView,
+    PortRuleView, Reason, RequestView, ReviewView, RevokedView, RoleView, TargetView, VerifyView, WhoamiView,
 };
 use jiff::Timestamp;
 use portcullis_app::{
     Adoptable, AdoptableMachine, AdoptablePort, AdoptableRule, Adopted, AdoptedMachine, Answer, Discovered,
-    Error, Event, Guarded, Happened, Name, Revoked, Verified,
+    Error, Event, Guarded, Happened, Name, Principal, Revoked, Verified,
     ports::{Interface, Store},
 };
-use portcullis_domain::{Explained, Outcome, Person, Policy, Refusal, Request, Review, What};
+use portcullis_domain::{Binding, Explained, Outcome, Person, Policy, Refusal, Request, Review, What};
 use std::collections::BTreeSet;
 
 /// A discovered machine as it is at `now`.
@@ -85,6 +85,21 @@ pub(crate) async fn request(
 pub(crate) async fn answer(store: &impl Store, answer: &Answer, now: Timestamp) -> AnswerView {
     let request = request(store, &answer.request, now).await.unwrap_or_else(|_| (&answer.request).into());
     AnswerView { request, grants: answer.grants.iter().map(|it| GrantView::of(it, now)).collect() }
+}
+
+/// The caller, as the authority that vouches for the name says.
+pub(crate) fn whoami(caller: Principal, address: Option<String>, roles: &[Binding]) -> WhoamiView {
+    let Principal { kind, id, issuer, groups, groups_known, claims } = caller;
+    WhoamiView {
+        person: id.to_string(),
+        address,
+        kind: kind.word().to_owned(),
+        issuer: issuer.to_string(),
+        groups: groups.into_iter().collect(),
+        groups_known: groups_known.word().to_owned(),
+        claims,
+        roles: roles.iter().map(RoleView::from).collect(),
+    }
 }
 
 /// The access that a revoked token left behind, as it is at `now`.

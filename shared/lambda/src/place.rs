@@ -1,14 +1,15 @@
 //! What functions stand on: the account's table, bus and archive, and the Azure that they guard.
 
-use crate::{BadSetting, Environment, Meter, WallClock, log};
+use crate::{BadSetting, Environment, Meter, WallClock, log, settings::ISSUERS};
 use jiff::Timestamp;
 use portcullis_app::ports::Clock as _;
 use portcullis_aws::{BadCloud, Bucket, Cloud, DynamoStore, EventBus, Federation};
 use portcullis_azure::{
     Arm, AskedAssertion, Azure, Bounds, CloudName, Credentials, Endpoints, Secret, Settings,
 };
-use portcullis_domain::Existing;
-use portcullis_outgoing::Roots;
+use portcullis_domain::{Existing, Person};
+use portcullis_identity::{Issuers, Settings as IssuerSettings};
+use portcullis_outgoing::{Proxies, Roots};
 use std::{
     ops::RangeInclusive,
     sync::{Arc, OnceLock},
@@ -54,6 +55,14 @@ impl Place {
     /// Where exports are kept: a folder of the bucket.
     pub fn archive(&self, folder: String) -> Result<Bucket, BadSetting> {
         Ok(Bucket::new(self.cloud.s3(), self.environment.wanted("PORTCULLIS_ARCHIVE")?, folder))
+    }
+
+    /// The issuers whose tokens are accepted. Nothing is asked yet.
+    pub fn issuers(&self, settings: IssuerSettings, operator: Person) -> Result<Issuers, BadSetting> {
+        let roots = Roots::of_environment()
+            .map_err(|source| BadSetting::Unusable { name: ROOTS, source: source.into() })?;
+        let issuers = Issuers::of(settings, operator, &roots, Proxies::of_environment);
+        issuers.map_err(|source| BadSetting::Unusable { name: ISSUERS, source: source.into() })
     }
 
     /// What is measured.

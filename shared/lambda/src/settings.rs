@@ -3,10 +3,13 @@
 use jiff::SignedDuration;
 use portcullis_app::{Bots, Rights};
 use portcullis_domain::{LEASE_DEFAULT, Person, Terms, length};
+use portcullis_identity::Settings as Issuers;
 use std::{fmt, str::FromStr};
 
 /// How long a function takes the authority that it read for the one in the table: a role that is revoked ends within a minute.
 const RIGHTS_KEPT_FOR: SignedDuration = SignedDuration::from_secs(10);
+/// The variable that lists the issuers whose tokens are accepted.
+pub const ISSUERS: &str = "PORTCULLIS_ISSUERS";
 
 /// What the template set.
 pub struct Environment(Box<Variables>);
@@ -83,6 +86,13 @@ impl Environment {
             return Err(BadSetting::Unreadable { name: LEASE_MIN, wanted: LEASE });
         }
         Ok(Terms { lease_min, pending_for })
+    }
+
+    /// The issuers whose tokens are accepted. Empty is none.
+    pub fn issuers(&self, operator: &Person) -> Result<Issuers, BadSetting> {
+        let text = self.text(ISSUERS).unwrap_or_default();
+        let read = Issuers::read(&text, operator);
+        read.map_err(|source| BadSetting::Unusable { name: ISSUERS, source: source.into() })
     }
 
     /// Which bots may speak, and for whom. Empty allows nobody.

@@ -10,6 +10,7 @@ use portcullis_aws::{DynamoStore, TokenBook};
 use portcullis_azure::Azure;
 use portcullis_domain::Terms;
 use portcullis_http::{Bounds, Proxies, Site};
+use portcullis_identity::Authenticators;
 use std::{fmt, sync::Arc, time::Duration};
 
 /// Lambda takes 6 MB of an answer, in which four bytes of base64 are three of it, and `template.yaml` gives it 25 s: with
@@ -21,7 +22,7 @@ const ANSWER: Bounds = Bounds { bytes: 4_600_000, time: Duration::from_secs(20) 
 pub struct LambdaSite {
     store: Arc<DynamoStore>,
     outside: Azure,
-    tokens: TokenBook,
+    tokens: Authenticators<TokenBook>,
     terms: Terms,
     bots: Bots,
     /// None: the platform says where callers are.
@@ -36,10 +37,16 @@ impl LambdaSite {
         let store = Arc::new(place.store()?);
         let bots = place.environment.bots()?;
         // The platform vouches for callers who sign, by their ARN.
-        let vouchers = bots.vouchers().and_platform("arn:");
+        let operator = place.environment.operator()?;
+        let issuers = place.environment.issuers(&operator)?;
+        let (beginnings, is_shared) = issuers.names();
+        let vouchers = bots.vouchers().and_platform("arn:").and_issuers(beginnings, is_shared);
         Ok(Self {
             outside: place.azure()?,
-            tokens: TokenBook::of(&store, dice),
+            tokens: Authenticators {
+                book: TokenBook::of(&store, dice),
+                issuers: place.issuers(issuers, operator.clone())?,
+            },
             terms: place.environment.terms()?,
             proxies: Proxies::default(),
             rights: place.environment.rights()?.with_vouchers(vouchers),
@@ -53,7 +60,7 @@ impl LambdaSite {
 impl Site for LambdaSite {
     type Store = DynamoStore;
     type Outside = Azure;
-    type Tokens = TokenBook;
+    type Tokens = Authenticators<TokenBook>;
 
     fn store(&self) -> &DynamoStore {
         &self.store
@@ -83,7 +90,7 @@ impl Site for LambdaSite {
         &self.proxies
     }
 
-    fn tokens(&self) -> &TokenBook {
+    fn tokens(&self) -> &Authenticators<TokenBook> {
         &self.tokens
     }
 

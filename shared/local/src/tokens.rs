@@ -4,7 +4,7 @@ use crate::store::{Class, Failed, Open, RedbStore, append, rest_head, tables::TO
 use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
 use portcullis_app::{
-    Error, Issuer, Principal,
+    BadToken, Error, Issuer, Principal,
     ports::{Authentication, Dice, Tokens},
 };
 use portcullis_domain::{Chain, Fact, Person, Speaker, TOKEN_PREFIX};
@@ -54,12 +54,12 @@ fn spellings(person: &Person, open: &Open<'_>) -> Result<Vec<Person>, Failed> {
 
 impl Authentication for TokenBook {
     /// Every token is compared with all of its digest, whichever fits, and the table is asked each time.
-    async fn authenticate(&self, bearer: &str) -> Result<Option<Principal>, Error> {
+    async fn authenticate(&self, bearer: &str, _: Timestamp) -> Result<Result<Principal, BadToken>, Error> {
         let offered = digest(bearer);
-        let mut whose = None;
+        let mut whose = Err(BadToken::Unknown);
         for (person, known, _) in self.all()? {
             if bool::from(known.ct_eq(&offered)) {
-                whose = Some(Principal::person(person, Issuer::Tokens));
+                whose = Ok(Principal::person(person, Issuer::Tokens));
             }
         }
         Ok(whose)

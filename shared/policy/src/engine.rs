@@ -10,7 +10,7 @@ use crate::{
 };
 use cedar_policy::{AuthorizationError, Authorizer, Decision, Policy, PolicyId};
 use jiff::tz::TimeZone;
-use portcullis_domain::{Authority, Binding, Decide, Judgement, OPERATOR, Person, Question};
+use portcullis_domain::{Authority, Binding, Decide, Judgement, OPERATOR, Person, Question, Scope};
 use std::{collections::BTreeSet, fmt};
 
 /// Decides by the bindings and the policy files of one version of an authority: something has to permit, whatever forbids wins, and a policy that
@@ -22,6 +22,9 @@ pub struct Engine {
     slices: Slices,
     zone: TimeZone,
     authorizer: Authorizer,
+    has_files: bool,
+    /// Is a role bound to a tag?
+    has_tags: bool,
 }
 
 struct Rule {
@@ -51,8 +54,14 @@ impl Engine {
         operator: Option<&Person>,
         zone: TimeZone,
     ) -> Result<Self, Faults> {
-        let mut engine =
-            Self { rules: vec![], slices: Slices::default(), zone, authorizer: Authorizer::new() };
+        let mut engine = Self {
+            rules: vec![],
+            slices: Slices::default(),
+            zone,
+            authorizer: Authorizer::new(),
+            has_files: !authority.policies.is_empty(),
+            has_tags: authority.bindings.iter().any(|it| matches!(it.scope, Scope::Tag { .. })),
+        };
         let anchor = operator.map(|it| (OPERATOR.to_owned(), of_the_operator(it)));
         let bound = authority.bindings.iter().map(|it| (it.to_string(), it.clone()));
         for (id, binding) in anchor.into_iter().chain(bound) {
@@ -110,6 +119,15 @@ impl Engine {
 }
 
 impl Decide for Engine {
+    /// A policy of a file may forbid anything on any machine.
+    fn is_plain(&self) -> bool {
+        !self.has_files
+    }
+
+    fn needs_facts(&self) -> bool {
+        self.has_files || self.has_tags
+    }
+
     fn decide(&self, question: &Question) -> Judgement {
         let asked = match Asked::of(question, &self.zone) {
             Ok(asked) => asked,

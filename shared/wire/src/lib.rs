@@ -453,10 +453,26 @@ pub struct VerifyView {
 /// The caller.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct WhoamiView {
-    /// The person of the token.
+    /// The name of the caller.
     pub person: String,
     /// The address of the caller.
     pub address: Option<String>,
+    /// The kind of caller: `person`, `workload`, `bot` or `platform`.
+    #[serde(default)]
+    pub kind: String,
+    /// The authority that vouches for the name: `tokens`, `aws`, or the URL of an issuer.
+    #[serde(default)]
+    pub issuer: String,
+    /// The groups that the issuer puts the caller in.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Whether those are all: `all`; `not_told` where the issuer names no groups; `missing` where the token lacks the claim;
+    /// `overage` where the caller is in more groups than fit into a token.
+    #[serde(default)]
+    pub groups_known: String,
+    /// Anything else that the issuer says of the caller, for policies.
+    #[serde(default)]
+    pub claims: BTreeMap<String, String>,
     /// The roles of the caller: each with the member by which the caller has it, and the scope.
     #[serde(default)]
     pub roles: Vec<RoleView>,

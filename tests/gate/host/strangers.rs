@@ -13,6 +13,8 @@ use std::{
 
 /// What a token looks like.
 const TOKEN: &str = "pct_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_AbCdE";
+/// The same of an issuer: `{"alg":"none"}`, `{"AbCdEfGhIjKl":1}` and a part of a signature.
+const JWT: &str = "eyJhbGciOiJub25lIn0.eyJBYkNkRWZHaElqS2wiOjF9.AbCdEfGhIjKl";
 /// Signs that steer a terminal: an escape, its form in one character, a deletion, a text that runs backwards, an
 /// isolated one, a line of its own.
 const SIGNS: &str = "a\u{1b}[2Jb\u{9b}2Jc\u{7f}d\u{202e}e\u{2066}f\u{2028}g\u{200f}h\rk";
@@ -98,6 +100,9 @@ fn a_token_in_a_path_a_field_or_an_event_is_refused_and_is_nowhere_afterwards() 
         ("POST", "/v1/requests".to_owned(), vec![], format!("{{\"{TOKEN}\": 1}}")),
         ("POST", "/v1/requests".to_owned(), vec![], format!("{TOKEN} is no JSON")),
         ("POST", "/v1/tokens".to_owned(), vec![], json!({ "person": TOKEN }).to_string()),
+        ("GET", format!("/v1/targets/{JWT}"), vec![], String::new()),
+        ("POST", "/v1/requests".to_owned(), vec![], ask(&target, &format!("my token is {JWT}."))),
+        ("POST", "/v1/requests".to_owned(), vec![("x-correlation-id", JWT)], ask(&target, "disk full")),
     ];
     for (method, path, headers, body) in &calls {
         let (status, answer) = it.call(method, path, headers, body);
@@ -107,6 +112,7 @@ fn a_token_in_a_path_a_field_or_an_event_is_refused_and_is_nowhere_afterwards() 
     for body in [
         event("chatops", "access.request", json!({ "version": 1, "on_behalf_of": TOKEN })),
         event("chatops", TOKEN, json!({ "version": 1, "on_behalf_of": "ann" })),
+        event("chatops", "access.request", json!({ "version": 1, "on_behalf_of": JWT })),
         event(
             "chatops",
             "access.close",

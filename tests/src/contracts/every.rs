@@ -129,3 +129,13 @@ macro_rules! every_contract_of_tokens {
         }
     };
 }
+
+/// A test of each contract of a proof of who calls: `async fn NAME(contract: impl AsyncFn(&P))`.
+#[macro_export]
+macro_rules! every_contract_of_authentication {
+    ($($(#[$attribute:meta])* $on:ident),* $(,)?) => {
+        $($crate::every_contract! { [$(#[$attribute])*] $on: authentication {
+            a_token_proves_one_principal, a_changed_token_proves_nobody, a_token_that_ended_proves_nobody
+        } })*
+    };
+}

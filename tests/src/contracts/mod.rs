@@ -1,6 +1,7 @@
 //! What every implementation of a port must do, whichever it is.
 
 pub mod archive;
+pub mod authentication;
 pub mod bus;
 pub mod every;
 pub mod feed;

@@ -51,6 +51,9 @@ pub struct Args {
     /// `[{"source": "chatops", "for": ["ann"]}]`, with `"for": "*"` for all people. Default: none
     #[arg(long, env = "PORTCULLIS_BOTS_FILE", value_name = "FILE")]
     pub bots: Option<PathBuf>,
+    /// A file with the issuers whose OpenID Connect tokens are accepted, as docs/identity.md describes it. Default: none
+    #[arg(long, env = "PORTCULLIS_ISSUERS_FILE", value_name = "FILE")]
+    pub issuers: Option<PathBuf>,
     /// The real one.
     #[command(flatten)]
     pub azure: cloud::Args,
@@ -101,6 +104,7 @@ impl Args {
             reconcile_every: SignedDuration::from_mins(1),
             trusted_proxy: vec![],
             bots: None,
+            issuers: None,
             log: None,
         }
     }
