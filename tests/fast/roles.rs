@@ -176,7 +176,33 @@ impl Scene {
                 "export.request",
                 json!({ "from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "format": "jsonl" }),
             ),
-            _ => return None,
+            Operation::Enable
+            | Operation::Edit
+            | Operation::Disable
+            | Operation::Confirm
+            | Operation::Adopt
+            | Operation::IssueToken
+            | Operation::RevokeToken
+            | Operation::GrantRole
+            | Operation::RevokeRole
+            | Operation::Requests
+            | Operation::ShowRequest
+            | Operation::Grants
+            | Operation::ShowGrant
+            | Operation::Machines
+            | Operation::ShowMachine
+            | Operation::Names
+            | Operation::Activity
+            | Operation::Check
+            | Operation::Plan
+            | Operation::Adoptables
+            | Operation::Happened
+            | Operation::Verify
+            | Operation::Export
+            | Operation::Doctor
+            | Operation::Whoami
+            | Operation::Roles
+            | Operation::Tokens => return None,
         };
         let mut detail = json!({ "version": 1, "on_behalf_of": "ann" });
         detail.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());

@@ -65,7 +65,6 @@ impl Oracle {
         }
     }
 
-    #[expect(clippy::too_many_lines, reason = "an arm for each fact")]
     fn fact(&mut self, before: Option<&Target>, target: &Target, fact: &Fact, cloud: &Cloud, now: i64) {
         let was = |id: &GrantId| before.and_then(|it| it.grant_of(id));
         match fact {
