@@ -97,11 +97,9 @@ impl<'a> View<'a> {
     }
 
     /// Those who get through with packets of one kind, and not by accepted rules alone.
-    fn told(&self, transport: Gate) -> AddressSet {
-        match self.beside.get(&transport) {
-            Some(beside) => beside.any.clone(),
-            None => self.each.get(&transport).map(|it| it.any.clone()).unwrap_or_default(),
-        }
+    fn told(&self, transport: Gate) -> Option<&AddressSet> {
+        let beside = self.beside.get(&transport).map(|it| &it.any);
+        beside.or_else(|| self.each.get(&transport).map(|it| &it.any))
     }
 
     /// Is no caller let in through a guarded gate but those who should be, those whom an accepted rule admits, and those whom
@@ -112,7 +110,7 @@ impl<'a> View<'a> {
                 Some(spared) => spared.union(&self.wanted(it)),
                 None => self.wanted(it),
             };
-            self.each.contains_key(&it) && self.told(it).is_within(&tolerated)
+            self.told(it).is_some_and(|told| told.is_within(&tolerated))
         })
     }
 
@@ -147,7 +145,7 @@ impl<'a> View<'a> {
     /// The rule that lets somebody in who has no lease.
     fn beyond(&self, gate: Gate) -> Option<String> {
         gate.transports().find_map(|it| {
-            let who = self.told(it).without(&self.wanted(it));
+            let who = self.told(it)?.without(&self.wanted(it));
             match self.beside.get(&it) {
                 None => self.decided(self.seen, it, &who, true).map(|it| it.1),
                 Some(beside) => {
@@ -243,9 +241,9 @@ impl<'a> View<'a> {
         let admitted = self.admitted.iter().map(|(gate, admitted)| (*gate, admitted.any.to_string()));
         let wanted = self.admitted.iter().filter_map(|(gate, admitted)| {
             let wanted = self.wanted_of(*gate);
-            let told = gate.transports().fold(AddressSet::default(), |all, it| all.union(&self.told(it)));
-            let is_met =
-                told.is_within(&wanted) && wanted.intersection(&self.seen.near()).is_within(&admitted.all);
+            let is_told_wanted =
+                gate.transports().filter_map(|it| self.told(it)).all(|it| it.is_within(&wanted));
+            let is_met = is_told_wanted && wanted.intersection(&self.seen.near()).is_within(&admitted.all);
             (!is_met).then(|| (*gate, wanted.to_string()))
         });
         Fact::ReadBack {
