@@ -5,7 +5,10 @@ use axum::{
     http::{Request, StatusCode, header},
 };
 use futures_util::{FutureExt as _, future::join_all};
-use portcullis_app::{self as app, ports::Store};
+use portcullis_app::{
+    self as app,
+    ports::{GrantFilter, PageAsked, Store},
+};
 use portcullis_domain::CLOSED_AT_ONCE_MAX;
 use portcullis_local::RedbStore;
 use portcullis_tests::door;
@@ -221,4 +224,44 @@ async fn a_table_in_which_targets_hold_their_grants_is_laid_out_anew_and_nothing
     let (target, _) = store.target(&id).await.expect("loads").expect("is there");
     assert_eq!(target.grant_of(&one), Some(&closed));
     assert_eq!(target.grants().len(), 3);
+}
+
+const GRANTS_OF: TableDefinition<'_, (&str, u64), &str> = TableDefinition::new("grants_of");
+
+#[tokio::test]
+async fn grants_of_a_table_in_which_each_spelling_of_a_name_had_its_own_are_those_of_one_person() {
+    let place = Place::new();
+    let id = place.guard("web-1", &given::ssh()).await;
+    let token = place.token("Ann").await;
+    for source in ["203.0.113.1", "203.0.113.2", "203.0.113.3"] {
+        let answer = send(&place, &token, source, &ask(&id, source)).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
+    }
+    let (_folder, table) = place.stop();
+    {
+        let database = redb::Database::create(&table).expect("opens");
+        let write = database.begin_write().expect("writes");
+        {
+            let mut rows = write.open_table(GRANTS_OF).expect("opens");
+            let folded = rows.range(("by:ann", 0)..=("by:ann", u64::MAX)).expect("reads");
+            let folded = folded.map(|it| it.expect("a row"));
+            let folded: Vec<(u64, String)> =
+                folded.map(|(key, id)| (key.value().1, id.value().to_owned())).collect();
+            assert_eq!(folded.len(), 3, "one key for all spellings");
+            for ((number, id), spelling) in folded.iter().zip(["Ann", "ANN", "ann"]) {
+                rows.remove(("by:ann", *number)).expect("removed");
+                let spelled = format!("by:{spelling}");
+                rows.insert((spelled.as_str(), *number), id.as_str()).expect("inserted");
+            }
+            write.open_table(META).expect("opens").insert("layout", b"3".as_slice()).expect("inserted");
+        }
+        write.commit().expect("committed");
+    }
+    for name in ["ann", "Ann", "aNN"] {
+        let store = RedbStore::open(&table).expect("opens");
+        let of = GrantFilter { by: Some(given::person(name)), ..GrantFilter::default() };
+        let listed = store.grants(&of, &PageAsked { after: None, at_most: 10 }).await.expect("listed");
+        assert_eq!(listed.items.len(), 3, "{name}");
+        assert_eq!(app::verify(&store).await.expect("verified").bad, []);
+    }
 }

@@ -222,13 +222,23 @@ pub fn chain_pk(chain: &Chain) -> String {
     format!("{ENTRIES}{chain}")
 }
 
-/// The partition of a person's requests in the index of persons.
+/// The partition of a person's requests in the index of persons, one for all spellings of the name.
 pub fn requests_of(person: &Person) -> String {
+    format!("requests#{}", person.folded())
+}
+
+/// The partition of a person's grants in the index of persons, one for all spellings of the name.
+pub fn grants_of(person: &Person) -> String {
+    format!("grants#{}", person.folded())
+}
+
+/// The partition of a person's requests in which the version before wrote them: there each spelling had its own.
+pub fn requests_as_spelled(person: &Person) -> String {
     format!("requests#{person}")
 }
 
-/// The partition of a person's grants in the index of persons.
-pub fn grants_of(person: &Person) -> String {
+/// See [`requests_as_spelled`].
+pub fn grants_as_spelled(person: &Person) -> String {
     format!("grants#{person}")
 }
 

@@ -4,7 +4,7 @@ use super::{
     DynamoStore, READ,
     items::{
         GRANTS_CLOSED, GRANTS_END, GRANTS_OPEN, Index, Item, Key, LISTED, OF_PERSON, OF_TARGET, PK, SK,
-        grants_of, requests_in, requests_of, s, text,
+        grants_as_spelled, grants_of, requests_as_spelled, requests_in, requests_of, s, text,
     },
     told,
 };
@@ -15,6 +15,7 @@ use portcullis_app::{
 };
 use portcullis_domain::RequestState;
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// How many listed items one page may look at: a filter that fits few gives short pages, not long waits.
 const LOOKED_AT_MAX: usize = 1000;
@@ -39,7 +40,9 @@ impl Walk {
     /// The partitions that narrow most; what else is asked for is looked at one by one.
     pub fn requests(of: &RequestFilter) -> Self {
         match (&of.state, &of.by) {
-            (_, Some(by)) => Self::in_index(OF_PERSON, [requests_of(by)]),
+            (_, Some(by)) => {
+                Self::in_index(OF_PERSON, BTreeSet::from([requests_of(by), requests_as_spelled(by)]))
+            }
             (Some(state), None) => Self::in_index(LISTED, [requests_in(state)]),
             (None, None) => Self::in_index(LISTED, RequestState::WORDS.map(requests_in)),
         }
@@ -54,7 +57,9 @@ impl Walk {
             }
             GrantFilter { target: Some(target), .. } => Self::in_index(OF_TARGET, [Key::target(target).pk]),
             GrantFilter { unclosed: true, .. } => Self::in_index(LISTED, [GRANTS_OPEN.to_owned()]),
-            GrantFilter { by: Some(by), .. } => Self::in_index(OF_PERSON, [grants_of(by)]),
+            GrantFilter { by: Some(by), .. } => {
+                Self::in_index(OF_PERSON, BTreeSet::from([grants_of(by), grants_as_spelled(by)]))
+            }
             GrantFilter { by: None, .. } => {
                 Self::in_index(LISTED, [GRANTS_OPEN, GRANTS_CLOSED].map(str::to_owned))
             }

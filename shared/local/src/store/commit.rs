@@ -3,6 +3,7 @@
 use super::{
     failed::Failed,
     feed,
+    people::of_person,
     tables::{DUE_REQUEST, DUE_TARGET, META_AUTHORITY, META_REST, Open, json, nanos, next_number, parse},
 };
 use portcullis_app::{
@@ -116,7 +117,7 @@ fn put_grant(grant: &Grant, open: &mut Open<'_>) -> Result<(), Failed> {
         let number = next_number(&open.grants_listed)?;
         open.grants_listed.insert(number, id)?;
         let (target, request) = (of_target(grant.target.as_str()), of_request(grant.request.as_str()));
-        for of in [target, request, of_person(grant.by.as_str())] {
+        for of in [target, request, of_person(&grant.by)] {
             open.grants_of.insert((of.as_str(), number), id)?;
         }
         number
@@ -167,9 +168,4 @@ pub fn of_target(id: &str) -> String {
 /// See [`of_target`].
 pub fn of_request(id: &str) -> String {
     format!("request:{id}")
-}
-
-/// See [`of_target`].
-pub fn of_person(name: &str) -> String {
-    format!("by:{name}")
 }

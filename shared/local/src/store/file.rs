@@ -3,8 +3,10 @@
 use super::{
     disk::{self, Disk, Room},
     failed::{Failed, unavailable},
-    feed,
-    tables::{LAYOUT, LAYOUT_WITH_GRANTS, LAYOUT_WITHOUT_FEED, META_LAYOUT, Open, json, parse},
+    feed, people,
+    tables::{
+        LAYOUT, LAYOUT_BY_SPELLING, LAYOUT_WITH_GRANTS, LAYOUT_WITHOUT_FEED, META_LAYOUT, Open, json, parse,
+    },
     targets,
 };
 use portcullis_app::Error;
@@ -159,7 +161,7 @@ fn lay_out(database: &Database) -> Result<(), Failed> {
     let known = known_layout(database)?;
     match known {
         Some(LAYOUT) => return Ok(()),
-        Some(LAYOUT_WITHOUT_FEED | LAYOUT_WITH_GRANTS) | None => {}
+        Some(LAYOUT_BY_SPELLING | LAYOUT_WITHOUT_FEED | LAYOUT_WITH_GRANTS) | None => {}
         Some(other) => {
             let why = format!("its layout has version {other}, and this program supports version {LAYOUT}");
             return Err(Failed::Whole(Error::Broken { doing: "open the table", source: why.into() }));
@@ -171,7 +173,10 @@ fn lay_out(database: &Database) -> Result<(), Failed> {
         if known == Some(LAYOUT_WITH_GRANTS) {
             targets::take_grants_out(&mut open)?;
         }
-        feed::make(&mut open)?;
+        if known != Some(LAYOUT_BY_SPELLING) {
+            feed::make(&mut open)?;
+        }
+        people::fold(&mut open)?;
         open.meta.insert(META_LAYOUT, json(&LAYOUT)?.as_slice())?;
     }
     transaction.commit()?;

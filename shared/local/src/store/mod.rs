@@ -9,6 +9,7 @@ mod disk;
 mod failed;
 mod feed;
 mod file;
+mod people;
 mod reserve;
 pub(crate) mod tables;
 mod targets;
@@ -18,12 +19,13 @@ mod writer;
 
 pub use class::Class;
 pub(crate) use commit::{append, rest_head};
-use commit::{of_person, of_request, of_target};
+use commit::{of_request, of_target};
 use disk::Room;
 pub(crate) use failed::Failed;
 use failed::{corrupt, unavailable};
 use file::{File, mib};
 use jiff::{SignedDuration, Timestamp};
+use people::of_person;
 use portcullis_app::{
     Disk, Error, Finding,
     ports::{
@@ -320,8 +322,7 @@ impl Store for RedbStore {
         // The index that narrows most; what else is asked for is looked at one by one.
         let whose = of.request.as_ref().map(|it| of_request(it.as_str()));
         let whose = whose.or_else(|| of.target.as_ref().map(|it| of_target(it.as_str())));
-        let whose =
-            whose.or_else(|| of.by.as_ref().map(|it| of_person(it.as_str())).filter(|_| !of.unclosed));
+        let whose = whose.or_else(|| of.by.as_ref().map(of_person).filter(|_| !of.unclosed));
         clock_first().await;
         self.read(|table| {
             let fitting = |id: &str| {

@@ -7,8 +7,10 @@ use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The version of this layout. Another one is refused, not guessed at.
-pub const LAYOUT: u64 = 3;
-/// The layout before, which has no feed. A file of it is laid out anew when it is opened.
+pub const LAYOUT: u64 = 4;
+/// The layout before, in which each spelling of a name had grants of its own. A file of it is laid out anew when it is opened.
+pub const LAYOUT_BY_SPELLING: u64 = 3;
+/// The layout before that, which has no feed.
 pub const LAYOUT_WITHOUT_FEED: u64 = 2;
 /// The layout before that, in which a target held its grants that are not closed.
 pub const LAYOUT_WITH_GRANTS: u64 = 1;
@@ -34,7 +36,7 @@ pub const REQUESTS_LISTED: TableDefinition<'_, u64, &str> = TableDefinition::new
 pub const GRANTS_LISTED: TableDefinition<'_, u64, &str> = TableDefinition::new("grants_listed");
 /// The same, of grants that are not closed.
 pub const GRANTS_UNCLOSED: TableDefinition<'_, u64, &str> = TableDefinition::new("grants_unclosed");
-/// The same, by `target:`, `request:` or `by:` and whose they are.
+/// The same, by `target:`, `request:` or `by:` and whose they are; a person by the name as it is compared.
 pub const GRANTS_OF: TableDefinition<'_, (&str, u64), &str> = TableDefinition::new("grants_of");
 /// Ids of the grants of a target that are not closed, by target id: what a target holds beside its own row.
 pub const GRANTS_LIVE: TableDefinition<'_, (&str, &str), ()> = TableDefinition::new("grants_live");
