@@ -126,8 +126,8 @@ pub enum Command {
     /// Print the manual page of these commands, or write the pages of all
     #[command(after_help = MAN)]
     Man {
-        /// The command. Default: the page that lists all
-        command: Option<String>,
+        /// The command, such as `token create`. Default: the page that lists all
+        command: Vec<String>,
         /// Write the page of each command into this folder
         #[arg(long, value_name = "DIR", conflicts_with = "command")]
         out: Option<PathBuf>,
@@ -207,7 +207,7 @@ impl Cli {
             Command::Role(Role::OfCloud(it)) => it.print(),
             Command::Completions { shell } => manual::completions(shell),
             Command::Man { command: _, out: Some(folder) } => manual::write(Cli::command(), &folder),
-            Command::Man { command, out: None } => manual::print(Cli::command(), command.as_deref()),
+            Command::Man { command, out: None } => manual::print(Cli::command(), &command),
         }
     }
 }

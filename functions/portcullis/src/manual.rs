@@ -24,17 +24,14 @@ pub fn completions(shell: Shell) -> Result<Exit, Failure> {
 }
 
 /// Prints the page of a command, or the one that lists all.
-pub fn print(mut all: clap::Command, name: Option<&str>) -> Result<Exit, Failure> {
+pub fn print(mut all: clap::Command, names: &[String]) -> Result<Exit, Failure> {
     all.build();
-    let command = match name {
-        None => all,
-        Some(name) => {
-            let found = all.find_subcommand(name).cloned();
-            let none = || Failure::not_found(format!("there is no command `{name}`"));
-            found.ok_or_else(|| none().next("`portcullis --help` lists the commands"))?
-        }
-    };
-    let page = page(&command).map_err(|error| Failure::cannot("write the page", error))?;
+    let found = names.iter().try_fold(&all, |command, name| command.find_subcommand(name));
+    let command = found.ok_or_else(|| {
+        let none = Failure::not_found(format!("there is no command `{}`", names.join(" ")));
+        none.next("`portcullis --help` lists the commands")
+    })?;
+    let page = page(command).map_err(|error| Failure::cannot("write the page", error))?;
     output::print(&page)?;
     Ok(Exit::Done)
 }

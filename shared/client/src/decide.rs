@@ -162,6 +162,13 @@ impl Which {
             return Ok(Some((found.id, shown.clone())));
         }
         output::note(shown(&found, &client.out.now()));
+        // The server refuses it all the same, and records that; nobody is asked for what cannot be.
+        if !self.yes && found.state != State::Pending.word() {
+            let said = format!("the request is {}, so there is nothing left to decide", found.state);
+            return Err(
+                Failure::refused(said).next("`portcullis requests --state pending` lists those that wait")
+            );
+        }
         if self.yes {
             return Ok(Some((found.id, found.shown)));
         }

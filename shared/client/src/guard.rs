@@ -9,6 +9,7 @@ use crate::{
     ports,
     several::Outcomes,
     table::{Mark, Table},
+    url::is_here,
     wait, words,
 };
 use clap::Args;
@@ -433,6 +434,10 @@ fn said(client: &Client, guarded: &GuardedView, is_settled: bool) -> String {
                 "If you still have access, run `portcullis confirm {name}` to keep the change; otherwise \
                 it lapses ({until})."
             )
+        }
+        // A server on this machine sees no address of the caller that another machine could know.
+        None if is_here(client.http.url()) => {
+            format!("Request a port with `portcullis request {name} --from ADDRESS`.")
         }
         None => format!("Request a port with `portcullis request {name}`."),
     });

@@ -44,7 +44,7 @@ pub struct Activity {
     #[arg(long, value_name = "NAME")]
     by: Option<Person>,
     /// Only entries of this kind, such as `opened`; may be given several times
-    #[arg(long = "kind", value_name = "KIND", value_delimiter = ',')]
+    #[arg(long = "kind", value_name = "KIND", value_delimiter = ',', value_parser = known_kind)]
     kinds: Vec<String>,
 }
 
@@ -72,6 +72,9 @@ impl Activity {
 
     /// Lists it, the oldest entry first.
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
+        if self.csv && client.out.is_json() {
+            return Err(Failure::usage("`--csv` and `--json` are two formats").next("give one of them"));
+        }
         let chain = match self.target.as_str() {
             REST => REST.to_owned(),
             name => client.named(name, Among::Guarded)?.id,
@@ -121,11 +124,20 @@ impl Activity {
 
     fn wants(&self, entry: &EntryView) -> bool {
         let kind = kind(entry);
-        let is_kind = |it: &String| it.replace('-', "_").eq_ignore_ascii_case(kind);
+        let is_kind = |it: &String| it == kind;
         self.since.is_none_or(|since| since <= entry.at)
             && (self.kinds.is_empty() || self.kinds.iter().any(is_kind))
             && self.by.as_ref().is_none_or(|by| fact(entry).is_some_and(|fact| is_by(&fact, by)))
     }
+}
+
+/// A kind of entry, as it is stored; typed with dashes or capitals it is the same.
+fn known_kind(text: &str) -> Result<String, String> {
+    let kind = text.replace('-', "_").to_ascii_lowercase();
+    let kinds = Fact::kinds();
+    let is_known = kinds.contains(&kind.as_str());
+    let unknown = || format!("`{text}` is no kind of entry: {} are", kinds.join(", "));
+    is_known.then_some(kind).ok_or_else(unknown)
 }
 
 /// So many entries. A part of the API may be shorter than it was asked for.

@@ -41,6 +41,7 @@ const AGAIN: &str = "run the same command again: it is safe to repeat";
 fn next_step(reason: &Reason) -> Option<&'static str> {
     let next = match reason.code.as_str() {
         "not-enabled" => "guard it with `portcullis enable TARGET`",
+        "no-ports" => "to stop guarding the machine, run `portcullis disable TARGET`",
         "already-enabled" => "change it with `portcullis edit TARGET`",
         "guarded-elsewhere" => "if that table is lost, run `portcullis enable TARGET --take-over`",
         "unconfirmed" => "keep the change with `portcullis confirm TARGET`, or wait until it lapses",

@@ -3,6 +3,7 @@
 mod about;
 mod chain;
 mod in_words;
+mod kinds;
 mod replay;
 
 pub use about::About;

@@ -284,3 +284,40 @@ fn an_extension_is_shown_to_its_approver_with_port_sources_holder_and_both_ends(
         "{line}: {listed}"
     );
 }
+
+#[test]
+fn hint_after_a_command_names_what_helps_where_the_api_is_on_this_machine() {
+    let it = Place::new();
+    let enabled = it.ask(&["enable", "web-1", "--port", "22,approver=bob"]);
+    assert!(enabled.out.contains("`portcullis request web-1 --from ADDRESS`"), "{enabled:?}");
+    // The last port goes with the guarding itself.
+    it.ask(&["edit", "web-1", "--remove-port", "22"]).has(REFUSED, &["`portcullis disable web-1`"]);
+    let asked = it.ask_as("ann", &["request", "web-1", "--from", ANN, "--for", "1h", "--json"]);
+    let asked: Value = serde_json::from_str(&asked.out).expect("JSON");
+    let request = asked["request"]["id"].as_str().expect("an id");
+    let approved = it.ask_as("bob", &["approve", request, "--yes"]);
+    assert_eq!(approved.code, DONE, "{approved:?}");
+    let again = it.ask_as("bob", &["approve", request]);
+    again.has(REFUSED, &["the request is approved, so there is nothing left to decide"]);
+    assert!(!again.err.contains("--yes"), "{again:?}");
+}
+
+#[test]
+fn activity_refuses_a_kind_that_there_is_not_and_two_formats_at_once() {
+    let it = Place::new();
+    let enabled = it.ask(&["enable", "web-1"]);
+    assert_eq!(enabled.code, DONE, "{enabled:?}");
+    let unknown = it.ask(&["activity", "web-1", "--kind", "opend"]);
+    unknown.has(USAGE, &["`opend` is no kind of entry", "policy_set", "opened", "lock_defeated"]);
+    let both = it.ask(&["activity", "web-1", "--csv", "--json"]);
+    both.has(USAGE, &["`--csv` and `--json` are two formats"]);
+    assert!(both.out.is_empty(), "{both:?}");
+}
+
+#[test]
+fn manual_has_a_page_for_a_command_of_a_command() {
+    let it = Place::new();
+    let page = it.ask(&["man", "token", "create"]);
+    assert!(page.code == DONE && page.out.contains("portcullis token create"), "{page:?}");
+    it.ask(&["man", "token", "mint"]).has(NOT_FOUND, &["`token mint`"]);
+}
