@@ -43,13 +43,14 @@ const ARROWS: [(&str, &[&str]); 27] = [
     ("portcullis-relay", &["portcullis-lambda"]),
     ("portcullis-settle", &["portcullis-lambda"]),
     ("portcullis-submit", &["portcullis-app", "portcullis-lambda"]),
-    // A client is built of shapes and words; what it needs of AWS is behind its feature.
+    // A client is built of shapes and words; what it needs of AWS and of Cedar is behind features of its own.
     (
         "portcullis-client",
         &[
             "portcullis-aws",
             "portcullis-domain",
             "portcullis-outgoing",
+            "portcullis-policy",
             "portcullis-program",
             "portcullis-wire",
         ],
@@ -112,6 +113,7 @@ const ARROWS: [(&str, &[&str]); 27] = [
             "portcullis-domain",
             "portcullis-http",
             "portcullis-local",
+            "portcullis-policy",
             "portcullis-simcloud",
             "portcullis-tests",
             "portcullis-wire",
@@ -318,6 +320,20 @@ fn there_is_one_way_over_the_network() {
     for name in NONE {
         assert_eq!(count(name), 0, "`{name}`: `cargo tree --invert {name}` says who wants it");
     }
+}
+
+#[test]
+fn the_first_command_of_the_readme_builds_nothing_of_aws_and_no_cedar() {
+    let arguments =
+        ["tree", "--offline", "--no-default-features", "-p", "portcullis-portcullis", "--prefix", "none"];
+    let tree =
+        Command::new(env!("CARGO")).args(arguments).args(["-e", "normal"]).current_dir(root()).output();
+    let tree = tree.expect("cargo runs");
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
+    assert!(tree.contains("portcullis-client"), "{tree}");
+    let is_left_out = |it: &&str| ["aws-", "cedar-", "lalrpop"].iter().any(|name| it.starts_with(name));
+    assert_eq!(tree.lines().find(is_left_out), None);
 }
 
 #[test]

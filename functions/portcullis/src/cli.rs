@@ -114,6 +114,9 @@ pub enum Command {
     /// Make, list and revoke tokens
     #[command(subcommand)]
     Token(client::Token),
+    /// Check, test and search policy files, without a server
+    #[command(subcommand)]
+    Policy(client::Policy),
     /// List, grant and revoke roles, or print the permissions that Portcullis needs in a cloud
     #[command(subcommand)]
     Role(Role),
@@ -203,6 +206,7 @@ impl Cli {
             Command::Profiles => client::profiles(&globals),
             Command::Whoami => client::whoami(&asked()?),
             Command::Token(it) => it.run(&globals, asked),
+            Command::Policy(it) => it.run(&globals),
             Command::Role(Role::OfCallers(it)) => it.run(&asked()?),
             Command::Role(Role::OfCloud(it)) => it.print(),
             Command::Completions { shell } => manual::completions(shell),

@@ -8,6 +8,7 @@ use cedar_policy::{Context, Entities, Entity, EntityUid, Request, RestrictedExpr
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use portcullis_domain::{Circumstances, Facts, Object, Question, Sources, Subject};
+use serde_json::{Value, json};
 use std::{collections::BTreeSet, error::Error, iter};
 
 /// A question in Cedar's terms, checked against the schema.
@@ -27,20 +28,46 @@ type Pair = (String, RestrictedExpression);
 impl Asked {
     /// The question, with times in this zone.
     pub fn of(question: &Question, zone: &TimeZone) -> Result<Self, Box<dyn Error>> {
-        let Question { subject, right, object, circumstances } = question;
+        let Question { subject, right: _, object, circumstances: _ } = question;
         let (who, what) = (principal(subject.kind, &subject.name), resource(object));
         let parents = parents(subject);
         let names = parents.iter().cloned().chain([who.clone(), what.clone()]).collect();
         let claims = subject.claims.iter().map(|(key, value)| text(key, value));
-        let caller = Entity::new_with_tags(who.clone(), [], parents, claims)?;
+        let caller = Entity::new_with_tags(who, [], parents, claims)?;
         let entities = Entities::from_entities([caller, of_object(&what, object)?], Some(&PARSED))?;
-        let context = Context::from_pairs(context(subject, circumstances, zone))?;
-        let request = Request::new(who, action(*right), what, context, Some(&PARSED))?;
-        Ok(Self { request, entities, names })
+        Ok(Self { request: request(question, zone)?, entities, names })
     }
 }
 
-/// The groups of a caller, and the person whom they speak for.
+/// The request of Cedar that a question is, checked against the schema, with times in this zone.
+pub fn request(question: &Question, zone: &TimeZone) -> Result<Request, Box<dyn Error>> {
+    let Question { subject, right, object, circumstances } = question;
+    let context = Context::from_pairs(context(subject, circumstances, zone))?;
+    let who = principal(subject.kind, &subject.name);
+    Ok(Request::new(who, action(*right), resource(object), context, Some(&PARSED))?)
+}
+
+/// A question as other implementations of Cedar read it: an object with `request` and `entities` in Cedar's own JSON, times in this zone.
+pub fn in_json(question: &Question, zone: &TimeZone) -> Result<Value, Box<dyn Error>> {
+    let Asked { request, entities, names: _ } = Asked::of(question, zone)?;
+    let uid = |it: Option<&EntityUid>| {
+        it.map(|it| json!({ "type": it.type_name().to_string(), "id": it.id().unescaped() }))
+    };
+    let context = request.context().map(Context::to_json_value).transpose()?;
+    let entities = entities.iter().filter(|it| Type::of(&it.uid()) != Some(Type::Action));
+    let entities = entities.map(Entity::to_json_value).collect::<Result<Vec<_>, _>>()?;
+    Ok(json!({
+        "request": {
+            "principal": uid(request.principal()),
+            "action": uid(request.action()),
+            "resource": uid(request.resource()),
+            "context": context,
+        },
+        "entities": entities,
+    }))
+}
+
+/// The groups of a caller, and the person whom they speak for. That person is named alone: a bot is in the groups that it has itself.
 fn parents(subject: &Subject) -> BTreeSet<EntityUid> {
     let groups = subject.groups.iter().map(|it| Type::Group.entity(it));
     let person = speaks_for(subject.kind).then(|| Type::Person.entity(subject.name.folded()));

@@ -15,7 +15,8 @@ use std::{collections::BTreeSet, fmt};
 
 /// Decides by the bindings and the policy files of one version of an authority: something has to permit, whatever forbids wins, and a policy that
 /// cannot be evaluated refuses.
-/// Cedar itself passes over a policy that it cannot evaluate, also over one that would have forbidden: here it refuses.
+/// INVARIANT (an-error-refuses): Cedar itself passes over a policy that it cannot evaluate, also over one that would have forbidden. Here it
+/// refuses.
 pub struct Engine {
     /// The operator of the installation, the bindings, and the policies of files, each in their order.
     rules: Vec<Rule>,
@@ -73,6 +74,15 @@ impl Engine {
             engine.add(id, reason, Text::Read(Box::new(policy)), &scope);
         }
         Ok(engine)
+    }
+
+    /// Every policy by its id and its text in Cedar, in their order: the operator's, those of the bindings, those of the files.
+    pub fn in_cedar(&self) -> Result<Vec<(String, String)>, String> {
+        let one = |(number, rule): (usize, &Rule)| {
+            let text = self.policy(number)?.to_cedar();
+            Ok((rule.id.clone(), text.ok_or_else(|| format!("policy `{}` has no text", rule.id))?))
+        };
+        self.rules.iter().enumerate().map(one).collect()
     }
 
     fn add(&mut self, id: String, reason: Option<String>, text: Text, scope: &Scoped) {
@@ -342,7 +352,7 @@ permit (principal, action, resource);"#;
 permit (principal in Group::"ops", action, resource);
 permit (principal == Workload::"any", action, resource);"#,
         );
-        assert_eq!(check(&right, &known), Ok(()));
+        assert_eq!(check(&right, &known), Ok(3));
         let wrong = files(
             "permit (principal, action, resource) when {\n  principal in Group::\"obs\" || resource == Machine::\"web-2\" };",
         );

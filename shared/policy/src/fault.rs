@@ -1,10 +1,11 @@
 //! What is wrong with a policy file, and where.
 
 use miette::Diagnostic;
+use serde::Serialize;
 use std::fmt;
 
 /// A fault of a policy file. As text `FILE:LINE:COLUMN: what is wrong`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Fault {
     /// The name of the file.
     pub file: String,

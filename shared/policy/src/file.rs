@@ -17,8 +17,8 @@ const ID_MAX: usize = 64;
 const NUMBERED: &str = "policy";
 
 /// Checks policy files, by their names: that they are Cedar, that they fit the schema whatever is asked, that no two policies have one id,
-/// and that the callers and machines in them exist as far as those are known.
-pub fn check(files: &BTreeMap<String, String>, known: &Known) -> Result<(), Faults> {
+/// and that the callers and machines in them exist as far as those are known. The answer is the number of policies.
+pub fn check(files: &BTreeMap<String, String>, known: &Known) -> Result<usize, Faults> {
     let read = read(files)?;
     let mut faults = invalid(files, &read);
     for one in &read {
@@ -29,7 +29,7 @@ pub fn check(files: &BTreeMap<String, String>, known: &Known) -> Result<(), Faul
             |message| Fault::at(&one.file, text, one.offset, format!("policy `{}`: {message}", one.id));
         faults.extend(missing.into_iter().map(fault));
     }
-    none(faults)
+    none(faults).map(|()| read.len())
 }
 
 /// A policy of a file.

@@ -6,18 +6,29 @@
 
 mod asked;
 mod binding;
+mod cases;
 mod engine;
 mod fault;
 mod file;
+mod installation;
 mod known;
+mod lint;
+mod nearest;
 mod schema;
 mod slices;
 #[cfg(test)]
 mod tests;
+mod who_can;
 
+pub use asked::{in_json, request};
 pub use binding::in_cedar;
+pub use cases::{Cases, Tried, minutes, together};
 pub use engine::Engine;
 pub use fault::{Fault, Faults};
 pub use file::check;
+pub use installation::{Caller, INSTALLATION, Installation};
 pub use known::Known;
+pub use lint::{Bound, Kind, Remark, lint};
+pub use nearest::{Nearest, nearest};
 pub use schema::SCHEMA;
+pub use who_can::{WhoCan, who_can};

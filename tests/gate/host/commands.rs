@@ -46,9 +46,20 @@ const COMMANDS: [(&str, Operation); 23] = [
     ("whoami", Operation::Whoami),
 ];
 
-/// Commands that ask none, or several: an event performs what it names (`door`), and tokens have commands of their own.
-const OTHERS: [&str; 10] =
-    ["up", "demo", "simcloud", "send", "deploy-check", "profiles", "token", "role", "completions", "man"];
+/// Commands that ask none, or several: an event performs what it names (`door`), and tokens and policy files have commands of their own.
+const OTHERS: [&str; 11] = [
+    "up",
+    "demo",
+    "simcloud",
+    "send",
+    "deploy-check",
+    "profiles",
+    "token",
+    "policy",
+    "role",
+    "completions",
+    "man",
+];
 
 /// A program that logs its operations.
 struct Place {

@@ -23,5 +23,7 @@ mod full_disk;
 mod nftables;
 mod night;
 mod pipes;
+mod policies;
+mod policy_judge;
 mod stop;
 mod strangers;
