@@ -3,6 +3,7 @@
 use crate::{
     asked::Asked,
     binding::{in_cedar, of_the_operator},
+    compiled::Compiled,
     fault::Faults,
     file::{self, Written, check},
     known::Known,
@@ -37,6 +38,7 @@ struct Rule {
 /// A policy, or the text of one that is read when it is first needed: most callers need few bindings of many.
 enum Text {
     Read(Box<Policy>),
+    Written(String),
     Binding(Binding),
 }
 
@@ -48,32 +50,54 @@ impl Engine {
         Self::of_checked(authority, operator, zone)
     }
 
-    /// The same of an authority whose policy files passed the check when they were stored: it takes a fraction of the time. A policy that does not
-    /// fit the schema all the same refuses what it is asked about.
+    /// The same of an authority whose policy files passed the check when they were stored. A policy that does not fit the schema all the same
+    /// refuses what it is asked about.
     pub fn of_checked(
         authority: &Authority,
         operator: Option<&Person>,
         zone: TimeZone,
     ) -> Result<Self, Faults> {
+        let mut engine = Self::of_bindings(&authority.bindings, operator, zone);
+        for Written { id, reason, policy, .. } in file::read(&authority.policies)? {
+            let scope = Scoped::of(&policy);
+            engine.add(id, reason, Text::Read(Box::new(policy)), &scope);
+            engine.has_files = true;
+        }
+        Ok(engine)
+    }
+
+    /// The same of policies that were compiled when they were stored: none is parsed before a question needs it.
+    pub fn of_compiled(
+        bindings: &BTreeSet<Binding>,
+        compiled: Compiled,
+        operator: Option<&Person>,
+        zone: TimeZone,
+    ) -> Self {
+        let mut engine = Self::of_bindings(bindings, operator, zone);
+        for policy in compiled.policies {
+            let scope = policy.scope();
+            engine.add(policy.id, policy.reason, Text::Written(policy.text), &scope);
+            engine.has_files = true;
+        }
+        engine
+    }
+
+    fn of_bindings(bindings: &BTreeSet<Binding>, operator: Option<&Person>, zone: TimeZone) -> Self {
         let mut engine = Self {
             rules: vec![],
             slices: Slices::default(),
             zone,
             authorizer: Authorizer::new(),
-            has_files: !authority.policies.is_empty(),
-            has_tags: authority.bindings.iter().any(|it| matches!(it.scope, Scope::Tag { .. })),
+            has_files: false,
+            has_tags: bindings.iter().any(|it| matches!(it.scope, Scope::Tag { .. })),
         };
         let anchor = operator.map(|it| (OPERATOR.to_owned(), of_the_operator(it)));
-        let bound = authority.bindings.iter().map(|it| (it.to_string(), it.clone()));
+        let bound = bindings.iter().map(|it| (it.to_string(), it.clone()));
         for (id, binding) in anchor.into_iter().chain(bound) {
             let scope = Scoped::of_binding(&binding);
             engine.add(id, None, Text::Binding(binding), &scope);
         }
-        for Written { id, reason, policy, .. } in file::read(&authority.policies)? {
-            let scope = Scoped::of(&policy);
-            engine.add(id, reason, Text::Read(Box::new(policy)), &scope);
-        }
-        Ok(engine)
+        engine
     }
 
     /// Every policy by its id and its text in Cedar, in their order: the operator's, those of the bindings, those of the files.
@@ -106,10 +130,12 @@ impl Engine {
 
     fn policy(&self, number: usize) -> Result<Policy, String> {
         let rule = &self.rules[number];
+        let read =
+            |text: &str| Policy::parse(None, text).map_err(|error| format!("policy `{}`: {error}", rule.id));
         match &rule.text {
             Text::Read(policy) => Ok(policy.as_ref().clone()),
-            Text::Binding(binding) => Policy::parse(None, in_cedar(binding))
-                .map_err(|error| format!("policy `{}`: {error}", rule.id)),
+            Text::Written(text) => read(text),
+            Text::Binding(binding) => read(&in_cedar(binding)),
         }
     }
 

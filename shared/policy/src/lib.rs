@@ -7,6 +7,7 @@
 mod asked;
 mod binding;
 mod cases;
+mod compiled;
 mod engine;
 mod fault;
 mod file;
@@ -23,6 +24,7 @@ mod who_can;
 pub use asked::{in_json, request};
 pub use binding::in_cedar;
 pub use cases::{Cases, Tried, minutes, together};
+pub use compiled::Compiled;
 pub use engine::Engine;
 pub use fault::{Fault, Faults};
 pub use file::check;

@@ -2,6 +2,7 @@
 
 use cedar_policy::{EntityId, EntityTypeName, EntityUid, Schema};
 use portcullis_domain::{Object, Person, PrincipalKind, Right, TargetId};
+use serde::{Deserialize, Serialize};
 use std::{str::FromStr as _, sync::LazyLock};
 
 /// The text of the schema, as it is published.
@@ -14,7 +15,7 @@ pub static PARSED: LazyLock<Schema> = LazyLock::new(|| {
 });
 
 /// A type of entity in the schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Type {
     /// An action.
     Action,

@@ -1,7 +1,7 @@
 //! What holds of the engine, over generated questions.
 
 use super::given;
-use crate::{Engine, Known, asked::Asked, check, in_cedar};
+use crate::{Compiled, Engine, Known, asked::Asked, check, in_cedar};
 use cedar_policy::{Authorizer, Decision};
 use jiff::tz::TimeZone;
 use portcullis_domain::{Authority, Decide as _, Judgement, Person, Question, Roles};
@@ -80,15 +80,20 @@ proptest! {
     }
 
     #[test]
-    fn slices_decide_as_the_whole_set_does_and_an_error_refuses(
+    fn slices_and_compiled_policies_decide_as_the_whole_set_does_and_an_error_refuses(
         (authority, operator) in given::authority(),
         policies in policies(),
         questions in vec(given::question(), 5),
     ) {
-        let engine = engine(&with(&authority, &policies), operator.as_ref());
+        let authority = with(&authority, &policies);
+        let engine = engine(&authority, operator.as_ref());
+        let stored = serde_json::to_string(&Compiled::of(&authority.policies).expect("compiles")).expect("writes");
+        let compiled = serde_json::from_str(&stored).expect("reads");
+        let compiled = Engine::of_compiled(&authority.bindings, compiled, operator.as_ref(), TimeZone::UTC);
         for question in questions {
             let (is_permitted, deciding, errors) = of_whole(&engine, &question);
             let ours = engine.decide(&question);
+            prop_assert_eq!(&compiled.decide(&question), &ours);
             prop_assert_eq!(ours.is_permitted, is_permitted && errors == 0);
             prop_assert_eq!(ours.errors.len(), errors);
             prop_assert_eq!(ours.deciding.into_iter().collect::<BTreeSet<_>>(), deciding);
