@@ -2,6 +2,7 @@
 
 #[cfg(not(feature = "policy"))]
 mod absent;
+mod asked;
 #[cfg(feature = "policy")]
 mod files;
 #[cfg(feature = "policy")]
@@ -10,10 +11,9 @@ mod offline;
 #[cfg(not(feature = "policy"))]
 use absent as offline;
 
-use crate::{globals::Globals, moments, output::Output};
-use clap::{Args, Subcommand};
-use jiff::{SignedDuration, Timestamp};
-use portcullis_domain::Gate;
+use crate::{globals::Globals, output::Output};
+use asked::{FOLDER, Lint, WhoCan};
+use clap::Subcommand;
 use portcullis_program::{Exit, Failure};
 use std::path::PathBuf;
 
@@ -42,45 +42,6 @@ pub enum Policy {
     /// Print the schema that policies are written against
     Schema,
 }
-
-/// Which remarks on which files.
-#[derive(Debug, Args)]
-pub struct Lint {
-    /// The folder of the policy files
-    #[arg(value_name = "DIR", default_value = FOLDER)]
-    folder: PathBuf,
-    /// Remark on requests from networks of IPv4 that are wider than this
-    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(0..=32))]
-    widest_ipv4: Option<u8>,
-    /// Remark on requests from networks of IPv6 that are wider than this
-    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(0..=128))]
-    widest_ipv6: Option<u8>,
-}
-
-/// Which port of which machine, under which circumstances.
-#[derive(Debug, Args)]
-pub struct WhoCan {
-    /// The machine: its id, or the last part of the id of one in `installation.toml`
-    target: String,
-    /// The port, such as `22` or `53/udp`
-    #[arg(value_name = "PORT[/PROTOCOL]")]
-    port: Gate,
-    /// The folder of the policy files
-    #[arg(long, value_name = "DIR", default_value = FOLDER)]
-    policies: PathBuf,
-    /// The source: an address or a network
-    #[arg(long, value_name = "RANGE", default_value = "203.0.113.9")]
-    from: String,
-    /// The length of the lease
-    #[arg(long = "for", value_name = "TIME", value_parser = moments::length, default_value = "1h")]
-    length: SignedDuration,
-    /// The time of the request [default: now]
-    #[arg(long, value_name = "TIME", value_parser = moments::moment)]
-    at: Option<Timestamp>,
-}
-
-/// The folder of policy files where no other one is named.
-const FOLDER: &str = "policies";
 
 const CHECK: &str = "\
 Policy files are those of the folder whose names end in `.cedar`. The people, workloads, groups and

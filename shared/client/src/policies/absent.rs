@@ -1,6 +1,6 @@
 //! No engine: this program was built without the feature `policy`.
 
-use super::{Lint, WhoCan};
+use super::asked::{Lint, WhoCan};
 use crate::output::Output;
 use portcullis_program::{Exit, Failure};
 use std::path::Path;

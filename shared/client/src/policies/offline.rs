@@ -1,7 +1,7 @@
 //! The commands on policy files.
 
 use super::{
-    Lint, WhoCan,
+    asked::{Lint, WhoCan},
     files::{Files, faulty, read, unusable},
 };
 use crate::{
