@@ -109,6 +109,9 @@ pub enum Command {
     DeployCheck(client::DeployCheck),
     /// Print the name and the address of the caller, as the server sees them
     Whoami,
+    Login(client::Login),
+    /// Forget the log-in of the profile
+    Logout,
     /// List the profiles of the configuration file
     Profiles,
     /// Make, list and revoke tokens
@@ -205,6 +208,8 @@ impl Cli {
             Command::DeployCheck(it) => it.run(&globals),
             Command::Profiles => client::profiles(&globals),
             Command::Whoami => client::whoami(&asked()?),
+            Command::Login(it) => it.run(&globals),
+            Command::Logout => client::log_out(&globals),
             Command::Token(it) => it.run(&globals, asked),
             Command::Policy(it) => it.run(&globals),
             Command::Role(Role::OfCallers(it)) => it.run(&asked()?),

@@ -12,4 +12,6 @@ pub enum Auth {
     Bearer,
     /// With a signature of AWS keys
     Sigv4,
+    /// With a log-in at an identity provider
+    Oidc,
 }

@@ -6,11 +6,12 @@ use crate::{
     early,
     globals::Globals,
     network::{self, Network},
+    oidc::Oidc,
     path::{encoded, query_string},
     pauses::pauses,
     problem,
     profile::{self, Profile},
-    socket,
+    session, socket,
     token::Token,
     unreached,
     url::{is_here, is_loopback, usable_url},
@@ -80,6 +81,8 @@ enum Renewal {
     Profile(Box<Profile>),
     /// A file.
     File(PathBuf),
+    /// A log-in for this Portcullis.
+    Login { url: String, oidc: Box<Oidc> },
 }
 
 impl fmt::Debug for Connection {
@@ -119,6 +122,20 @@ impl Connection {
                 }
                 renewal = is_of_folder.then(|| Renewal::File(token_file.clone()));
                 token.map_or(Caller::Nobody, Caller::Bearer)
+            }
+            Auth::Oidc => {
+                let Some(oidc) = profile.oidc.clone() else {
+                    return Err(Failure::usage("`--auth oidc` needs a profile with a table `oidc`")
+                        .next("give --profile; docs/identity.md shows such a profile"));
+                };
+                let url = usable_url(&profile.url)?;
+                if url.scheme_str() != Some("https") && !is_loopback(&url) {
+                    let said = format!("`{}` would be sent the token of a log-in without TLS", profile.url);
+                    return Err(Failure::usage(said).next("use `https`"));
+                }
+                let token = session::token(&profile.url, &oidc, None, Timestamp::now())?;
+                renewal = Some(Renewal::Login { url: profile.url.clone(), oidc: Box::new(oidc) });
+                Caller::Bearer(Token::of(&token, "the log-in")?)
             }
             Auth::Sigv4 => {
                 let url = usable_url(&profile.url)?;
@@ -337,7 +354,16 @@ impl Connection {
                 profile.token()?.map(|it| Token::of(&it, &profile.token_place())).transpose()?
             }
             Some(Renewal::File(file)) if is_refused => Token::of_file(file)?,
-            Some(Renewal::Profile(_) | Renewal::File(_)) | None => None,
+            Some(Renewal::Login { url, oidc }) if is_refused => {
+                let before = match &*self.caller.borrow() {
+                    Caller::Bearer(token) => Some(token.word().to_owned()),
+                    Caller::Nobody | Caller::Signing(_) => None,
+                };
+                // Where there is no other one, the server's own words say more.
+                let renewed = session::token(url, oidc, before.as_deref(), Timestamp::now()).ok();
+                renewed.map(|it| Token::of(&it, "the log-in")).transpose()?
+            }
+            Some(Renewal::Profile(_) | Renewal::File(_) | Renewal::Login { .. }) | None => None,
         };
         let Some(another) = another else { return Ok(false) };
         let mut caller = self.caller.borrow_mut();
@@ -404,13 +430,18 @@ impl Connection {
                         which makes a new one"
                 )
             }
+            Caller::Bearer(_) if matches!(self.renewal, Some(Renewal::Login { .. })) => {
+                "run `portcullis login` again; if that does not help, the operator has to accept your provider \
+                 (docs/identity.md)"
+                    .to_owned()
+            }
             Caller::Bearer(_) => {
                 let place = match &self.renewal {
                     Some(Renewal::Profile(profile)) => {
                         format!("where the profile has it: `{}`", profile.token_place())
                     }
                     Some(Renewal::File(_)) => format!("in PORTCULLIS_TOKEN or `{file}`"),
-                    None => "in PORTCULLIS_TOKEN".to_owned(),
+                    Some(Renewal::Login { .. }) | None => "in PORTCULLIS_TOKEN".to_owned(),
                 };
                 format!(
                     "ask the operator for a new token (`portcullis token create NAME`), and put it {place}"

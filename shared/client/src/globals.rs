@@ -34,7 +34,8 @@ pub struct Globals {
 const EVERYWHERE: &str = "Everywhere";
 const URL: &str = "The URL of Portcullis: `https://HOST`, `http://127.0.0.1:7422`, or `unix:PATH` for a socket. Default: that \
     of the default profile, else the socket in the data folder, else http://127.0.0.1:7422 [env: PORTCULLIS_URL]";
-const AUTH: &str = "The kind of credentials: a token, or AWS keys [env: PORTCULLIS_AUTH]";
+const AUTH: &str =
+    "The kind of credentials: a token, AWS keys, or a log-in at an identity provider [env: PORTCULLIS_AUTH]";
 const PROFILE: &str = "The profile of ~/.config/portcullis/config.toml to use [env: PORTCULLIS_PROFILE]";
 const DATA: &str =
     "The folder with the file `token`, used where PORTCULLIS_TOKEN is not set [env: PORTCULLIS_DATA]";
@@ -62,6 +63,13 @@ pub fn config_file() -> PathBuf {
     let folder_of_all = folder("XDG_CONFIG_HOME").filter(|it| it.is_absolute()).or(home);
     let by_default = || folder_of_all.unwrap_or_else(|| PathBuf::from(".")).join("portcullis/config.toml");
     folder("PORTCULLIS_CONFIG").unwrap_or_else(by_default)
+}
+
+/// Where log-ins are kept: `portcullis` in the folder for state.
+pub fn state_dir() -> PathBuf {
+    let home = folder("HOME").map(|it| it.join(".local/state"));
+    let state = folder("XDG_STATE_HOME").filter(|it| it.is_absolute()).or(home);
+    state.unwrap_or_else(|| PathBuf::from(".")).join("portcullis")
 }
 
 /// By the XDG Base Directory Specification: a relative path counts as none.

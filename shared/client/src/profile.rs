@@ -5,6 +5,7 @@ use crate::{
     auth::Auth,
     globals::{Globals, config_file},
     network,
+    oidc::Oidc,
     output::Output,
     table::{Mark, Table},
     url::is_usable,
@@ -61,6 +62,8 @@ pub struct Profile {
     pub region: Option<String>,
     /// The stack that is deployed there.
     pub stack: Option<String>,
+    /// The provider at which people log in for it.
+    pub oidc: Option<Oidc>,
 }
 
 /// A profile as it is listed.
@@ -97,7 +100,7 @@ pub fn chosen(globals: &Globals) -> Result<Profile, Failure> {
         (Some(auth), _) => profile.auth = auth,
         (None, Some(auth)) if !profile.is_named => {
             profile.auth = Auth::from_str(&auth, false).map_err(|_| {
-                Failure::usage(format!("`{auth}` in PORTCULLIS_AUTH is neither `bearer` nor `sigv4`"))
+                Failure::usage(format!("`{auth}` in PORTCULLIS_AUTH is none of `bearer`, `sigv4` and `oidc`"))
             })?;
         }
         (None, Some(_) | None) => {}
@@ -131,6 +134,7 @@ pub fn list(globals: &Globals) -> Result<Exit, Failure> {
             let auth = match it.auth {
                 Auth::Bearer => "bearer",
                 Auth::Sigv4 => "sigv4",
+                Auth::Oidc => "oidc",
             };
             table.row(mark, [it.name.clone(), it.url.clone(), auth.to_owned()]);
         }
@@ -260,6 +264,12 @@ fn parsed(text: &str, path: &str) -> Result<File, Failure> {
                     is `unix:PATH`",
             ));
         }
+        if (it.auth == Auth::Oidc) != it.oidc.is_some() {
+            let said = format!(
+                "`{path}`: profile `{name}` needs both `auth = \"oidc\"` and a table `oidc`, or neither"
+            );
+            return Err(Failure::usage(said).next("docs/identity.md shows such a profile"));
+        }
         if it.token_file.is_some() && it.token_command.is_some() {
             let said = format!("`{path}`: profile `{name}` has both `token-file` and `token-command`");
             return Err(Failure::usage(said).next("leave one of them out"));
@@ -293,7 +303,16 @@ mod tests {
         let told = said("[profiles.a]\nurl = 'x'\ntoken = 'hush'");
         assert!(told.contains("line 3: unknown field `token`") && !told.contains("hush"), "{told}");
         assert!(said("[profiles.a]\n").contains("missing field `url`"));
-        assert!(said("[profiles.a]\nurl = 'x'\nauth = 'basic'").contains("`bearer` or `sigv4`"));
+        let basic = said("[profiles.a]\nurl = 'x'\nauth = 'basic'");
+        assert!(basic.contains("`bearer`, `sigv4`, `oidc`"), "{basic}");
+        let half = "[profiles.a]\nurl = 'http://a'\nauth = 'oidc'";
+        assert!(said(half).contains("needs both"), "{}", said(half));
+        let whole = format!("{half}\n[profiles.a.oidc]\nissuer = 'https://idp.example'\nclient-id = 'cli'");
+        assert_eq!(
+            parsed(&whole, "f").expect("sound").profiles["a"].oidc.as_ref().expect("there").client_id,
+            "cli"
+        );
+        assert!(said(&whole.replace("client-id", "client_id")).contains("unknown field `client_id`"));
         let both = "[profiles.a]\nurl = 'http://a'\ntoken-file = 'a'\ntoken-command = 'b'";
         assert!(said(both).contains("both"), "{}", said(both));
         for url in ["x", "ftp://a.example", "https://", ""] {

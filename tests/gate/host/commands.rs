@@ -47,15 +47,17 @@ const COMMANDS: [(&str, Operation); 23] = [
 ];
 
 /// Commands that ask none, or several: an event performs what it names (`door`), and tokens and policy files have commands of their own.
-const OTHERS: [&str; 11] = [
+const OTHERS: [&str; 13] = [
     "up",
     "demo",
     "simcloud",
     "send",
     "deploy-check",
     "profiles",
-    "token",
+    "login",
+    "logout",
     "policy",
+    "token",
     "role",
     "completions",
     "man",

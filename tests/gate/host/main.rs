@@ -20,6 +20,7 @@ mod evidence_tools;
 mod export_process;
 mod files;
 mod full_disk;
+mod identity_providers;
 mod nftables;
 mod night;
 mod pipes;
