@@ -40,8 +40,8 @@ fn waits(request: &RequestView, until: &str) -> String {
 
 /// Grants with what is left of them.
 pub fn grants_table(out: &Output, grants: &[GrantView], now: &ZonedDateTime) -> Table {
-    let mut table =
-        Table::of(&["GRANT", "TARGET", "PORT", "STATE", "FROM", "BY", "TIME"]).leaving_out(&["FROM"]);
+    let table = Table::of(&["GRANT", "TARGET", "PORT", "STATE", "FROM", "BY", "TIME"]).leaving_out(&["FROM"]);
+    let mut table = table.keeping(&["TIME"]);
     let ids = out.ids(grants.iter().map(|it| it.target.as_str()));
     for it in grants {
         let (mark, state) = match it.state {

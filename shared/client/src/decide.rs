@@ -243,8 +243,8 @@ fn ask(request: &RequestView, ask: &AskView, sources: &str, now: &ZonedDateTime)
 }
 
 fn table(found: &[RequestView], now: &ZonedDateTime) -> Table {
-    let mut table =
-        Table::of(&["REQUEST", "STATE", "BY", "REQUESTED", "FOR", "WHY"]).leaving_out(&["REQUESTED"]);
+    let table = Table::of(&["REQUEST", "STATE", "BY", "REQUESTED", "FOR", "WHY"]);
+    let mut table = table.leaving_out(&["REQUESTED", "WHY"]).keeping(&["FOR"]);
     for it in found {
         let (mark, state) = match (it.state.as_str(), it.until) {
             ("pending", Some(until)) => (Mark::Look, format!("pending {}", moments::until(until, now))),

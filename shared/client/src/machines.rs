@@ -5,6 +5,7 @@ use crate::{
     output::Output,
     ports,
     table::{Mark, Table},
+    words,
 };
 use jiff::ZonedDateTime;
 use portcullis_domain::{GrantState, TargetState};
@@ -18,7 +19,7 @@ const LEFT_OUT_FIRST: [&str; 4] = ["LOCATION", "7 DAYS", "FIREWALL", "LAST ACCES
 
 /// Machines, a row each.
 pub fn table(out: &Output, found: &[TargetView], now: &ZonedDateTime) -> Table {
-    let mut table = Table::of(&HEADER).leaving_out(&LEFT_OUT_FIRST);
+    let mut table = Table::of(&HEADER).leaving_out(&LEFT_OUT_FIRST).keeping(&["CONNECT"]);
     let name = names(out, found);
     for it in found {
         let (mark, state, note) = match it.state {
@@ -26,28 +27,24 @@ pub fn table(out: &Output, found: &[TargetView], now: &ZonedDateTime) -> Table {
             TargetState::NotConfigured => (Mark::Plain, "not configured", String::new()),
             TargetState::Unsupported => (Mark::Plain, "unsupported", it.reason.clone().unwrap_or_default()),
         };
-        let (mark, note) = match it.healthy {
-            Some(false) => (Mark::Look, it.troubles.join("; ")),
-            None if !it.troubles.is_empty() => (Mark::Look, it.troubles.join("; ")),
-            Some(true) | None => (mark, note),
-        };
+        let is_alarm = it.healthy == Some(false) || it.healthy.is_none() && !it.troubles.is_empty();
+        let troubles = || words::plain(&it.troubles.join("; "), now);
+        let (mark, note) = if is_alarm { (Mark::Look, troubles()) } else { (mark, note) };
         let (open, closing) = (count(it, GrantState::Open), count(it, GrantState::Closing));
         // A port whose lease is over may be open until it is seen to be shut.
         let mark = if closing == 0 || mark != Mark::Good { mark } else { Mark::Look };
-        table.row(
-            mark,
-            [
-                name(it),
-                state.to_owned(),
-                it.location.clone(),
-                firewall(it.guarded_by.as_deref()),
-                connect(it),
-                leases(open, closing),
-                some(it.requests_7_days),
-                last_access(it, now),
-                note,
-            ],
-        );
+        let cells = [
+            name(it),
+            state.to_owned(),
+            it.location.clone(),
+            firewall(it.guarded_by.as_deref()),
+            connect(it),
+            leases(open, closing),
+            some(it.requests_7_days),
+            last_access(it, now),
+            note,
+        ];
+        if is_alarm { table.alarm(mark, cells) } else { table.row(mark, cells) }
     }
     table
 }
@@ -209,7 +206,7 @@ mod tests {
             for line in text.lines() {
                 assert!(console::measure_text_width(line) <= width, "{width}: {line}");
             }
-            for part in ["build-agent-17", "not configured", "10.0.1.4:22", "…"] {
+            for part in ["build-agent-17", "not configured", "10.0.1.4:22", "…", "anywhere", "`SSH`"] {
                 assert!(text.contains(part), "{part} at {width}: {text}");
             }
             assert!(text.contains("--wide also shows LOCATION"), "{text}");

@@ -21,9 +21,18 @@ pub enum Mark {
 #[derive(Debug)]
 pub struct Table {
     header: Vec<&'static str>,
-    rows: Vec<(Mark, Vec<String>)>,
+    rows: Vec<Row>,
     left_out_first: Vec<&'static str>,
+    kept: Vec<&'static str>,
     is_prose: bool,
+}
+
+#[derive(Debug)]
+struct Row {
+    mark: Mark,
+    cells: Vec<String>,
+    /// Is all of it to be read, also where it takes further lines?
+    is_alarm: bool,
 }
 
 /// Columns of room before the first cell: the mark and a space.
@@ -37,7 +46,7 @@ const CUT_MIN: usize = 12;
 impl Table {
     /// An empty one with these columns. A row is one line: tools like `grep` and `awk` rely on it.
     pub fn of(header: &[&'static str]) -> Self {
-        Self { header: header.to_vec(), rows: vec![], left_out_first: vec![], is_prose: false }
+        Self { header: header.to_vec(), rows: vec![], left_out_first: vec![], kept: vec![], is_prose: false }
     }
 
     /// An empty one whose cells are all to be read: where a terminal is too narrow they go on in further lines.
@@ -51,11 +60,26 @@ impl Table {
         Self { left_out_first: columns.to_vec(), ..self }
     }
 
+    /// The same with these columns whole wherever the terminal has room for them, before all others.
+    #[must_use]
+    pub fn keeping(self, columns: &[&'static str]) -> Self {
+        Self { kept: columns.to_vec(), ..self }
+    }
+
     /// One more row.
     pub fn row<const N: usize>(&mut self, mark: Mark, cells: [String; N]) {
+        self.push(mark, cells, false);
+    }
+
+    /// One more row, of which nothing is cut: on a narrow terminal it goes on in further lines.
+    pub fn alarm<const N: usize>(&mut self, mark: Mark, cells: [String; N]) {
+        self.push(mark, cells, true);
+    }
+
+    fn push<const N: usize>(&mut self, mark: Mark, cells: [String; N], is_alarm: bool) {
         // A line of text is one line of the table.
         let cells = cells.map(|it| printable(&it).replace('\n', " "));
-        self.rows.push((mark, cells.into()));
+        self.rows.push(Row { mark, cells: cells.into(), is_alarm });
     }
 
     /// The rows under their header. Without a width, in columns of a terminal, every value is whole.
@@ -63,13 +87,15 @@ impl Table {
         let columns = self.columns(width);
         let header: Vec<String> = self.header.iter().map(|it| (*it).to_owned()).collect();
         let mut text = String::new();
-        for line in self.laid_out(&header, &columns) {
+        for line in self.laid_out(&header, &columns, self.is_prose) {
             text.push_str(&paint.dim(format!("  {line}").trim_end()));
             text.push('\n');
         }
-        for (mark, cells) in &self.rows {
+        for Row { mark, cells, is_alarm } in &self.rows {
             let signs = iter::once(mark.painted(paint)).chain(iter::repeat(" ".to_owned()));
-            for (line, sign) in self.laid_out(cells, &columns).into_iter().zip(signs) {
+            for (line, sign) in
+                self.laid_out(cells, &columns, self.is_prose || *is_alarm).into_iter().zip(signs)
+            {
                 text.push_str(format!("{sign} {line}").trim_end());
                 text.push('\n');
             }
@@ -89,14 +115,18 @@ impl Table {
         let natural: Vec<usize> = (0..self.header.len()).map(|it| self.natural(it)).collect();
         let mut shown: Vec<usize> = (0..natural.len()).collect();
         let sized = |shown: &[usize], most: &dyn Fn(usize) -> usize| -> Vec<(usize, usize)> {
-            shown.iter().map(|it| (*it, natural[*it].min(most(natural[*it])))).collect()
+            shown.iter().map(|it| (*it, natural[*it].min(most(*it)))).collect()
         };
         let taken = |columns: &[(usize, usize)]| {
             let cells: usize = columns.iter().map(|(_, width)| width).sum();
             MARK + cells + BETWEEN * columns.len().saturating_sub(1)
         };
-        let least = |natural: usize| if natural <= WHOLE_MAX { natural } else { CUT_MIN };
-        let Some(width) = width else { return sized(&shown, &|it| it) };
+        let is_kept = |column: usize| self.kept.contains(&self.header[column]);
+        let least = |column: usize| {
+            let natural = natural[column];
+            if natural <= WHOLE_MAX || is_kept(column) { natural } else { CUT_MIN }
+        };
+        let Some(width) = width else { return sized(&shown, &|_| usize::MAX) };
         for name in &self.left_out_first {
             if taken(&sized(&shown, &least)) <= width {
                 break;
@@ -107,21 +137,26 @@ impl Table {
         let caps = (1..=natural.iter().copied().max().unwrap_or_default()).rev();
         let mut fits = caps.clone().map(|cap| sized(&shown, &|it| cap.max(least(it))));
         let squeezed = || caps.clone().map(|cap| sized(&shown, &|_| cap)).find(|it| taken(it) <= width);
-        fits.find(|it| taken(it) <= width).or_else(squeezed).unwrap_or_else(|| sized(&shown, &|it| it))
+        fits.find(|it| taken(it) <= width).or_else(squeezed).unwrap_or_else(|| sized(&shown, &|_| usize::MAX))
     }
 
     fn natural(&self, column: usize) -> usize {
-        let cells = self.rows.iter().map(|(_, cells)| cells[column].as_str());
+        let cells = self.rows.iter().map(|it| it.cells[column].as_str());
         cells.chain(iter::once(self.header[column])).map(measure_text_width).max().unwrap_or_default()
     }
 
     /// The lines of a row, with room between its cells.
-    fn laid_out(&self, cells: &[String], columns: &[(usize, usize)]) -> Vec<String> {
+    fn laid_out(&self, cells: &[String], columns: &[(usize, usize)], is_whole: bool) -> Vec<String> {
         let parts: Vec<(Vec<String>, usize)> = columns
             .iter()
             .map(|(column, width)| {
                 let cell = &cells[*column];
-                let lines = if self.is_prose { wrapped(cell, *width) } else { vec![cut(cell, *width)] };
+                let lines = match (is_whole, self.is_prose) {
+                    (false, _) => vec![cut(cell, *width)],
+                    (true, true) => wrapped(cell, *width),
+                    // Only a word that has no room in a line is cut.
+                    (true, false) => wrapped(cell, *width).iter().map(|it| cut(it, *width)).collect(),
+                };
                 (lines, *width)
             })
             .collect();
@@ -225,6 +260,22 @@ mod tests {
         let text = machines().lines(Paint::NONE, Some(28));
         let wanted = "  NAME  NOTE\n● db-1  22/tcp, from 10.0.0…\n  --wide also shows PLACE\n";
         assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn kept_column_is_whole_and_an_alarm_goes_on_in_further_lines() {
+        let mut table = Table::of(&["NAME", "NOTE", "UNTIL"]).keeping(&["UNTIL"]);
+        let (name, until) = ("a-machine-of-a-long-name", "until 14:05:30, 59 min left");
+        table.row(Mark::Good, [name, LONG, until].map(str::to_owned));
+        table.alarm(
+            Mark::Look,
+            ["web-1", "the lock of `22/tcp` is defeated by SSH", until].map(str::to_owned),
+        );
+        let text = table.lines(Paint::NONE, Some(60));
+        assert!(widest(&text) <= 60 && text.matches(until).count() == 2, "{text}");
+        let alarm: Vec<&str> = text.lines().skip(2).map(|it| it.trim_start_matches(['▲', ' '])).collect();
+        assert!(alarm.len() > 1 && alarm.concat().contains("defeated"), "{text}");
+        assert_eq!(text.matches('…').count(), 2, "the name and the note of the other one: {text}");
     }
 
     #[test]
