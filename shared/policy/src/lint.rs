@@ -1,10 +1,13 @@
 //! What is right as Cedar and yet hardly meant: policies without an effect, and requests without an approver.
 
 mod coverage;
+mod remark;
 mod requests;
 
+pub use remark::{Bound, Kind, Remark};
+
 use crate::{
-    fault::{Fault, Faults},
+    fault::Faults,
     file::{self, Written, check},
     installation::Installation,
     schema::{PARSED, Type},
@@ -12,53 +15,7 @@ use crate::{
 use cedar_policy::{Effect, PolicyId, PolicySet, PrincipalConstraint, ValidationMode, Validator};
 use coverage::Scope;
 use requests::{unapproved, wide};
-use serde::Serialize;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
-
-/// A remark on policies. As text `FILE:LINE: remark`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Remark {
-    /// The file, where the remark is about a policy in one.
-    pub file: Option<String>,
-    /// The line in the file, from 1.
-    pub line: Option<usize>,
-    /// The kind of remark, for programs.
-    pub kind: Kind,
-    /// The remark.
-    pub message: String,
-}
-
-/// The kind of a remark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// A policy that applies to no question.
-    NeverMatches,
-    /// A permit all of whose questions a forbid refuses.
-    Shadowed,
-    /// A permit all of whose questions another one permits.
-    Redundant,
-    /// A forbid that a bot which speaks for the person evades.
-    BotEvades,
-    /// A role that no caller has.
-    NoMember,
-    /// A request that no other caller may approve.
-    NoApprover,
-    /// A request that is permitted from a wider source than the bound.
-    WideSource,
-}
-
-/// The widest sources that are no matter for a remark, in bits of their prefix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bound {
-    /// Of IPv4, 0 to 32.
-    pub ipv4: u8,
-    /// Of IPv6, 0 to 128.
-    pub ipv6: u8,
-}
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The remarks on these policy files in this installation, sorted; `Err` if the files do not pass the check. Requests from sources wider than
 /// `bound` are remarked on, of which there are none where it is 0.
@@ -153,28 +110,6 @@ fn covered(files: &BTreeMap<String, String>, written: &Written, all: &[Written])
         && (&written.file, written.offset) < (&it.file, it.offset);
     let message = format!("permits nothing that `{}` does not permit", it.id);
     (!is_first).then(|| Remark::at(files, written, Kind::Redundant, &message))
-}
-
-impl Remark {
-    fn of(kind: Kind, message: String) -> Self {
-        Self { file: None, line: None, kind, message }
-    }
-
-    fn at(files: &BTreeMap<String, String>, written: &Written, kind: Kind, message: &str) -> Self {
-        let Written { file, offset, id, .. } = written;
-        let place = Fault::at(file, files.get(file).map_or("", String::as_str), *offset, "");
-        let message = format!("policy `{id}` {message}");
-        Self { file: Some(place.file), line: Some(place.line), kind, message }
-    }
-}
-
-impl fmt::Display for Remark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let (Some(file), Some(line)) = (&self.file, self.line) {
-            write!(f, "{file}:{line}: ")?;
-        }
-        f.write_str(&self.message)
-    }
 }
 
 #[cfg(test)]

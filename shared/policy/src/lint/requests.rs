@@ -1,6 +1,6 @@
 //! Remarks that are found by asking: requests that no other caller may approve, and those from wide sources.
 
-use super::{Bound, Kind, Remark};
+use super::remark::{Bound, Kind, Remark};
 use crate::{
     engine::Engine,
     fault::Faults,
