@@ -104,7 +104,7 @@ impl Environment {
         Ok(bots.unwrap_or_default())
     }
 
-    /// The rights of callers. A change of them by another process is seen after [`RIGHTS_KEPT_FOR`].
+    /// The rights of callers. A change of them by another process is seen within 10 s.
     pub fn rights(&self) -> Result<Rights, BadSetting> {
         Ok(Rights::of(self.operator()?).kept_for(RIGHTS_KEPT_FOR))
     }
