@@ -312,7 +312,9 @@ pub async fn discover<S: Store, O: Outside>(
     now: Timestamp,
 ) -> Result<(Vec<Discovered>, Vec<String>), Error> {
     let machines = query::Machines { after: after.cloned(), at_most };
-    perform(whole(store, outside, &any_terms(), &rights()), &call(&reader(), now), machines).await
+    let found =
+        perform(whole(store, outside, &any_terms(), &rights()), &call(&reader(), now), machines).await?;
+    Ok((found.items, found.unseen))
 }
 
 /// Shows a machine.

@@ -71,6 +71,19 @@ pub struct Names {
     pub silent: Option<String>,
     /// What the catalogue itself could not see, in a line each.
     pub unseen: Vec<String>,
+    /// The last id of a full part, also of a machine that its reader is not shown: the next part comes after it.
+    pub next: Option<TargetId>,
+}
+
+/// A part of all machines.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// By id.
+    pub items: Vec<Discovered>,
+    /// What could not be seen, in a line each.
+    pub unseen: Vec<String>,
+    /// The last id of a full part, also of a machine that its reader is not shown: the next part comes after it.
+    pub next: Option<TargetId>,
 }
 
 /// A part of the inventory, by id after `after`, joined with the table, and what could not be seen. Fewer than `at_most` is the
@@ -168,7 +181,9 @@ pub(crate) async fn names(
             Err(error) => silenced = Some(silent(&error)),
         }
     }
-    Ok(Names { items: all.into_values().take(at_most).collect(), silent: silenced, unseen })
+    let items: Vec<Name> = all.into_values().take(at_most).collect();
+    let next = items.last().filter(|_| items.len() == at_most).map(|it| it.id.clone());
+    Ok(Names { items, silent: silenced, unseen, next })
 }
 
 async fn seen(

@@ -56,7 +56,7 @@ pub use bad_token::BadToken;
 pub use bots::Bots;
 pub use call::{Call, GroupsKnown, Issuer, Principal};
 pub use decide::lapse;
-pub use discover::{Discovered, Name, Names};
+pub use discover::{Discovered, Found, Name, Names};
 pub use disk::{Disk, DiskTold};
 pub use door::{Parts, Unreadable, perform, refuse_unreadable};
 pub use error::{BeingWritten, BoxError, Error};

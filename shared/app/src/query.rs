@@ -1,9 +1,9 @@
 //! Queries: every operation that changes nothing, with its arguments. [`crate::perform`] runs them.
 
 use crate::{
-    Adoptables, Answer, Call, Checked, Discovered, Error, Exporting, Finding, Happened as News, Manifest,
-    Names as Named, Operation, Parts, Plan as Planned, Reached, Verified, Wanted, ask, command, discover,
-    doctor,
+    Adoptables, Answer, Call, Checked, Discovered, Error, Exporting, Finding, Found, Happened as News,
+    Manifest, Names as Named, Operation, Parts, Plan as Planned, Reached, Verified, Wanted, ask, command,
+    discover, doctor,
     door::{Run, permit, runs},
     export, guard, happened, load, look,
     permit::{Concerns, facts_of_machine, facts_of_name},
@@ -226,12 +226,17 @@ queries! {
     ShowGrant => ShowGrant, Grant,
     on |query, parts, _call| Ok(Concerns::machine(&load::grant(parts.store, &query.0).await?.target)),
     |query, parts, _call| load::grant(parts.store, &query.0).await;
-    Machines => Machines, (Vec<Discovered>, Vec<String>),
+    Machines => Machines, Found,
     on |_query, _parts, _call| Ok(Concerns::List),
-    lists |found| found.0.iter().map(|it| facts_of_machine(&it.machine)).collect(),
-    keeps |found, may| found.0.retain(|it| may(Some(&it.machine.id))),
+    lists |found| found.items.iter().map(|it| facts_of_machine(&it.machine)).collect(),
+    keeps |found, may| found.items.retain(|it| may(Some(&it.machine.id))),
     |query, parts, call| {
-        discover::discover(parts.store, parts.outside, query.after.as_ref(), query.at_most, call.now).await
+        let Machines { after, at_most } = query;
+        let after = after.as_ref();
+        let (items, unseen) =
+            discover::discover(parts.store, parts.outside, after, *at_most, call.now).await?;
+        let next = items.last().filter(|_| items.len() == *at_most).map(|it| it.machine.id.clone());
+        Ok(Found { items, unseen, next })
     };
     ShowMachine => ShowMachine, Discovered,
     on |query, _parts, _call| Ok(Concerns::machine(&query.0)),

@@ -8,8 +8,8 @@ use crate::{
     views,
     wire::{
         AcceptBody, AcceptedView, ActivityQuery, Catalogue, CheckQuery, CheckView, EditBody, EnableBody,
-        EntryView, GuardedView, Listed, MetDenyView, NameView, NamesView, PatienceQuery, PlanView,
-        PlannedGateView, PortRuleBody, TargetView, WaitQuery,
+        EntryView, GuardedView, Listed, MetDenyView, NamesView, PatienceQuery, PlanView, PlannedGateView,
+        PortRuleBody, TargetView, WaitQuery,
     },
 };
 use axum::{Json, extract::State};
@@ -38,10 +38,9 @@ pub(crate) async fn list<S: Site>(
     let now = site.now();
     let cloud = Patient::new(&site, patience(page.wait)?);
     let machines = query::Machines { after, at_most };
-    let (found, unseen) = perform(site.parts_with(&cloud), &caller.call(now), machines).await?;
-    let items: Vec<_> = found.iter().map(|it| views::target(it, now)).collect();
-    let next = items.last().filter(|_| items.len() == at_most).map(|it| it.id.clone());
-    Ok(Json(Listed { items, next, unseen }))
+    let found = perform(site.parts_with(&cloud), &caller.call(now), machines).await?;
+    let items = found.items.iter().map(|it| views::target(it, now)).collect();
+    Ok(Json(Listed { items, next: found.next.map(String::from), unseen: found.unseen }))
 }
 
 /// Lists machines by name, ordered by id: those of the table, and those of the cloud's catalogue where it answers in time.
@@ -63,11 +62,9 @@ pub(crate) async fn names<S: Site>(
         (true, None) => Catalogue::Answered,
         (true, Some(_)) => Catalogue::Silent,
     };
-    let items: Vec<NameView> = found.items.into_iter().map(views::name).collect();
-    let next = items.last().filter(|_| items.len() == at_most).map(|it| it.id.clone());
     Ok(Json(NamesView {
-        items,
-        next,
+        items: found.items.into_iter().map(views::name).collect(),
+        next: found.next.map(String::from),
         catalogue,
         unseen: found.silent.into_iter().chain(found.unseen).collect(),
     }))
