@@ -73,8 +73,12 @@ fn examples_match_their_schema() {
 fn schemas_accept_no_other_fields() {
     for (kind, schema) in Schemas::ours().all() {
         for object in objects(schema) {
+            // A map, of which the names are somebody else's, says what its values are.
+            let Some(known) = object["properties"].as_object() else {
+                assert!(object["additionalProperties"].is_object(), "{kind}: {object}");
+                continue;
+            };
             assert_eq!(object["additionalProperties"], false, "{kind}: {object}");
-            let known = object["properties"].as_object().expect("properties");
             for name in object["required"].as_array().into_iter().flatten() {
                 assert!(known.contains_key(name.as_str().expect("a name")), "{kind}: {name}");
             }

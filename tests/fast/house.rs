@@ -184,6 +184,7 @@ const ONE_THING: [(&str, &[&str], &str); 8] = [
             "stories::oracle::asked",
             "stories::oracle::bus",
             "stories::oracle::gates",
+            "stories::oracle::permitted",
             "stories::oracle::record",
             "stories::outside",
             "stories::queue",

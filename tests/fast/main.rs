@@ -34,6 +34,7 @@ mod small_world;
 mod speakers;
 mod stories;
 mod submit;
+mod upheld;
 mod verify;
 mod withdraw;
 mod words;

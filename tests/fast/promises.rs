@@ -58,8 +58,9 @@ async fn shut_by_default() {
     open(&place, &id, "ann", "3", ANN).await;
     let folder = tempfile::tempdir().expect("a folder");
     let empty = RedbStore::open(&folder.path().join("portcullis.redb")).expect("opens");
-    let reconcile =
-        async || app::reconcile(&empty, place.fleet(), &named("worker"), &Still(place.now())).await;
+    let reconcile = async || {
+        app::reconcile(&empty, place.fleet(), place.rights(), &named("worker"), &Still(place.now())).await
+    };
     place.pass(HOUR - SECOND);
     reconcile().await.expect("settled");
     assert_eq!(who(&place, &id).await, [true, false, false], "it may belong to another installation");
@@ -80,7 +81,9 @@ async fn shut_by_default() {
     let is_told = |it: &Entry| matches!(it.fact, Fact::PolicySet { take_over: true, .. });
     assert!(told.iter().any(is_told), "{told:?}");
     door::disable(&empty, place.fleet(), &id, &named("owner"), place.now()).await.expect("disabled");
-    app::reconcile(&empty, place.fleet(), &named("worker-2"), &Still(place.now())).await.expect("settled");
+    app::reconcile(&empty, place.fleet(), place.rights(), &named("worker-2"), &Still(place.now()))
+        .await
+        .expect("settled");
     assert_eq!(who(&place, &id).await, [true, true, true], "as it was before it was guarded");
 }
 
@@ -147,7 +150,9 @@ async fn unknown_is_asked_last() {
     let place = Place::new();
     let id = place.id("web-1").await;
     let listing = Listing { place: &place, happens: Happens::Guarding };
-    app::reconcile(place.store(), &listing, &named("worker"), &Still(place.now())).await.expect("settled");
+    app::reconcile(place.store(), &listing, place.rights(), &named("worker"), &Still(place.now()))
+        .await
+        .expect("settled");
     assert_eq!(who(&place, &id).await, [true, false, false]);
     let rest = place.store().entries(&Chain::rest(), 0, 10).await.expect("listed");
     assert!(rest.is_empty(), "nothing was an orphan: {rest:?}");
@@ -162,7 +167,8 @@ async fn a_sweep_that_fails_keeps_no_target_from_being_settled() {
     std::fs::write(place.fleet_file(), unguarded).expect("put back");
     assert_eq!(who(&place, &id).await, [true, true, true]);
     let blind = Listing { place: &place, happens: Happens::Failure };
-    let told = app::reconcile(place.store(), &blind, &named("worker"), &Still(place.now())).await;
+    let told =
+        app::reconcile(place.store(), &blind, place.rights(), &named("worker"), &Still(place.now())).await;
     assert!(matches!(told, Err(Error::Unavailable { .. })), "it is told: {told:?}");
     assert_eq!(who(&place, &id).await, [false, false, false], "and healed all the same");
 }
@@ -178,7 +184,7 @@ async fn a_sweep_that_hangs_keeps_no_target_from_being_settled() {
     let slow = Listing { place: &place, happens: Happens::Silence(Notify::new()) };
     let worker = named("worker");
     let clock = Still(place.now());
-    let reconciled = app::reconcile(place.store(), &slow, &worker, &clock);
+    let reconciled = app::reconcile(place.store(), &slow, place.rights(), &worker, &clock);
     tokio::time::timeout(HANGS_AFTER, reconciled).await.expect("it hangs").expect("settled, and swept");
     assert_eq!(who(&place, &id).await, [false, false, false]);
 }

@@ -336,6 +336,7 @@ fn request(asks: Vec<portcullis_domain::Ask>) -> Request {
         id: "r".parse().expect("valid"),
         by: "ann".parse().expect("valid"),
         via: None,
+        signed_in: None,
         what: What::Initiate { asks, break_glass: false },
         justification: None,
         correlation: None,

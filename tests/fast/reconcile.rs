@@ -75,7 +75,9 @@ async fn a_target_that_cannot_be_settled_in_time_is_left_without_a_claim() {
     for round in 0..20 {
         let cloud = Slow { seconds: AtomicI64::new(round * 900), ..Slow::default() };
         let token = named(&format!("round-{round}"));
-        app::reconcile(&store, &cloud, &token, &cloud).await.expect_err("nothing can be read");
+        app::reconcile(&store, &cloud, &app::Rights::default(), &token, &cloud)
+            .await
+            .expect_err("nothing can be read");
         let read = cloud.read.into_inner().expect("whole");
         assert!(read.len() < TARGETS, "it began {} targets", read.len());
         settled.extend(read);

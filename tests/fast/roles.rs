@@ -13,6 +13,7 @@ use portcullis_domain::{
 use portcullis_tests::{
     given::{named, ssh, ssh_with_approval},
     place::{Answered, Place},
+    roles::{binding, only},
 };
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,18 +21,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The codes of refusals for want of a role.
 const WANTING: [&str; 3] = ["not-permitted", "not-the-operator", "not-theirs-to-give"];
 
-fn binding(role: Role, member: &str, scope: Scope) -> Binding {
-    Binding { role, member: member.parse().expect("a member"), scope }
-}
-
-/// Leaves these bindings alone.
-async fn only(place: &Place, bindings: impl IntoIterator<Item = Binding>) {
-    let version = place.store().authority().await.expect("loads").map_or(0, |it| it.version) + 1;
-    let authority = Authority { version, bindings: bindings.into_iter().collect(), ..Authority::default() };
-    let head = place.store().rest().await.expect("loads");
-    let (_, rest) = head.append(&Chain::rest(), place.now(), [Fact::DriftHealed]);
-    let batch = Batch { rest, authority: Some(authority), ..Batch::default() };
-    place.store().commit(batch).await.expect("committed");
+/// The role without which a request of this person's is not approved.
+fn requester(name: &str) -> Binding {
+    binding(Role::Requester, &format!("person:{name}"), Scope::Everything)
 }
 
 /// A machine with a lease and a waiting request of carol's and a lease of ann's, and a machine beside it.
@@ -74,7 +66,7 @@ impl Scene {
         Self { place, here, beside, ann, ids, scope: Scope::Everything }
     }
 
-    /// The same, where ann has this role on everything, on the machine or beside it, and nobody has another one.
+    /// The same, where ann has this role on everything, on the machine or beside it, and nobody but the requester has another one.
     async fn with(role: Role, place: &str) -> Self {
         let scene = Self::new().await;
         let scope = match place {
@@ -82,7 +74,7 @@ impl Scene {
             "here" => Scope::Target(scene.here.clone()),
             _ => Scope::Target(scene.beside.clone()),
         };
-        only(&scene.place, [binding(role, "person:ann", scope.clone())]).await;
+        only(&scene.place, [binding(role, "person:ann", scope.clone()), requester("carol")]).await;
         Self { scope, ..scene }
     }
 
@@ -429,7 +421,11 @@ async fn roles_by_tag_count_on_machines_with_the_tag_alone() {
     let next = target.with_machine(tagged).note(vec![Fact::DriftHealed], scene.place.now());
     store.commit(Batch::of(next, seen)).await.expect("committed");
     let (key, value) = ("team".to_owned(), "data".to_owned());
-    only(&scene.place, [binding(Role::Approver, "person:ann", Scope::Tag { key: key.clone(), value })]).await;
+    only(
+        &scene.place,
+        [binding(Role::Approver, "person:ann", Scope::Tag { key: key.clone(), value }), requester("carol")],
+    )
+    .await;
     assert!(!is_wanting(&scene.by_ann(Operation::Approve).await.expect("a route")));
     let other = Scope::Tag { key, value: "another".to_owned() };
     only(&scene.place, [binding(Role::Approver, "person:ann", other)]).await;

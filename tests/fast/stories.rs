@@ -16,7 +16,7 @@ use std::{
 const SEEDS: u64 = 500;
 /// What must have happened over so many seeds, or they prove nothing.
 const ENOUGH_SEEDS: u64 = 1_000;
-const SOMETIMES: [&str; 75] = [
+const SOMETIMES: [&str; 77] = [
     "approved by somebody",
     "ask was not stored",
     "approved",
@@ -60,6 +60,7 @@ const SOMETIMES: [&str; 75] = [
     "growth refused",
     "host slept",
     "lapsed",
+    "lease lost its right",
     "lease over beside a refused growth",
     "lock defeated",
     "lock holds again",
@@ -79,6 +80,7 @@ const SOMETIMES: [&str; 75] = [
     "refused",
     "rejected",
     "relayed again",
+    "role revoked",
     "rule that was over deleted",
     "rule that was over lets in again",
     "rule written over",

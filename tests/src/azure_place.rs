@@ -145,7 +145,14 @@ impl AzurePlace {
 
     /// Settles everything, with a worker of its own.
     pub async fn reconcile(&self) {
-        let settled = app::reconcile(&self.store, &self.outside, &self.worker(), &Still(self.now())).await;
+        let settled = app::reconcile(
+            &self.store,
+            &self.outside,
+            &app::Rights::default(),
+            &self.worker(),
+            &Still(self.now()),
+        )
+        .await;
         settled.unwrap_or_else(|error| panic!("{}", error.full()));
     }
 

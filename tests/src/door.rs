@@ -3,13 +3,13 @@
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
     Absent, Accepting, Adopted, Answer, Call, Checked, Discovered, Error, Finding, Guarded, Happened, Issuer,
-    Parts, Plan, Principal, Reached, Rights, Wanted, command, perform,
+    Parts, Plan, Principal, Reached, Rights, RoleChanged, Wanted, command, perform,
     ports::{Outside, Store},
     query,
 };
 use portcullis_domain::{
-    ApproversEdit, Chain, CorrelationId, Entry, Gate, Grant, GrantId, IdempotencyKey, Justification, People,
-    Person, Policy, PolicyEdit, PortEdit, PortRule, RequestId, Review, TargetId, Terms, Via, What,
+    ApproversEdit, Binding, Chain, CorrelationId, Entry, Gate, Grant, GrantId, IdempotencyKey, Justification,
+    People, Person, Policy, PolicyEdit, PortEdit, PortRule, RequestId, Review, TargetId, Terms, Via, What,
 };
 use std::net::IpAddr;
 
@@ -258,6 +258,30 @@ pub async fn disable<S: Store, O: Outside>(
 ) -> Result<Guarded, Error> {
     let disable = command::Disable { target: target.clone() };
     perform(whole(store, outside, &any_terms(), &rights()), &call(by, now), disable).await
+}
+
+/// Gives a role, as the operator of the installation.
+pub async fn grant_role<S: Store>(
+    store: &S,
+    operator: &Person,
+    binding: Binding,
+    now: Timestamp,
+) -> Result<RoleChanged, Error> {
+    let rights = Rights::of(operator.clone());
+    let grant = command::GrantRole { binding };
+    perform(table(store, &any_terms(), &rights), &call(operator, now), grant).await
+}
+
+/// Takes a role away, as the operator of the installation.
+pub async fn revoke_role<S: Store>(
+    store: &S,
+    operator: &Person,
+    binding: Binding,
+    now: Timestamp,
+) -> Result<RoleChanged, Error> {
+    let rights = Rights::of(operator.clone());
+    let revoke = command::RevokeRole { binding };
+    perform(table(store, &any_terms(), &rights), &call(operator, now), revoke).await
 }
 
 /// Keeps a policy that would lapse.

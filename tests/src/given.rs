@@ -118,6 +118,7 @@ pub fn request(by: &str, key: &str, target: &str, now: Timestamp) -> Request {
         id,
         by,
         via: None,
+        signed_in: None,
         what,
         justification,
         correlation,

@@ -117,7 +117,7 @@ impl Guarded {
 
     /// Settles everything, with a worker of its own.
     pub async fn reconcile(&self) -> Result<(), Error> {
-        app::reconcile(&*self.store, &self.outside, &self.worker(), &Still(self.now())).await
+        app::reconcile(&*self.store, &self.outside, &self.rights, &self.worker(), &Still(self.now())).await
     }
 
     /// A target as it is stored.

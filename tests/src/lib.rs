@@ -31,6 +31,7 @@ pub mod private_network;
 pub mod pty;
 pub mod python;
 pub mod remote_azure;
+pub mod roles;
 pub mod schemas;
 pub mod sentences;
 pub mod small_disk;

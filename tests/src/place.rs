@@ -169,7 +169,7 @@ impl Place {
 
     /// Settles everything, with a worker of its own.
     pub async fn reconcile(&self) {
-        app::reconcile(self.store(), self.fleet(), &self.worker(), &Still(self.now()))
+        app::reconcile(self.store(), self.fleet(), self.rights(), &self.worker(), &Still(self.now()))
             .await
             .expect("settled");
     }

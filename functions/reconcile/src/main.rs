@@ -9,10 +9,11 @@ use portcullis_lambda::{Environment, Failed, Place, run_schedule};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Failed> {
     let place = Place::start(Environment::new(|name| std::env::var(name).ok()), Timestamp::now)?;
+    let rights = place.environment.rights()?;
     let (store, azure, clock) = (place.store()?, place.azure()?, place.clock);
     run_schedule(clock, async |token| {
         let now = clock.now();
-        Box::pin(live("reconcile", &clock, now, reconcile(&store, &azure, &token(), &clock))).await
+        Box::pin(live("reconcile", &clock, now, reconcile(&store, &azure, &rights, &token(), &clock))).await
     })
     .await
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     Call, Error,
+    caller::subject,
     load::{self, Loaded, load, noted},
     ports::{Batch, GrantFilter, PageAsked, Rank, Seen, Store},
     record::{Record, codes, sentences},
@@ -10,7 +11,7 @@ use crate::{
 use jiff::Timestamp;
 use portcullis_domain::{
     Fact, GATES_MAX, Grant, GrantId, Justification, Next, Outcome, Refusal, Refusals, Request, RequestId,
-    RequestState, Review, Speaker, Target, TargetId, Terms, What, review,
+    RequestState, Review, SignIn, Speaker, Target, TargetId, Terms, What, review,
 };
 use std::iter;
 
@@ -121,6 +122,7 @@ pub(crate) fn request(call: &Call, what: What, justification: Option<Justificati
         id: RequestId::derived(call.by(), &call.key()),
         by: call.by().clone(),
         via: Some(call.via.clone()),
+        signed_in: SignIn::of(&subject(&call.principal), &call.via),
         what,
         justification,
         correlation: call.correlation.clone(),

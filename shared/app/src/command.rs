@@ -1,22 +1,24 @@
 //! Commands: every operation that may change something, with its arguments. [`crate::perform`] runs them.
 
 use crate::{
-    Accepting, Adopted, Answer, Call, Error, Exporting, Guarded, Revoked, Rights, adopt, ask, decide,
+    Accepting, Adopted, Answer, Call, Error, Exporting, Guarded, Parts, Revoked, Rights, adopt, ask,
+    caller::Caller,
+    decide,
     door::runs,
     guard::{self, Guarding},
     kept::record_once,
     load,
     permit::Concerns,
-    ports::{Store, Tokens},
+    ports::{Outside, Store, Tokens},
     record::Record,
     revoke,
-    roles::{self, Change},
+    roles::{self, RoleChanged},
     vouch,
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Ask, Authority, Binding, Fact, Grant, GrantId, Justification, Person, Policy, PolicyEdit, PortEdit,
-    Refusal, Refusals, Request, RequestId, Review, Right, SKEW_MAX, TargetId, Terms, What,
+    Ask, Binding, Fact, Grant, GrantId, Justification, Person, Policy, PolicyEdit, PortEdit, Refusal,
+    Refusals, Request, RequestId, Review, Right, SKEW_MAX, TargetId, Terms, What,
 };
 
 /// Asks for access. Asking twice with the same key is asking once.
@@ -217,6 +219,7 @@ runs! {
         Ok(Concerns::request(&request, call.by(), call.now))
     },
     |command, parts, call| {
+        requester_may(parts, &command.request, call).await?;
         decide::approve(parts.store, parts.terms, &command.request, &command.shown, call).await
     },
     refused |command, store, call, reasons| {
@@ -316,19 +319,15 @@ runs! {
     },
     refused |command, _store, call, reasons| Ok(Some(token_refused(&command.person, call, reasons)));
 
-    GrantRole => GrantRole, Authority,
+    GrantRole => GrantRole, RoleChanged,
     // Whoever may give a role on a part of the machines is no operator of all of them.
     on |_command, _parts, _call| Ok(Concerns::Nobody),
-    |command, parts, call| {
-        roles::change(parts.store, parts.rights, (Change::Grant, &command.binding), call).await
-    },
+    |command, parts, call| roles::grant(parts.store, parts.rights, &command.binding, call).await,
     refused |command, _store, call, reasons| Ok(Some(roles::refused(&command.binding, call, reasons)));
 
-    RevokeRole => RevokeRole, Authority,
+    RevokeRole => RevokeRole, RoleChanged,
     on |_command, _parts, _call| Ok(Concerns::Nobody),
-    |command, parts, call| {
-        roles::change(parts.store, parts.rights, (Change::Revoke, &command.binding), call).await
-    },
+    |command, parts, call| roles::revoke(parts.store, parts.rights, &command.binding, call).await,
     refused |command, _store, call, reasons| Ok(Some(roles::refused(&command.binding, call, reasons)));
 
     OrderExport => OrderExport, (),
@@ -343,6 +342,27 @@ runs! {
     },
     // Its channel records it: today no rule refuses it.
     refused |_command, _store, _call, _reasons| Ok(None);
+}
+
+/// May the requester still have what waits for its approval? What was permitted when it was asked for may not be now.
+async fn requester_may<S: Store, O: Outside, T: Tokens>(
+    parts: Parts<'_, S, O, T>,
+    request: &RequestId,
+    call: &Call,
+) -> Result<(), Error> {
+    let (request, _) = load::request(parts.store, request).await?;
+    let requester = Caller::who_asked(&request, call.now);
+    let authorised = parts.rights.authorised(parts.store, call.now).await?;
+    let (right, concerns) = match &request.what {
+        What::Initiate { .. } => (Right::Request, Concerns::request(&request, &request.by, call.now)),
+        What::Extend { grant, end, .. } => {
+            let grant = load::grant(parts.store, grant).await?;
+            (Right::Extend, Concerns::grant(&grant, &request.by).until(*end, call.now))
+        }
+    };
+    let wanted = (right, concerns);
+    let refusals = parts.rights.refusals(&authorised, parts.store, parts.outside, &requester, wanted).await?;
+    Refusals::of(refusals).map_or(Ok(()), |refusals| Err(refusals.into()))
 }
 
 /// With the people whom its policy names and for whom nothing vouches.

@@ -2,10 +2,10 @@
 
 use crate::{
     Error,
+    load::all,
     ports::{Checkup, Firewalls, Inventory, OurRule, Store},
     sweep::{Fate, fate},
     unshut::said_unshut,
-    watch::all,
 };
 use futures_util::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};

@@ -6,12 +6,14 @@
 
 use crate::{
     Call, Error, Operation, Rights,
-    permit::Concerns,
+    caller::Caller,
+    permit::{Authorised, Concerns},
     ports::{Outside, Store, Tokens},
     record::{Record, record},
+    uphold,
 };
 use portcullis_domain::{CorrelationId, Fact, Facts, Refusals, Right, TargetId, Terms, Via, redacted};
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// How much of a caller's words is recorded of each thing, in characters.
 const WORDS_MAX: usize = 300;
@@ -142,7 +144,16 @@ pub async fn perform<S: Store, O: Outside, T: Tokens, P: Run>(
 ) -> Result<P::Outcome, Error> {
     tracing::debug!(operation = P::OPERATION.name(), channel = %call.via, "An operation is performed");
     let outcome = match permit(parts, call, &operation).await {
-        Ok(()) => operation.run(parts, call).await,
+        Ok(authorised) => {
+            let outcome = operation.run(parts, call).await;
+            let is_granted = outcome.is_ok() && P::OPERATION.grants();
+            if is_granted && uphold::since(parts.store, parts.rights, &authorised, call.now).await? {
+                // Asking twice is asking once: this is how it stands now.
+                operation.run(parts, call).await
+            } else {
+                outcome
+            }
+        }
         Err(error) => Err(error),
     };
     if let Err(Error::Refused(reasons)) = &outcome
@@ -155,22 +166,22 @@ pub async fn perform<S: Store, O: Outside, T: Tokens, P: Run>(
     Ok(outcome)
 }
 
-/// Permits an operation, or says every reason why not.
+/// Permits an operation, and gives the authority that does; or says every reason why not.
 ///
 /// INVARIANT (empty-is-nothing): what nothing permits is refused.
 pub(crate) async fn permit<S: Store, O: Outside, T: Tokens, P: Run>(
     parts: Parts<'_, S, O, T>,
     call: &Call,
     operation: &P,
-) -> Result<(), Error> {
-    let right = P::OPERATION.right();
+) -> Result<Arc<Authorised>, Error> {
+    let (right, caller) = (P::OPERATION.right(), Caller::of(call));
     let authorised = parts.rights.authorised(parts.store, call.now).await?;
-    if authorised.permits_everywhere(call, right) {
-        return Ok(());
+    if authorised.permits_everywhere(&caller, right) {
+        return Ok(authorised);
     }
     let wanted = (right, operation.concerns(parts, call).await?);
-    let refusals = parts.rights.refusals(&authorised, parts.store, parts.outside, call, wanted).await?;
-    Refusals::of(refusals).map_or(Ok(()), |refusals| Err(refusals.into()))
+    let refusals = parts.rights.refusals(&authorised, parts.store, parts.outside, &caller, wanted).await?;
+    Refusals::of(refusals).map_or(Ok(authorised), |refusals| Err(refusals.into()))
 }
 
 /// Leaves out of a list what its caller may not read.
@@ -182,11 +193,11 @@ async fn narrow<S: Store, O: Outside, T: Tokens, P: Run>(
     if !P::IS_LIST {
         return Ok(());
     }
-    let authorised = parts.rights.authorised(parts.store, call.now).await?;
-    if authorised.permits_everywhere(call, Right::Read) {
+    let (authorised, caller) = (parts.rights.authorised(parts.store, call.now).await?, Caller::of(call));
+    if authorised.permits_everywhere(&caller, Right::Read) {
         return Ok(());
     }
-    let (machines, installation) = authorised.readable(parts.store, call, P::listed(outcome)).await?;
+    let (machines, installation) = authorised.readable(parts.store, &caller, P::listed(outcome)).await?;
     P::keep(outcome, &|target| match target {
         Some(target) => machines.get(target).copied().unwrap_or(false),
         None => installation,

@@ -34,7 +34,8 @@ pub fn events(entry: &Entry) -> Vec<Event> {
         Fact::Extended { approver: None, .. } => &["request.received", "request.approved"],
         Fact::Approved { .. } | Fact::Extended { .. } => &["request.approved"],
         Fact::Ended {
-            reason: EndReason::UserRequested | EndReason::PolicyChanged | EndReason::Expired,
+            reason:
+                EndReason::UserRequested | EndReason::PolicyChanged | EndReason::NotPermitted | EndReason::Expired,
             ..
         } => &["grant.ended"],
         Fact::Opened { .. } => &["grant.opened"],

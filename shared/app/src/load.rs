@@ -8,6 +8,9 @@ use jiff::Timestamp;
 use portcullis_domain::{Fact, Grant, GrantId, Next, Request, RequestId, Target, TargetId};
 use std::collections::BTreeMap;
 
+/// How many targets are listed at a time.
+const PAGE: usize = 200;
+
 /// Targets with their versions.
 pub(crate) type Loaded = BTreeMap<TargetId, (Target, Seen)>;
 
@@ -37,4 +40,17 @@ pub(crate) async fn grant(store: &impl Store, id: &GrantId) -> Result<Grant, Err
 pub(crate) async fn request(store: &impl Store, id: &RequestId) -> Result<(Request, Seen), Error> {
     let found = store.request(id).await?;
     found.ok_or_else(|| Error::NotFound { what: "request", name: id.to_string() })
+}
+
+/// Every target that was ever guarded.
+pub(crate) async fn all(store: &impl Store) -> Result<Vec<Target>, Error> {
+    let mut known: Vec<Target> = vec![];
+    loop {
+        let after: Option<TargetId> = known.last().map(|it| it.id.clone());
+        let page = store.targets(after.as_ref(), PAGE).await?;
+        if page.is_empty() {
+            return Ok(known);
+        }
+        known.extend(page);
+    }
 }

@@ -11,6 +11,11 @@ macro_rules! operations {
         }
 
         impl Operation {
+    /// May it grant a lease, or prolong one?
+    pub(crate) fn grants(self) -> bool {
+        matches!(self, Self::Initiate | Self::Extend | Self::Approve)
+    }
+
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$operation,)*];
 

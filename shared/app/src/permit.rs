@@ -2,7 +2,7 @@
 
 use crate::{
     Call, Error, Vouchers,
-    call::Principal,
+    caller::{Caller, subject},
     discover::Name,
     load::load,
     ports::{Inventory, Machine, Store},
@@ -10,7 +10,7 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     Ask, Authority, Circumstances, Decide, Facts, Grant, Judgement, MachineFacts, Member, Object, Person,
-    Question, Refusal, Request, Right, Role, Roles, Subject, Target, TargetId, What, Window,
+    Question, Refusal, Request, Right, Role, Roles, Target, TargetId, What, Window,
 };
 use std::{
     collections::BTreeMap,
@@ -164,7 +164,7 @@ fn asked(ask: &Ask, now: Timestamp) -> impl Iterator<Item = (TargetId, Circumsta
 }
 
 /// Minutes, rounded up: a bound of a policy holds to the second.
-fn minutes(length: SignedDuration) -> i64 {
+pub(crate) fn minutes(length: SignedDuration) -> i64 {
     length.as_secs().saturating_add(59).div_euclid(60)
 }
 
@@ -241,14 +241,15 @@ impl Rights {
         authorised: &Authorised,
         store: &impl Store,
         machines: &impl Inventory,
-        call: &Call,
+        caller: &Caller,
         (right, concerns): (Right, Concerns),
     ) -> Result<Vec<Refusal>, Error> {
         let concerns = match concerns {
             Concerns::Nobody | Concerns::List => return Ok(vec![]),
             Concerns::Installation => {
-                let judgement = authorised.judge(call, right, Object::Installation, Circumstances::default());
-                return Ok(self.refusal(call, right, None, &judgement).into_iter().collect());
+                let judgement =
+                    authorised.judge(caller, right, Object::Installation, Circumstances::default());
+                return Ok(self.refusal(caller, right, None, &judgement).into_iter().collect());
             }
             Concerns::Each(concerns) => concerns,
         };
@@ -258,8 +259,8 @@ impl Rights {
         for Concern { target, right: other, circumstances } in concerns {
             let right = other.unwrap_or(right);
             let known = facts.get(&target).cloned().unwrap_or_else(|| Facts::of(&target));
-            let judgement = authorised.judge(call, right, Object::Machine(Box::new(known)), circumstances);
-            let refusal = self.refusal(call, right, Some(&target), &judgement);
+            let judgement = authorised.judge(caller, right, Object::Machine(Box::new(known)), circumstances);
+            let refusal = self.refusal(caller, right, Some(&target), &judgement);
             refusals.extend(refusal.filter(|it| !refusals.contains(it)));
         }
         Ok(refusals)
@@ -267,7 +268,7 @@ impl Rights {
 
     fn refusal(
         &self,
-        call: &Call,
+        caller: &Caller,
         right: Right,
         target: Option<&TargetId>,
         judgement: &Judgement,
@@ -278,7 +279,7 @@ impl Rights {
         for error in &judgement.errors {
             tracing::error!(error, "A policy cannot be evaluated: what it is about is refused");
         }
-        let by = call.by().clone();
+        let by = caller.subject.name.clone();
         if let (Right::Administer, None, Some(operator)) = (right, target, &self.operator) {
             return Some(Refusal::NotTheOperator { by, operator: operator.clone() });
         }
@@ -293,7 +294,7 @@ impl Authorised {
     pub(crate) async fn readable(
         &self,
         store: &impl Store,
-        call: &Call,
+        caller: &Caller,
         listed: Vec<Facts>,
     ) -> Result<(BTreeMap<TargetId, bool>, bool), Error> {
         // A catalogue that was asked for the list told all of it; of other machines the table knows.
@@ -301,39 +302,31 @@ impl Authorised {
             listed.iter().filter(|it| it.os.is_none()).map(|it| it.id.clone()).collect();
         let mut known: BTreeMap<TargetId, Facts> = listed.into_iter().map(|it| (it.id.clone(), it)).collect();
         known.extend(facts_of_table(self, store, &bare).await?);
-        let may = |it: Object| self.judge(call, Right::Read, it, Circumstances::default()).is_permitted;
+        let may = |it: Object| self.judge(caller, Right::Read, it, Circumstances::default()).is_permitted;
         let installation = may(Object::Installation);
         let machines = known.into_iter().map(|(id, it)| (id, may(Object::Machine(Box::new(it)))));
         Ok((machines.collect(), installation))
     }
 
     /// May a caller do this everywhere, whatever the circumstances? Then nothing has to be read to know it.
-    pub(crate) fn permits_everywhere(&self, call: &Call, right: Right) -> bool {
+    pub(crate) fn permits_everywhere(&self, caller: &Caller, right: Right) -> bool {
         let may =
-            |right| self.judge(call, right, Object::Installation, Circumstances::default()).is_permitted;
+            |right| self.judge(caller, right, Object::Installation, Circumstances::default()).is_permitted;
         // A request that breaks the glass takes one right more.
         self.decide.is_plain() && may(right) && (right != Right::Request || may(Right::BreakGlass))
     }
 
-    fn judge(&self, call: &Call, right: Right, object: Object, circumstances: Circumstances) -> Judgement {
-        let circumstances = Circumstances {
-            now: call.now,
-            channel: call.via.word().to_owned(),
-            bot: call.via.bot().map(str::to_owned),
-            ..circumstances
-        };
-        self.decide.decide(&Question { subject: subject(&call.principal), right, object, circumstances })
-    }
-}
-
-/// A caller, as policies know them.
-pub(crate) fn subject(principal: &Principal) -> Subject {
-    Subject {
-        kind: principal.kind,
-        name: principal.id.clone(),
-        issuer: principal.issuer.to_string(),
-        groups: principal.groups.clone(),
-        claims: principal.claims.clone(),
+    /// The answer to one question.
+    pub(crate) fn judge(
+        &self,
+        caller: &Caller,
+        right: Right,
+        object: Object,
+        circumstances: Circumstances,
+    ) -> Judgement {
+        let Caller { subject, channel, bot, now } = caller.clone();
+        let circumstances = Circumstances { now, channel, bot, ..circumstances };
+        self.decide.decide(&Question { subject, right, object, circumstances })
     }
 }
 
@@ -372,7 +365,7 @@ async fn facts_of_table(
 }
 
 /// The facts of a target whose machine the table knows.
-fn facts_of_target(target: &Target) -> Option<Facts> {
+pub(crate) fn facts_of_target(target: &Target) -> Option<Facts> {
     Some(told(&target.id, target.machine()?))
 }
 

@@ -198,7 +198,7 @@ queries! {
     |query, parts, call| {
         let review = query.0.explain(parts.store, parts.terms, call).await?;
         match (permit(parts, call, &query.0).await, review) {
-            (Ok(()), review) => Ok(review),
+            (Ok(_), review) => Ok(review),
             (Err(Error::Refused(reasons)), Review::Refused(more)) => Ok(Review::Refused(reasons.and(more))),
             (Err(Error::Refused(reasons)), _) => Ok(Review::Refused(reasons)),
             (Err(error), _) => Err(error),

@@ -2,24 +2,69 @@
 
 use crate::{
     Call, Error, Principal, Rights,
-    permit::subject,
+    caller::subject,
     ports::{Batch, Rank, Store},
     record::{Record, sentences},
     transact::{Attempt, transact},
+    uphold::uphold,
 };
 use portcullis_domain::{
-    Authority, BINDINGS_MAX, Binding, Chain, Fact, Member, Person, Refusal, Refusals, Role, Scope,
+    Authority, BINDINGS_MAX, Binding, Chain, Fact, Grant, Member, Person, Refusal, Refusals, Role, Scope,
 };
 
 /// A change of who has which role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
+enum Change {
     Grant,
     Revoke,
 }
 
-/// Gives a role, or takes it away; the authority afterwards. Giving what is there is success; `NotFound` for taking away what is not.
-pub(crate) async fn change(
+/// The outcome of a change: the authority afterwards, and the leases that it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoleChanged {
+    /// The authority.
+    pub authority: Authority,
+    /// The leases that nothing permits to their requesters any more, as they are now.
+    pub ended: Vec<Grant>,
+}
+
+/// Gives a role. Giving what is there is success.
+pub(crate) async fn grant(
+    store: &impl Store,
+    rights: &Rights,
+    binding: &Binding,
+    call: &Call,
+) -> Result<RoleChanged, Error> {
+    let authority = change(store, rights, (Change::Grant, binding), call).await?;
+    Ok(RoleChanged { authority, ended: vec![] })
+}
+
+/// Takes a role away, and ends the leases that nothing permits any more without it.
+///
+/// Where the role is gone already, as after a call that died half way, the rest is done all the same; `NotFound` if there is neither.
+pub(crate) async fn revoke(
+    store: &impl Store,
+    rights: &Rights,
+    binding: &Binding,
+    call: &Call,
+) -> Result<RoleChanged, Error> {
+    let changed = change(store, rights, (Change::Revoke, binding), call).await;
+    let missing = match changed {
+        Ok(authority) => Ok(authority),
+        Err(missing @ Error::NotFound { .. }) => Err(missing),
+        Err(error) => return Err(error),
+    };
+    let ended = uphold(store, rights, call.speaker(), call.now).await?;
+    match missing {
+        Err(missing) if ended.is_empty() => Err(missing),
+        Err(_) => {
+            Ok(RoleChanged { authority: rights.authorised(store, call.now).await?.authority.clone(), ended })
+        }
+        Ok(authority) => Ok(RoleChanged { authority, ended }),
+    }
+}
+
+async fn change(
     store: &impl Store,
     rights: &Rights,
     (change, binding): (Change, &Binding),

@@ -2,8 +2,8 @@
 
 use crate::{
     Bots,
+    load::all,
     ports::{Store, Tokens},
-    watch::all,
 };
 use portcullis_domain::{Finding, Gate, People, Person, Policy, TargetId};
 use std::collections::{BTreeMap, BTreeSet};

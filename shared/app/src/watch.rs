@@ -1,11 +1,13 @@
 //! The clock's side: what is due, and everything, whatever anybody asked.
 
 use crate::{
-    Error, lapse,
+    Error, Rights, lapse,
+    load::all,
     ports::{Batch, Clock, Due, Firewalls, Inventory, OurRule, Rank, Store},
     settle,
     sweep::{clear, sweep},
     transact::{Attempt, transact},
+    uphold::uphold_rights,
     worker::{SETTLE_ON, caught},
 };
 use futures_util::{StreamExt, future::join, stream};
@@ -23,8 +25,6 @@ const SETTLE_LATE: SignedDuration = SignedDuration::from_secs(15);
 const _: () = assert!(SETTLE_LATE.as_secs() < WORKER_LIFE.as_secs());
 /// How often one worker sweeps before the next one has to.
 const SWEEPS_MAX: usize = 3;
-/// How many targets are listed at a time.
-const PAGE: usize = 200;
 
 /// Settles what is due at `now`, and lets requests lapse that nobody decided.
 ///
@@ -74,17 +74,20 @@ async fn bury_one(store: &impl Store, id: &TargetId, now: Timestamp) -> Result<(
     .await
 }
 
-/// Settles every target that there is something to hold for, or of which a rule was seen, and beside that deletes
-/// the rules of ours that nobody wants: the backstop. However long a sweep takes, or if it fails, it keeps no
-/// target from being settled. What it cannot begin in time is the next one's, and it fails: a worker that died at that
+/// Ends what nothing permits any more, settles every target that there is something to hold for, or of which a rule was
+/// seen, and beside that deletes the rules of ours that nobody wants: the backstop. However long a sweep takes, or if it
+/// fails, it keeps no target from being settled. What it cannot begin in time is the next one's, and it fails: a worker that died at that
 /// would leave its claims standing, and nobody closes anything there before they are over.
 pub async fn reconcile(
     store: &impl Store,
     outside: &(impl Firewalls + Inventory),
+    rights: &Rights,
     token: &ClaimToken,
     clock: &impl Clock,
 ) -> Result<(), Error> {
     let now = clock.now();
+    // An authority that cannot be read keeps no port open that should be shut by now.
+    let upheld = uphold_rights(store, rights, now).await;
     let known = all(store).await?;
     let settled = |ids: Vec<TargetId>, within: SignedDuration| {
         let last = now.saturating_add(within).unwrap_or(Timestamp::MAX);
@@ -122,7 +125,7 @@ pub async fn reconcile(
         outcome
     };
     let (settled, rest) = join(settled(in_turn(&held, now), SETTLE_ON), rest).await;
-    settled.and(rest)
+    settled.and(rest).and(upheld)
 }
 
 /// From another one on each time: where a worker does not live long enough for all, none is always the last.
@@ -159,19 +162,6 @@ async fn told_apart(
     let after = owners(&known);
     found.retain(|it| !after.contains(&it.name.owner));
     Ok((known, found))
-}
-
-/// Every target that was ever guarded.
-pub(crate) async fn all(store: &impl Store) -> Result<Vec<Target>, Error> {
-    let mut known: Vec<Target> = vec![];
-    loop {
-        let after: Option<TargetId> = known.last().map(|it| it.id.clone());
-        let page = store.targets(after.as_ref(), PAGE).await?;
-        if page.is_empty() {
-            return Ok(known);
-        }
-        known.extend(page);
-    }
 }
 
 /// One that fails or panics keeps no other waiting; the first failure is told.

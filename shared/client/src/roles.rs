@@ -3,13 +3,14 @@
 use crate::{
     client::Client,
     lookup::Among,
+    names,
     output::Output,
     table::{Mark, Table},
 };
 use clap::{Args, Subcommand};
 use portcullis_domain::{Member, Role, Scope};
 use portcullis_program::{Exit, Failure, output};
-use portcullis_wire::{RoleBody, RoleView, RolesView};
+use portcullis_wire::{GrantView, RoleBody, RoleView, RolesView};
 
 /// What to do about roles.
 #[derive(Debug, Subcommand)]
@@ -105,7 +106,10 @@ impl Roles {
                     }
                 })?;
                 let RoleBody { role, member, on } = &body;
-                client.out.show(&after, || format!("{member} no longer has the role {role} on {on}."))?;
+                client.out.show(&after, || {
+                    let ended = after.ended.iter().map(ended).collect::<String>();
+                    format!("{member} no longer has the role {role} on {on}.{ended}")
+                })?;
             }
         }
         Ok(Exit::Done)
@@ -125,6 +129,15 @@ impl Given {
         let on: Scope = on.parse().map_err(|error| Failure::usage(format!("{error}")))?;
         Ok(RoleBody { role: *role, member: member.clone(), on })
     }
+}
+
+/// A lease that the change ended, on a line of its own.
+fn ended(grant: &GrantView) -> String {
+    let GrantView { id, target, port, protocol, by, .. } = grant;
+    let target = names::short(target);
+    format!(
+        "\n  grant {id} of {by} on {target} {port}/{protocol} was ended: nothing permits it to {by} any more"
+    )
 }
 
 fn listed(out: &Output, found: &RolesView) -> Result<(), Failure> {

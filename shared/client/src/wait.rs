@@ -301,6 +301,7 @@ fn ended(reason: &str) -> String {
         "expired" => "its time is over".to_owned(),
         "user_requested" => "a person ended it".to_owned(),
         "policy_changed" => "its port is no longer guarded".to_owned(),
+        "not_permitted" => "its requester is no longer permitted to have it".to_owned(),
         other => other.to_owned(),
     }
 }

@@ -1,8 +1,8 @@
 //! The life of one asked port on one target.
 
 use crate::{
-    CorrelationId, EndReason, Fact, Gate, GrantId, Justification, Lease, Person, Request, RequestId, Sources,
-    Speaker, TargetId, Via,
+    CorrelationId, EndReason, Fact, Gate, GrantId, Justification, Lease, Person, Request, RequestId, SignIn,
+    Sources, Speaker, TargetId, Via,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,9 @@ pub struct Grant {
     /// The channel by which they asked; unknown of a grant that an older version stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<Via>,
+    /// How they signed in, where that is more than their name and the channel tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_in: Option<SignIn>,
     /// The machine.
     pub target: TargetId,
     /// What is open.
@@ -167,6 +170,7 @@ impl Grant {
             request: request.id.clone(),
             by: request.by.clone(),
             via: request.via.clone(),
+            signed_in: request.signed_in.clone(),
             target,
             gate,
             sources,
@@ -216,6 +220,7 @@ impl Grant {
             + quoted(self.request.as_str())
             + quoted(self.by.as_str())
             + optional(self.via.as_ref().and_then(Via::bot))
+            + self.signed_in.as_ref().map_or(0, SignIn::length)
             + quoted(self.target.as_str())
             + optional(self.justification.as_ref().map(Justification::as_str))
             + optional(self.correlation.as_ref().map(CorrelationId::as_str))
@@ -350,6 +355,12 @@ mod tests {
                 id: RequestId::derived(&by, &named::<IdempotencyKey>("key")),
                 by: by.clone(),
                 via: Some(Via::Bot("a \"bot\"".repeat(20))),
+                signed_in: Some(SignIn {
+                    issuer: "https://\"id\".example.org".to_owned(),
+                    is_workload: true,
+                    groups: ["ops\\", "\u{1}on\"call"].map(str::to_owned).into(),
+                    claims: [("\"department\"".to_owned(), "a\u{7f}\n".to_owned())].into(),
+                }),
                 what: What::Initiate {
                     asks: vec![Ask {
                         target: target.clone(),

@@ -438,6 +438,8 @@ pub enum EndReason {
     UserRequested,
     /// Its port is no longer guarded.
     PolicyChanged,
+    /// No role or policy permits it to its requester any more.
+    NotPermitted,
 }
 
 impl EndReason {
@@ -447,6 +449,7 @@ impl EndReason {
             Self::Expired => "expired",
             Self::UserRequested => "user_requested",
             Self::PolicyChanged => "policy_changed",
+            Self::NotPermitted => "not_permitted",
         }
     }
 }

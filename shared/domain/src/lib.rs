@@ -49,6 +49,7 @@ mod rules;
 pub mod said;
 mod secret;
 mod sessions;
+mod sign_in;
 mod space;
 mod target;
 mod via;
@@ -101,6 +102,7 @@ pub use rules::{
 };
 pub use secret::{TOKEN_IN_TEXT, TOKEN_PREFIX, holds_token, redacted};
 pub use sessions::Sessions;
+pub use sign_in::SignIn;
 pub use space::AddressSet;
 pub use target::{
     CLAIM, CLOSED_AT_ONCE_MAX, Claim, LAST_SECONDS, LOOK_AGAIN, RETRY_MAX, RETRY_MIN, RETRY_OVERDUE_MAX,

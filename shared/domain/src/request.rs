@@ -1,8 +1,8 @@
 //! What was asked, and what became of it.
 
 use crate::{
-    CorrelationId, GrantId, Justification, People, Person, Port, Protocol, Refusal, RequestId, Sources,
-    Speaker, TargetId, Via, Window,
+    CorrelationId, GrantId, Justification, People, Person, Port, Protocol, Refusal, RequestId, SignIn,
+    Sources, Speaker, TargetId, Via, Window,
 };
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
@@ -20,6 +20,9 @@ pub struct Request {
     /// The channel by which they asked; unknown of a request that an older version stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<Via>,
+    /// How they signed in, where that is more than their name and the channel tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_in: Option<SignIn>,
     /// What for.
     pub what: What,
     /// Why.
@@ -265,6 +268,7 @@ mod tests {
             id: "r".parse().expect("valid"),
             by: "ann".parse().expect("valid"),
             via: None,
+            signed_in: None,
             what: What::Initiate { asks: vec![ask], break_glass: false },
             justification: None,
             correlation: None,

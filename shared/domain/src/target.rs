@@ -291,6 +291,26 @@ impl Target {
         self.record(now, facts, vec![])
     }
 
+    /// Ends the leases that no role or policy permits to their requesters any more. Those that are over stay as they are.
+    #[must_use]
+    pub fn end_unpermitted<'a>(
+        mut self,
+        grants: &[GrantId],
+        by: impl Into<Speaker<'a>>,
+        now: Timestamp,
+    ) -> Next {
+        let by = by.into();
+        let mut facts = vec![];
+        for id in grants {
+            let live = self.grants.get_mut(id).filter(|it| !it.lease.is_over(now));
+            facts.extend(live.map(|it| it.end(EndReason::NotPermitted, by, None, now)));
+        }
+        if !facts.is_empty() {
+            self.want(now);
+        }
+        self.record(now, facts, vec![])
+    }
+
     /// Records what happened around this target and changes nothing of it.
     #[must_use]
     pub fn note(self, facts: Vec<Fact>, now: Timestamp) -> Next {

@@ -100,7 +100,7 @@ pub async fn backstop(site: Arc<Settling>, every: Duration) {
 /// Brings every firewall to what the table says; says whether that went well.
 pub async fn settle_everything(site: &Settling) -> bool {
     let (token, now) = (token(), steady::now());
-    let work = Box::pin(reconcile(&*site.store, &site.outside, &token, &SteadyClock));
+    let work = Box::pin(reconcile(&*site.store, &site.outside, &site.rights, &token, &SteadyClock));
     live("reconcile", &SteadyClock, now, work).await.is_ok()
 }
 

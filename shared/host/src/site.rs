@@ -20,6 +20,8 @@ pub struct Settling {
     pub store: Arc<RedbStore>,
     /// The firewalls, over connections that no caller uses: a connection is driven by the threads that opened it.
     pub outside: Outside,
+    /// The rights of callers: leases end with them.
+    pub rights: Rights,
 }
 
 /// The store, the firewalls and the tokens of one data folder, for callers.

@@ -106,12 +106,14 @@ impl Up {
         let simulated = simulated(args, data, &threads).await?;
         let settling = outside(args, &store, &guarded, simulated.as_ref())?;
         answers(args, &settling).await?;
-        let settling = Arc::new(Settling { store: Arc::clone(&store), outside: settling });
         let outside = outside(args, &store, &guarded, simulated.as_ref())?;
         let terms = Terms { lease_min: args.lease_min, pending_for: args.pending_for };
         let reconcile_every = Duration::try_from(args.reconcile_every).unwrap_or(Duration::MAX);
         let proxies = Proxies::of(args.trusted_proxy.clone());
         let vouchers = bots.now().vouchers().and_issuers(beginnings, is_shared);
+        let rights = Rights::of(operator.clone()).with_vouchers(vouchers);
+        let settling = Settling { store: Arc::clone(&store), outside: settling, rights: rights.clone() };
+        let settling = Arc::new(settling);
         let (turns, strangers, health) = (Turns::bounded(), Strangers::default(), Health::default());
         let site = Arc::new(LocalSite {
             store,
@@ -119,7 +121,7 @@ impl Up {
             tokens,
             terms,
             proxies,
-            rights: Rights::of(operator.clone()).with_vouchers(vouchers),
+            rights,
             bots,
             turns,
             strangers,

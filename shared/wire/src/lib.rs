@@ -307,7 +307,7 @@ pub struct GrantView {
     /// The time of the first read-back that confirmed it closed.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub closed_at: Option<Timestamp>,
-    /// The reason of its end, once it is over: `expired`, `user_requested` or `policy_changed`.
+    /// The reason of its end, once it is over: `expired`, `user_requested`, `policy_changed` or `not_permitted`.
     pub reason: Option<String>,
 }
 
@@ -525,11 +525,6 @@ pub struct HealthView {
 impl GrantView {
     /// A grant as it is at `now`.
     pub fn of(grant: &Grant, now: Timestamp) -> Self {
-        let reason = match grant.reason() {
-            portcullis_domain::EndReason::Expired => "expired",
-            portcullis_domain::EndReason::UserRequested => "user_requested",
-            portcullis_domain::EndReason::PolicyChanged => "policy_changed",
-        };
         Self {
             id: grant.id.to_string(),
             request: grant.request.to_string(),
@@ -553,7 +548,7 @@ impl GrantView {
             over: grant.over.clone(),
             may_refuse: grant.may_refuse.clone(),
             closed_at: grant.closed_at,
-            reason: grant.lease.is_over(now).then(|| reason.to_owned()),
+            reason: grant.lease.is_over(now).then(|| grant.reason().word().to_owned()),
         }
     }
 }

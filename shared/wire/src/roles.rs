@@ -1,5 +1,6 @@
 //! Roles on the wire.
 
+use crate::GrantView;
 use portcullis_domain::{Authority, Binding, Member, Person, Role, Scope, said};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -44,6 +45,9 @@ pub struct RolesView {
     pub operator: Option<String>,
     /// The roles.
     pub roles: Vec<RoleView>,
+    /// The leases that the change ended: nothing permits them to their requesters any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<GrantView>,
 }
 
 impl RolesView {
@@ -53,6 +57,7 @@ impl RolesView {
             version: authority.version,
             operator: operator.map(ToString::to_string),
             roles: authority.bindings.iter().map(RoleView::from).collect(),
+            ended: vec![],
         }
     }
 }

@@ -157,9 +157,15 @@ async fn a_machine_that_only_the_list_misses_keeps_its_lock() {
     place.pass(LEASE);
     place.try_expire().await.expect_err("it is not where it was");
     let worker = place.worker();
-    portcullis_app::reconcile(&place.store, &place.outside, &worker, &Still(place.now()))
-        .await
-        .expect_err("nor is it looked for anywhere else");
+    portcullis_app::reconcile(
+        &place.store,
+        &place.outside,
+        &portcullis_app::Rights::default(),
+        &worker,
+        &Still(place.now()),
+    )
+    .await
+    .expect_err("nor is it looked for anywhere else");
     assert_eq!(place.ours().len(), 2, "nothing is taken away: {:#?}", place.ours());
     assert!(!place.passes("farm-1", "198.51.100.10", 22), "it is locked");
     assert_eq!(place.state(&grant).await, GrantState::Closing, "and nobody says that it is shut for ann");

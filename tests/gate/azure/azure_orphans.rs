@@ -43,8 +43,14 @@ impl Other {
     }
 
     async fn reconcile(&self, place: &AzurePlace) {
-        let reconciled =
-            app::reconcile(&self.store, &place.outside, &place.worker(), &Still(place.now())).await;
+        let reconciled = app::reconcile(
+            &self.store,
+            &place.outside,
+            &app::Rights::default(),
+            &place.worker(),
+            &Still(place.now()),
+        )
+        .await;
         reconciled.unwrap_or_else(|error| panic!("{}", error.full()));
     }
 

@@ -98,7 +98,8 @@ fn shut_after(grant: &Value, reaches: impl Fn() -> bool) -> Duration {
     let start = Instant::now();
     loop {
         let began = now();
-        let got_in = reaches();
+        // One attempt fails before the end where this machine is busy; a port that is shut fails the next one too.
+        let got_in = reaches() || now() + PATIENCE < end && reaches();
         if !got_in {
             assert!(end <= began + PATIENCE, "it was shut {:?} before its end", end.saturating_sub(began));
             return began.saturating_sub(end);

@@ -506,6 +506,7 @@ fn grants() -> [Grant; 2] {
             id: id.clone(),
             by,
             via: None,
+            signed_in: None,
             what: What::Initiate { asks: vec![], break_glass: false },
             justification: None,
             correlation: None,

@@ -7,6 +7,7 @@ use super::{
     dice::Dice,
     faults::STORM_ENDS_MS,
     outside::Outside,
+    rights,
 };
 use crate::door::{self, Asked, Guarding};
 use jiff::{SignedDuration, Timestamp};
@@ -73,6 +74,10 @@ pub(super) enum Wish {
         request: RequestId,
         by: Person,
     },
+    /// The operator takes the role away by which somebody asks.
+    TakeRole {
+        of: Person,
+    },
     /// A bot says it for them.
     Post(Letter),
 }
@@ -115,6 +120,7 @@ impl Wish {
             | Self::Disable { .. }
             | Self::Confirm { .. }
             | Self::Approve { .. }
+            | Self::TakeRole { .. }
             | Self::Post(_) => {}
         }
     }
@@ -138,6 +144,7 @@ impl Wish {
                 let shown = Self::shown(o, request, by).await?;
                 door::reject(o, request, by, &shown, None, now).await.map(|_| ())
             }
+            Self::TakeRole { of } => rights::take(o, of, now).await,
             Self::Post(letter) => letter.post(o, press).await,
         }
     }
@@ -167,6 +174,9 @@ pub(super) fn cast(time: &mut Timeline, dice: &mut Dice) {
     }
     for n in 0..dice.roll(4) {
         mischief(time, dice, n);
+    }
+    for (at, of) in rights::cast(dice) {
+        time.wish(at, Wish::TakeRole { of });
     }
 }
 
@@ -490,6 +500,7 @@ impl fmt::Display for Wish {
             Self::Close { grant, .. } => write!(f, "close {grant}"),
             Self::Approve { request, by } => write!(f, "approve {request} as {by}"),
             Self::Reject { request, by } => write!(f, "reject {request} as {by}"),
+            Self::TakeRole { of } => write!(f, "take the role of {of} away"),
             Self::Post(letter) => write!(f, "{letter}"),
         }
     }

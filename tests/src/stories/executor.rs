@@ -155,7 +155,7 @@ async fn run(outside: Outside, job: Job) -> Result<(), Error> {
             held.failure.map_or(Ok(()), Err)
         }
         Job::Record(jump) => app::clock_jumped(o, jump).await,
-        Job::Reconcile => app::reconcile(o, o, &token, o).await,
+        Job::Reconcile => app::reconcile(o, o, &app::Rights::default(), &token, o).await,
         Job::Wish(wish) => wish.utter(o, now).await,
         Job::Verify => {
             let bad = app::verify(o).await?.bad;

@@ -42,6 +42,7 @@ mod oracle;
 mod outside;
 mod queue;
 mod relay;
+mod rights;
 mod store;
 mod world;
 

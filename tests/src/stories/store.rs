@@ -215,8 +215,9 @@ impl World {
             let before = self.table.write_request(request.clone(), seen);
             self.oracle.decided(before.as_ref(), &request, now);
         }
-        if batch.authority.is_some() {
-            self.table.authority = batch.authority;
+        if let Some(authority) = batch.authority {
+            self.oracle.authorised(&authority, now);
+            self.table.authority = Some(authority);
         }
         if !batch.rest.is_empty() {
             for entry in &batch.rest {
@@ -267,8 +268,7 @@ impl Store for Outside {
     }
 
     async fn authority(&self) -> Result<Option<Authority>, Error> {
-        // No step of a story: no story changes it yet.
-        Ok(self.world().table.authority.clone())
+        self.call(|world| Ok(world.table.authority.clone())).await
     }
 
     async fn rest(&self) -> Result<Head, Error> {

@@ -308,6 +308,7 @@ fn reason_words(reason: EndReason) -> &'static str {
         EndReason::Expired => "its lease ended",
         EndReason::UserRequested => "it was closed early",
         EndReason::PolicyChanged => "its port is no longer guarded",
+        EndReason::NotPermitted => "its requester is no longer permitted to have it",
     }
 }
 

@@ -18,6 +18,7 @@ impl Oracle {
             self.knock(scene, id, &row.target);
             self.look_for_cuts(scene, id, &row.target);
         }
+        self.look_for_the_unpermitted(scene);
     }
 
     /// INVARIANT (shut-by-default, the-clock-closes): who has no live lease does not get in.

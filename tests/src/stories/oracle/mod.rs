@@ -6,6 +6,7 @@
 mod asked;
 mod bus;
 mod gates;
+mod permitted;
 mod record;
 mod rest;
 mod told;
@@ -59,6 +60,7 @@ pub(in crate::stories) struct Oracle {
     jumps: Vec<i64>,
     asked: asked::Asked,
     bus: bus::Bus,
+    lost: permitted::Lost,
 }
 
 /// Until when a fault lets things be late.

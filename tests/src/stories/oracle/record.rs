@@ -12,9 +12,9 @@ use crate::stories::{
 use ipnet::IpNet;
 use jiff::Timestamp;
 use portcullis_domain::{
-    CLAIM, Chain, Change, ChangeTo, ClaimToken, Delay, Entry, Fact, Grant, GrantId, LEASE_MAX, LOOK_AGAIN,
-    Lease, Owner, Party, People, Person, RETRY_MAX, RETRY_MIN, Request, RequestId, RequestState, Rule,
-    Standing, Target, TargetId, Via, WORKER_LIFE, is_late,
+    CLAIM, Chain, Change, ChangeTo, ClaimToken, Delay, EndReason, Entry, Fact, Grant, GrantId, LEASE_MAX,
+    LOOK_AGAIN, Lease, Owner, Party, People, Person, RETRY_MAX, RETRY_MIN, Request, RequestId, RequestState,
+    Rule, Standing, Target, TargetId, Via, WORKER_LIFE, is_late,
 };
 
 impl Oracle {
@@ -121,7 +121,7 @@ impl Oracle {
                     self.closed(it, target, cloud, now);
                 }
             }
-            Fact::Ended { .. } => self.count("ended early"),
+            Fact::Ended { reason, .. } => self.count(ended(*reason)),
             Fact::ClosingSoon { .. } => self.count("told to end soon"),
             Fact::TakenOver { .. } => {
                 self.count("claim taken over");
@@ -509,4 +509,8 @@ fn is_named(person: &Person, people: &People) -> bool {
 pub(super) fn is_free(target: &Target) -> bool {
     let nobody: ClaimToken = "nobody".parse().expect("a token");
     target.standing(&nobody, Timestamp::MIN) == Standing::Free
+}
+
+fn ended(reason: EndReason) -> &'static str {
+    if reason == EndReason::NotPermitted { "lease lost its right" } else { "ended early" }
 }
