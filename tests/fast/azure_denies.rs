@@ -1,9 +1,9 @@
 //! Denies of others that a lease meets in a security group: a lock of theirs gives way, a block list of theirs wins
 //! (INVARIANT a-block-list-wins).
 
-use portcullis_domain::{Fact, ForeignDenies, GrantId, GrantState, Policy, PortRule, TargetId, Terms};
+use portcullis_domain::{Fact, ForeignDenies, Grant, GrantId, GrantState, Policy, PortRule, TargetId, Terms};
 use portcullis_tests::{
-    azure_place::AzurePlace,
+    azure_place::{AzurePlace, admin_rule},
     door,
     given::{self, named},
 };
@@ -67,6 +67,50 @@ async fn lease_of_a_source_on_a_block_list_stays_shut_and_names_it_and_others_op
         assert!(place.passes("web-1", BOB, 22), "{priority}");
         assert_eq!(opened_over(&place, &id, &kept_out).await, Vec::<String>::new(), "{priority}");
     }
+}
+
+/// Before anybody asks: of those whom a deny speaks of the sources that are asked for alone, and which of the two would win.
+#[tokio::test]
+async fn explained_request_names_the_denies_that_its_lease_would_meet_and_nothing_is_written() {
+    for (policy, from, deny_from, wanted) in [
+        (given::ssh(), BOB, "203.0.113.0/24", Some((BOB, true))),
+        (overriding(), BOB, "203.0.113.0/24", Some((BOB, false))),
+        (given::ssh(), ANN, "203.0.113.0/24", None),
+        (given::ssh(), ANN, "*", Some((ANN, false))),
+    ] {
+        let place = AzurePlace::new(1);
+        let id = place.id("web-1");
+        place.guard(&id, &policy).await;
+        place.put_rule("web-1-nsg", "Banned", &deny(900, deny_from));
+        let asked = given::request("ann", "foreseen", id.as_str(), place.now());
+        let grant = Grant { sources: named(from), ..given::grant(&asked, &id, place.now()) };
+        let before = place.ours();
+        let met = door::foresee(&place.store, &place.outside, &[grant], place.now()).await.expect("read");
+        let found: Vec<(&str, bool)> =
+            met.iter().map(|it| (it.deny.sources.as_str(), it.deny.wins)).collect();
+        assert_eq!(found, wanted.into_iter().collect::<Vec<_>>(), "{from} and {deny_from}");
+        assert!(met.iter().all(|it| it.target == id && it.deny.rule.starts_with("Banned in ")), "{met:?}");
+        assert_eq!(place.ours(), before, "nothing is written");
+    }
+}
+
+/// A rule of a network manager decides before every rule that could be written: a policy that overrides denies does not change that.
+#[tokio::test]
+async fn explained_request_under_a_deny_of_a_network_manager_is_told_that_no_policy_overrides_it() {
+    let place = AzurePlace::new(1);
+    let id = place.id("web-1");
+    place.guard(&id, &overriding()).await;
+    place.put_rule("web-1-nsg", "Banned", &deny(101, BOB));
+    place.administer("main-vnet", vec![admin_rule("no-ssh", 10, "Deny", BOB)]);
+    let asked = given::request("bob", "foreseen", id.as_str(), place.now());
+    let grant = Grant { sources: named(BOB), ..given::grant(&asked, &id, place.now()) };
+    let met = door::foresee(&place.store, &place.outside, &[grant], place.now()).await.expect("read");
+    let mut found: Vec<(&str, bool, bool)> = met
+        .iter()
+        .map(|it| (it.deny.rule.split(" in ").next().unwrap_or_default(), it.deny.wins, it.deny.overridable))
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, [("Banned", false, true), ("corp/no-ssh", true, false)]);
 }
 
 #[tokio::test]

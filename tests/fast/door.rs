@@ -34,7 +34,7 @@ const ROUTES: [(&str, &str, &[Operation]); 37] = [
     ("get", "/v1/names", &[Operation::Names]),
     ("get", "/v1/requests", &[Operation::Requests]),
     ("post", "/v1/requests", &[Operation::Initiate]),
-    ("post", "/v1/requests/explain", &[Operation::Explain]),
+    ("post", "/v1/requests/explain", &[Operation::Explain, Operation::Foresee]),
     ("get", "/v1/requests/{request}", &[Operation::ShowRequest]),
     ("post", "/v1/requests/{request}/approve", &[Operation::Approve]),
     ("post", "/v1/requests/{request}/reject", &[Operation::Reject]),
@@ -159,6 +159,7 @@ async fn each_route_of_the_description_performs_its_operation() {
     for ((method, path), operations) in listed {
         let query = match path.as_str() {
             "/v1/targets/{target}/check" => "?port=22&from=203.0.113.9",
+            "/v1/requests/explain" => "?wait=PT30S",
             "/v1/export" => "?from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z&format=jsonl",
             _ => "",
         };

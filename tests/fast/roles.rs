@@ -90,6 +90,7 @@ impl Scene {
         Some(match operation {
             Operation::Initiate => ("POST", path("/v1/requests".to_owned()), Some(asks)),
             Operation::Explain => ("POST", path("/v1/requests/explain".to_owned()), Some(asks)),
+            Operation::Foresee => ("POST", path("/v1/requests/explain?wait=PT30S".to_owned()), Some(asks)),
             Operation::Extend => {
                 let until =
                     json!({ "until": (self.place.now() + SignedDuration::from_hours(2)).to_string() });
@@ -168,7 +169,8 @@ impl Scene {
                 "export.request",
                 json!({ "from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "format": "jsonl" }),
             ),
-            Operation::Enable
+            Operation::Foresee
+            | Operation::Enable
             | Operation::Edit
             | Operation::Disable
             | Operation::Confirm
@@ -242,6 +244,7 @@ fn permits(scene: &Scene, role: Role, scope: &Scope, operation: Operation) -> bo
         | Operation::OrderExport => Object::Installation,
         Operation::Initiate
         | Operation::Explain
+        | Operation::Foresee
         | Operation::Extend
         | Operation::Approve
         | Operation::Reject

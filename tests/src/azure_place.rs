@@ -69,6 +69,13 @@ impl AzurePlace {
         Self { azure, outside, ..self }
     }
 
+    /// Has these security admin rules in a virtual network from now on, and what was read of others is too old to be believed.
+    pub fn administer(&self, network: &str, rules: Vec<Value>) {
+        let path = self.azure.path("Microsoft.Network/virtualNetworks", &format!("/{network}"));
+        self.azure.cloud.administer(path.split('?').next().expect("a path"), rules);
+        self.pass(SignedDuration::from_secs(61));
+    }
+
     /// The time.
     pub fn now(&self) -> Timestamp {
         self.azure.now()
@@ -263,4 +270,22 @@ fn without_etags(mut value: Value) -> Value {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
     value
+}
+
+/// A rule of the network manager `corp` for SSH, as ARM lists it among the effective ones of a virtual network.
+pub fn admin_rule(name: &str, priority: u16, access: &str, from: &str) -> Value {
+    let manager = "/subscriptions/s/resourceGroups/net/providers/Microsoft.Network/networkManagers/corp";
+    let item = |prefix: &str| {
+        let is_tag = prefix.starts_with(|c: char| c.is_ascii_alphabetic());
+        json!([{ "addressPrefix": prefix, "addressPrefixType": if is_tag { "ServiceTag" } else { "IPPrefix" } }])
+    };
+    json!({
+        "id": format!("{manager}/securityAdminConfigurations/base/ruleCollections/all/rules/{name}"),
+        "kind": "Custom", "ruleGroups": [], "ruleCollectionAppliesToGroups": [],
+        "properties": {
+            "protocol": "Tcp", "sources": item(from), "destinations": item("*"), "sourcePortRanges": ["0-65535"],
+            "destinationPortRanges": ["22"], "access": access, "priority": priority, "direction": "Inbound",
+            "provisioningState": "Succeeded",
+        },
+    })
 }

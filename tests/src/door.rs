@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use portcullis_app::{
     Absent, Accepting, Adopted, Answer, Call, Checked, Discovered, Error, Finding, Guarded, Happened, Issuer,
-    Parts, Plan, Principal, Reached, Rights, RoleChanged, Wanted, command, perform,
+    Met, Parts, Plan, Principal, Reached, Rights, RoleChanged, Wanted, command, perform,
     ports::{Outside, Store},
     query,
 };
@@ -135,6 +135,18 @@ pub async fn explain<S: Store>(
     let What::Initiate { asks, break_glass } = what else { panic!("an extension is not explained") };
     let explain = query::Explain(command::Initiate { asks, break_glass, justification });
     perform(table(store, terms, &rights()), &call, explain).await
+}
+
+/// The foreign denies that these grants would meet.
+pub async fn foresee<S: Store, O: Outside>(
+    store: &S,
+    outside: &O,
+    grants: &[Grant],
+    now: Timestamp,
+) -> Result<Vec<Met>, Error> {
+    let by = "ann".parse().expect("a person");
+    perform(whole(store, outside, &any_terms(), &rights()), &call(&by, now), query::Foresee(grants.to_vec()))
+        .await
 }
 
 /// Asks for a later end of a lease.

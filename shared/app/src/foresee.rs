@@ -4,8 +4,12 @@ use crate::{
     Error,
     ports::{Firewalls, Store},
 };
-use portcullis_domain::{AddressSet, Gate, Grant, MetDeny, TargetId};
-use std::collections::BTreeMap;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use portcullis_domain::{AddressSet, Gate, Grant, MetDeny, Policy, Snapshot, TargetId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How many machines are read at once.
+const AT_ONCE_MAX: usize = 16;
 
 /// A foreign deny that the lease of a grant would meet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,19 +22,15 @@ pub struct Met {
     pub deny: MetDeny,
 }
 
-/// The foreign denies that these grants would meet, in their order; each machine is read once.
+/// The foreign denies that these grants would meet, in the order of the grants; each machine is read once.
 pub(crate) async fn foresee(
     store: &impl Store,
     firewalls: &impl Firewalls,
     grants: &[Grant],
 ) -> Result<Vec<Met>, Error> {
-    let mut machines = BTreeMap::new();
-    for grant in grants {
-        if !machines.contains_key(&grant.target) {
-            let policy = store.target(&grant.target).await?.and_then(|(it, _)| it.policy().cloned());
-            machines.insert(&grant.target, (firewalls.read(&grant.target).await?, policy));
-        }
-    }
+    let targets: BTreeSet<TargetId> = grants.iter().map(|it| it.target.clone()).collect();
+    let machines = stream::iter(targets).map(|target| seen(store, firewalls, target));
+    let machines: BTreeMap<_, _> = machines.buffered(AT_ONCE_MAX).try_collect().await?;
     let mut met = vec![];
     for Grant { target, gate, sources, .. } in grants {
         let Some((snapshot, policy)) = machines.get(target) else { continue };
@@ -39,4 +39,15 @@ pub(crate) async fn foresee(
         met.extend(denies.into_iter().map(|deny| Met { target: target.clone(), gate: *gate, deny }));
     }
     Ok(met)
+}
+
+/// A machine with its firewalls and its policy.
+async fn seen(
+    store: &impl Store,
+    firewalls: &impl Firewalls,
+    target: TargetId,
+) -> Result<(TargetId, (Snapshot, Option<Policy>)), Error> {
+    let policy = store.target(&target).await?.and_then(|(it, _)| it.policy().cloned());
+    let snapshot = firewalls.read(&target).await?;
+    Ok((target, (snapshot, policy)))
 }

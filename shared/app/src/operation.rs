@@ -87,6 +87,8 @@ operations! {
     OrderExport: "export.request", Command, Export;
     /// Reviews a request without making it.
     Explain: "access.explain", Query, Read;
+    /// Shows the foreign denies that leases would meet.
+    Foresee: "access.foresee", Query, Read;
     /// Lists requests.
     Requests: "request.list", Query, Read;
     /// Shows a request.

@@ -2,10 +2,10 @@
 
 use crate::{
     Adoptables, Answer, Call, Checked, Discovered, Error, Exporting, Finding, Found, Happened as News,
-    Manifest, Names as Named, Operation, Parts, Plan as Planned, Reached, Verified, Wanted, ask, command,
-    discover, doctor,
+    Manifest, Met, Names as Named, Operation, Parts, Plan as Planned, Reached, Verified, Wanted, ask,
+    command, discover, doctor,
     door::{Run, permit, runs},
-    export, guard, happened, load, look,
+    export, foresee, guard, happened, load, look,
     permit::{Concerns, facts_of_machine, facts_of_name},
     ports::{Archive, GrantFilter, Outside, Page, PageAsked, RequestFilter, Store, Tokens as TokenBook},
     record::{Record, codes, sentences},
@@ -47,6 +47,10 @@ impl Explain {
         })
     }
 }
+
+/// The foreign denies that these grants would meet. The firewalls are asked, not the table.
+#[derive(Debug, Clone)]
+pub struct Foresee(pub Vec<Grant>);
 
 /// Requests, the newest first.
 #[derive(Debug, Clone)]
@@ -204,6 +208,9 @@ queries! {
             (Err(error), _) => Err(error),
         }
     };
+    Foresee => Foresee, Vec<Met>,
+    on |query, _parts, _call| Ok(Concerns::machines(query.0.iter().map(|it| it.target.clone()))),
+    |query, parts, _call| foresee::foresee(parts.store, parts.outside, &query.0).await;
     Requests => Requests, Page<Request>,
     on |_query, _parts, _call| Ok(Concerns::List),
     lists |page| page.items.iter().flat_map(Request::targets).map(|it| Facts::of(&it)).collect(),

@@ -351,16 +351,7 @@ fn accepted(plan: &PlanView) -> String {
 fn denies(plan: &PlanView, now: &ZonedDateTime) -> String {
     let mut text = String::new();
     for (gate, it) in plan.gates.iter().flat_map(|gate| gate.denies.iter().map(move |it| (gate, it))) {
-        let (rule, port) = (words::plain(&it.rule, now), &gate.gate);
-        let outcome = if it.wins {
-            format!(
-                "keeps {} out of {port}, also with a lease; `foreign-denies=override` changes that",
-                it.sources
-            )
-        } else {
-            format!("gives way to a lease of {port}")
-        };
-        text.push_str(&output::printable(&format!("\n{rule} {outcome}")));
+        text.push_str(&output::printable(&format!("\n{}", words::met(it, &gate.gate, now))));
     }
     for it in plan.gates.iter().flat_map(|gate| &gate.may_refuse) {
         text.push_str(&output::printable(&format!("\n{it}")));

@@ -16,6 +16,7 @@ mod device_flow;
 mod doctor;
 mod early;
 mod events;
+mod explain;
 mod export;
 mod facts;
 mod folder;

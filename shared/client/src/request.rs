@@ -1,12 +1,12 @@
-//! Asking for ports, and what the answer would be.
+//! Asking for ports.
 
 use crate::{
-    answers::{grant_line, told},
+    answers::told,
     client::Client,
     complete, connect,
     key::new_key,
     lookup::{Among, Names},
-    moments, names, ports, wait, words,
+    moments, names, ports, wait,
 };
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
@@ -18,7 +18,7 @@ use portcullis_program::{
     Exit, Failure,
     output::{self, printable},
 };
-use portcullis_wire::{AnswerView, AskBody, InitiateBody, NameView, ReviewView};
+use portcullis_wire::{AnswerView, AskBody, InitiateBody, NameView};
 use ports::AskedPort;
 use std::collections::BTreeSet;
 
@@ -140,41 +140,10 @@ fn is_loopback(range: &str) -> bool {
 
 impl Asking {
     /// The machines that are named, and what is asked of them.
-    fn read(&self, client: &Client) -> Result<(Vec<NameView>, InitiateBody), Failure> {
+    pub(crate) fn read(&self, client: &Client) -> Result<(Vec<NameView>, InitiateBody), Failure> {
         let names: Names = client.names(&self.targets, Among::Guarded)?;
         let body = self.body(&names.items).map_err(|failure| names.explained(failure))?;
         Ok((names.items, body))
-    }
-
-    /// Shows what the answer would be.
-    pub fn explain(&self, client: &Client) -> Result<Exit, Failure> {
-        let (targets, body) = self.read(client)?;
-        let review: ReviewView = client.http.post("/v1/requests/explain", Some(&body))?;
-        let is_refused = review.answer == "refused";
-        client.out.show(&review, || {
-            if is_refused {
-                let now = client.out.now();
-                let reasons =
-                    review.reasons.iter().map(|it| format!("\n  {}", words::plain(&it.message, &now)));
-                let next = self.to_guard(&targets).map(|it| format!("\n  {it}"));
-                return reasons
-                    .chain(next)
-                    .fold("The request would be refused:".to_owned(), |text, line| text + &printable(&line));
-            }
-            let now = client.out.now();
-            let grants = review.grants.iter().map(|it| format!("\n  {}", grant_line(it, &now)));
-            let answer = if review.breaks_glass {
-                "The request WOULD USE BREAK-GLASS: granted at once, without the required approval, and \
-                    published:"
-                    .to_owned()
-            } else if review.approvers.is_empty() {
-                "The request would be granted at once:".to_owned()
-            } else {
-                format!("The request would wait for the approval of {}:", words::people(&review.approvers))
-            };
-            grants.fold(answer, |text, line| text + &printable(&line))
-        })?;
-        Ok(if is_refused { Exit::Refused } else { Exit::Done })
     }
 
     /// With what helps: where it is a no to a machine that is not guarded, and where nobody knows whether it was heard.
@@ -195,7 +164,7 @@ impl Asking {
     }
 
     /// What would guard the machines that are named and not guarded.
-    fn to_guard(&self, targets: &[NameView]) -> Option<String> {
+    pub(crate) fn to_guard(&self, targets: &[NameView]) -> Option<String> {
         let asked = targets_named(&self.targets, targets);
         let unguarded: BTreeSet<&str> = asked
             .into_iter()

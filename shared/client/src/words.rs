@@ -4,7 +4,7 @@ use crate::{moments, names};
 use jiff::{Timestamp, ZonedDateTime};
 use portcullis_domain::{Sessions, Sources};
 use portcullis_program::output::printable;
-use portcullis_wire::GrantView;
+use portcullis_wire::{GrantView, MetDenyView};
 
 /// How long names begin that are shortened: those of ARM.
 const LONG: &str = "/subscriptions/";
@@ -24,6 +24,19 @@ pub fn plain(text: &str, now: &ZonedDateTime) -> String {
         plain.push_str(after);
     }
     plain
+}
+
+/// A foreign deny that a lease meets at a gate, and which of the two wins.
+pub fn met(deny: &MetDenyView, gate: &str, now: &ZonedDateTime) -> String {
+    let MetDenyView { rule, sources, wins, overridable } = deny;
+    let rule = plain(rule, now);
+    match (wins, overridable) {
+        (true, true) => format!(
+            "{rule} keeps {sources} out of {gate}, also with a lease; `foreign-denies=override` changes that"
+        ),
+        (true, false) => format!("{rule} keeps {sources} out of {gate}, also with a lease"),
+        (false, true | false) => format!("{rule} gives way to a lease of {gate}"),
+    }
 }
 
 /// What becomes of open sessions.

@@ -21,6 +21,8 @@ pub struct MetDeny {
     pub sources: String,
     /// Does it win, so that the lease does not let those in?
     pub wins: bool,
+    /// Does it give way to a lease of a port whose policy overrides foreign denies?
+    pub overridable: bool,
 }
 
 /// Where the rules begin that every Azure NSG ends with: they stand under everything, and a lease over them is no news.
@@ -56,10 +58,10 @@ impl Snapshot {
             for it in self.denies_at(at, gate).filter(|it| it.priority < DEFAULT_RULES) {
                 let spoken_of = AddressSet::from(&it.sources).intersection(sources);
                 if !spoken_of.is_empty() {
-                    let wins =
-                        firewall.stands_above_ours(it) || denies == ForeignDenies::Respect && it.is_block();
+                    let overridable = !firewall.stands_above_ours(it);
+                    let wins = !overridable || denies == ForeignDenies::Respect && it.is_block();
                     let rule = format!("{} in {}", it.name, firewall.id);
-                    met.push(MetDeny { rule, sources: spoken_of.summary(), wins });
+                    met.push(MetDeny { rule, sources: spoken_of.summary(), wins, overridable });
                 }
             }
         }

@@ -2,12 +2,13 @@
 
 use crate::{
     Caller, Happened, Problem, Site,
-    meta::{belongs_to, correlation, key, limit},
+    meta::{belongs_to, correlation, key, limit, patience},
+    patience::Patient,
     problem::{Body, Named, Query},
     views,
     wire::{
-        AnswerView, ApproveBody, AskBody, GrantView, InitiateBody, Listed, RejectBody, RequestView,
-        RequestsQuery, ReviewView,
+        AnswerView, ApproveBody, AskBody, ExplainQuery, GrantView, InitiateBody, Listed, RejectBody,
+        RequestView, RequestsQuery, ReviewView,
     },
 };
 use axum::{
@@ -22,7 +23,9 @@ use portcullis_app::{
     ports::{Cursor, PageAsked, RequestFilter},
     query, refuse_unreadable,
 };
-use portcullis_domain::{Ask, Justification, Request, RequestId, RequestState, Sources, Window};
+use portcullis_domain::{
+    Ask, Justification, Outcome, Request, RequestId, RequestState, Review, Sources, Window,
+};
 use std::{fmt::Display, str::FromStr, sync::Arc};
 
 /// How many grants of a list of requests are read at once.
@@ -77,19 +80,37 @@ pub(crate) async fn unread<S: Site>(
     recorded.err().map_or(problem, Problem::from)
 }
 
-/// Previews the review of a request, with every reason. It writes no entry.
-#[utoipa::path(post, path = "/v1/requests/explain", request_body = InitiateBody,
+/// Previews the review of a request, with every reason, and with `wait` the foreign denies that its leases would meet. It writes no
+/// entry.
+#[utoipa::path(post, path = "/v1/requests/explain", request_body = InitiateBody, params(ExplainQuery),
     responses((status = 200, body = ReviewView)))]
 pub(crate) async fn explain<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,
     headers: HeaderMap,
+    Query(query): Query<ExplainQuery>,
     Body(body): Body<InitiateBody>,
 ) -> Result<Json<ReviewView>, Problem> {
     let now = site.now();
+    let wait = query.wait.map(|it| patience(Some(it))).transpose()?.unwrap_or_default();
     let (call, initiate) = asked(&caller, &headers, &body, now)?;
     let review = perform(site.parts(), &call, query::Explain(initiate)).await?;
-    Ok(Json(views::review(&review, now)))
+    let view = views::review(&review, now);
+    let grants = match review {
+        Review::Allowed(Outcome::Granted(grants))
+        | Review::NeedsApproval { outcome: Outcome::Granted(grants), .. } => grants,
+        Review::Allowed(Outcome::Extended { .. })
+        | Review::NeedsApproval { outcome: Outcome::Extended { .. }, .. }
+        | Review::Refused(_) => vec![],
+    };
+    if wait.is_zero() || grants.is_empty() {
+        return Ok(Json(view));
+    }
+    let cloud = Patient::new(&site, wait);
+    Ok(Json(match perform(site.parts_with(&cloud), &call, query::Foresee(grants)).await {
+        Ok(met) => ReviewView { denies: met.into_iter().map(views::foreseen).collect(), ..view },
+        Err(error) => ReviewView { unseen: Some(error.full()), ..view },
+    }))
 }
 
 /// Lists requests, the newest first.

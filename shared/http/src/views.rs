@@ -2,13 +2,14 @@
 
 use crate::wire::{
     AdoptableMachineView, AdoptablePortView, AdoptableRuleView, AdoptableView, AdoptedMachineView,
-    AdoptedView, AnswerView, EventView, GrantView, GuardedView, HappenedView, InterfaceView, NameView,
-    PortRuleView, Reason, RequestView, ReviewView, RevokedView, RoleView, TargetView, VerifyView, WhoamiView,
+    AdoptedView, AnswerView, EventView, ForeseenDenyView, GrantView, GuardedView, HappenedView,
+    InterfaceView, NameView, PortRuleView, Reason, RequestView, ReviewView, RevokedView, RoleView,
+    TargetView, VerifyView, WhoamiView,
 };
 use jiff::Timestamp;
 use portcullis_app::{
     Adoptable, AdoptableMachine, AdoptablePort, AdoptableRule, Adopted, AdoptedMachine, Answer, Discovered,
-    Error, Event, Guarded, Happened, Name, Principal, Revoked, Verified,
+    Error, Event, Guarded, Happened, Met, Name, Principal, Revoked, Verified,
     ports::{Interface, Store},
 };
 use portcullis_domain::{Binding, Explained, Outcome, Person, Policy, Refusal, Request, Review, What};
@@ -124,6 +125,8 @@ pub(crate) fn review(review: &Review, now: Timestamp) -> ReviewView {
         approvers: vec![],
         breaks_glass: false,
         grants: vec![],
+        denies: vec![],
+        unseen: None,
     };
     match review {
         Review::Allowed(outcome) => {
@@ -139,6 +142,11 @@ pub(crate) fn review(review: &Review, now: Timestamp) -> ReviewView {
             ReviewView { reasons: reasons.iter().map(reason).collect(), ..view(Explained::Refused) }
         }
     }
+}
+
+/// A foreign deny that a lease would meet.
+pub(crate) fn foreseen(Met { target, gate, deny }: Met) -> ForeseenDenyView {
+    ForeseenDenyView { target: target.to_string(), gate: gate.to_string(), deny: deny.into() }
 }
 
 /// A part of what happened.

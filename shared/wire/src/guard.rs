@@ -209,6 +209,17 @@ pub struct PlannedGateView {
     pub denies: Vec<MetDenyView>,
 }
 
+/// A foreign deny that the lease of a request would meet.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ForeseenDenyView {
+    /// The id of the target.
+    pub target: String,
+    /// The gate, such as `22/tcp`.
+    pub gate: String,
+    /// The deny, with those of its sources that are asked for.
+    pub deny: MetDenyView,
+}
+
 /// A foreign deny that a lease would meet.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct MetDenyView {
@@ -218,12 +229,15 @@ pub struct MetDenyView {
     pub sources: String,
     /// Whether it wins: the sources stay out. Otherwise the lease wins.
     pub wins: bool,
+    /// Whether it gives way where the policy of the port says `foreign_denies: override`.
+    #[serde(default)]
+    pub overridable: bool,
 }
 
 impl From<MetDeny> for MetDenyView {
     fn from(met: MetDeny) -> Self {
-        let MetDeny { rule, sources, wins } = met;
-        Self { rule, sources, wins }
+        let MetDeny { rule, sources, wins, overridable } = met;
+        Self { rule, sources, wins, overridable }
     }
 }
 

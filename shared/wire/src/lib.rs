@@ -18,8 +18,8 @@ pub use adopt::{
 pub use doctor::{DoctorView, FindingView};
 pub use events::{EventView, EventsQuery, ExportLine, ExportQuery, HappenedView, SubmittedView};
 pub use guard::{
-    AcceptBody, AcceptedPacketView, AcceptedView, EditBody, EnableBody, GuardedView, MetDenyView, PlanView,
-    PlannedGateView, PortRuleBody, PortRuleView,
+    AcceptBody, AcceptedPacketView, AcceptedView, EditBody, EnableBody, ForeseenDenyView, GuardedView,
+    MetDenyView, PlanView, PlannedGateView, PortRuleBody, PortRuleView,
 };
 pub use interface::InterfaceView;
 pub use names::{Catalogue, NameView, NamesView, PatienceQuery, WaitQuery};
@@ -246,6 +246,24 @@ pub struct ReviewView {
     pub breaks_glass: bool,
     /// The grants that would be made.
     pub grants: Vec<GrantView>,
+    /// The foreign denies that their leases would meet. Absent where there are none, and where the firewalls were not asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub denies: Vec<ForeseenDenyView>,
+    /// Why those are not known, where the firewalls were asked and did not all answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<String>,
+}
+
+/// The time to wait for the firewalls.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ExplainQuery {
+    /// How long to wait for the firewalls, which name the foreign denies that the leases would meet, as an ISO 8601 duration of at
+    /// most 30 seconds. Default: they are not asked.
+    #[param(value_type = Option<String>)]
+    #[serde(default, deserialize_with = "said::length")]
+    pub wait: Option<SignedDuration>,
 }
 
 /// A grant: one port of one target.

@@ -1,45 +1,19 @@
 //! Security admin rules of a Virtual Network Manager: they decide before every security group, by the cloud's own oracle too.
 
-use jiff::SignedDuration;
 use portcullis_app::{Finding, Verdict, ports::Checkup};
 use portcullis_azure::Role;
 use portcullis_domain::{Fact, GrantState, TargetId};
 use portcullis_simcloud::Faults;
 use portcullis_tests::{
-    azure_place::{AzurePlace, LEASE},
+    azure_place::{AzurePlace, LEASE, admin_rule},
     door,
     given::{self, named},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const ANN: &str = "198.51.100.9";
 const BOB: &str = "192.0.2.77";
 const LIST: &str = "Microsoft.Network/virtualNetworks/listNetworkManagerEffectiveSecurityAdminRules/action";
-
-/// A rule as ARM lists it among the effective ones of a virtual network.
-fn rule(name: &str, priority: u16, access: &str, from: &str) -> Value {
-    let manager = "/subscriptions/s/resourceGroups/net/providers/Microsoft.Network/networkManagers/corp";
-    let item = |prefix: &str| {
-        let is_tag = prefix.starts_with(|c: char| c.is_ascii_alphabetic());
-        json!([{ "addressPrefix": prefix, "addressPrefixType": if is_tag { "ServiceTag" } else { "IPPrefix" } }])
-    };
-    json!({
-        "id": format!("{manager}/securityAdminConfigurations/base/ruleCollections/all/rules/{name}"),
-        "kind": "Custom", "ruleGroups": [], "ruleCollectionAppliesToGroups": [],
-        "properties": {
-            "protocol": "Tcp", "sources": item(from), "destinations": item("*"), "sourcePortRanges": ["0-65535"],
-            "destinationPortRanges": ["22"], "access": access, "priority": priority, "direction": "Inbound",
-            "provisioningState": "Succeeded",
-        },
-    })
-}
-
-/// Has these rules from now on, and what was read of others is too old to be believed.
-fn administer(place: &AzurePlace, rules: Vec<Value>) {
-    let network = place.azure.path("Microsoft.Network/virtualNetworks", "/main-vnet");
-    place.azure.cloud.administer(network.split('?').next().expect("a path"), rules);
-    place.pass(SignedDuration::from_secs(61));
-}
 
 async fn passes(place: &AzurePlace, id: &TargetId, from: &str) -> (bool, String) {
     let checked =
@@ -57,7 +31,7 @@ async fn defeated(place: &AzurePlace, id: &TargetId) -> Vec<Option<String>> {
 async fn a_rule_that_always_allows_voids_a_lock_and_is_named() {
     let place = AzurePlace::new(1);
     let id = place.id("web-1");
-    administer(&place, vec![rule("ssh-from-noc", 10, "AlwaysAllow", "192.0.2.0/24")]);
+    place.administer("main-vnet", vec![admin_rule("ssh-from-noc", 10, "AlwaysAllow", "192.0.2.0/24")]);
     let by = named("owner");
     let planned = door::plan(&place.store, &place.outside, &id, Some(&given::ssh()), &by, place.now()).await;
     let planned = planned.expect("planned");
@@ -70,8 +44,9 @@ async fn a_rule_that_always_allows_voids_a_lock_and_is_named() {
     assert!(matches!(&told[..], [Some(by)] if by.starts_with("corp/ssh-from-noc in ")), "{told:?}");
 
     // A rule before it decides.
-    let office = rule("not-from-there", 5, "Deny", "192.0.2.0/24");
-    administer(&place, vec![rule("ssh-from-noc", 10, "AlwaysAllow", "192.0.2.0/24"), office]);
+    let office = admin_rule("not-from-there", 5, "Deny", "192.0.2.0/24");
+    place
+        .administer("main-vnet", vec![admin_rule("ssh-from-noc", 10, "AlwaysAllow", "192.0.2.0/24"), office]);
     place.reconcile().await;
     assert!(!passes(&place, &id, BOB).await.0);
     assert_eq!(defeated(&place, &id).await.last(), Some(&None));
@@ -81,7 +56,7 @@ async fn a_rule_that_always_allows_voids_a_lock_and_is_named() {
 async fn a_rule_that_denies_voids_a_lease_and_is_named() {
     let place = AzurePlace::new(1);
     let id = place.id("web-1");
-    administer(&place, vec![rule("no-ssh", 10, "Deny", "Internet")]);
+    place.administer("main-vnet", vec![admin_rule("no-ssh", 10, "Deny", "Internet")]);
     place.guard(&id, &given::ssh()).await;
     let grant = place.open("ann", &id, "22", ANN).await;
     let failed = place.grant(&grant).await;
@@ -89,7 +64,7 @@ async fn a_rule_that_denies_voids_a_lease_and_is_named() {
     let why = failed.open_failed.as_deref().unwrap_or_default();
     assert!(why.starts_with("corp/no-ssh in ") && why.ends_with("/main-vnet"), "{why}");
     assert_eq!(passes(&place, &id, ANN).await, (false, "corp/no-ssh".to_owned()));
-    administer(&place, vec![]);
+    place.administer("main-vnet", vec![]);
     place.reconcile().await;
     assert_eq!(place.state(&grant).await, GrantState::Open);
     assert!(passes(&place, &id, ANN).await.0);
@@ -102,8 +77,8 @@ async fn a_rule_that_denies_voids_a_lease_and_is_named() {
 async fn a_rule_that_allows_leaves_the_decision_to_the_security_groups() {
     let place = AzurePlace::new(1);
     let id = place.id("web-1");
-    let rules = vec![rule("ssh", 10, "Allow", "*"), rule("nothing-else", 20, "Deny", "*")];
-    administer(&place, rules);
+    let rules = vec![admin_rule("ssh", 10, "Allow", "*"), admin_rule("nothing-else", 20, "Deny", "*")];
+    place.administer("main-vnet", rules);
     place.guard(&id, &given::ssh()).await;
     assert!(!passes(&place, &id, ANN).await.0 && !passes(&place, &id, BOB).await.0);
     let grant = place.open("ann", &id, "22", ANN).await;
@@ -117,11 +92,7 @@ async fn a_rule_that_allows_leaves_the_decision_to_the_security_groups() {
 async fn a_rule_decides_behind_an_azure_firewall_too() {
     let place = AzurePlace::new(1);
     let id = place.id("vault-1");
-    let network = place.azure.path("Microsoft.Network/virtualNetworks", "/edge-vnet");
-    place.azure.cloud.administer(
-        network.split('?').next().expect("a path"),
-        vec![rule("not-by-the-firewall", 10, "Deny", "10.2.1.0/24")],
-    );
+    place.administer("edge-vnet", vec![admin_rule("not-by-the-firewall", 10, "Deny", "10.2.1.0/24")]);
     place.guard(&id, &given::ssh()).await;
     let grant = place.open("ann", &id, "22", ANN).await;
     assert!(!place.passes("vault-1", ANN, 22));
@@ -179,10 +150,11 @@ async fn the_rules_of_a_network_are_read_once_a_minute_for_all_its_machines() {
         place.open("ann", &place.id(machine), "22", ANN).await;
     }
     assert_eq!(asked(&place), 1);
-    let mut rules: Vec<Value> = (0..5).map(|n| rule(&format!("rule-{n}"), 20 + n, "Allow", "*")).collect();
-    rules.push(rule("ssh-from-noc", 10, "AlwaysAllow", "192.0.2.0/24"));
+    let mut rules: Vec<Value> =
+        (0..5).map(|n| admin_rule(&format!("rule-{n}"), 20 + n, "Allow", "*")).collect();
+    rules.push(admin_rule("ssh-from-noc", 10, "AlwaysAllow", "192.0.2.0/24"));
     place.azure.cloud.plan(Faults { page_size: 2, ..Faults::quick() });
-    administer(&place, rules);
+    place.administer("main-vnet", rules);
     place.reconcile().await;
     assert_eq!(asked(&place), 1 + 3, "in three pages");
     assert_eq!(passes(&place, &place.id("web-1"), BOB).await, (true, "corp/ssh-from-noc".to_owned()));

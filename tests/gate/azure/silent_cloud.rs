@@ -130,6 +130,13 @@ async fn a_silent_inventory_hides_no_target_of_the_table_and_stops_no_route_that
         (StatusCode::GATEWAY_TIMEOUT, &json!("urn:portcullis:silent"))
     );
 
+    let explained = post("/v1/requests/explain", Some(ask(&id))).await;
+    assert_eq!((&explained.body["answer"], &explained.body["unseen"]), (&json!("allowed"), &Value::Null));
+    let explained = post("/v1/requests/explain?wait=PT0.1S", Some(ask(&id))).await;
+    assert_eq!((explained.status, &explained.body["answer"]), (StatusCode::OK, &json!("allowed")));
+    let unseen = explained.body["unseen"].as_str().unwrap_or_default();
+    assert!(unseen.contains("get an answer from the cloud"), "{explained:?}");
+
     let grant = format!("/v1/grants/{}", live.body["grants"][0]["id"].as_str().expect("an id"));
     let extended = post(
         &format!("{grant}/extend"),
@@ -247,7 +254,6 @@ fn every_command_that_needs_no_cloud(it: &Cut) {
         &["requests"],
         &["events", "--since", "1h"],
         &["verify"],
-        &["explain", "web-1", "--for", "30m", "--from", ANN],
         &["extend", "web-1", "--by", "10m"],
         &["close", "web-1"],
     ] {
@@ -256,6 +262,9 @@ fn every_command_that_needs_no_cloud(it: &Cut) {
         let warned = text(&output.stderr);
         assert!(!warned.contains("cloud"), "{words:?} asked nobody: {warned}");
     }
+    let explained = text(&it.done(&["explain", "web-1", "--for", "30m", "--from", ANN]).stdout);
+    assert!(explained.contains("would be granted at once"), "{explained}");
+    assert!(explained.contains("that the leases would meet are not known"), "{explained}");
     let part = it.done(&["grants", "--target", "uild-"]);
     assert!(text(&part.stdout).contains("build-1"), "{}", told(&part));
     assert!(text(&part.stderr).contains("the names are those of the table"), "{}", told(&part));
