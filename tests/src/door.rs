@@ -8,8 +8,9 @@ use portcullis_app::{
     query,
 };
 use portcullis_domain::{
-    ApproversEdit, Binding, Chain, CorrelationId, Entry, Gate, Grant, GrantId, IdempotencyKey, Justification,
-    People, Person, Policy, PolicyEdit, PortEdit, PortRule, RequestId, Review, TargetId, Terms, Via, What,
+    Accept, ApproversEdit, Binding, Chain, CorrelationId, Entry, Gate, Grant, GrantId, IdempotencyKey,
+    Justification, People, Person, Policy, PolicyEdit, PortEdit, PortRule, RequestId, Review, TargetId,
+    Terms, Via, What,
 };
 use std::net::IpAddr;
 
@@ -209,9 +210,21 @@ pub async fn enable<S: Store, O: Outside>(
     policy: &Policy,
     now: Timestamp,
 ) -> Result<Guarded, Error> {
+    enable_accepting(store, outside, guarding, policy, vec![], now).await
+}
+
+/// Guards a machine with a policy, and accepts foreign rules with it.
+pub async fn enable_accepting<S: Store, O: Outside>(
+    store: &S,
+    outside: &O,
+    guarding: &Guarding,
+    policy: &Policy,
+    accept: Vec<Accept>,
+    now: Timestamp,
+) -> Result<Guarded, Error> {
     let Guarding { target, by, confirm_within, take_over } = guarding.clone();
     let ports = policy.ports().iter().map(wanted).collect();
-    let enable = command::Enable { target, ports, confirm_within, take_over };
+    let enable = command::Enable { target, ports, confirm_within, take_over, accept };
     perform(whole(store, outside, &any_terms(), &rights()), &call(&by, now), enable).await
 }
 
@@ -318,7 +331,7 @@ pub async fn plan<S: Store, O: Outside>(
     now: Timestamp,
 ) -> Result<Plan, Error> {
     let ports = policy.into_iter().flat_map(Policy::ports).map(wanted).collect();
-    let plan = query::Plan { target: target.clone(), ports };
+    let plan = query::Plan { target: target.clone(), ports, accept: vec![] };
     perform(whole(store, outside, &any_terms(), &rights()), &call(by, now), plan).await
 }
 

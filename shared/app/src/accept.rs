@@ -12,22 +12,28 @@ pub struct Accepting {
     pub no_longer: Vec<String>,
 }
 
-impl Accepting {
-    /// The policy with the accepted rules too: any of those by which sources would get in without a lease once the policy is
-    /// settled.
-    pub(crate) fn apply(
-        &self,
-        target: Target,
-        policy: Policy,
-        seen: &Snapshot,
-        by: &Person,
-        now: Timestamp,
-    ) -> Result<Policy, Refusals> {
-        let target = target.set_policy(Some(policy.clone()), by, None, now)?.target;
-        let owner = target.owner();
-        let changes = diff(seen, &owner, &target.rules(now)).changes;
-        let of = |it: &PortRule| (it.gate(), standing(seen, &owner, it.gate(), &changes, &it.accepted));
-        let standing = policy.ports().iter().map(of).collect();
-        policy.accepting(&self.accept, &standing, seen, by, now)
+/// The policy of a target with these rules accepted too: any of those by which sources would get in without a lease once the policy
+/// is settled.
+pub(crate) fn accepted(
+    asked: &[Accept],
+    target: Target,
+    policy: Policy,
+    seen: &Snapshot,
+    by: &Person,
+    now: Timestamp,
+) -> Result<Policy, Refusals> {
+    if asked.is_empty() {
+        return Ok(policy);
     }
+    // A policy on trial may be sent again, and stays as it is.
+    let target = if target.policy() == Some(&policy) {
+        target
+    } else {
+        target.set_policy(Some(policy.clone()), by, None, now)?.target
+    };
+    let owner = target.owner();
+    let changes = diff(seen, &owner, &target.rules(now)).changes;
+    let of = |it: &PortRule| (it.gate(), standing(seen, &owner, it.gate(), &changes, &it.accepted));
+    let standing = policy.ports().iter().map(of).collect();
+    policy.accepting(asked, &standing, seen, by, now)
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Ask, Binding, Fact, Grant, GrantId, Justification, Person, Policy, PolicyEdit, PortEdit, Refusal,
+    Accept, Ask, Binding, Fact, Grant, GrantId, Justification, Person, Policy, PolicyEdit, PortEdit, Refusal,
     Refusals, Request, RequestId, Review, Right, SKEW_MAX, TargetId, Terms, What,
 };
 
@@ -88,6 +88,8 @@ pub struct Enable {
     pub confirm_within: Option<SignedDuration>,
     /// Rules of ours that this table does not know are taken for those of a table that was lost.
     pub take_over: bool,
+    /// Foreign rules to accept as they are now.
+    pub accept: Vec<Accept>,
 }
 
 /// Changes the policy of a guarded machine.
@@ -260,9 +262,9 @@ runs! {
     Enable => Enable, Guarded,
     on |command, _parts, _call| Ok(Concerns::machine(&command.target)),
     |command, parts, call| {
-        let Self { target, ports, confirm_within, take_over } = command.clone();
+        let Self { target, ports, confirm_within, take_over, accept } = command.clone();
         let policy = guard::first_policy(parts.store, parts.outside, &target, &ports, parts.terms).await?;
-        let guarding = Guarding { confirm_within, take_over, ..Guarding::of(target, call) };
+        let guarding = Guarding { confirm_within, take_over, accept, ..Guarding::of(target, call) };
         let guarded = guard::enable(parts.store, parts.outside, &guarding, &policy, call.now).await?;
         Ok(warned(guarded, parts.tokens, parts.rights).await)
     },

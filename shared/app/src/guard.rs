@@ -1,14 +1,14 @@
 //! What is guarded: enable, edit, disable, confirm; and plan, which only looks.
 
 use crate::{
-    Accepting, Call, Error,
+    Accepting, Call, Error, accept,
     ports::{Batch, Firewalls, Inventory, Machine, Rank, Seen, Store},
     record::Record,
     transact::{Attempt, transact},
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Accepted, AddressSet, Change, Fact, Gate, MetDeny, Next, Os, Outlook, Person, Policy, PolicyEdit,
+    Accept, Accepted, AddressSet, Change, Fact, Gate, MetDeny, Next, Os, Outlook, Person, Policy, PolicyEdit,
     PortEdit, Refusal, Refusals, Sessions, Snapshot, Speaker, Target, TargetId, Terms, Via, diff, outlook,
 };
 use std::{collections::BTreeSet, net::IpAddr};
@@ -30,6 +30,8 @@ pub(crate) struct Guarding {
     pub(crate) confirm_within: Option<SignedDuration>,
     /// Rules of ours that this table knows nothing of are taken for those of a table that was lost.
     pub(crate) take_over: bool,
+    /// Foreign rules that are accepted with it, as they are now.
+    pub(crate) accept: Vec<Accept>,
 }
 
 /// A target as it is now guarded, or no longer.
@@ -106,10 +108,19 @@ pub(crate) async fn enable(
     policy: &Policy,
     now: Timestamp,
 ) -> Result<Guarded, Error> {
-    let known = store.target(&guarding.target).await?;
-    let is_guarded = known.is_some_and(|(target, _)| target.policy().is_some());
-    let found = if is_guarded { None } else { Some(supported(outside, &guarding.target).await?) };
+    let known = store.target(&guarding.target).await?.map(|(target, _)| target);
+    let is_guarded = known.as_ref().is_some_and(|it| it.policy().is_some());
+    let needs_no_cloud = is_guarded && guarding.accept.is_empty();
+    let found = if needs_no_cloud { None } else { Some(supported(outside, &guarding.target).await?) };
     let confirm_by = guarding.confirm_by(now)?;
+    let policy = &match &found {
+        Some((_, snapshot)) => {
+            let target = known.unwrap_or_else(|| Target::unguarded(guarding.target.clone()));
+            let policy = policy.clone().keeping_accepted(target.policy());
+            accept::accepted(&guarding.accept, target, policy, snapshot, &guarding.by, now)?
+        }
+        None => policy.clone(),
+    };
     let warn = |(_, snapshot): &(_, Snapshot)| {
         let target = Target::unguarded(guarding.target.clone());
         let mut warnings = warnings(snapshot, policy, guarding.confirm_within.is_some());
@@ -136,7 +147,8 @@ pub(crate) async fn enable(
                 target.set_policy(Some(policy), by, confirm_by, now).map(Some)
             }
         }
-        Some(before) if before.leases_as(policy) => Ok(None),
+        Some(before) if guarding.accept.is_empty() && before.leases_as(policy) => Ok(None),
+        Some(before) if before == policy => Ok(None),
         Some(_) => Err(Refusal::AlreadyEnabled { target: target.id }),
     };
     let (target, changed) = change(store, &guarding.target, true, set).await?;
@@ -168,7 +180,7 @@ pub(crate) async fn edit(
     let read = if accepting.accept.is_empty() { None } else { Some(outside.read(&guarding.target).await?) };
     let wanted = match (&read, &known) {
         (Some(snapshot), Some((target, _))) => {
-            accepting.apply(target.clone(), wanted, snapshot, &guarding.by, now)?
+            accept::accepted(&accepting.accept, target.clone(), wanted, snapshot, &guarding.by, now)?
         }
         (None, _) | (_, None) => wanted,
     };
@@ -238,22 +250,27 @@ pub(crate) async fn confirm(
     Ok(Guarded { target, changed, warnings: vec![] })
 }
 
-/// What settling a target would do, as it is or as it would be with `policy`; nothing is written.
+/// What settling a target would do, as it is or as it would be with `policy` and with these rules accepted; nothing is written.
 pub(crate) async fn plan(
     store: &impl Store,
     outside: &(impl Firewalls + Inventory),
     id: &TargetId,
     policy: Option<&Policy>,
-    by: &Person,
-    now: Timestamp,
+    accept: &[Accept],
+    call: &Call,
 ) -> Result<Plan, Error> {
+    let (by, now) = (call.by(), call.now);
     let (_, snapshot) = supported(outside, id).await?;
     let known = store.target(id).await?.map(|(target, _)| target);
     let target = known.unwrap_or_else(|| Target::unguarded(id.clone()));
     let elsewhere = elsewhere(&target, &snapshot).map(|it| it.to_string());
-    let target = match policy {
+    let wanted = match policy {
+        Some(policy) => Some(policy.clone().keeping_accepted(target.policy())),
+        None => target.policy().filter(|_| !accept.is_empty()).cloned(),
+    };
+    let target = match wanted {
         Some(policy) => {
-            let policy = policy.clone().keeping_accepted(target.policy());
+            let policy = accept::accepted(accept, target.clone(), policy, &snapshot, by, now)?;
             target.set_policy(Some(policy), by, None, now).map_err(Error::from)?.target
         }
         None => target,
@@ -310,7 +327,7 @@ impl Guarding {
     /// As a call wants it, for good.
     pub(crate) fn of(target: TargetId, call: &Call) -> Self {
         let (by, via) = (call.by().clone(), call.via.clone());
-        Self { target, by, via, confirm_within: None, take_over: false }
+        Self { target, by, via, confirm_within: None, take_over: false, accept: vec![] }
     }
 
     fn speaker(&self) -> Speaker<'_> {

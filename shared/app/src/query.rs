@@ -14,8 +14,8 @@ use crate::{
 };
 use jiff::Timestamp;
 use portcullis_domain::{
-    Authority, Chain, Entry, Explained, Fact, Facts, Gate, Grant, GrantId, Person, PortEdit, Refusals,
-    Request, RequestId, Review, TargetId, What,
+    Accept, Authority, Chain, Entry, Explained, Fact, Facts, Gate, Grant, GrantId, Person, PortEdit,
+    Refusals, Request, RequestId, Review, TargetId, What,
 };
 use std::net::IpAddr;
 
@@ -131,6 +131,8 @@ pub struct Plan {
     pub target: TargetId,
     /// The ports; none is those that it is guarded with, or else the one that its system is managed through.
     pub ports: Vec<PortEdit>,
+    /// Foreign rules that would be accepted.
+    pub accept: Vec<Accept>,
 }
 
 /// The policies of another product.
@@ -274,7 +276,7 @@ queries! {
     Plan => Plan, Planned,
     on |query, _parts, _call| Ok(Concerns::machine(&query.target)),
     |query, parts, call| {
-        let Plan { target, ports } = query;
+        let Plan { target, ports, accept } = query;
         let known = discover::discover_one(parts.store, parts.outside, target, call.now).await?;
         let policy = match (&known.policy, ports.as_slice()) {
             (Some(_), []) => None,
@@ -282,7 +284,7 @@ queries! {
                 Some(guard::first_policy(parts.store, parts.outside, target, ports, parts.terms).await?)
             }
         };
-        guard::plan(parts.store, parts.outside, target, policy.as_ref(), call.by(), call.now).await
+        guard::plan(parts.store, parts.outside, target, policy.as_ref(), accept, call).await
     };
     ListAdoptables => Adoptables, Adoptables,
     on |_query, _parts, _call| Ok(Concerns::Installation),

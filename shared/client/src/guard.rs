@@ -59,6 +59,19 @@ pub struct Enable {
     /// Guard it although it has rules of another Portcullis, such as one whose table was lost
     #[arg(long)]
     take_over: bool,
+    #[command(flatten)]
+    accepting: Accepting,
+}
+
+/// Foreign rules to accept.
+#[derive(Debug, Args)]
+struct Accepting {
+    /// Accept a foreign rule that lets sources in without a lease, as it is now: it is no longer reported as a defeat
+    #[arg(long, value_name = "RULE")]
+    accept: Vec<String>,
+    /// The reason for --accept
+    #[arg(long, value_name = "REASON", requires = "accept")]
+    why: Option<String>,
 }
 
 const ENABLE: &str = "\
@@ -73,11 +86,14 @@ A port is PORT[/PROTOCOL][,SETTING]...; the protocol is tcp (the default), udp o
   foreign-denies=override
                      a lease wins over foreign rules that deny single sources (default: respect, they win)
 
+RULE is as `plan` prints it, or any unique part of that, and is accepted as it is now (see `edit`).
+
 Examples:
   portcullis enable web-1
   portcullis enable web-1 db-1 --confirm-within 60s
   portcullis enable web-1 --port recommended,max=1h
   portcullis enable --all-recommended
+  portcullis enable web-1 --accept AllowBastion --why 'the bastion of the platform team'
   portcullis enable db-1 --port 22/tcp,from=10.0.0.0/8,max=2h --port 5432,approver=ann";
 
 /// One machine.
@@ -112,12 +128,8 @@ pub struct Edit {
     /// Stop guarding this port; its grants end
     #[arg(long = "remove-port", value_name = "PORT[/PROTOCOL]", allow_negative_numbers = true)]
     remove: Vec<Gate>,
-    /// Accept a foreign rule that lets sources in without a lease, as it is now: it is no longer reported as a defeat
-    #[arg(long, value_name = "RULE")]
-    accept: Vec<String>,
-    /// The reason for --accept
-    #[arg(long, value_name = "REASON", requires = "accept")]
-    why: Option<String>,
+    #[command(flatten)]
+    accepting: Accepting,
     /// Report this rule again
     #[arg(long, value_name = "RULE")]
     no_longer_accept: Vec<String>,
@@ -168,6 +180,7 @@ impl Enable {
             ports: ports::Rules::all(&self.ports),
             confirm_within: self.confirm_within,
             take_over: self.take_over,
+            accept: self.accepting.bodies()?,
         };
         if let [_, _, ..] = targets.as_slice() {
             Self::check(client, &targets, &body)?;
@@ -180,11 +193,21 @@ impl Enable {
 
     /// A machine that cannot be guarded so keeps the others as they are.
     fn check(client: &Client, targets: &[NameView], body: &EnableBody) -> Result<(), Failure> {
-        let asked = EnableBody { ports: body.ports.clone(), ..EnableBody::default() };
+        let (ports, accept) = (body.ports.clone(), body.accept.clone());
+        let asked = EnableBody { ports, accept, ..EnableBody::default() };
         let checked = Outcomes::of(MACHINES, targets, name, |target| {
             post::<PlanView>(client, target, "/plan", Some(&asked))
         });
         checked.ended().map_err(|failure| failure.saying("the command changed nothing, since it would fail:"))
+    }
+}
+
+impl Accepting {
+    fn bodies(&self) -> Result<Vec<AcceptBody>, Failure> {
+        let why = self.why.as_ref().map(|it| it.parse()).transpose();
+        let justification = why.map_err(|it: BadName| Failure::usage(it.to_string()))?;
+        let body = |rule: &String| AcceptBody { rule: rule.clone(), justification: justification.clone() };
+        Ok(self.accept.iter().map(body).collect())
     }
 }
 
@@ -228,7 +251,7 @@ impl Edit {
     /// Changes them once all of them were checked, and waits for their firewalls.
     pub fn run(&self, client: &Client) -> Result<Exit, Failure> {
         let names_no_port = self.add.is_empty() && self.set.is_empty() && self.remove.is_empty();
-        if names_no_port && self.accept.is_empty() && self.no_longer_accept.is_empty() {
+        if names_no_port && self.accepting.accept.is_empty() && self.no_longer_accept.is_empty() {
             return Err(Failure::usage("the command names no change").next(
                 "name a change with --add-port, --set, --remove-port, --accept or --no-longer-accept",
             ));
@@ -238,13 +261,10 @@ impl Edit {
         let checked = Outcomes::of(MACHINES, &targets, name, |target| self.check(&add, target));
         checked.ended()?;
         let ports = add.iter().chain(&self.set).cloned().collect();
-        let why = self.why.as_ref().map(|it| it.parse()).transpose();
-        let justification = why.map_err(|it: BadName| Failure::usage(it.to_string()))?;
-        let accept = |rule: &String| AcceptBody { rule: rule.clone(), justification: justification.clone() };
         let body = EditBody {
             ports,
             remove: self.remove.clone(),
-            accept: self.accept.iter().map(accept).collect(),
+            accept: self.accepting.bodies()?,
             no_longer_accept: self.no_longer_accept.clone(),
             confirm_within: self.confirm_within,
         };

@@ -97,8 +97,9 @@ pub(crate) async fn enable<S: Site>(
     Named(target): Named<TargetId>,
     Body(body): Body<EnableBody>,
 ) -> Result<Json<GuardedView>, Problem> {
-    let EnableBody { confirm_within, take_over, .. } = body;
-    let enable = command::Enable { target, ports: edits(body.ports)?, confirm_within, take_over };
+    let EnableBody { ports, confirm_within, take_over, accept } = body;
+    let (ports, accept) = (edits(ports)?, accepted(accept));
+    let enable = command::Enable { target, ports, confirm_within, take_over, accept };
     let guarded = perform(site.parts(), &caller.call(site.now()), enable).await?;
     Ok(Json(views::guarded(guarded)))
 }
@@ -118,8 +119,7 @@ pub(crate) async fn edit<S: Site>(
     // To accept a rule is to accept what it says now.
     let has_to_read = !accept.is_empty();
     let wait = if has_to_read { CHECK_WAIT } else { WARNING_WAIT };
-    let accept = accept.into_iter().map(|AcceptBody { rule, justification: why }| Accept { rule, why });
-    let accepting = Accepting { accept: accept.collect(), no_longer };
+    let accepting = Accepting { accept: accepted(accept), no_longer };
     let edit = command::Edit { target, policy, accepting, confirm_within };
     let cloud = Patient::new(&site, wait);
     match perform(site.parts_with(&cloud), &caller.call(site.now()), edit).await {
@@ -164,7 +164,8 @@ pub(crate) async fn plan<S: Site>(
     Named(target): Named<TargetId>,
     Body(body): Body<EnableBody>,
 ) -> Result<Json<PlanView>, Problem> {
-    let plan = query::Plan { target: target.clone(), ports: edits(body.ports)? };
+    let (ports, accept) = (edits(body.ports)?, accepted(body.accept));
+    let plan = query::Plan { target: target.clone(), ports, accept };
     let plan = perform(site.parts(), &caller.call(site.now()), plan).await?;
     let gate = |it: PlannedGate| PlannedGateView {
         gate: it.gate.to_string(),
@@ -253,6 +254,11 @@ pub(crate) async fn activity<S: Site>(
 fn target_after(after: Option<String>) -> Result<Option<TargetId>, Problem> {
     let after = after.map(|it| it.parse::<TargetId>()).transpose();
     after.map_err(|it| Problem::bad_input(it.to_string()))
+}
+
+/// The rules to accept as a body names them.
+fn accepted(bodies: Vec<AcceptBody>) -> Vec<Accept> {
+    bodies.into_iter().map(|AcceptBody { rule, justification: why }| Accept { rule, why }).collect()
 }
 
 /// The ports of a policy as a body names them.

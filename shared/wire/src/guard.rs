@@ -115,6 +115,9 @@ pub struct EnableBody {
     /// Whether to guard it although it has rules of another table, such as one that was lost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub take_over: bool,
+    /// Foreign rules to accept as they are now: they let sources in without a lease, and are meant to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accept: Vec<AcceptBody>,
 }
 
 /// A command to change a policy: add ports, change their settings, or remove ports.

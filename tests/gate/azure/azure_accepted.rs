@@ -1,12 +1,12 @@
 //! Foreign rules that are accepted: a standing way in that is meant, such as the one for the subnet of Azure Bastion.
 
-use portcullis_app::{Accepting, Error, Verdict};
+use portcullis_app::{Accepting, Error, Guarded, Verdict};
 use portcullis_azure::Bounds;
 use portcullis_domain::{Accept, Existing, Fact, GrantState, TargetId};
 use portcullis_tests::{
     azure::Azure,
     azure_place::{AzurePlace, LEASE},
-    door,
+    door::{self, Guarding},
     given::{self, named},
 };
 use serde_json::{Value, json};
@@ -27,13 +27,19 @@ fn allow(priority: u16, from: &str) -> Value {
 
 /// A guarded machine whose network lets the subnet of a bastion in above our rules.
 async fn place() -> (AzurePlace, TargetId) {
+    let (place, id) = unguarded();
+    place.guard(&id, &given::ssh()).await;
+    (place, id)
+}
+
+/// The same before anybody guards it.
+fn unguarded() -> (AzurePlace, TargetId) {
     let mut bounds = Bounds::with(Existing::Override);
     (bounds.bands.allows, bounds.bands.denies) = (1000..1100, 1100..1200);
     let place = AzurePlace::on(Azure::new(1), bounds);
     let id = place.id("web-1");
     place.azure.call("DELETE", &place.azure.rule("web-1-nsg", "SSH"), None);
     place.put_rule("web-1-nsg", RULE, &allow(500, "10.7.0.0/26"));
-    place.guard(&id, &given::ssh()).await;
     (place, id)
 }
 
@@ -58,6 +64,17 @@ async fn refused(place: &AzurePlace, id: &TargetId, accepting: &Accepting) -> St
         Err(error @ Error::Refused(_)) => error.full(),
         other => panic!("{other:?}"),
     }
+}
+
+/// Guards a machine, and accepts rules in the same command.
+async fn enable(place: &AzurePlace, id: &TargetId, rules: &[&str]) -> Result<Guarded, Error> {
+    let guarding =
+        Guarding { target: id.clone(), by: named("owner"), confirm_within: None, take_over: false };
+    let (policy, accept) = (given::ssh(), accepting(rules).accept);
+    let enabled =
+        door::enable_accepting(&place.store, &place.outside, &guarding, &policy, accept, place.now()).await;
+    place.expire().await;
+    enabled
 }
 
 /// Every place where a defeated lock is told: the list of machines, the checkup, a plan, the last entry about it.
@@ -110,6 +127,30 @@ async fn accepted_rule_is_told_as_accepted_everywhere_and_no_firewall_is_written
         assert!(told.iter().any(|it| it.contains(RULE)), "{told:?}");
     }
     assert!(refused(&place, &id, &no_longer).await.contains("`bastion` is no accepted rule: none are"));
+}
+
+/// Twice is once; and another rule, or the same one as it is by now, is accepted by an edit.
+#[tokio::test]
+async fn rule_that_is_accepted_as_its_machine_is_enabled_never_defeats_the_lock() {
+    let (place, id) = unguarded();
+    let no = enable(&place, &id, &["Bastoin"]).await.expect_err("no such rule").full();
+    assert!(no.contains("`Bastoin` is no foreign rule that lets sources in without a lease: `"), "{no}");
+    assert!(place.ours().is_empty(), "a name of no rule guards nothing");
+
+    let guarded = enable(&place, &id, &[RULE]).await.expect("guarded");
+    assert!(guarded.changed && guarded.warnings.is_empty(), "{guarded:?}");
+    let policy = guarded.target.policy().expect("guarded");
+    assert!(matches!(&policy.ports()[0].accepted[..], [it] if it.rule == RULE && it.by == named("owner")));
+    assert_eq!(told(&place, &id).await, NOTHING);
+    let defeats = |it: &Fact| matches!(it, Fact::LockDefeated { by: Some(_), .. });
+    assert!(!place.facts(&id).await.iter().any(defeats));
+    assert!(place.passes("web-1", BASTION, 22) && !place.passes("web-1", ANN, 22));
+
+    assert!(!enable(&place, &id, &[RULE]).await.expect("is so already").changed);
+    assert!(!enable(&place, &id, &[]).await.expect("is so already").changed);
+    place.put_rule("web-1-nsg", RULE, &allow(500, "10.7.0.0/24"));
+    let no = enable(&place, &id, &[RULE]).await.expect_err("another rule by now").full();
+    assert!(no.contains("is guarded already"), "{no}");
 }
 
 #[tokio::test]

@@ -239,6 +239,21 @@ fn foreign_rule_is_accepted_by_the_name_that_a_plan_prints_and_is_told_so() {
 }
 
 #[test]
+fn foreign_rule_is_accepted_by_the_command_that_guards_its_machine() {
+    let it = Place::new(&[]);
+    let rule = "management/rdp-to-vault-1";
+    // Of several machines none is guarded where the rule is none of one of them.
+    let unknown = it.up.ask(&["enable", "vault-1", "web-1", "--accept", rule]);
+    assert_eq!(code(&unknown), REFUSED, "{}", told(&unknown));
+    assert!(told(&unknown).contains("the command changed nothing"), "{}", told(&unknown));
+    let enabled = it.up.ask(&["enable", "vault-1", "--accept", rule, "--why", "the jump host"]);
+    assert_eq!(code(&enabled), DONE, "{}", told(&enabled));
+    assert!(told(&enabled).contains(&format!("accepts {rule} in edge-fw")), "{}", told(&enabled));
+    let gate = &it.json(&["plan", "vault-1"])["gates"][0];
+    assert_eq!((&gate["accepted"][0]["rule"], &gate["defeated_by"]), (&json!(rule), &json!([])), "{gate}");
+}
+
+#[test]
 fn every_command_speaks_json() {
     let folder = tempfile::tempdir().expect("a folder");
     let bots = folder.path().join("bots.json");

@@ -134,8 +134,9 @@ pub(super) async fn furnish(site: &LocalSite, settling: &Settling, operator: &Pe
     let call = Call { via: Via::Portcullis, ..Call::over_http(principal, None, steady::now()) };
     for machine in settling.outside.machines(None, MACHINES_MAX).await.map_err(failed)?.items {
         if machine.name == GUARDED {
-            let (ports, confirm_within) = (vec![], None);
-            let enable = command::Enable { target: machine.id, ports, confirm_within, take_over: false };
+            let (ports, accept, confirm_within) = (vec![], vec![], None);
+            let enable =
+                command::Enable { target: machine.id, ports, confirm_within, take_over: false, accept };
             perform(site.parts_with(&settling.outside), &call, enable).await.map_err(failed)?;
         }
     }
