@@ -5,7 +5,7 @@ use portcullis_azure::Bounds;
 use portcullis_domain::{Accept, Existing, Fact, GrantState, TargetId};
 use portcullis_tests::{
     azure::Azure,
-    azure_place::{AzurePlace, LEASE},
+    azure_place::{AzurePlace, LEASE, admin_rule},
     door::{self, Guarding},
     given::{self, named},
 };
@@ -151,6 +151,49 @@ async fn rule_that_is_accepted_as_its_machine_is_enabled_never_defeats_the_lock(
     place.put_rule("web-1-nsg", RULE, &allow(500, "10.7.0.0/24"));
     let no = enable(&place, &id, &[RULE]).await.expect_err("another rule by now").full();
     assert!(no.contains("is guarded already"), "{no}");
+}
+
+/// Above every security group, where no rule of ours can be written.
+#[tokio::test]
+async fn rule_of_a_network_manager_is_accepted_and_told_as_changed_once_it_says_something_else() {
+    const NOC: &str = "192.0.2.77";
+    let place = AzurePlace::new(1);
+    let id = place.id("web-1");
+    let always = |from: &str| vec![admin_rule("ssh-from-noc", 10, "AlwaysAllow", from)];
+    place.administer("main-vnet", always("192.0.2.0/24"));
+    place.guard(&id, &given::ssh()).await;
+    for told in told(&place, &id).await {
+        assert!(told.iter().any(|it| it.contains("corp/ssh-from-noc in ")), "{told:?}");
+    }
+    assert!(accept(&place, &id, &["corp/ssh-from-noc"]).await);
+    assert_eq!(told(&place, &id).await, NOTHING);
+    let check = async || {
+        let check = door::check(&place.store, &place.outside, &id, named("22/tcp"), named(NOC)).await;
+        check.expect("checked").accepted.expect("by an accepted rule")
+    };
+    assert!(!check().await.is_changed && place.passes("web-1", NOC, 22));
+    let grant = place.open("ann", &id, "22", ANN).await;
+    assert_eq!(place.state(&grant).await, GrantState::Open);
+    place.pass(LEASE);
+    place.expire().await;
+    assert_eq!(place.state(&grant).await, GrantState::Closed);
+
+    // Another rule beside it is no change of it.
+    let beside = admin_rule("no-ssh-from-there", 5, "Deny", "203.0.113.0/24");
+    place.administer("main-vnet", [always("192.0.2.0/24"), vec![beside]].concat());
+    place.reconcile().await;
+    assert_eq!(told(&place, &id).await, NOTHING);
+
+    place.administer("main-vnet", always("192.0.0.0/16"));
+    place.reconcile().await;
+    for told in told(&place, &id).await {
+        let is_told = |it: &String| {
+            it.contains("corp/ssh-from-noc in ")
+                && it.contains("`owner` accepted it as it was, and it was changed since")
+        };
+        assert!(told.iter().any(is_told), "{told:?}");
+    }
+    assert!(check().await.is_changed);
 }
 
 #[tokio::test]
