@@ -123,3 +123,13 @@ async fn a_nat_rule_in_front_defeats_the_lock_while_a_lease_is_open() {
     let gate = planned(&place, &place.id("vault-1"), Some(&policy("22"))).await;
     assert_eq!(names(&gate.defeated_by), [""; 0], "{gate:?}");
 }
+
+#[tokio::test]
+async fn machine_that_microsofts_own_access_guards_too_is_enabled_with_the_command_that_takes_it_over() {
+    let place = AzurePlace::new(1);
+    for (machine, is_told) in [("jit-1", true), ("web-1", false)] {
+        let enabled = place.enable(&place.id(machine), &policy("22")).await.expect("guarded");
+        let hint = enabled.warnings.iter().any(|it| it.contains("`portcullis adopt`"));
+        assert_eq!(hint, is_told, "{machine}: {enabled:?}");
+    }
+}

@@ -119,7 +119,7 @@ async fn take_over(
             return Ok(adopted);
         }
     };
-    let guarding = Guarding::of(target.clone(), call);
+    let guarding = Guarding { adopts: true, ..Guarding::of(target.clone(), call) };
     match guard::enable(store, outside, &guarding, &policy, now).await {
         Ok(guarded) => {
             let name = from.policy.clone().unwrap_or_else(|| from.name.clone());

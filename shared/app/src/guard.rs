@@ -2,6 +2,7 @@
 
 use crate::{
     Accepting, Call, Error, accept,
+    beforehand::{elsewhere, just_in_time, warnings},
     ports::{Batch, Firewalls, Inventory, Machine, Rank, Seen, Store},
     record::Record,
     transact::{Attempt, transact},
@@ -11,7 +12,6 @@ use portcullis_domain::{
     Accept, Accepted, AddressSet, Change, Fact, Gate, MetDeny, Next, Os, Outlook, Person, Policy, PolicyEdit,
     PortEdit, Refusal, Refusals, Sessions, Snapshot, Speaker, Target, TargetId, Terms, Via, diff, outlook,
 };
-use std::{collections::BTreeSet, net::IpAddr};
 
 /// The shortest and the longest time to confirm a policy within.
 const CONFIRM_WITHIN: (SignedDuration, SignedDuration) =
@@ -32,6 +32,8 @@ pub(crate) struct Guarding {
     pub(crate) take_over: bool,
     /// Foreign rules that are accepted with it, as they are now.
     pub(crate) accept: Vec<Accept>,
+    /// Is it the policy of another product, which is taken over?
+    pub(crate) adopts: bool,
 }
 
 /// A target as it is now guarded, or no longer.
@@ -125,6 +127,7 @@ pub(crate) async fn enable(
         let target = Target::unguarded(guarding.target.clone());
         let mut warnings = warnings(snapshot, policy, guarding.confirm_within.is_some());
         warnings.extend(defeats(snapshot, target, policy, &guarding.by, now));
+        warnings.extend(just_in_time(snapshot).filter(|_| !guarding.adopts));
         warnings
     };
     let warnings = found.as_ref().map(warn).unwrap_or_default();
@@ -282,6 +285,7 @@ pub(crate) async fn plan(
         warnings: elsewhere
             .into_iter()
             .chain(target.policy().into_iter().flat_map(|it| warnings(&snapshot, it, true)))
+            .chain(just_in_time(&snapshot))
             .collect(),
         changes,
     })
@@ -327,7 +331,7 @@ impl Guarding {
     /// As a call wants it, for good.
     pub(crate) fn of(target: TargetId, call: &Call) -> Self {
         let (by, via) = (call.by().clone(), call.via.clone());
-        Self { target, by, via, confirm_within: None, take_over: false, accept: vec![] }
+        Self { target, by, via, confirm_within: None, take_over: false, accept: vec![], adopts: false }
     }
 
     fn speaker(&self) -> Speaker<'_> {
@@ -346,16 +350,6 @@ impl Guarding {
     }
 }
 
-/// A machine that this table never guarded, or guards no longer, and that has rules of ours is guarded by another
-/// installation, or was by a table that is lost. Which of the two, only a person can tell.
-fn elsewhere(target: &Target, snapshot: &Snapshot) -> Option<Refusal> {
-    let owner = target.owner();
-    let ours = snapshot.firewalls.iter().flat_map(|it| it.ours.keys()).filter(|it| it.owner == owner);
-    let rules: Vec<_> = ours.cloned().collect::<BTreeSet<_>>().into_iter().collect();
-    (target.is_at_rest() && !rules.is_empty())
-        .then(|| Refusal::GuardedElsewhere { target: target.id.clone(), rules })
-}
-
 /// A machine that can be guarded, and its firewalls.
 pub(crate) async fn supported(
     outside: &(impl Firewalls + Inventory),
@@ -367,19 +361,6 @@ pub(crate) async fn supported(
         Some(reason) => Err(Refusal::Unsupported { target: id.clone(), reason: reason.to_string() }.into()),
         None => Ok((machine, outside.read(id).await?)),
     }
-}
-
-fn warnings(snapshot: &Snapshot, policy: &Policy, has_way_back: bool) -> Vec<String> {
-    let guarded = |gate: &Gate| policy.gates().iter().any(|it| it.meets(*gate));
-    let connected = snapshot.connected.iter().filter(|(gate, _)| guarded(gate));
-    let advice =
-        if has_way_back { "" } else { "; with a time to confirm within, a mistake is reverted by itself" };
-    let warn = |(gate, address): &(Gate, IpAddr)| {
-        format!(
-            "`{address}` is connected to port `{gate}`, which is closed from now on without a lease{advice}"
-        )
-    };
-    connected.map(warn).chain(snapshot.unread.iter().cloned()).collect()
 }
 
 /// `NotFound` if there is no such machine, nor ever was one that was guarded.

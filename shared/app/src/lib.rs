@@ -9,6 +9,7 @@ mod adopt;
 mod ask;
 mod asking;
 mod bad_token;
+mod beforehand;
 mod bots;
 mod call;
 mod caller;

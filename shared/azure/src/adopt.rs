@@ -20,15 +20,13 @@ use jiff::Timestamp;
 use portcullis_app::{
     Adoptable, AdoptableMachine, AdoptablePort, AdoptableRule, Adoptables, Error, ports::Adoption,
 };
-use portcullis_domain::{Action, Etag, FirewallId, Sources, TargetId};
+use portcullis_domain::{Action, Etag, FirewallId, Sources, TargetId, is_just_in_time};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeMap, net::IpAddr};
 
 const SECURITY_API: &str = "2020-01-01";
-/// What its rules in security groups begin with, before and since 2023.
-const RULES: [&str; 2] = ["securitycenter-jitrule", "microsoftdefenderforcloud-jitrule"];
 /// What its collections in firewalls begin with, before and since 2023.
 const COLLECTIONS: [&str; 2] = ["asc-jit", "mdc-jit"];
 /// Where collections stand in a firewall that have addresses and ports.
@@ -107,8 +105,7 @@ impl Adoption for Azure {
         let mut rules = vec![];
         for group in self.all_groups(&topology).await? {
             let Ok(id) = group.id.to_ascii_lowercase().parse::<FirewallId>() else { continue };
-            let microsofts =
-                group.properties.security_rules.iter().filter(|it| is_microsofts(&it.name, &RULES));
+            let microsofts = group.properties.security_rules.iter().filter(|it| is_just_in_time(&it.name));
             rules.extend(
                 microsofts.map(|it| (in_group(&id, it, &topology), it.properties.description.clone())),
             );
@@ -439,8 +436,8 @@ mod tests {
             "SecurityCenter-JITRule--1234567-0123456789ABCDEF0123456789ABCDEF",
             "MicrosoftDefenderForCloud-JITRule_1_0123456789ABCDEF0123456789ABCDEF",
         ] {
-            assert!(is_microsofts(name, &RULES), "{name}");
+            assert!(is_just_in_time(name), "{name}");
         }
-        assert!(!is_microsofts("SSH", &RULES) && is_microsofts("ASC-JIT-nat", &COLLECTIONS));
+        assert!(!is_just_in_time("SSH") && is_microsofts("ASC-JIT-nat", &COLLECTIONS));
     }
 }

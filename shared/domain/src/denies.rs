@@ -5,6 +5,7 @@
 
 use crate::{
     Action, AddressSet, Firewall, FirewallKind, Foreign, ForeignDenies, Gate, Held, Snapshot, Sources,
+    foreign::is_just_in_time,
 };
 use ipnet::IpNet;
 use std::{
@@ -66,6 +67,17 @@ impl Snapshot {
             }
         }
         met
+    }
+
+    /// Does a rule of Microsoft's own just-in-time access speak of packets to the target?
+    pub fn has_just_in_time(&self) -> bool {
+        let speaks = |at: usize, it: &Foreign| {
+            let mut ways = self.ways.iter().filter(|way| way.through.contains(&at));
+            is_just_in_time(&it.name)
+                && ways.any(|way| way.to.map_or(!it.to.is_empty(), |to| it.to.admit(to)))
+        };
+        let mut firewalls = self.firewalls.iter().enumerate();
+        firewalls.any(|(at, firewall)| firewall.foreign.iter().any(|it| speaks(at, it)))
     }
 
     /// The foreign denies of one firewall that speak of packets to a gate of the target.

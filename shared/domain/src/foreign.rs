@@ -32,6 +32,16 @@ impl ForeignDenies {
     }
 }
 
+/// How the names of rules of Microsoft's own just-in-time access begin in a security group, before and since 2023, in lower case.
+/// <https://learn.microsoft.com/azure/defender-for-cloud/just-in-time-access-usage>
+const JUST_IN_TIME: [&str; 2] = ["securitycenter-jitrule", "microsoftdefenderforcloud-jitrule"];
+
+/// Is it the name of a rule of Microsoft's own just-in-time access in a security group?
+pub fn is_just_in_time(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    JUST_IN_TIME.iter().any(|it| name.starts_with(it))
+}
+
 /// Does a foreign rule of this name stand for one of ours that was changed? That is drift, and nobody can say what it lets in.
 pub(crate) fn is_stand_in(name: &str) -> bool {
     let name = name.rsplit('/').next().unwrap_or_default();

@@ -69,7 +69,7 @@ pub use denies::MetDeny;
 pub use diff::{Change, ChangeTo, Diff, diff};
 pub use evidence::{BadExport, Evidence, Format, Lines, MANIFEST, Manifest, ManifestFile, Segment};
 pub use finding::{Finding, Verdict};
-pub use foreign::{ForeignDenies, ForeignRule};
+pub use foreign::{ForeignDenies, ForeignRule, is_just_in_time};
 pub use glass::Pane;
 pub use grant::{Access, Grant, GrantState, Obstacle};
 pub use grants::Grants;

@@ -379,8 +379,13 @@ async fn it_is_taken_over_from_the_command_line() {
     }
     let json: Value = serde_json::from_slice(&run(&["adopt", "--json"]).await.stdout).expect("JSON");
     assert_eq!(json[0]["machines"][0]["ports"][0]["max"], "PT3H");
+    let planned = run(&["plan", "jit-1"]).await;
+    let hint = "Microsoft's own just-in-time access has rules for this machine: `portcullis adopt`";
+    assert!(text(&planned.stderr).contains(hint), "{}", text(&planned.stderr));
+    assert!(!text(&run(&["plan", "web-1"]).await.stderr).contains("just-in-time"));
     let beside = run(&["adopt", "default"]).await;
     let told = text(&beside.stdout) + &text(&beside.stderr);
+    assert!(!told.contains(hint), "it is taken over already: {told}");
     for part in [
         "jit-1 is guarded by Portcullis.",
         "Microsoft's policy is still there",
