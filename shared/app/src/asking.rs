@@ -206,6 +206,10 @@ impl TargetBody {
     }
 }
 
+/// A detail, or the field that cannot be read, such as `targets[0].ports[1].port`.
 fn read<T: DeserializeOwned>(body: Value) -> Result<T, String> {
-    serde_json::from_value(body).map_err(|error| format!("the event's detail cannot be read: {error}"))
+    serde_path_to_error::deserialize(body).map_err(|error| match error.path().iter().next() {
+        Some(_) => format!("`{}` of the event's detail cannot be read: {}", error.path(), error.inner()),
+        None => format!("the event's detail cannot be read: {}", error.inner()),
+    })
 }

@@ -2,9 +2,13 @@
 
 use crate::Issuer;
 use portcullis_domain::Person;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, SeqAccess, Unexpected, Visitor, value::SeqAccessDeserializer},
+};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
     str::FromStr,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
@@ -28,17 +32,10 @@ struct Bot {
     both_halves: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum People {
     Named(BTreeSet<Person>),
-    Word(Anybody),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-enum Anybody {
-    #[serde(rename = "*")]
-    Anybody,
+    Everyone,
 }
 
 impl Bots {
@@ -77,32 +74,85 @@ impl Bot {
     fn is_for(&self, person: &Person) -> bool {
         match &self.people {
             People::Named(people) => people.contains(person),
-            People::Word(Anybody::Anybody) => true,
+            People::Everyone => true,
         }
     }
 }
 
 impl TryFrom<Vec<Bot>> for Bots {
     type Error = String;
-    /// A list of names in which one is `*` would admit nobody by that name, and is meant to admit anybody.
+    /// A list of names in which one is `*` would admit nobody by that name, and is meant to admit anybody. Two spellings of one bot
+    /// would be two programs, each with a part of the rights.
     fn try_from(bots: Vec<Bot>) -> Result<Self, String> {
         let means_anybody =
             |it: &&Bot| matches!(&it.people, People::Named(people) if people.iter().any(Person::is_anybody));
-        match bots.iter().find(means_anybody) {
-            Some(Bot { source, .. }) => Err(format!(
+        if let Some(Bot { source, .. }) = bots.iter().find(means_anybody) {
+            return Err(format!(
                 "`*` in the list of `{source}` is no name of a person: for everyone write `\"for\": \"*\"`"
-            )),
-            None => Ok(Self(Arc::new(RwLock::new(bots)))),
+            ));
         }
+        let mut spelled = BTreeMap::new();
+        for Bot { source, .. } in &bots {
+            if let Some(other) = spelled.insert(folded(source), source).filter(|it| *it != source) {
+                return Err(format!(
+                    "`{other}` and `{source}` in the list of bots are two spellings of one name: write it in one way"
+                ));
+            }
+        }
+        Ok(Self(Arc::new(RwLock::new(bots))))
+    }
+}
+
+/// The name of a bot as it is compared.
+fn folded(source: &str) -> String {
+    match Person::try_from(source.to_owned()) {
+        Ok(person) => person.folded().to_owned(),
+        Err(_) => source.to_lowercase(),
+    }
+}
+
+impl<'de> Deserialize<'de> for People {
+    fn deserialize<D: Deserializer<'de>>(said: D) -> Result<Self, D::Error> {
+        said.deserialize_any(Said)
+    }
+}
+
+/// Reads the people of a bot, and says what is wrong with one of them.
+struct Said;
+
+impl<'de> Visitor<'de> for Said {
+    type Value = People;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of people, or `*` for everyone")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<People, E> {
+        if text == "*" { Ok(People::Everyone) } else { Err(E::invalid_value(Unexpected::Str(text), &self)) }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<People, A::Error> {
+        BTreeSet::deserialize(SeqAccessDeserializer::new(list)).map(People::Named)
     }
 }
 
 impl FromStr for Bots {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        const WANTED: &str =
-            "[{\"source\": \"chatops.example\", \"for\": [\"ann\"]}], with \"*\" for all people";
-        serde_json::from_str(text).map_err(|error| format!("not a policy of bots ({error}): {WANTED}"))
+        const WANTED: &str = "a list is such as `[{\"source\": \"chatops.example\", \"for\": [\"ann\"]}]`, with `\"for\": \"*\"` for everyone";
+        let mut said = serde_json::Deserializer::from_str(text);
+        let bots: Vec<Bot> = serde_path_to_error::deserialize(&mut said).map_err(|error| {
+            match error.path().iter().next() {
+                Some(_) => format!(
+                    "`{}` of the list of bots cannot be read: {}; {WANTED}",
+                    error.path(),
+                    error.inner()
+                ),
+                None => format!("the list of bots cannot be read: {}; {WANTED}", error.inner()),
+            }
+        })?;
+        said.end().map_err(|error| format!("the list of bots cannot be read: {error}; {WANTED}"))?;
+        bots.try_into()
     }
 }
 
@@ -132,5 +182,47 @@ mod tests {
         let refused = r#"[{"source": "chatops", "for": ["ann", "*"]}]"#.parse::<Bots>().expect_err("refused");
         assert!(refused.contains("`*` in the list of `chatops` is no name of a person"), "{refused}");
         assert!(r#"["*"]"#.parse::<Bots>().is_err());
+    }
+
+    #[test]
+    fn list_with_two_spellings_of_one_bot_is_refused_and_names_both() {
+        for (other, is_one) in
+            [("ChatOps", true), ("chat\u{43e}ps", true), ("chatops", false), ("chatops2", false)]
+        {
+            let list = format!(
+                r#"[{{"source": "chatops", "for": ["ann"]}}, {{"source": "{other}", "for": ["bob"]}}]"#
+            );
+            let refused = list.parse::<Bots>().err();
+            let wanted = is_one.then(|| {
+                format!("`chatops` and `{other}` in the list of bots are two spellings of one name: write it in one way")
+            });
+            assert_eq!(refused, wanted);
+        }
+    }
+
+    #[test]
+    fn list_that_cannot_be_read_is_refused_with_the_place_the_fault_and_a_list_that_would_be_accepted() {
+        let wanted = "; a list is such as `[{\"source\": \"chatops.example\", \"for\": [\"ann\"]}]`, with `\"for\": \"*\"` for everyone";
+        for (list, said) in [
+            (
+                "[{",
+                "`[0]` of the list of bots cannot be read: EOF while parsing an object at line 1 column 2",
+            ),
+            ("[] x", "the list of bots cannot be read: trailing characters at line 1 column 4"),
+            (
+                r#"[{"source": "chatops", "for": "ann"}]"#,
+                "`[0].for` of the list of bots cannot be read: invalid value: string \"ann\", expected a list of people, or `*` for everyone at line 1 column 35",
+            ),
+            (
+                r#"[{"source": "chatops", "for": [" ann"]}]"#,
+                "`[0].for[0]` of the list of bots cannot be read: ` ann` is not a person: 1 to 128 letters, digits, spaces or ASCII signs at line 1 column 37",
+            ),
+            (
+                r#"[{"source": "chatops"}]"#,
+                "`[0]` of the list of bots cannot be read: missing field `for` at line 1 column 22",
+            ),
+        ] {
+            assert_eq!(list.parse::<Bots>().expect_err(list), format!("{said}{wanted}"));
+        }
     }
 }

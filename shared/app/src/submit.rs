@@ -22,6 +22,8 @@ pub const EVENT_MAX: usize = 64 * 1024;
 /// An event on the bus may be this old. That is longer than all tries of a queue take; what is older was kept somewhere, and
 /// whoever wanted it then may want it no more.
 const AGE_MAX: SignedDuration = SignedDuration::from_mins(15);
+/// How much of an id that is refused is said again, in characters.
+const GIVEN_MAX: usize = 80;
 /// The version of what bots send.
 const VERSION: u64 = 1;
 
@@ -238,11 +240,17 @@ impl Heard {
         self.correlation = field(detail.remove("correlation_id"), "correlation_id")?;
         let id: Option<String> = field(detail.remove("id"), "id")?;
         let id = id.unwrap_or_else(|| self.event.clone());
+        if id.is_empty() {
+            return Err("the event has no `id`: 1 to 200 printable characters that no other event has".into());
+        }
         // Two bots may count alike.
-        let key = format!("{} {id}", self.source).parse();
-        let key = key.ok().filter(|_| !id.trim().is_empty());
-        let key =
-            key.ok_or("`id` of the event must have 1 to 200 printable characters, and is never used again")?;
+        let key = format!("{} {id}", self.source).parse::<IdempotencyKey>();
+        let key = key.ok().filter(|_| !id.trim().is_empty()).ok_or_else(|| {
+            let given: String = id.chars().take(GIVEN_MAX).collect();
+            format!(
+                "`{given}` is not an `id` of an event: 1 to 200 printable characters that no other event has"
+            )
+        })?;
         let kind = self.kind.as_deref().ok_or("the event has no `detail-type`")?;
         let what = Asking::read(kind, Value::Object(detail), incoming.has_archive)?;
         Ok(Wish { by, key, what })
@@ -279,8 +287,8 @@ mod tests {
     use portcullis_domain::GrantId;
     use serde_json::json;
 
-    /// Why not, for programs: what is said besides the envelope of an event that is fit to be heard.
-    fn code(more: &Value) -> &'static str {
+    /// Why not: what is said besides the envelope of an event that is fit to be heard.
+    fn no(more: &Value) -> No {
         let mut body = json!({ "source": "chatops", "time": "2026-03-02T12:00:00Z", "id": "1",
                                "detail-type": "access.close" });
         body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
@@ -288,7 +296,7 @@ mod tests {
         let incoming = Incoming { body: body.as_bytes(), source: None, has_archive: true };
         let bots = r#"[{"source": "chatops", "for": ["ann"]}]"#.parse().expect("bots");
         let now = "2026-03-02T12:01:00Z".parse().expect("a time");
-        Heard::of(incoming).wish(incoming, &bots, now).err().expect("a no").code
+        Heard::of(incoming).wish(incoming, &bots, now).err().expect("a no")
     }
 
     #[test]
@@ -306,7 +314,39 @@ mod tests {
             (json!({ "detail": "x".repeat(EVENT_MAX) }), "too-large"),
         ];
         for (more, wanted) in cases {
-            assert_eq!(code(&more), wanted);
+            assert_eq!(no(&more).code, wanted);
+        }
+    }
+
+    #[test]
+    fn event_that_cannot_be_read_is_refused_with_the_field_the_input_and_the_input_that_would_be_accepted() {
+        let port = |number: Value| {
+            let port = json!({ "port": number, "sources": ["203.0.113.9"], "duration": "PT1H" });
+            json!({ "version": 1, "on_behalf_of": "ann", "targets": [{ "target": "/vm/web-1", "ports": [port] }] })
+        };
+        let request = |detail: Value| json!({ "detail-type": "access.request", "detail": detail });
+        let id = "1 to 200 printable characters that no other event has";
+        let path = "`targets[0].ports[0].port` of the event's detail cannot be read";
+        let mut without_id = request(port(json!(22)));
+        without_id["id"] = Value::Null;
+        let mut of_spaces = request(port(json!(22)));
+        of_spaces["id"] = json!("  ");
+        let mut without_grant = json!({ "version": 1, "on_behalf_of": "ann" });
+        without_grant["id"] = json!("1");
+        for (said, wanted) in [
+            (request(port(json!(70000))), format!("{path}: `70000` is not a port from 1 to 65535")),
+            (
+                request(port(json!("22"))),
+                format!("{path}: invalid type: string \"22\", expected a port from 1 to 65535"),
+            ),
+            (without_id, format!("the event has no `id`: {id}")),
+            (of_spaces, format!("`  ` is not an `id` of an event: {id}")),
+            (
+                json!({ "detail": without_grant }),
+                "the event's detail cannot be read: missing field `grant`".to_owned(),
+            ),
+        ] {
+            assert_eq!(no(&said).why, wanted);
         }
     }
 

@@ -18,8 +18,8 @@ fn bad(given: &str, wanted: &'static str) -> BadAddress {
 }
 
 /// 1 to 65535.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "u16", into = "u16")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(into = "u16")]
 pub struct Port(NonZeroU16);
 
 /// What a rule speaks of. Packets are [`Protocol::Tcp`] or [`Protocol::Udp`].
@@ -53,6 +53,8 @@ pub struct Gate {
 pub struct Sources(Vec<IpNet>);
 
 impl Port {
+    pub(crate) const WANTED: &str = "a port from 1 to 65535";
+
     /// The number, 1 to 65535.
     pub fn number(self) -> u16 {
         self.0.get()
@@ -227,14 +229,14 @@ impl fmt::Display for Sources {
 impl FromStr for Port {
     type Err = BadAddress;
     fn from_str(text: &str) -> Result<Self, BadAddress> {
-        text.parse().map(Self).map_err(|_| bad(text, "a port from 1 to 65535"))
+        text.parse().map(Self).map_err(|_| bad(text, Self::WANTED))
     }
 }
 
 impl TryFrom<u16> for Port {
     type Error = BadAddress;
     fn try_from(number: u16) -> Result<Self, BadAddress> {
-        NonZeroU16::new(number).map(Self).ok_or_else(|| bad(&number.to_string(), "a port from 1 to 65535"))
+        NonZeroU16::new(number).map(Self).ok_or_else(|| bad(&number.to_string(), Self::WANTED))
     }
 }
 

@@ -1,9 +1,16 @@
-//! Times, machines and people as programs say them, for `deserialize_with`: what cannot be read is refused in our words.
+//! Times, machines, people and ports as programs say them, most of them for `deserialize_with`: what cannot be read is refused in our
+//! words.
 
-use crate::{Person, TargetId, length as read_length};
+use crate::{Person, Port, TargetId, length as read_length};
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Deserializer, de::Error};
-use std::{fmt::Display, str::FromStr};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, Visitor},
+};
+use std::{
+    fmt::{self, Display},
+    str::FromStr,
+};
 
 const TIME: &str = "a time, such as `2026-05-01T18:30:00Z`";
 /// How much of what was said is said again, in characters.
@@ -37,6 +44,32 @@ pub fn person<'de, D: Deserializer<'de>>(said: D) -> Result<Person, D::Error> {
 /// A value that is written as one text.
 pub fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(said: D) -> Result<T, D::Error> {
     String::deserialize(said)?.parse().map_err(D::Error::custom)
+}
+
+impl<'de> Deserialize<'de> for Port {
+    fn deserialize<D: Deserializer<'de>>(said: D) -> Result<Self, D::Error> {
+        said.deserialize_u16(PortNumber)
+    }
+}
+
+struct PortNumber;
+
+impl Visitor<'_> for PortNumber {
+    type Value = Port;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Port::WANTED)
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Port, E> {
+        let port = u16::try_from(number).ok().and_then(|it| Port::try_from(it).ok());
+        port.ok_or_else(|| E::custom(format_args!("`{number}` is not {}", Port::WANTED)))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Port, E> {
+        let none = || E::custom(format_args!("`{number}` is not {}", Port::WANTED));
+        u64::try_from(number).map_err(|_| none()).and_then(|it| self.visit_u64(it))
+    }
 }
 
 /// A text from a file without the mark that some editors and shells begin one with, U+FEFF.
@@ -91,6 +124,24 @@ mod tests {
         let none = Said { length: None, end: None, at };
         assert_eq!(said(&json!({ "length": null, "at": AT })), Ok(none));
         assert!(said(&json!({})).expect_err("no time").contains("missing field `at`"));
+    }
+
+    #[test]
+    fn port_that_is_none_is_named_with_those_that_there_are() {
+        let port = |text: &str| serde_json::from_str::<Port>(text).map_err(|error| error.to_string());
+        assert_eq!(port("22").map(Port::number), Ok(22));
+        assert_eq!(serde_json::from_value::<Port>(json!(65535)).map(Port::number).ok(), Some(65535));
+        for no in ["0", "65536", "70000", "-1", "99999999999"] {
+            let wanted = format!("`{no}` is not a port from 1 to 65535");
+            assert!(port(no).is_err_and(|it| it.starts_with(&wanted)), "{no}: {:?}", port(no));
+        }
+        for no in ["\"22\"", "22.5", "null", "[22]"] {
+            assert!(
+                port(no).is_err_and(|it| it.contains("expected a port from 1 to 65535")),
+                "{no}: {:?}",
+                port(no)
+            );
+        }
     }
 
     #[test]
