@@ -1,7 +1,7 @@
 //! What happens, as it happens; and events as bots send them.
 
 use crate::{
-    answers::told, client::Client, facts, key::new_key, moments, names, output::Output, table::Mark, words,
+    answers, client::Client, facts, key::new_key, moments, names, output::Output, table::Mark, words,
 };
 use clap::Args;
 use console::measure_text_width;
@@ -24,6 +24,8 @@ use std::{
 
 /// How far back events are printed where no time is named.
 const LATELY: SignedDuration = SignedDuration::from_hours(1);
+/// How wide a terminal is, at least, that has room for the kind of an event beside its sentence, in columns.
+const KIND_FROM: usize = 100;
 /// How wide the columns of an event are, at least.
 const KIND_WIDTH: usize = 22;
 const TARGET_WIDTH: usize = 14;
@@ -52,6 +54,8 @@ pub struct Events {
 }
 
 const EVENTS: &str = "\
+On a narrow terminal the kind is left out, and ids are shown by their ends; --wide prints all.
+
 With --json, one event per line. To continue later, give the time of the last one as --since: events of that time may
 be repeated, with the same ids.
 
@@ -161,7 +165,7 @@ impl Send {
                 return reasons.fold("The event was refused:".to_owned(), |text, line| text + &line);
             }
             match (&seen.answer, &seen.review, &seen.closed) {
-                (Some(answer), _, _) => told(&client.out, answer),
+                (Some(answer), _, _) => answers::told(&client.out, answer),
                 (None, Some(review), _) => explained(review),
                 (None, None, Some(grant)) => {
                     printable(&format!("Grant {} was ended.", grant.id)).into_owned()
@@ -234,10 +238,20 @@ fn at(event: &EventView) -> Option<Timestamp> {
     text(event, "at")?.parse().ok()
 }
 
-/// The parts of a line: when, of which kind, about which machine, and the rest.
-fn parts(event: &EventView, at: Timestamp, now: &ZonedDateTime) -> (Mark, [String; 4]) {
-    let target = text(event, "target").map_or("-", names::short);
-    let about = text(event, "grant").or_else(|| text(event, "request"));
+/// An event as a person reads it.
+#[derive(Debug, Clone)]
+struct Told {
+    mark: Mark,
+    at: String,
+    kind: String,
+    target: String,
+    /// The ids of the grant and the request that it is about, whichever it names.
+    about: Vec<String>,
+    correlation: Option<String>,
+    sentence: Option<String>,
+}
+
+fn told(event: &EventView, at: Timestamp, now: &ZonedDateTime) -> Told {
     let fact = event.detail.get("fact").and_then(|it| serde_json::from_value::<Fact>(it.clone()).ok());
     let told = fact.as_ref().map(|it| (words::plain(&it.in_words(), now), is_loud(it)));
     // What nobody should have to look up is told whole.
@@ -246,24 +260,43 @@ fn parts(event: &EventView, at: Timestamp, now: &ZonedDateTime) -> (Mark, [Strin
         (Some(told), Some(by)) => Some(format!("{by}: {told}")),
         (told, _) => told,
     };
-    let rest = [about, text(event, "correlation_id"), told.as_deref()];
-    let rest = rest.into_iter().flatten().collect::<Vec<_>>().join("  ");
-    let mark = fact.as_ref().map_or(Mark::Plain, facts::mark);
     let plain = |text: &str| printable(text).replace('\n', " ");
-    (mark, [moments::clock(at, now), plain(&event.kind), plain(target), plain(&rest)])
+    Told {
+        mark: fact.as_ref().map_or(Mark::Plain, facts::mark),
+        at: moments::clock(at, now),
+        kind: plain(&event.kind),
+        target: plain(text(event, "target").map_or("-", names::short)),
+        about: ["grant", "request"].into_iter().filter_map(|it| text(event, it)).map(plain).collect(),
+        correlation: text(event, "correlation_id").map(plain),
+        sentence: told.as_deref().map(plain),
+    }
 }
 
-/// A line of columns, as wide as the terminal at most.
-fn line((mark, [at, kind, target, rest]): (Mark, [String; 4]), paint: Paint, width: Option<usize>) -> String {
-    let (kind, target) = (format!("{kind:<KIND_WIDTH$}"), format!("{target:<TARGET_WIDTH$}"));
-    let before = format!("  {at}  {kind}  {target}  ");
+/// A line of columns, as wide as the terminal at most: there the sentence is first, with short ids.
+fn line(told: Told, paint: Paint, width: Option<usize>) -> String {
+    let Told { mark, at, kind, target, about, correlation, sentence } = told;
+    let has_kind = sentence.is_none() || width.is_none_or(|it| KIND_FROM <= it);
+    let (target, rest): (String, Vec<String>) = match (width, sentence) {
+        (None, sentence) => (target, about.into_iter().take(1).chain(correlation).chain(sentence).collect()),
+        (Some(_), Some(sentence)) => {
+            let brief = |text: String, id: &String| text.replace(id, names::end_of(id));
+            let sentence = about.iter().fold(sentence, brief);
+            (cut(&target, TARGET_WIDTH), [sentence].into_iter().chain(correlation).collect())
+        }
+        (Some(_), None) => {
+            (cut(&target, TARGET_WIDTH), about.into_iter().take(1).chain(correlation).collect())
+        }
+    };
+    let (rest, target) = (rest.join("  "), format!("{target:<TARGET_WIDTH$}"));
+    let kind = if has_kind { format!("{kind:<KIND_WIDTH$}  ") } else { String::new() };
+    let before = format!("  {at}  {kind}{target}  ");
     let rest = match width {
         // Where something is wrong, as where break-glass was used, every reader has to see who and why.
         Some(width) if mark != Mark::Bad => cut(&rest, width.saturating_sub(measure_text_width(&before))),
         Some(_) | None => rest,
     };
     let (sign, at, kind) = (mark.painted(paint), paint.dim(&at), mark.colour(paint, &kind));
-    format!("{sign} {at}  {kind}  {target}  {rest}").trim_end().to_owned()
+    format!("{sign} {at}  {kind}{target}  {rest}").trim_end().to_owned()
 }
 
 fn is_loud(fact: &Fact) -> bool {
@@ -276,7 +309,7 @@ impl Output {
         if self.is_json() {
             return Self::json_line(event);
         }
-        output::line(&line(parts(event, at, &self.now()), self.paint(), self.width()))
+        output::line(&line(told(event, at, &self.now()), self.paint(), self.width()))
     }
 }
 
@@ -315,23 +348,55 @@ mod tests {
         });
         let event = json!({ "kind": "breakglass.used", "detail": detail });
         let event = serde_json::from_value(event).expect("an event");
-        let parts = parts(&event, Timestamp::UNIX_EPOCH, &ZonedDateTime::default());
-        let told = "ann: BREAK-GLASS used by request r: web-1:22/tcp, db-1:22/tcp without the approval of \
+        let event = told(&event, Timestamp::UNIX_EPOCH, &ZonedDateTime::default());
+        let sentence = "ann: BREAK-GLASS used by request r: web-1:22/tcp, db-1:22/tcp without the approval of \
             bob, because: it is down";
-        for width in [None, Some(80)] {
-            let words = line(parts.clone(), Paint::NONE, width);
-            let wanted = format!("✕ 00:00:00  breakglass.used         web-1           r  {told}");
-            assert_eq!(words, wanted, "{width:?}");
+        for (width, wanted) in [
+            (None, format!("✕ 00:00:00  breakglass.used         web-1           r  {sentence}")),
+            (Some(120), format!("✕ 00:00:00  breakglass.used         web-1           {sentence}")),
+            (Some(80), format!("✕ 00:00:00  web-1           {sentence}")),
+        ] {
+            assert_eq!(line(event.clone(), Paint::NONE, width), wanted, "{width:?}");
         }
     }
 
     #[test]
     fn event_is_as_wide_as_the_terminal_at_most() {
-        let parts =
-            (Mark::Good, ["14:05:30", "grant.opened", "web-1", "r-1  grant r-1 is open at 203.0.113.7:22"]);
-        let parts = (parts.0, parts.1.map(str::to_owned));
-        let words = line(parts.clone(), Paint::NONE, Some(72));
-        assert_eq!(words, "● 14:05:30  grant.opened            web-1           r-1  grant r-1 is o…");
-        assert!(line(parts, Paint::NONE, None).ends_with("is open at 203.0.113.7:22"));
+        const ID: &str = "abcdefghijk4f3kq-1";
+        let opened = Told {
+            mark: Mark::Good,
+            at: "14:05:30".to_owned(),
+            kind: "grant.opened".to_owned(),
+            target: "web-1-of-the-shop".to_owned(),
+            about: [ID, "abcdefghijk4f3kq"].map(str::to_owned).to_vec(),
+            correlation: Some("deploy-1".to_owned()),
+            sentence: Some(format!("grant {ID} is open at 203.0.113.7:22")),
+        };
+        let untold = Told { sentence: None, ..opened.clone() };
+        for (told, width, wanted) in [
+            (&opened, Some(60), "● 14:05:30  web-1-of-the-…  grant 4f3kq-1 is open at 203.0.…"),
+            (
+                &opened,
+                Some(80),
+                "● 14:05:30  web-1-of-the-…  grant 4f3kq-1 is open at 203.0.113.7:22  deploy-1",
+            ),
+            (
+                &opened,
+                Some(100),
+                "● 14:05:30  grant.opened            web-1-of-the-…  grant 4f3kq-1 is open at 203.0.113.7:22  deploy-1",
+            ),
+            (
+                &untold,
+                Some(80),
+                "● 14:05:30  grant.opened            web-1-of-the-…  abcdefghijk4f3kq-1  deploy-1",
+            ),
+        ] {
+            let line = line(told.clone(), Paint::NONE, width);
+            assert_eq!(line, wanted);
+            assert!(width.is_none_or(|it| measure_text_width(&line) <= it), "{line}");
+        }
+        let whole = line(opened, Paint::NONE, None);
+        let sentence = format!("{ID}  deploy-1  grant {ID} is open at 203.0.113.7:22");
+        assert_eq!(whole, format!("● 14:05:30  grant.opened            web-1-of-the-shop  {sentence}"));
     }
 }

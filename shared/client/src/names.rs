@@ -106,6 +106,16 @@ pub fn exact<'a, T: Named>(things: &'a [T], text: &str) -> Option<&'a T> {
     things.iter().find(|it| it.id() == text || it.name() == text)
 }
 
+/// How much of the derived part of a request's id or a grant's is shown where lines have to fit a terminal, in characters.
+const ENOUGH: usize = 5;
+
+/// The end of a request's id or a grant's, such as `4f3kq-1`, which is part enough to name one of them on a command line.
+pub fn end_of(id: &str) -> &str {
+    let derived = id.rfind('-').unwrap_or(id.len());
+    let from = id[..derived].char_indices().rev().nth(ENOUGH - 1).map_or(0, |(at, _)| at);
+    &id[from..]
+}
+
 /// Each id by its end, which is what people recognise: its name, or where several have that name as much more of it as only one
 /// has. Any of it names the thing on a command line.
 pub fn shortest<'a>(ids: impl IntoIterator<Item = &'a str>) -> BTreeMap<String, String> {

@@ -90,6 +90,11 @@ fn lists_fit_a_terminal_of_80_and_of_100_columns_and_are_whole_without_one() {
         let piped = text(&it.up.ask(words).stdout);
         assert!(!piped.contains('…') && !piped.contains('\u{1b}'), "{words:?}: {piped}");
     }
+    let mut client = it.up.client();
+    client.args(["events", "--since", "1h"]).env("TERM", "xterm").env("NO_COLOR", "1");
+    let (_, seen) = on_terminal(client, 80);
+    let is_told = |it: &str| it.contains("  db-1            operator: grant ") && it.contains("/tcp from ");
+    assert!(seen.lines().any(is_told), "the sentence has the room: {seen}");
     let piped = text(&it.up.ask(&["requests"]).stdout);
     assert!(piped.contains(why), "{piped}");
     let wide = text(&it.up.ask(&["grants", "--wide"]).stdout);
