@@ -456,6 +456,16 @@ fn a_lease_beyond_every_limit_is_refused_with_the_limit_of_its_port() {
     }
 }
 
+#[test]
+fn a_lease_of_less_than_a_second_is_refused_with_its_length() {
+    for (nanos, said) in [(1, "1ns"), (1_000_000, "1ms"), (999_999_999, "999ms"), (1_999_999_999, "1s")] {
+        let length = SignedDuration::from_nanos(nanos);
+        let answer = answer(&known(), "ann", &[during("53", Window::For(length))]);
+        let Review::Refused(refusals) = answer else { panic!("{said} is allowed") };
+        assert_eq!(refusals.to_string(), format!("`{said}` is too short: at least 5m"));
+    }
+}
+
 /// A grant on `vm` from now for an hour.
 fn held(port: &str, ranges: &[&str], policy: Option<Policy>) -> (Target, GrantId) {
     let (id, vm) = target("vm", Some(self::policy()));

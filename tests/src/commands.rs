@@ -212,6 +212,13 @@ fn gives_and_takes_roles(cli: &Cli<'_>) {
     assert!(known["roles"].as_array().is_some_and(|it| it.iter().any(theirs)), "{known}");
     let me = object((cli.bearer)(&token), &["whoami"]);
     assert!(me["roles"].as_array().is_some_and(|it| it.iter().any(theirs)), "{me}");
+    // A machine is named as it is on the command line.
+    for words in
+        [&["role", "grant", &member, "approver", "--on", cli.machine][..], &["role", "show", &member]]
+    {
+        let said = told(&call((cli.operator)(), words));
+        assert!(said.contains(cli.machine) && !said.contains("target:"), "{words:?}: {said}");
+    }
     assert_eq!(change("revoke")["version"], version + 1);
     let all = cli.object(&["role", "list"]);
     assert!(!all["roles"].as_array().is_some_and(|it| it.iter().any(theirs)), "{all}");

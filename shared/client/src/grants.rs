@@ -11,7 +11,7 @@ use crate::{
     path::segment,
     several::Outcomes,
 };
-use clap::Args;
+use clap::{ArgGroup, Args};
 use clap_complete::engine::ArgValueCandidates;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::CorrelationId;
@@ -38,10 +38,10 @@ pub struct Grants {
 
 /// To end leases.
 #[derive(Debug, Args)]
-#[command(after_help = CLOSE)]
+#[command(after_help = CLOSE, group = ArgGroup::new("leases").args(["grants", "mine"]).required(true).multiple(true))]
 pub struct Close {
     /// The grants: any unique part of an id or of TARGET:PORT
-    #[arg(required_unless_present = "mine", value_name = "GRANT", add = ArgValueCandidates::new(complete::grants))]
+    #[arg(value_name = "GRANT", add = ArgValueCandidates::new(complete::grants))]
     grants: Vec<String>,
     /// Only grants of the caller; without a GRANT all of these
     #[arg(long)]
@@ -57,17 +57,17 @@ Examples:
 
 /// To ask for a later end.
 #[derive(Debug, Args)]
-#[command(after_help = EXTEND)]
+#[command(after_help = EXTEND, group = ArgGroup::new("lease").args(["grant", "mine"]).required(true).multiple(true))]
+#[command(group = ArgGroup::new("end").args(["by", "until"]).required(true))]
 pub struct Extend {
     /// The grant: any unique part of its id or of TARGET:PORT
-    #[arg(required_unless_present = "mine", add = ArgValueCandidates::new(complete::grants))]
+    #[arg(add = ArgValueCandidates::new(complete::grants))]
     grant: Option<String>,
     /// Only grants of the caller; without a GRANT the only one
     #[arg(long)]
     mine: bool,
     /// The time to add
     #[arg(long, value_name = "TIME", value_parser = moments::length)]
-    #[arg(conflicts_with = "until", required_unless_present = "until")]
     by: Option<SignedDuration>,
     /// The end of the lease, such as `18:30`
     #[arg(long, value_name = "TIME", value_parser = moments::moment)]

@@ -12,7 +12,7 @@ use crate::{
     url::is_here,
     wait, words,
 };
-use clap::Args;
+use clap::{ArgGroup, Args};
 use clap_complete::engine::ArgValueCandidates;
 use jiff::{SignedDuration, ZonedDateTime};
 use portcullis_domain::{BadName, Gate};
@@ -41,14 +41,13 @@ Examples:
 
 /// To guard machines.
 #[derive(Debug, Args)]
-#[command(after_help = ENABLE)]
+#[command(after_help = ENABLE, group = ArgGroup::new("machines").args(["targets", "all_recommended"]).required(true))]
 pub struct Enable {
     /// The machines: any unique part of each name
-    #[arg(required_unless_present = "all_recommended", value_name = "TARGET")]
-    #[arg(add = ArgValueCandidates::new(complete::machines))]
+    #[arg(value_name = "TARGET", add = ArgValueCandidates::new(complete::machines))]
     targets: Vec<String>,
     /// Every machine that could be guarded and is not
-    #[arg(long, conflicts_with = "targets")]
+    #[arg(long)]
     all_recommended: bool,
     /// A port to guard, with settings after commas. Default: SSH on Linux, RDP on Windows
     #[arg(long = "port", value_name = "PORT", value_parser = ports::rules, allow_negative_numbers = true)]

@@ -22,7 +22,7 @@ use portcullis_program::{
     output::{self, escaped, printable},
 };
 use portcullis_wire::{ActivityQuery, EntryView, Listed, VerifyView};
-use std::num::NonZeroUsize;
+use std::{collections::BTreeSet, num::NonZeroUsize};
 
 /// Whose activity.
 #[derive(Debug, Args)]
@@ -79,35 +79,54 @@ impl Activity {
             REST => REST.to_owned(),
             name => client.named(name, Among::Guarded)?.id,
         };
-        let found = self.found(client, &target_path(&chain, "/activity"))?;
+        let (found, names) = self.found(client, &target_path(&chain, "/activity"))?;
         if self.csv {
             output::line(csv(&found).trim_end())?;
             return Ok(Exit::Done);
         }
         let is_filtered = self.since.is_some() || self.by.is_some() || !self.kinds.is_empty();
-        let empty = if is_filtered {
-            "The machine has no such entries. `portcullis activity TARGET` lists all entries, with their kinds."
-        } else {
-            "The machine has no entries yet. Guard it with `portcullis enable TARGET`."
+        let empty = match &self.by {
+            Some(by) if !names.contains(by) => nothing_by(by, &names),
+            Some(_) | None if is_filtered => {
+                "The machine has no such entries. `portcullis activity TARGET` lists all entries, with their kinds."
+                    .to_owned()
+            }
+            Some(_) | None => {
+                "The machine has no entries yet. Guard it with `portcullis enable TARGET`.".to_owned()
+            }
         };
-        client.out.list(&found, empty, || table(&found, &client.out.now()))?;
+        client.out.list(&found, &empty, || table(&found, &client.out.now()))?;
         Ok(Exit::Done)
     }
 }
 
+/// No entry is by this name, which may be a typo: those that there are.
+fn nothing_by(by: &Person, names: &BTreeSet<Person>) -> String {
+    let names = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let there = if names.is_empty() {
+        "no entry names a person".to_owned()
+    } else {
+        format!("its entries name {names}")
+    };
+    printable(&format!("The person or bot `{by}` caused or approved no entry of the machine: {there}."))
+        .into_owned()
+}
+
 impl Activity {
-    /// The entries that are wanted, the oldest first. They are read from the newest one backwards, no further than is needed.
-    fn found(&self, client: &Client, path: &str) -> Result<Vec<EntryView>, Failure> {
+    /// The entries that are wanted, the oldest first, and the people and bots of all that were read. They are read from the newest one
+    /// backwards, no further than is needed.
+    fn found(&self, client: &Client, path: &str) -> Result<(Vec<EntryView>, BTreeSet<Person>), Failure> {
         let limit = self.limit.map_or(usize::MAX, NonZeroUsize::get);
         let is_rest_needless = |oldest: &EntryView, found: usize| {
             let earliest = self.since.map(|since| since.saturating_sub(CLOCKS_DIFFER).unwrap_or(since));
             limit <= found || earliest.is_some_and(|it| oldest.at < it)
         };
-        let mut backwards: Vec<EntryView> = vec![];
+        let (mut backwards, mut names): (Vec<EntryView>, _) = (vec![], BTreeSet::new());
         let mut part =
             read(client, path, ActivityQuery { newest: Some(true), ..ActivityQuery::default() }, PART)?;
         for _ in 0..PARTS_MAX {
             let Some(oldest) = part.first().cloned() else { break };
+            names.extend(part.iter().filter_map(fact).flat_map(|it| people(&it)));
             backwards.extend(part.into_iter().rev().filter(|it| self.wants(it)));
             if oldest.n <= FIRST || is_rest_needless(&oldest, backwards.len()) {
                 break;
@@ -119,7 +138,7 @@ impl Activity {
         }
         backwards.truncate(limit);
         backwards.reverse();
-        Ok(backwards)
+        Ok((backwards, names))
     }
 
     fn wants(&self, entry: &EntryView) -> bool {
@@ -127,7 +146,7 @@ impl Activity {
         let is_kind = |it: &String| it == kind;
         self.since.is_none_or(|since| since <= entry.at)
             && (self.kinds.is_empty() || self.kinds.iter().any(is_kind))
-            && self.by.as_ref().is_none_or(|by| fact(entry).is_some_and(|fact| is_by(&fact, by)))
+            && self.by.as_ref().is_none_or(|by| fact(entry).is_some_and(|fact| people(&fact).contains(by)))
     }
 }
 
@@ -157,11 +176,11 @@ fn read(
     }
 }
 
-/// Did this person, or this bot, cause or approve it?
-fn is_by(fact: &Fact, person: &Person) -> bool {
+/// The people and bots that caused or approved it.
+fn people(fact: &Fact) -> Vec<Person> {
     let about = fact.about();
     let caused = about.by.and_then(|it| it.parse::<Person>().ok());
-    caused.as_ref() == Some(person) || about.approver == Some(person)
+    caused.into_iter().chain(about.approver.cloned()).collect()
 }
 
 /// The kind of fact, as it is stored.

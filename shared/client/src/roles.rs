@@ -57,6 +57,9 @@ const REVOKE: &str = "\
 Example:
   portcullis role revoke everyone approver --on everything";
 
+/// How the scope of one machine begins.
+const MACHINE: &str = "target:";
+
 /// A member; a name alone is a person's.
 fn member(text: &str) -> Result<Member, String> {
     const KINDS: [&str; 3] = ["person:", "group:", "workload:"];
@@ -92,6 +95,7 @@ impl Roles {
                 let body = given.body(client)?;
                 let after: RolesView = client.http.post("/v1/roles", Some(&body))?;
                 let RoleBody { role, member, on } = &body;
+                let on = scope(&on.to_string());
                 client.out.show(&after, || format!("{member} has the role {role} on {on}."))?;
             }
             Self::Revoke(given) => {
@@ -106,6 +110,7 @@ impl Roles {
                     }
                 })?;
                 let RoleBody { role, member, on } = &body;
+                let on = scope(&on.to_string());
                 client.out.show(&after, || {
                     let ended = after.ended.iter().map(ended).collect::<String>();
                     format!("{member} no longer has the role {role} on {on}.{ended}")
@@ -122,7 +127,7 @@ impl Given {
         let is_name = on != "everything" && !on.contains(':');
         let on = if is_name {
             let names = client.names(std::slice::from_ref(on), Among::All)?;
-            format!("target:{}", names.find(on)?.id)
+            format!("{MACHINE}{}", names.find(on)?.id)
         } else {
             on.clone()
         };
@@ -140,7 +145,17 @@ fn ended(grant: &GrantView) -> String {
     )
 }
 
+/// A scope as a person says it after `--on`: a machine by its name.
+fn scope(on: &str) -> String {
+    match on.strip_prefix(MACHINE) {
+        Some(id) => names::short(id).to_owned(),
+        None => on.to_owned(),
+    }
+}
+
 fn listed(out: &Output, found: &RolesView) -> Result<(), Failure> {
+    let machines = out.ids(found.roles.iter().filter_map(|it| it.on.strip_prefix(MACHINE)));
+    let scope = |on: &str| on.strip_prefix(MACHINE).map_or_else(|| on.to_owned(), |id| machines.of(id));
     let table = || {
         let mut table = Table::of(&["ROLE", "MEMBER", "ON", "PERMITS"]);
         if let Some(operator) = &found.operator {
@@ -149,7 +164,7 @@ fn listed(out: &Output, found: &RolesView) -> Result<(), Failure> {
             table.row(Mark::Good, [Role::Operator.to_string(), by, on, "all; cannot be revoked".to_owned()]);
         }
         for it in &found.roles {
-            table.row(Mark::Good, [it.role.clone(), it.member.clone(), it.on.clone(), it.rights.join(", ")]);
+            table.row(Mark::Good, [it.role.clone(), it.member.clone(), scope(&it.on), it.rights.join(", ")]);
         }
         table
     };

@@ -63,7 +63,7 @@ pub enum Refusal {
     OnlyReserveLeft { target: TargetId, room: Room, held: usize, asked: usize, max: usize },
     #[error("`{:#}` is too long: at most {max:#}", whole(asked))]
     TooLong { asked: SignedDuration, max: SignedDuration },
-    #[error("`{:#}` is too short: at least {min:#}", SignedDuration::from_secs(asked.as_secs()))]
+    #[error("`{:#}` is too short: at least {min:#}", begun(asked))]
     TooShort { asked: SignedDuration, min: SignedDuration },
     #[error("`{start}` is too far ahead: a lease starts within {within:#}")]
     StartsTooLate { start: Timestamp, within: SignedDuration },
@@ -185,6 +185,15 @@ pub enum Refusal {
 /// In whole seconds, and never less.
 fn whole(length: &SignedDuration) -> SignedDuration {
     SignedDuration::from_secs(length.as_secs().saturating_add(i64::from(0 < length.subsec_nanos())))
+}
+
+/// The whole seconds of a length, since an end that was asked for is some of a second away; of a length below one its milliseconds.
+fn begun(length: &SignedDuration) -> SignedDuration {
+    match (length.as_secs(), length.subsec_millis()) {
+        (0, 0) => *length,
+        (0, millis) => SignedDuration::from_millis(millis.into()),
+        (secs, _) => SignedDuration::from_secs(secs),
+    }
 }
 
 /// What the caller has to change.

@@ -68,7 +68,7 @@ impl<S: Site> Patient<S> {
         let source = if self.wait.is_zero() {
             "it was not asked".into()
         } else {
-            format!("it gave no answer within {} s", self.wait.as_secs()).into()
+            format!("it gave no answer within {} s", self.wait.as_secs_f64()).into()
         };
         Error::Unavailable { doing: "get an answer from the cloud", source }
     }

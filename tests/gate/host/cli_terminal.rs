@@ -134,8 +134,29 @@ fn activity_gives_the_newest_entries_and_only_those_that_are_wanted() {
     assert_eq!(list(&["--since", "1h"]), all);
     let none = it.up.ask(&["activity", "web-1", "--since", "2031-01-01"]);
     assert!(told(&none).contains("has no such entries"), "{}", told(&none));
+    let unknown = it.up.ask(&["activity", "web-1", "--by", "an"]);
+    let said = "The person or bot `an` caused or approved no entry of the machine: its entries name ann, bob";
+    assert!(code(&unknown) == DONE && told(&unknown).contains(said), "{}", told(&unknown));
+    let later = it.up.ask(&["activity", "web-1", "--by", "ann", "--since", "2031-01-01"]);
+    assert!(told(&later).contains("has no such entries"), "{}", told(&later));
     let table = text(&it.up.ask(&["activity", "web-1", "--kind", "approved"]).stdout);
     assert!(table.contains("KIND") && table.contains("ann, approved by bob"), "{table}");
+}
+
+#[test]
+fn usage_error_names_each_option_that_would_do() {
+    let cases: [(&[&str], [&str; 2]); 4] = [
+        (&["close"], ["GRANT", "--mine"]),
+        (&["extend", "--by", "5m"], ["GRANT", "--mine"]),
+        (&["extend", "--mine"], ["--by <TIME>", "--until <TIME>"]),
+        (&["enable", "--port", "22"], ["TARGET", "--all-recommended"]),
+    ];
+    for (words, options) in cases {
+        let run = Command::new(program()).args(words).output().expect("runs");
+        let said = text(&run.stderr);
+        let lacking = said.lines().skip_while(|it| !it.contains("required")).nth(1).unwrap_or_default();
+        assert!(code(&run) == USAGE && options.iter().all(|it| lacking.contains(it)), "{words:?}: {said}");
+    }
 }
 
 #[test]
