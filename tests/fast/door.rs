@@ -21,7 +21,7 @@ use tracing::{
 };
 
 /// The operations of all routes; none for those that need no token, and the events have a list of their own.
-const ROUTES: [(&str, &str, &[Operation]); 37] = [
+const ROUTES: [(&str, &str, &[Operation]); 41] = [
     ("get", "/v1/targets", &[Operation::Machines]),
     ("get", "/v1/targets/{target}", &[Operation::ShowMachine]),
     ("post", "/v1/targets/{target}/enable", &[Operation::Enable]),
@@ -57,6 +57,10 @@ const ROUTES: [(&str, &str, &[Operation]); 37] = [
     ("get", "/v1/roles", &[Operation::Roles]),
     ("post", "/v1/roles", &[Operation::GrantRole]),
     ("post", "/v1/roles/revoke", &[Operation::RevokeRole]),
+    ("get", "/v1/policies", &[Operation::Policies]),
+    ("post", "/v1/policies", &[Operation::ApplyPolicies]),
+    ("post", "/v1/policies/rollback", &[Operation::RollBackPolicies]),
+    ("get", "/v1/policies/history", &[Operation::PolicyVersions]),
     ("get", "/healthz", &[]),
     ("get", "/openapi.json", &[]),
 ];
@@ -131,6 +135,8 @@ fn body(method: &str, path: &str, machine: &str) -> Option<Value> {
         ("post", "roles" | "revoke") => {
             Some(json!({ "role": "reader", "member": "person:bob", "on": "everything" }))
         }
+        ("post", "policies") => Some(json!({ "files": { "a.cedar": "" } })),
+        ("post", "rollback") => Some(json!({ "version": 0 })),
         ("post", "tokens") => Some(json!({ "person": "bob" })),
         _ => None,
     }

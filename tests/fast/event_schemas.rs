@@ -34,10 +34,11 @@ const IN: [&str; 8] = [
 /// How many entries a chain has at most here.
 const ENTRIES_MAX: usize = 100;
 /// What the journal has and no event tells.
-const UNTOLD: [&str; 12] = [
+const UNTOLD: [&str; 13] = [
     "adopted",
     "decision_refused",
     "foreign_deleted",
+    "policies_refused",
     "policy_refused",
     "read_back",
     "role_refused",

@@ -36,13 +36,16 @@ const ARROWS: [(&str, &[&str]); 27] = [
             "portcullis-outgoing",
         ],
     ),
-    ("portcullis-api", &["portcullis-app", "portcullis-domain", "portcullis-http", "portcullis-lambda"]),
+    (
+        "portcullis-api",
+        &["portcullis-app", "portcullis-domain", "portcullis-http", "portcullis-lambda", "portcullis-policy"],
+    ),
     ("portcullis-expire", &["portcullis-app", "portcullis-lambda"]),
     ("portcullis-export", &["portcullis-app", "portcullis-domain", "portcullis-lambda"]),
     ("portcullis-reconcile", &["portcullis-app", "portcullis-lambda"]),
     ("portcullis-relay", &["portcullis-lambda"]),
     ("portcullis-settle", &["portcullis-lambda"]),
-    ("portcullis-submit", &["portcullis-app", "portcullis-lambda"]),
+    ("portcullis-submit", &["portcullis-app", "portcullis-lambda", "portcullis-policy"]),
     // A client is built of shapes and words; what it needs of AWS and of Cedar is behind features of its own.
     (
         "portcullis-client",
@@ -65,6 +68,7 @@ const ARROWS: [(&str, &[&str]); 27] = [
             "portcullis-identity",
             "portcullis-local",
             "portcullis-outgoing",
+            "portcullis-policy",
             "portcullis-program",
             "portcullis-simcloud",
             "portcullis-wire",
@@ -99,6 +103,7 @@ const ARROWS: [(&str, &[&str]); 27] = [
             "portcullis-identity",
             "portcullis-local",
             "portcullis-outgoing",
+            "portcullis-policy",
             "portcullis-simcloud",
             "portcullis-wire",
         ],
@@ -323,18 +328,39 @@ fn there_is_one_way_over_the_network() {
     }
 }
 
-#[test]
-fn the_first_command_of_the_readme_builds_nothing_of_aws_and_no_cedar() {
-    let arguments =
-        ["tree", "--offline", "--no-default-features", "-p", "portcullis-portcullis", "--prefix", "none"];
-    let tree =
-        Command::new(env!("CARGO")).args(arguments).args(["-e", "normal"]).current_dir(root()).output();
+/// The names of all that this package of ours is built of, with these arguments.
+fn tree(package: &str, arguments: &[&str]) -> String {
+    let tree = ["tree", "--offline", "-p", package, "--prefix", "none", "-e", "normal"];
+    let tree = Command::new(env!("CARGO")).args(tree).args(arguments).current_dir(root()).output();
     let tree = tree.expect("cargo runs");
     assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
     let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
-    assert!(tree.contains("portcullis-client"), "{tree}");
+    assert!(tree.contains("portcullis-"), "{tree}");
+    tree
+}
+
+#[test]
+fn the_first_command_of_the_readme_builds_nothing_of_aws_and_no_cedar() {
+    let tree = tree("portcullis-portcullis", &["--no-default-features"]);
     let is_left_out = |it: &&str| ["aws-", "cedar-", "lalrpop"].iter().any(|name| it.starts_with(name));
     assert_eq!(tree.lines().find(is_left_out), None);
+}
+
+/// Its engine costs a cold start milliseconds, and whoever settles asks nobody for a right.
+#[test]
+fn functions_that_ask_for_no_rights_link_no_cedar() {
+    for (function, asks_for_rights) in [
+        ("api", true),
+        ("submit", true),
+        ("settle", false),
+        ("expire", false),
+        ("reconcile", false),
+        ("relay", false),
+        ("export", false),
+    ] {
+        let tree = tree(&format!("portcullis-{function}"), &[]);
+        assert_eq!(tree.lines().any(|it| it.starts_with("cedar-")), asks_for_rights, "{function}");
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod http;
 mod identity;
 mod identity_keys;
 mod journal;
+mod policies_in_force;
 mod promises;
 mod properties;
 mod protocols;

@@ -126,6 +126,14 @@ impl Scene {
             Operation::GrantRole => ("POST", path("/v1/roles".to_owned()), Some(role)),
             Operation::RevokeRole => ("POST", path("/v1/roles/revoke".to_owned()), Some(role)),
             Operation::Roles => ("GET", path("/v1/roles".to_owned()), None),
+            Operation::ApplyPolicies => {
+                ("POST", path("/v1/policies".to_owned()), Some(json!({ "files": { "a.cedar": "" } })))
+            }
+            Operation::RollBackPolicies => {
+                ("POST", path("/v1/policies/rollback".to_owned()), Some(json!({ "version": 0 })))
+            }
+            Operation::Policies => ("GET", path("/v1/policies".to_owned()), None),
+            Operation::PolicyVersions => ("GET", path("/v1/policies/history".to_owned()), None),
             Operation::Verify => ("GET", path("/v1/verify".to_owned()), None),
             Operation::Doctor => ("GET", path("/v1/doctor".to_owned()), None),
             Operation::Whoami => ("GET", path("/v1/whoami".to_owned()), None),
@@ -179,6 +187,10 @@ impl Scene {
             | Operation::RevokeToken
             | Operation::GrantRole
             | Operation::RevokeRole
+            | Operation::ApplyPolicies
+            | Operation::RollBackPolicies
+            | Operation::Policies
+            | Operation::PolicyVersions
             | Operation::Requests
             | Operation::ShowRequest
             | Operation::Grants
@@ -237,6 +249,10 @@ fn permits(scene: &Scene, role: Role, scope: &Scope, operation: Operation) -> bo
         | Operation::Tokens
         | Operation::GrantRole
         | Operation::RevokeRole
+        | Operation::ApplyPolicies
+        | Operation::RollBackPolicies
+        | Operation::Policies
+        | Operation::PolicyVersions
         | Operation::Roles
         | Operation::Verify
         | Operation::Doctor
@@ -394,22 +410,16 @@ async fn roles_are_granted_and_revoked_by_an_operator_of_their_scope_and_each_ch
     // The operator whom the installation names needs no binding.
     let all = place.call(&operator, "GET", "/v1/roles", None).await;
     assert_eq!(all.body["operator"], "operator");
-    let facts: Vec<Fact> = place
-        .store()
-        .entries(&Chain::rest(), 0, 100)
-        .await
-        .expect("loads")
-        .into_iter()
-        .map(|it| it.fact)
-        .collect();
+    let entries = place.store().entries(&Chain::rest(), 0, 100).await.expect("loads");
+    let facts: Vec<&Fact> = entries.iter().map(|it| &it.fact).collect();
     let count = |is: fn(&Fact) -> bool| facts.iter().filter(|it| is(it)).count();
     assert_eq!(count(|it| matches!(it, Fact::RoleGranted { .. })), 2);
     assert_eq!(count(|it| matches!(it, Fact::RoleRevoked { .. })), 1);
     assert_eq!(count(|it| matches!(it, Fact::RoleRefused { .. })), 3);
     // Folding the entries gives what is stored.
     let mut told = Authority::founding();
-    for fact in &facts {
-        told.follow(fact);
+    for entry in &entries {
+        told.follow(entry);
     }
     assert_eq!(Some(told), place.store().authority().await.expect("loads"));
 }

@@ -4,7 +4,7 @@
 //! --table`, which ask AWS itself. `adopt` only lists: what there is to take over is for the suite `azure_adopt`.
 
 use crate::{azure::ANN, binary::text, schemas::Schemas};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::{
     fs,
     io::{BufRead as _, BufReader},
@@ -49,6 +49,7 @@ pub fn every_command(operator: &dyn Fn() -> Command, bearer: &dyn Fn(&str) -> Co
     takes_away(&cli);
     gives_and_takes_tokens(&cli);
     gives_and_takes_roles(&cli);
+    changes_policies(&cli);
     cli.object(&["disable", machine]);
     let target = cli.target();
     assert_ne!(target["state"], "configured", "{target}");
@@ -227,6 +228,49 @@ fn gives_and_takes_roles(cli: &Cli<'_>) {
     let refused = call((cli.bearer)(&token), &words);
     assert_eq!(code(&refused), REFUSED, "{}", told(&refused));
     cli.object(&["token", "revoke", &member]);
+}
+
+/// Policies that forbid what only dave asks for, and back to none.
+fn changes_policies(cli: &Cli<'_>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("text");
+    let text = "@id(\"not-dave\") @reason(\"On leave.\")\nforbid (principal == Person::\"dave\", action == Action::\"request\", resource);\n";
+    fs::write(folder.path().join("leave.cedar"), text).expect("written");
+    let version = cli.object(&["policy", "show"])["version"].to_string();
+    let diff = call((cli.operator)(), &["policy", "diff", path]);
+    assert_eq!(code(&diff), BROKEN, "{}", told(&diff));
+    assert!(told(&diff).contains("leave.cedar: added"), "{}", told(&diff));
+    let applied = cli.object(&["policy", "apply", path, "--expect", &version, "--why", "dave is on leave"]);
+    assert_eq!((&applied["is_new"], &applied["added"]), (&Value::Bool(true), &Value::from(vec!["not-dave"])));
+    assert_eq!(cli.object(&["policy", "diff", path])["same"], true);
+    let token = cli.token("dave");
+    let asked = ["explain", &cli.port(22), "--from", ANN, "--for", "1h"];
+    let explain = || told(&call((cli.bearer)(&token), &asked));
+    let mut explained = explain();
+    // Another process sees a change within ten seconds.
+    for _ in 0..AGAIN_MAX {
+        if explained.contains("would be refused") {
+            break;
+        }
+        thread::sleep(AGAIN);
+        explained = explain();
+    }
+    assert!(explained.contains("forbidden by the policy `not-dave`: On leave."), "{explained}");
+    // One file leaves the others as they are.
+    let other = folder.path().join("other.cedar");
+    fs::write(&other, "permit (principal == Person::\"dave\", action == Action::\"read\", resource);\n")
+        .expect("written");
+    cli.object(&["policy", "apply", other.to_str().expect("text")]);
+    let shown = cli.object(&["policy", "show"]);
+    assert_eq!(shown["files"].as_object().map(Map::len), Some(2), "{shown}");
+    let late = call((cli.operator)(), &["policy", "apply", path, "--expect", &version]);
+    assert_eq!(code(&late), REFUSED, "{}", told(&late));
+    let back = cli.object(&["policy", "rollback", "0"]);
+    assert_eq!((&back["back_to"], &back["is_new"]), (&Value::from(0), &Value::Bool(true)), "{back}");
+    let versions = cli.list(&["policy", "history"]);
+    let first = versions[2]["version"].to_string();
+    assert_eq!(cli.object(&["policy", "show", "--version", &first])["files"]["leave.cedar"], text);
+    cli.object(&["token", "revoke", "dave"]);
 }
 
 impl Cli<'_> {

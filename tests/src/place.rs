@@ -22,6 +22,7 @@ use portcullis_domain::{Chain, ClaimToken, Decision, Entry, Fact, Packet, Policy
 use portcullis_http::{Proxies, Site, Turns, router};
 use portcullis_identity::{Authenticators, Issuers};
 use portcullis_local::{RedbStore, TokenBook};
+use portcullis_policy::Cedar;
 use serde_json::Value;
 use std::{
     net::{IpAddr, SocketAddr},
@@ -106,7 +107,9 @@ impl Place {
             store,
             terms: Terms::default(),
             proxies,
-            rights: Rights::of(given::person("operator")).with_vouchers(bots.vouchers()),
+            rights: Rights::of(given::person("operator"))
+                .with_vouchers(bots.vouchers())
+                .with_policies(Arc::new(Cedar)),
             bots,
             turns: Turns::bounded(),
             clock,

@@ -117,7 +117,7 @@ pub enum Command {
     /// Make, list and revoke tokens
     #[command(subcommand)]
     Token(client::Token),
-    /// Check, test and search policy files, without a server
+    /// Check, test and search policy files, and make them those of the installation
     #[command(subcommand)]
     Policy(client::Policy),
     /// List, grant and revoke roles, or print the permissions that Portcullis needs in a cloud

@@ -2,7 +2,9 @@
 
 use crate::{Call, Principal};
 use jiff::Timestamp;
-use portcullis_domain::{Grant, Person, Request, SignIn, Subject, Via};
+use portcullis_domain::{
+    Circumstances, Grant, Object, Person, Question, Request, Right, SignIn, Subject, Via,
+};
 
 /// A caller, and the channel and the time of the question.
 #[derive(Debug, Clone)]
@@ -34,6 +36,13 @@ impl Caller {
     /// Anybody of whom nothing is known.
     pub(crate) fn nobody() -> Self {
         Self::by(SignIn::subject(None, &Person::portcullis(), None), None, Timestamp::UNIX_EPOCH)
+    }
+
+    /// The question whether the caller may do this to that.
+    pub(crate) fn asks(&self, right: Right, object: Object, circumstances: Circumstances) -> Question {
+        let Self { subject, channel, bot, now } = self.clone();
+        let circumstances = Circumstances { now, channel, bot, ..circumstances };
+        Question { subject, right, object, circumstances }
     }
 
     fn by(subject: Subject, via: Option<&Via>, now: Timestamp) -> Self {

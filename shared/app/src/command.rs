@@ -1,7 +1,7 @@
 //! Commands: every operation that may change something, with its arguments. [`crate::perform`] runs them.
 
 use crate::{
-    Accepting, Adopted, Answer, Call, Error, Exporting, Guarded, Parts, Revoked, Rights, adopt, ask,
+    Accepting, Adopted, Answer, Applied, Call, Error, Exporting, Guarded, Parts, Revoked, Rights, adopt, ask,
     caller::Caller,
     decide,
     door::runs,
@@ -9,6 +9,7 @@ use crate::{
     kept::record_once,
     load,
     permit::Concerns,
+    policies::{self, Changing, To},
     ports::{Outside, Store, Tokens},
     record::Record,
     revoke,
@@ -17,8 +18,8 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Accept, Ask, Binding, Fact, Grant, GrantId, Justification, Person, Policy, PolicyEdit, PortEdit, Refusal,
-    Refusals, Request, RequestId, Review, Right, SKEW_MAX, TargetId, Terms, What,
+    Accept, Ask, Binding, Fact, Grant, GrantId, Justification, Person, Policies, Policy, PolicyEdit,
+    PortEdit, Refusal, Refusals, Request, RequestId, Review, Right, SKEW_MAX, TargetId, Terms, What,
 };
 
 /// Asks for access. Asking twice with the same key is asking once.
@@ -156,6 +157,28 @@ pub struct GrantRole {
 pub struct RevokeRole {
     /// The role, its member and its scope, as they were given.
     pub binding: Binding,
+}
+
+/// Changes the policies of the installation.
+#[derive(Debug, Clone)]
+pub struct ApplyPolicies {
+    /// All policies from then on.
+    pub policies: Policies,
+    /// The version that the caller takes for the newest one; without it any is replaced.
+    pub expect: Option<u64>,
+    /// The reason, in the caller's words.
+    pub why: Option<Justification>,
+}
+
+/// Goes back to the policies of a version.
+#[derive(Debug, Clone)]
+pub struct RollBackPolicies {
+    /// The version; 0 is no policies.
+    pub version: u64,
+    /// The version that the caller takes for the newest one; without it any is replaced.
+    pub expect: Option<u64>,
+    /// The reason, in the caller's words.
+    pub why: Option<Justification>,
 }
 
 /// Asks for evidence to be put into the archive.
@@ -332,6 +355,24 @@ runs! {
     |command, parts, call| roles::revoke(parts.store, parts.rights, &command.binding, call).await,
     refused |command, _store, call, reasons| Ok(Some(roles::refused(&command.binding, call, reasons)));
 
+    ApplyPolicies => ApplyPolicies, Applied,
+    on |_command, _parts, _call| Ok(Concerns::Installation),
+    |command, parts, call| {
+        let Self { policies, expect, why } = command;
+        let changing = Changing { to: To::These(policies), expect: *expect, why: why.as_ref() };
+        applied(parts, changing, call).await
+    },
+    refused |command, _store, call, reasons| Ok(Some(policies::refused(Some(&command.policies), call, reasons)));
+
+    RollBackPolicies => RollBackPolicies, Applied,
+    on |_command, _parts, _call| Ok(Concerns::Installation),
+    |command, parts, call| {
+        let Self { version, expect, why } = command;
+        let changing = Changing { to: To::Version(*version), expect: *expect, why: why.as_ref() };
+        applied(parts, changing, call).await
+    },
+    refused |_command, _store, call, reasons| Ok(Some(policies::refused(None, call, reasons)));
+
     OrderExport => OrderExport, (),
     on |_command, _parts, _call| Ok(Concerns::Installation),
     |command, parts, call| {
@@ -362,9 +403,22 @@ async fn requester_may<S: Store, O: Outside, T: Tokens>(
             (Right::Extend, Concerns::grant(&grant, &request.by).until(*end, call.now))
         }
     };
+    let Parts { store, outside, rights, .. } = parts;
     let wanted = (right, concerns);
-    let refusals = parts.rights.refusals(&authorised, parts.store, parts.outside, &requester, wanted).await?;
+    let refusals = rights.refusals(&authorised, store, outside, &requester, wanted, false).await?;
     Refusals::of(refusals).map_or(Ok(()), |refusals| Err(refusals.into()))
+}
+
+/// Changes the policies, and says what to know of the names in them.
+async fn applied<S: Store, O: Outside, T: Tokens>(
+    parts: Parts<'_, S, O, T>,
+    changing: Changing<'_>,
+    call: &Call,
+) -> Result<Applied, Error> {
+    let (version, is_new) = policies::change(parts.store, parts.rights, changing, call).await?;
+    let Parts { store, outside, tokens, terms: _, rights } = parts;
+    let warnings = policies::warnings(store, outside, tokens, rights, &version.policies).await;
+    Ok(Applied { version, is_new, warnings })
 }
 
 /// With the people whom its policy names and for whom nothing vouches.

@@ -143,15 +143,16 @@ pub async fn perform<S: Store, O: Outside, T: Tokens, P: Run>(
     operation: P,
 ) -> Result<P::Outcome, Error> {
     tracing::debug!(operation = P::OPERATION.name(), channel = %call.via, "An operation is performed");
-    let outcome = match permit(parts, call, &operation).await {
+    let outcome = match permit(parts, call, &operation, false).await {
         Ok(authorised) => {
             let outcome = operation.run(parts, call).await;
-            let is_granted = outcome.is_ok() && P::OPERATION.grants();
-            if is_granted && uphold::since(parts.store, parts.rights, &authorised, call.now).await? {
+            let granted_by = authorised.filter(|_| outcome.is_ok() && P::OPERATION.grants());
+            match granted_by {
                 // Asking twice is asking once: this is how it stands now.
-                operation.run(parts, call).await
-            } else {
-                outcome
+                Some(it) if uphold::since(parts.store, parts.rights, &it, call.now).await? => {
+                    operation.run(parts, call).await
+                }
+                Some(_) | None => outcome,
             }
         }
         Err(error) => Err(error),
@@ -166,22 +167,30 @@ pub async fn perform<S: Store, O: Outside, T: Tokens, P: Run>(
     Ok(outcome)
 }
 
-/// Permits an operation, and gives the authority that does; or says every reason why not.
+/// Permits an operation, and gives the authority that does; or says every reason why not, with `looks_further` also what would pass
+/// instead. Nothing where no authority has to be asked and none can be read.
 ///
 /// INVARIANT (empty-is-nothing): what nothing permits is refused.
 pub(crate) async fn permit<S: Store, O: Outside, T: Tokens, P: Run>(
     parts: Parts<'_, S, O, T>,
     call: &Call,
     operation: &P,
-) -> Result<Arc<Authorised>, Error> {
+    looks_further: bool,
+) -> Result<Option<Arc<Authorised>>, Error> {
     let (right, caller) = (P::OPERATION.right(), Caller::of(call));
-    let authorised = parts.rights.authorised(parts.store, call.now).await?;
-    if authorised.permits_everywhere(&caller, right) {
-        return Ok(authorised);
-    }
+    let authorised = match parts.rights.authorised(parts.store, call.now).await {
+        Ok(it) if it.permits_everywhere(&caller, right) => return Ok(Some(it)),
+        Ok(it) => it,
+        // Policies that cannot be read are in the way of what they would be asked about alone.
+        Err(error) => {
+            let concerns = operation.concerns(parts, call).await;
+            return if matches!(concerns, Ok(Concerns::Nobody)) { Ok(None) } else { Err(error) };
+        }
+    };
     let wanted = (right, operation.concerns(parts, call).await?);
-    let refusals = parts.rights.refusals(&authorised, parts.store, parts.outside, &caller, wanted).await?;
-    Refusals::of(refusals).map_or(Ok(authorised), |refusals| Err(refusals.into()))
+    let Parts { store, outside, rights, .. } = parts;
+    let refusals = rights.refusals(&authorised, store, outside, &caller, wanted, looks_further).await?;
+    Refusals::of(refusals).map_or(Ok(Some(authorised)), |refusals| Err(refusals.into()))
 }
 
 /// Leaves out of a list what its caller may not read.

@@ -49,6 +49,7 @@ pub fn events(entry: &Entry) -> Vec<Event> {
             &["drift.found"]
         }
         Fact::RoleGranted { .. } | Fact::RoleRevoked { .. } => &["role.changed"],
+        Fact::PoliciesChanged { .. } => &["policies.changed"],
         Fact::ClockJumped { .. } => &["clock.jumped"],
         Fact::DriftRepeated { .. } => &["drift.repeated"],
         Fact::DiskLow { .. } => &["disk.low"],
@@ -66,7 +67,8 @@ pub fn events(entry: &Entry) -> Vec<Event> {
         | Fact::TokenMade { .. }
         | Fact::TokenRevoked { .. }
         | Fact::TokenRefused { .. }
-        | Fact::RoleRefused { .. } => &[],
+        | Fact::RoleRefused { .. }
+        | Fact::PoliciesRefused { .. } => &[],
     };
     let event = |kind: &&'static str| Event {
         kind,
@@ -79,7 +81,7 @@ pub fn events(entry: &Entry) -> Vec<Event> {
             grant: entry.fact.grant().cloned(),
             correlation_id: entry.fact.correlation().cloned(),
             sentence: sentence(kind, entry),
-            fact: entry.fact.clone(),
+            fact: entry.fact.published(),
         },
     };
     kinds.iter().map(event).collect()

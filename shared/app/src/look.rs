@@ -7,8 +7,8 @@ use crate::{
     transact::CONFLICTS_MAX,
 };
 use portcullis_domain::{
-    AcceptedPacket, BadRecord, Chain, Decision, Entry, Gate, Grant, Head, Packet, Sessions, Target, TargetId,
-    Told, Waiting,
+    AcceptedPacket, Authority, BadRecord, Chain, Decision, Entry, Gate, Grant, Head, Packet, Sessions,
+    Target, TargetId, Told, Waiting,
 };
 use std::net::IpAddr;
 
@@ -128,6 +128,8 @@ pub async fn verify(store: &impl Store) -> Result<Verified, Error> {
 struct Stored {
     head: Head,
     target: Option<Target>,
+    /// Of the chain of the rest.
+    authority: Option<Authority>,
     /// Requests that wait and name the target.
     pending: Vec<Waiting>,
 }
@@ -135,11 +137,17 @@ struct Stored {
 impl Stored {
     async fn load(store: &impl Store, chain: &Chain, pending: &[Waiting]) -> Result<Self, Error> {
         let Some(id) = chain.target() else {
-            return Ok(Self { head: store.rest().await?, target: None, pending: vec![] });
+            let (head, authority) = (store.rest().await?, store.authority().await?);
+            return Ok(Self { head, target: None, authority, pending: vec![] });
         };
         let pending = pending.iter().filter(|it| it.targets.contains(&id)).cloned().collect();
         let target = store.target(&id).await?.map(|(target, _)| target);
-        Ok(Self { head: target.as_ref().map(Target::head).unwrap_or_default(), target, pending })
+        Ok(Self {
+            head: target.as_ref().map(Target::head).unwrap_or_default(),
+            target,
+            authority: None,
+            pending,
+        })
     }
 }
 
@@ -179,7 +187,7 @@ async fn recompute(
     chain: &Chain,
     stored: &Stored,
 ) -> Result<Result<u64, BadRecord>, Error> {
-    let (mut head, mut told) = (Head::default(), Told::default());
+    let (mut head, mut told, mut authority) = (Head::default(), Told::default(), Authority::founding());
     while head.n < stored.head.n {
         let left = usize::try_from(stored.head.n - head.n).unwrap_or(PAGE);
         let entries = match store.entries(chain, head.n, PAGE.min(left)).await {
@@ -202,6 +210,7 @@ async fn recompute(
                 Ok(head) => head,
                 Err(bad) => return Ok(Err(bad)),
             };
+            authority.follow(entry);
             let closed = told.hear(entry);
             if let Some(grant) = closed
                 && !is_stored(store, &grant).await?
@@ -219,6 +228,9 @@ async fn recompute(
             return Ok(Err(BadRecord::BeyondHead { chain: chain.clone(), n: head.n }));
         }
         Err(error) => return Err(error),
+    }
+    if stored.target.is_none() && stored.authority.clone().unwrap_or_else(Authority::founding) != authority {
+        return Ok(Err(BadRecord::OtherState { chain: chain.clone(), field: "the roles and policies" }));
     }
     Ok(state(store, chain, stored, &told).await?.map(|()| head.n))
 }

@@ -83,6 +83,10 @@ operations! {
     GrantRole: "role.grant", Command, Administer;
     /// Takes a role away.
     RevokeRole: "role.revoke", Command, Administer;
+    /// Changes the policies of the installation.
+    ApplyPolicies: "policies.apply", Command, Administer;
+    /// Goes back to policies that the installation had.
+    RollBackPolicies: "policies.rollback", Command, Administer;
     /// Asks for evidence to be put into the archive.
     OrderExport: "export.request", Command, Export;
     /// Reviews a request without making it.
@@ -123,6 +127,10 @@ operations! {
     Whoami: "caller.show", Query, Read;
     /// Lists who has which role.
     Roles: "role.list", Query, Read;
+    /// Shows the policies of the installation.
+    Policies: "policies.show", Query, Read;
+    /// Lists the changes of the policies of the installation.
+    PolicyVersions: "policies.history", Query, Read;
     /// Lists the people who have a token.
     Tokens: "token.list", Query, Read;
 }

@@ -9,17 +9,14 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Ask, Authority, Circumstances, Decide, Facts, Grant, Judgement, MachineFacts, Member, Object, Person,
-    Question, Refusal, Request, Right, Role, Roles, Target, TargetId, What, Window,
+    Ask, Authority, Circumstances, Decide, Facts, Grant, Judgement, Language, MachineFacts, Member, Object,
+    Person, Question, Refusal, Request, Right, Role, Roles, Target, TargetId, What, WhyNot, Window, nearest,
 };
 use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
-
-/// Makes what decides of an authority. `Broken` where its policies cannot be read.
-pub type Engine = fn(Authority, Option<Person>) -> Result<Arc<dyn Decide>, Error>;
 
 /// The rights of callers: what they may do, by the authority in the table.
 #[derive(Clone)]
@@ -28,7 +25,8 @@ pub struct Rights {
     pub operator: Option<Person>,
     /// What vouches for the names of callers beside the token book; none where that is not known.
     pub vouchers: Option<Vouchers>,
-    engine: Engine,
+    /// What reads policies; without it an installation that has any refuses whatever they would be asked about.
+    language: Option<Arc<dyn Language>>,
     /// How long an authority that was read is taken for the one in the table.
     keep_for: SignedDuration,
     kept: Arc<Mutex<Option<Kept>>>,
@@ -170,9 +168,8 @@ pub(crate) fn minutes(length: SignedDuration) -> i64 {
 
 impl Default for Rights {
     fn default() -> Self {
-        let engine: Engine = |authority, operator| Ok(Arc::new(Roles::of(authority, operator)));
         let (keep_for, kept) = (SignedDuration::ZERO, Arc::default());
-        Self { operator: None, vouchers: None, engine, keep_for, kept }
+        Self { operator: None, vouchers: None, language: None, keep_for, kept }
     }
 }
 
@@ -188,10 +185,10 @@ impl Rights {
         Self { vouchers: Some(vouchers), ..self }
     }
 
-    /// The same, where this makes what decides.
+    /// The same, where this reads policies.
     #[must_use]
-    pub fn with_engine(self, engine: Engine) -> Self {
-        Self { engine, ..self }
+    pub fn with_policies(self, language: Arc<dyn Language>) -> Self {
+        Self { language: Some(language), ..self }
     }
 
     /// The same, where a change of the authority by another process may go unseen for so long.
@@ -221,13 +218,61 @@ impl Rights {
         let authority = store.authority().await?.unwrap_or_else(Authority::founding);
         let authorised = match known {
             Some((_, it)) if it.authority == authority => it,
-            Some(_) | None => {
-                let decide = (self.engine)(authority.clone(), self.operator.clone())?;
-                Arc::new(Authorised { authority, decide })
-            }
+            Some(_) | None => Arc::new(self.of_authority(authority)?),
         };
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, Arc::clone(&authorised)));
         Ok(authorised)
+    }
+
+    /// What decides by an authority. Without policies that takes nothing that reads them.
+    fn of_authority(&self, authority: Authority) -> Result<Authorised, Refusal> {
+        let decide: Arc<dyn Decide> = if authority.policies.files.is_empty() {
+            Arc::new(Roles::of(authority.clone(), self.operator.clone()))
+        } else {
+            let engine = self.language()?.engine(&authority, self.operator.as_ref());
+            engine.map_err(|why| Refusal::PoliciesUnread { why })?
+        };
+        Ok(Authorised { authority, decide })
+    }
+
+    /// What reads policies.
+    pub(crate) fn language(&self) -> Result<&dyn Language, Refusal> {
+        const WHY: &str = "it was built without the feature `policy`; build the program with that feature, which \
+            `cargo install --locked --path functions/portcullis` does";
+        self.language.as_deref().ok_or_else(|| Refusal::PoliciesUnread { why: WHY.to_owned() })
+    }
+
+    /// Refuses an authority by which the caller could not change it again.
+    pub(crate) fn may_still_administer(&self, after: &Authority, call: &Call) -> Result<(), Refusal> {
+        let after = self.of_authority(after.clone())?;
+        let (object, circumstances) = (Object::Installation, Circumstances::default());
+        let judgement = after.judge(&Caller::of(call), Right::Administer, object, circumstances);
+        if judgement.is_permitted {
+            return Ok(());
+        }
+        Err(Refusal::LocksOut { by: call.by().clone(), reasons: reasons(&judgement) })
+    }
+
+    /// May the caller change roles on this, by an authority? `None` where neither a policy nor a role on all of it says so.
+    pub(crate) fn may_administer(
+        &self,
+        authority: &Authority,
+        call: &Call,
+        object: Object,
+    ) -> Result<Option<()>, Refusal> {
+        let target = match &object {
+            Object::Machine(facts) => Some(facts.id.clone()),
+            Object::Installation => None,
+        };
+        let authorised = self.of_authority(authority.clone())?;
+        let caller = Caller::of(call);
+        let judgement = authorised.judge(&caller, Right::Administer, object, Circumstances::default());
+        let is_silent = !judgement.is_forbidden && judgement.errors.is_empty();
+        match self.refusal(&caller, Right::Administer, target.as_ref(), &judgement) {
+            None => Ok(Some(())),
+            Some(_) if is_silent => Ok(None),
+            Some(refusal) => Err(refusal),
+        }
     }
 
     /// The next call reads the authority anew: it was changed here.
@@ -235,7 +280,7 @@ impl Rights {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Every reason why a caller may not do this.
+    /// Every reason why a caller may not do this; with `looks_further` also what would pass instead, which takes many more questions.
     pub(crate) async fn refusals(
         &self,
         authorised: &Authorised,
@@ -243,6 +288,7 @@ impl Rights {
         machines: &impl Inventory,
         caller: &Caller,
         (right, concerns): (Right, Concerns),
+        looks_further: bool,
     ) -> Result<Vec<Refusal>, Error> {
         let concerns = match concerns {
             Concerns::Nobody | Concerns::List => return Ok(vec![]),
@@ -259,8 +305,11 @@ impl Rights {
         for Concern { target, right: other, circumstances } in concerns {
             let right = other.unwrap_or(right);
             let known = facts.get(&target).cloned().unwrap_or_else(|| Facts::of(&target));
-            let judgement = authorised.judge(caller, right, Object::Machine(Box::new(known)), circumstances);
-            let refusal = self.refusal(caller, right, Some(&target), &judgement);
+            let question = caller.asks(right, Object::Machine(Box::new(known)), circumstances);
+            let mut refusal = self.refusal(caller, right, Some(&target), &authorised.decided(&question));
+            if let Some(Refusal::NotPermitted { why, .. }) = refusal.as_mut().filter(|_| looks_further) {
+                why.nearest = nearest(&*authorised.decide, &question);
+            }
             refusals.extend(refusal.filter(|it| !refusals.contains(it)));
         }
         Ok(refusals)
@@ -276,17 +325,28 @@ impl Rights {
         if judgement.is_permitted {
             return None;
         }
-        for error in &judgement.errors {
-            tracing::error!(error, "A policy cannot be evaluated: what it is about is refused");
-        }
-        let by = caller.subject.name.clone();
-        if let (Right::Administer, None, Some(operator)) = (right, target, &self.operator) {
+        let (by, reasons) = (caller.subject.name.clone(), reasons(judgement));
+        if let (Right::Administer, None, Some(operator), []) = (right, target, &self.operator, &reasons[..]) {
             return Some(Refusal::NotTheOperator { by, operator: operator.clone() });
         }
         let roles = Role::ALL.iter().copied().filter(|it| it.rights().contains(&right)).collect();
-        let reasons = judgement.reasons.iter().chain(&judgement.errors).cloned().collect();
-        Some(Refusal::NotPermitted { by: Box::new(by), right, target: target.cloned(), roles, reasons })
+        let policies = if judgement.is_forbidden { judgement.deciding.clone() } else { vec![] };
+        let why = Box::new(WhyNot { roles, policies, reasons, nearest: vec![] });
+        Some(Refusal::NotPermitted { by: Box::new(by), right, target: target.cloned(), why })
     }
+}
+
+/// Why policies refuse: which of them forbid, with the reasons of their authors, and which cannot be evaluated. Nothing where none permits.
+fn reasons(judgement: &Judgement) -> Vec<String> {
+    let Judgement { is_permitted: _, is_forbidden, deciding, reasons, errors } = judgement;
+    let forbids = |ids: &[String]| {
+        let ids: Vec<String> = ids.iter().map(|it| format!("`{it}`")).collect();
+        let policies = if ids.len() == 1 { "policy" } else { "policies" };
+        let why = if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join("; ")) };
+        format!("forbidden by the {policies} {}{why}", ids.join(", "))
+    };
+    let forbidden = is_forbidden.then(|| forbids(deciding));
+    forbidden.into_iter().chain(errors.iter().cloned()).collect()
 }
 
 impl Authorised {
@@ -324,9 +384,16 @@ impl Authorised {
         object: Object,
         circumstances: Circumstances,
     ) -> Judgement {
-        let Caller { subject, channel, bot, now } = caller.clone();
-        let circumstances = Circumstances { now, channel, bot, ..circumstances };
-        self.decide.decide(&Question { subject, right, object, circumstances })
+        self.decided(&caller.asks(right, object, circumstances))
+    }
+
+    /// The answer; a policy that cannot be evaluated is an alarm.
+    fn decided(&self, question: &Question) -> Judgement {
+        let judgement = self.decide.decide(question);
+        for error in &judgement.errors {
+            tracing::error!(error, "A policy cannot be evaluated: what it is about is refused");
+        }
+        judgement
     }
 }
 

@@ -2,11 +2,12 @@
 
 use crate::{
     Adoptables, Answer, Call, Checked, Discovered, Error, Exporting, Finding, Found, Happened as News,
-    Manifest, Met, Names as Named, Operation, Parts, Plan as Planned, Reached, Verified, Wanted, ask,
-    command, discover, doctor,
+    Manifest, Met, Names as Named, Operation, Parts, Plan as Planned, PolicyVersion, Reached, Verified,
+    Wanted, ask, command, discover, doctor,
     door::{Run, permit, runs},
     export, foresee, guard, happened, load, look,
     permit::{Concerns, facts_of_machine, facts_of_name},
+    policies,
     ports::{Archive, GrantFilter, Outside, Page, PageAsked, RequestFilter, Store, Tokens as TokenBook},
     record::{Record, codes, sentences},
     roles::{self, Known},
@@ -176,6 +177,20 @@ pub struct Whoami;
 #[derive(Debug, Clone)]
 pub struct Roles;
 
+/// The policies of the installation.
+#[derive(Debug, Clone)]
+pub struct Policies {
+    /// Those of this version; without it those in force.
+    pub version: Option<u64>,
+}
+
+/// The changes of the policies of the installation, the newest first.
+#[derive(Debug, Clone)]
+pub struct PolicyVersions {
+    /// Only those before this version.
+    pub before: Option<u64>,
+}
+
 /// The people who have a token, since when.
 #[derive(Debug, Clone)]
 pub struct Tokens;
@@ -203,7 +218,7 @@ queries! {
     on |query, _parts, _call| Ok(Concerns::machines(query.0.asks.iter().map(|it| it.target.clone()))),
     |query, parts, call| {
         let review = query.0.explain(parts.store, parts.terms, call).await?;
-        match (permit(parts, call, &query.0).await, review) {
+        match (permit(parts, call, &query.0, true).await, review) {
             (Ok(_), review) => Ok(review),
             (Err(Error::Refused(reasons)), Review::Refused(more)) => Ok(Review::Refused(reasons.and(more))),
             (Err(Error::Refused(reasons)), _) => Ok(Review::Refused(reasons)),
@@ -305,6 +320,18 @@ queries! {
     Roles => Roles, Authority,
     on |_query, _parts, _call| Ok(Concerns::Installation),
     |_query, parts, _call| Ok(parts.store.authority().await?.unwrap_or_else(Authority::founding));
+    Policies => Policies, PolicyVersion,
+    on |_query, _parts, _call| Ok(Concerns::Installation),
+    |query, parts, _call| {
+        let authority = parts.store.authority().await?.unwrap_or_else(Authority::founding);
+        match query.version {
+            Some(version) => policies::of_version(parts.store, &authority, version).await,
+            None => policies::newest(parts.store, &authority).await,
+        }
+    };
+    PolicyVersions => PolicyVersions, (Vec<PolicyVersion>, Option<u64>),
+    on |_query, _parts, _call| Ok(Concerns::Installation),
+    |query, parts, _call| policies::versions(parts.store, query.before).await;
     Tokens => Tokens, Vec<(Person, Timestamp)>,
     on |_query, _parts, _call| Ok(Concerns::Installation),
     |_query, parts, _call| parts.tokens.list().await;

@@ -103,10 +103,10 @@ pub(crate) async fn findings(
 }
 
 /// Those of them for whom nothing vouches. A token book that cannot be read accuses nobody.
-async fn strangers(
+pub(crate) async fn strangers<'a>(
     tokens: &impl Tokens,
     vouchers: Option<&Vouchers>,
-    people: impl Iterator<Item = &Person>,
+    people: impl Iterator<Item = &'a Person>,
 ) -> BTreeSet<Person> {
     let Some(vouchers) = vouchers else { return BTreeSet::new() };
     let mut strangers: BTreeSet<Person> = people.filter(|it| !vouchers.vouch_for(it)).cloned().collect();

@@ -22,6 +22,7 @@ pub fn mark(fact: &Fact) -> Mark {
         Fact::PolicyRefused { .. }
         | Fact::TokenRefused { .. }
         | Fact::RoleRefused { .. }
+        | Fact::PoliciesRefused { .. }
         | Fact::EventRefused { .. }
         | Fact::RequestRefused { .. }
         | Fact::ApprovalNeeded { .. }
@@ -54,6 +55,7 @@ pub fn mark(fact: &Fact) -> Mark {
         | Fact::TokenMade { .. }
         | Fact::RoleGranted { .. }
         | Fact::RoleRevoked { .. }
+        | Fact::PoliciesChanged { .. }
         | Fact::ExportAsked { .. }
         | Fact::ExportReady { .. }
         | Fact::TokenRevoked { .. } => Mark::Plain,

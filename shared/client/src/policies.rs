@@ -1,23 +1,30 @@
-//! Policy files: what is wrong with them, and the answers that they give. No server is asked.
+//! Policies: the files on this machine, what is wrong with them and the answers that they give, and those of the installation.
 
 #[cfg(not(feature = "policy"))]
 mod absent;
 mod asked;
 #[cfg(feature = "policy")]
+mod beside;
+mod difference;
+#[cfg(feature = "policy")]
 mod files;
 #[cfg(feature = "policy")]
 mod offline;
+mod online;
+mod sources;
 
 #[cfg(not(feature = "policy"))]
 use absent as offline;
 
-use crate::{globals::Globals, output::Output};
-use asked::{FOLDER, Lint, WhoCan};
+use crate::{client::Client, globals::Globals, output::Output};
+use asked::{Lint, WhoCan};
 use clap::Subcommand;
+use online::{Apply, Rollback};
 use portcullis_program::{Exit, Failure};
+use sources::FOLDER;
 use std::path::PathBuf;
 
-/// What to do about policy files.
+/// What to do about policies.
 #[derive(Debug, Subcommand)]
 pub enum Policy {
     /// Check policy files: each fault with its file, line and column
@@ -41,7 +48,59 @@ pub enum Policy {
     WhoCan(WhoCan),
     /// Print the schema that policies are written against
     Schema,
+    /// Make policy files those of the installation
+    #[command(after_help = APPLY)]
+    Apply(Apply),
+    /// Show how policy files differ from those of the installation
+    #[command(after_help = DIFF)]
+    Diff {
+        /// The folder of the policy files, or one file
+        #[arg(value_name = "DIR|FILE", default_value = FOLDER)]
+        path: PathBuf,
+    },
+    /// List the versions of the policies of the installation, the newest first
+    History,
+    /// Go back to the policies of a version, which become a new one
+    #[command(after_help = ROLLBACK)]
+    Rollback(Rollback),
+    /// Print the policies of the installation, and what decides beside them: its roles and the rules of its ports
+    #[command(after_help = SHOW)]
+    Show {
+        /// The version, as `policy history` lists it [default: the one in force]
+        #[arg(long, value_name = "N")]
+        version: Option<u64>,
+    },
 }
+
+const APPLY: &str = "\
+A folder replaces all policies of the installation, with the time zone of its `installation.toml`.
+One file replaces that file alone. Policies that have a fault are refused as a whole, and so are
+those by which you could no longer administer the installation.
+
+Examples:
+  portcullis policy apply --why \"at most four hours\"
+  portcullis policy apply infra/policies --expect 12
+  portcullis policy apply policies/on-call.cedar";
+
+const DIFF: &str = "\
+Exit codes: 0 no difference, 1 there is one.
+
+Examples:
+  portcullis policy diff
+  portcullis policy diff infra/policies --json";
+
+const SHOW: &str = "\
+Roles and the rules of ports are printed as the policies that they amount to.
+
+Examples:
+  portcullis policy show
+  portcullis policy show --version 12";
+
+const ROLLBACK: &str = "\
+Version 0 is no policies.
+
+Example:
+  portcullis policy rollback 12 --why \"the new one kept the night shift out\"";
 
 const CHECK: &str = "\
 Policy files are those of the folder whose names end in `.cedar`. The people, workloads, groups and
@@ -75,7 +134,8 @@ Examples:
   portcullis policy who-can web-1 3389 --from 203.0.113.0/24 --for 4h --at 2026-05-01T18:30Z";
 
 impl Policy {
-    /// Reads the files, and shows what was found.
+    /// Reads the files, or asks the server, and shows what was found. Only who asks the server needs a client, and of texts that are compared or
+    /// sent again one that leaves them as they are stored.
     pub fn run(&self, globals: &Globals) -> Result<Exit, Failure> {
         let out = &Output::of(globals);
         match self {
@@ -84,6 +144,11 @@ impl Policy {
             Self::Test { file } => offline::test(file, out),
             Self::WhoCan(it) => offline::who_can(it, out),
             Self::Schema => offline::schema(),
+            Self::Apply(it) => it.run(&Client::of(globals)?, &Client::faithful(globals)?),
+            Self::Diff { path } => online::diff(path, &Client::faithful(globals)?),
+            Self::History => online::history(&Client::of(globals)?),
+            Self::Rollback(it) => it.run(&Client::of(globals)?),
+            Self::Show { version } => online::show(*version, &Client::of(globals)?),
         }
     }
 }

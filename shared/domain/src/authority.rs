@@ -5,21 +5,21 @@
 //!
 //! INVARIANT (empty-is-nothing): without a binding that permits it, nothing is permitted.
 
+mod nearest;
+mod policies;
 mod question;
 mod role;
 mod roles;
 
+pub use nearest::{Nearest, nearest};
+pub use policies::{Language, POLICIES_MAX, POLICY_BYTES_MAX, Policies, PoliciesAt, PolicyRead};
 pub use question::{Circumstances, Decide, Facts, Judgement, Object, PrincipalKind, Question, Subject};
 pub use role::{Right, Role};
 pub use roles::{OPERATOR, Roles};
 
 use crate::{BadName, Person, TargetId};
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    str::FromStr,
-};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 /// How many bindings an installation has at most: all of them are read for each call.
 pub const BINDINGS_MAX: usize = 1_000;
@@ -77,7 +77,7 @@ pub enum Scope {
     Target(TargetId),
 }
 
-/// The bindings and policy files of an installation, as they are stored.
+/// The bindings and policies of an installation, as they are stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Authority {
@@ -85,9 +85,12 @@ pub struct Authority {
     pub version: u64,
     /// Who has which role on what.
     pub bindings: BTreeSet<Binding>,
-    /// The policy files: the text of each in Cedar, by the name of the file.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub policies: BTreeMap<String, String>,
+    /// The policies beside them.
+    #[serde(default, skip_serializing_if = "Policies::is_empty")]
+    pub policies: Policies,
+    /// The newest change of the policies; none where they were never changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<PoliciesAt>,
 }
 
 impl Authority {
@@ -97,7 +100,7 @@ impl Authority {
         let roles = Role::ALL.iter().filter(|it| **it != Role::Operator);
         let bindings =
             roles.map(|role| Binding { role: *role, member: Member::Everyone, scope: Scope::Everything });
-        Self { version: 0, bindings: bindings.collect(), policies: BTreeMap::new() }
+        Self { bindings: bindings.collect(), ..Self::default() }
     }
 }
 

@@ -13,7 +13,7 @@ pub use replay::{Told, Waiting};
 
 use crate::{
     Access, Binding, ClaimToken, CorrelationId, Delay, Gate, Grant, GrantId, Justification, Lease, Pane,
-    People, Person, Policy, RequestId, TargetId, Via, What,
+    People, Person, Policies, Policy, RequestId, TargetId, Via, What,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -382,6 +382,46 @@ pub enum Fact {
     /// Somebody wanted to give or take away a role, and may not.
     RoleRefused {
         binding: Binding,
+        by: Person,
+        reasons: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
+    /// The policies of the installation were changed, and are these from then on.
+    PoliciesChanged {
+        /// The version of the authority from then on.
+        version: u64,
+        /// [`crate::Policies::digest`].
+        digest: Hash,
+        /// The ids of policies that were not there before.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        added: Vec<String>,
+        /// The ids of policies whose text is another one.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        changed: Vec<String>,
+        /// The ids of policies that are there no longer.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        removed: Vec<String>,
+        /// The version whose policies these are, where the person went back to it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        back_to: Option<u64>,
+        /// The number of the entry of the change before, in the chain of the rest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        previous: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<Justification>,
+        /// All policies; its event leaves them out.
+        #[serde(default, skip_serializing_if = "Policies::is_empty")]
+        policies: Policies,
+        by: Person,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
+    /// Somebody wanted to change the policies of the installation, and may not so.
+    PoliciesRefused {
+        /// The digest of the policies that were wanted; none where the person wanted to go back to a version.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<Hash>,
         by: Person,
         reasons: Vec<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]

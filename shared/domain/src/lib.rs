@@ -58,8 +58,9 @@ mod view;
 pub use accepted::Accepted;
 pub use accepting::{ACCEPTED_MAX, Accept};
 pub use authority::{
-    Authority, BINDINGS_MAX, Binding, Circumstances, Decide, Facts, Judgement, Member, OPERATOR, Object,
-    PrincipalKind, Question, Right, Role, Roles, Scope, Subject,
+    Authority, BINDINGS_MAX, Binding, Circumstances, Decide, Facts, Judgement, Language, Member, Nearest,
+    OPERATOR, Object, POLICIES_MAX, POLICY_BYTES_MAX, Policies, PoliciesAt, PolicyRead, PrincipalKind,
+    Question, Right, Role, Roles, Scope, Subject, nearest,
 };
 pub use bad_name::BadName;
 pub use by_accepted::{AcceptedPacket, AcceptedSources};
@@ -91,7 +92,7 @@ pub use path::{Admitted, Decision, Packet, azure_default_rules};
 pub use person::Person;
 pub use policy::{PORTS_MAX, People, Policy, PortRule, Terms};
 pub use policy_edit::{ApproversEdit, PolicyEdit, PortEdit};
-pub use refusal::{Refusal, RefusalKind, Refusals};
+pub use refusal::{Refusal, RefusalKind, Refusals, WhyNot};
 pub use refuser::{Refuser, Remedy};
 pub use request::{Ask, Request, RequestState, What};
 pub use review::{GATES_MAX, Outcome, Review, TARGETS_MAX, may_approve, review};

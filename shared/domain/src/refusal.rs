@@ -1,8 +1,8 @@
 //! Every way to be told no, in words that are safe to show.
 
 use crate::{
-    FirewallId, Gate, GrantId, IdempotencyKey, Person, Port, RequestId, Right, Role, Room, RuleName, Scope,
-    Sources, TargetId, net::listed,
+    FirewallId, Gate, GrantId, IdempotencyKey, Nearest, Person, Port, RequestId, Right, Role, Room, RuleName,
+    Scope, Sources, TargetId, net::listed,
 };
 use jiff::{SignedDuration, Timestamp};
 use std::fmt;
@@ -122,22 +122,38 @@ pub enum Refusal {
     // Guarding
     #[error("`{target}` was changed by another caller meanwhile: read it again")]
     ChangedMeanwhile { target: TargetId },
-    #[error("`{by}` may not make or revoke tokens: `{operator}` may")]
+    #[error("`{by}` may not administer this installation: `{operator}` may")]
     NotTheOperator { by: Person, operator: Person },
-    #[error("{}", not_permitted(by, *right, target.as_ref(), roles, reasons))]
-    NotPermitted {
-        by: Box<Person>,
-        right: Right,
-        target: Option<TargetId>,
-        roles: Vec<Role>,
-        reasons: Vec<String>,
-    },
+    #[error("{}", not_permitted(by, *right, target.as_ref(), why))]
+    NotPermitted { by: Box<Person>, right: Right, target: Option<TargetId>, why: Box<WhyNot> },
     #[error("`{by}` is no operator on `{scope}`, and changes no role there")]
     NotTheirsToGive { by: Person, scope: Box<Scope> },
     #[error("`everyone` cannot be an operator: name a person, a group or a workload")]
     EveryoneAnOperator,
     #[error("there are {max} roles, and no more fit: revoke some, or give a role to a group")]
     TooManyRoles { max: usize },
+    #[error("this installation has policies, and this server cannot decide by them: {why}")]
+    PoliciesUnread { why: String },
+    #[error("the policy files have faults: {}", faults.join("; "))]
+    PolicyFaults { faults: Vec<String> },
+    #[error(
+        "`{name}` is not the name of a policy file: 1 to 64 letters, digits, `-`, `_` or `.`, with `.cedar` at the end"
+    )]
+    BadPolicyFile { name: String },
+    #[error("`{count}` policies are too many: at most {max}")]
+    TooManyPolicies { count: usize, max: usize },
+    #[error("the policy files take `{bytes}` bytes as they are stored: at most {max}")]
+    PoliciesTooLong { bytes: usize, max: usize },
+    #[error(
+        "the policies are version {version}{}, and not version {expected}: `portcullis policy diff` shows the difference from the new ones",
+        by.as_ref().map(|it| format!(", by `{it}`")).unwrap_or_default()
+    )]
+    PoliciesNewer { expected: u64, version: u64, by: Option<Box<Person>> },
+    #[error(
+        "`{by}` could no longer administer this installation by these policies: {}",
+        if reasons.is_empty() { "nothing permits it".to_owned() } else { reasons.join("; ") }
+    )]
+    LocksOut { by: Person, reasons: Vec<String> },
     #[error("this is the last operator on everything: grant the role to another one first")]
     LastOperator,
     #[error(
@@ -252,6 +268,13 @@ impl Refusal {
             Self::NotTheirsToGive { .. } => "not-theirs-to-give",
             Self::EveryoneAnOperator => "everyone-an-operator",
             Self::TooManyRoles { .. } => "too-many-roles",
+            Self::PoliciesUnread { .. } => "policies-unread",
+            Self::PolicyFaults { .. } => "policy-faults",
+            Self::BadPolicyFile { .. } => "bad-policy-file",
+            Self::TooManyPolicies { .. } => "too-many-policies",
+            Self::PoliciesTooLong { .. } => "policies-too-long",
+            Self::PoliciesNewer { .. } => "policies-newer",
+            Self::LocksOut { .. } => "locks-out",
             Self::LastOperator => "last-operator",
             Self::OperatorsToken { .. } => "operators-token",
             Self::NoPorts => "no-ports",
@@ -285,6 +308,7 @@ impl Refusal {
             | Self::NotTheRequester { .. }
             | Self::NotTheOperator { .. }
             | Self::NotPermitted { .. }
+            | Self::PoliciesUnread { .. }
             | Self::NotTheirsToGive { .. } => RefusalKind::Forbidden,
             Self::NotEnabled { .. }
             | Self::TooManySources { .. }
@@ -304,6 +328,7 @@ impl Refusal {
             | Self::NothingToConfirm { .. }
             | Self::Unconfirmed { .. }
             | Self::TooManyRoles { .. }
+            | Self::PoliciesNewer { .. }
             | Self::LastOperator => RefusalKind::State,
             Self::NothingAsked
             | Self::TooManyTargets { .. }
@@ -324,6 +349,11 @@ impl Refusal {
             | Self::NotLater { .. }
             | Self::OperatorsToken { .. }
             | Self::EveryoneAnOperator
+            | Self::PolicyFaults { .. }
+            | Self::BadPolicyFile { .. }
+            | Self::TooManyPolicies { .. }
+            | Self::PoliciesTooLong { .. }
+            | Self::LocksOut { .. }
             | Self::NoPorts
             | Self::PortTwice { .. }
             | Self::NoAllowedSources { .. }
@@ -337,13 +367,25 @@ impl Refusal {
     }
 }
 
+/// Why a caller may not do something.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WhyNot {
+    /// The roles that would permit it.
+    pub roles: Vec<Role>,
+    /// The ids of the policies that forbid it.
+    pub policies: Vec<String>,
+    /// What those say, and what is wrong with policies that cannot be evaluated. Empty where nothing permits it.
+    pub reasons: Vec<String>,
+    /// What would pass instead, where that was looked for.
+    pub nearest: Vec<Nearest>,
+}
+
 /// Such as "`ann` may not close leases of `web-1`: that takes the role `approver` or `operator` there".
 fn not_permitted(
     by: &Person,
     right: Right,
     target: Option<&TargetId>,
-    roles: &[Role],
-    reasons: &[String],
+    WhyNot { roles, policies: _, reasons, nearest }: &WhyNot,
 ) -> String {
     let deed = match right {
         Right::Read => "read",
@@ -367,7 +409,10 @@ fn not_permitted(
     } else {
         reasons.join("; ")
     };
-    format!("`{by}` may not {deed} {object}: {why}")
+    let nearest: Vec<String> = nearest.iter().map(ToString::to_string).collect();
+    let instead =
+        if nearest.is_empty() { String::new() } else { format!("; it would pass {}", nearest.join(", or ")) };
+    format!("`{by}` may not {deed} {object}: {why}{instead}")
 }
 
 fn none_or(people: &[Person]) -> String {

@@ -111,7 +111,7 @@ impl Up {
         let reconcile_every = Duration::try_from(args.reconcile_every).unwrap_or(Duration::MAX);
         let proxies = Proxies::of(args.trusted_proxy.clone());
         let vouchers = bots.now().vouchers().and_issuers(beginnings, is_shared);
-        let rights = Rights::of(operator.clone()).with_vouchers(vouchers);
+        let rights = with_policies(Rights::of(operator.clone()).with_vouchers(vouchers));
         let settling = Settling { store: Arc::clone(&store), outside: settling, rights: rights.clone() };
         let settling = Arc::new(settling);
         let (turns, strangers, health) = (Turns::bounded(), Strangers::default(), Health::default());
@@ -215,6 +215,18 @@ impl Up {
             (Guard::Host, _) => "this machine, through nftables".to_owned(),
         }
     }
+}
+
+/// The rights of callers, also by policies.
+#[cfg(feature = "policy")]
+fn with_policies(rights: Rights) -> Rights {
+    rights.with_policies(Arc::new(portcullis_policy::Cedar))
+}
+
+/// The rights of callers. This program was built without the feature `policy`: an installation that has policies refuses.
+#[cfg(not(feature = "policy"))]
+fn with_policies(rights: Rights) -> Rights {
+    rights
 }
 
 /// A socket on which callers are heard from now on, though nobody answers them yet.

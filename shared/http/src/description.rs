@@ -1,6 +1,6 @@
 //! The description of all that can be asked.
 
-use crate::{Problem, adopt, events, export, grants, meta, requests, roles, targets};
+use crate::{Problem, adopt, events, export, grants, meta, policies, requests, roles, targets};
 use axum::{
     body::Bytes,
     http::{HeaderMap, StatusCode, header},
@@ -36,7 +36,8 @@ pub fn description() -> utoipa::openapi::OpenApi {
         targets::plan, targets::check, targets::activity, targets::names, requests::list, requests::initiate, requests::explain,
         requests::show, requests::approve, requests::reject, requests::withdraw, grants::list, grants::show, grants::close,
         grants::extend, adopt::list, adopt::adopt, events::list, events::submit, export::download, meta::verify, meta::doctor, meta::whoami, meta::tokens,
-        meta::issue_token, meta::revoke_token, roles::list, roles::grant, roles::revoke, meta::healthz, openapi,
+        meta::issue_token, meta::revoke_token, roles::list, roles::grant, roles::revoke, policies::show, policies::apply,
+        policies::rollback, policies::history, meta::healthz, openapi,
     ),
     components(schemas(Problem)),
     modifiers(&Common),

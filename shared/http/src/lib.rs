@@ -12,6 +12,7 @@ mod export;
 mod grants;
 mod meta;
 mod patience;
+mod policies;
 mod problem;
 mod proxies;
 mod requests;
@@ -88,6 +89,14 @@ pub fn router<S: Site>(site: Arc<S>) -> Router {
         .route("/v1/tokens/{person}", delete(meta::revoke_token::<S>))
         .route("/v1/roles", get(roles::list::<S>).post(roles::grant::<S>))
         .route("/v1/roles/revoke", post(roles::revoke::<S>))
+        .route(
+            "/v1/policies",
+            get(policies::show::<S>)
+                .post(policies::apply::<S>)
+                .layer(DefaultBodyLimit::max(policies::BODY_MAX)),
+        )
+        .route("/v1/policies/rollback", post(policies::rollback::<S>))
+        .route("/v1/policies/history", get(policies::history::<S>))
         .route("/healthz", get(meta::healthz::<S>))
         .route("/openapi.json", get(description::openapi))
         .fallback(problem::no_such_path)

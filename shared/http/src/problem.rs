@@ -196,18 +196,18 @@ pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Problem {
     Problem::of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail)
 }
 
-/// A JSON body whose faults are answered as a problem that names the field.
+/// A JSON body whose faults are answered as a problem that names the field. `MAX` is what its route lets through, in bytes.
 #[derive(Debug)]
-pub(crate) struct Body<T>(pub T);
+pub(crate) struct Body<T, const MAX: usize = BODY_MAX>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+impl<S: Send + Sync, T: DeserializeOwned, const MAX: usize> FromRequest<S> for Body<T, MAX> {
     type Rejection = Problem;
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let bytes = match Bytes::from_request(Request::from_parts(parts.clone(), body), state).await {
             Ok(bytes) => bytes,
             Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                return Err(Problem::too_large(BODY_MAX));
+                return Err(Problem::too_large(MAX));
             }
             Err(rejection) => return Err(Problem::bad_input(rejection.body_text())),
         };

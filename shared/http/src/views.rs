@@ -12,7 +12,9 @@ use portcullis_app::{
     Error, Event, Guarded, Happened, Met, Name, Principal, Revoked, Verified,
     ports::{Interface, Store},
 };
-use portcullis_domain::{Binding, Explained, Outcome, Person, Policy, Refusal, Request, Review, What};
+use portcullis_domain::{
+    Binding, Explained, Outcome, Person, Policy, Refusal, Refusals, Request, Review, What,
+};
 use std::collections::BTreeSet;
 
 /// A discovered machine as it is at `now`.
@@ -113,6 +115,18 @@ pub(crate) fn revoked(person: &Person, keeps_access: bool, revoked: &Revoked, no
     }
 }
 
+/// The policies that refuse, and what would pass instead, each once.
+fn by_policies(reasons: &Refusals) -> (Vec<String>, Vec<String>) {
+    let (mut policies, mut instead) = (BTreeSet::new(), BTreeSet::new());
+    for refusal in reasons.iter() {
+        if let Refusal::NotPermitted { why, .. } = refusal {
+            policies.extend(why.policies.iter().cloned());
+            instead.extend(why.nearest.iter().map(ToString::to_string));
+        }
+    }
+    (policies.into_iter().collect(), instead.into_iter().collect())
+}
+
 /// The review of a request that was not made.
 pub(crate) fn review(review: &Review, now: Timestamp) -> ReviewView {
     let grants = |outcome: &Outcome| match outcome {
@@ -122,6 +136,8 @@ pub(crate) fn review(review: &Review, now: Timestamp) -> ReviewView {
     let view = |answer: Explained| ReviewView {
         answer: answer.word().to_owned(),
         reasons: vec![],
+        policies: vec![],
+        nearest: vec![],
         approvers: vec![],
         breaks_glass: false,
         grants: vec![],
@@ -139,7 +155,9 @@ pub(crate) fn review(review: &Review, now: Timestamp) -> ReviewView {
         }
         Review::Refused(reasons) => {
             let reason = |it: &Refusal| Reason { code: it.code().to_owned(), message: it.to_string() };
-            ReviewView { reasons: reasons.iter().map(reason).collect(), ..view(Explained::Refused) }
+            let (policies, nearest) = by_policies(reasons);
+            let reasons = reasons.iter().map(reason).collect();
+            ReviewView { reasons, policies, nearest, ..view(Explained::Refused) }
         }
     }
 }

@@ -8,7 +8,7 @@ use portcullis_app::{
 };
 use portcullis_aws::{DynamoStore, TokenBook};
 use portcullis_azure::Azure;
-use portcullis_domain::Terms;
+use portcullis_domain::{Language, Terms};
 use portcullis_http::{Bounds, Proxies, Site};
 use portcullis_identity::Authenticators;
 use std::{fmt, sync::Arc, time::Duration};
@@ -32,8 +32,8 @@ pub struct LambdaSite {
 }
 
 impl LambdaSite {
-    /// As the environment says it.
-    pub fn of(place: &Place, dice: Dice) -> Result<Self, BadSetting> {
+    /// As the environment says it, where this reads policies.
+    pub fn of(place: &Place, dice: Dice, policies: Arc<dyn Language>) -> Result<Self, BadSetting> {
         let store = Arc::new(place.store()?);
         let bots = place.environment.bots()?;
         // The platform vouches for callers who sign, by their ARN.
@@ -49,7 +49,7 @@ impl LambdaSite {
             },
             terms: place.environment.terms()?,
             proxies: Proxies::default(),
-            rights: place.environment.rights()?.with_vouchers(vouchers),
+            rights: place.environment.rights()?.with_vouchers(vouchers).with_policies(policies),
             bots,
             clock: place.clock,
             store,

@@ -63,6 +63,6 @@ fn attribute(name: &str, value: &str) -> String {
 }
 
 /// A literal of this text: Cedar reads Rust's escapes.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}\"", text.escape_debug())
 }

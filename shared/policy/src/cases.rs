@@ -3,12 +3,11 @@
 use crate::{
     engine::Engine,
     installation::{Caller, Installation},
-    nearest::nearest,
 };
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Circumstances, Decide as _, Judgement, Object, Question, Right, address_range, length,
+    Circumstances, Decide as _, Judgement, Object, Question, Right, address_range, length, nearest,
 };
 use serde::{Deserialize, Serialize};
 use std::{

@@ -46,7 +46,7 @@ impl Engine {
     /// The engine of an authority, and of the operator whom the installation itself names. Its policy files have to pass [`check`]. Days and
     /// hours are those of `zone`.
     pub fn of(authority: &Authority, operator: Option<&Person>, zone: TimeZone) -> Result<Self, Faults> {
-        check(&authority.policies, &Known::default())?;
+        check(&authority.policies.files, &Known::default())?;
         Self::of_checked(authority, operator, zone)
     }
 
@@ -58,7 +58,7 @@ impl Engine {
         zone: TimeZone,
     ) -> Result<Self, Faults> {
         let mut engine = Self::of_bindings(&authority.bindings, operator, zone);
-        for Written { id, reason, policy, .. } in file::read(&authority.policies)? {
+        for Written { id, reason, policy, .. } in file::read(&authority.policies.files)? {
             let scope = Scoped::of(&policy);
             engine.add(id, reason, Text::Read(Box::new(policy)), &scope);
             engine.has_files = true;
@@ -190,10 +190,11 @@ impl Decide for Engine {
         }
         errors.sort();
         let is_permitted = forbids.is_empty() && errors.is_empty() && !permits.is_empty();
-        let deciding: Vec<&Rule> =
-            if forbids.is_empty() { permits } else { forbids }.iter().map(|it| &self.rules[*it]).collect();
+        let deciding = if forbids.is_empty() { &permits } else { &forbids };
+        let deciding: Vec<&Rule> = deciding.iter().map(|it| &self.rules[*it]).collect();
         Judgement {
             is_permitted,
+            is_forbidden: !forbids.is_empty(),
             deciding: deciding.iter().map(|it| it.id.clone()).collect(),
             reasons: deciding.iter().filter_map(|it| it.reason.clone()).collect(),
             errors,
@@ -215,11 +216,12 @@ mod tests {
     use super::*;
     use crate::tests::given::of;
     use jiff::Timestamp;
-    use portcullis_domain::{Circumstances, Facts, Object, PrincipalKind, Right, Subject};
+    use portcullis_domain::{Circumstances, Facts, Object, Policies, PrincipalKind, Right, Subject};
     use std::collections::BTreeMap;
 
     fn engine_in(zone: &str, files: &[(&str, &str)]) -> Result<Engine, Faults> {
-        let policies = files.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect();
+        let files = files.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect();
+        let policies = Policies { zone: None, files };
         let zone = TimeZone::get(zone).expect("a time zone");
         Engine::of(&Authority { policies, ..Authority::default() }, None, zone)
     }

@@ -2,7 +2,9 @@
 
 use crate::known::Known;
 use jiff::tz::TimeZone;
-use portcullis_domain::{Authority, Binding, Facts, Member, Os, Person, PrincipalKind, Subject, TargetId};
+use portcullis_domain::{
+    Authority, Binding, Facts, Member, Os, Person, Policies, PrincipalKind, Subject, TargetId,
+};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -81,9 +83,15 @@ impl Installation {
         self.operator.as_ref()
     }
 
-    /// Its bindings, and these policy files.
-    pub fn authority(&self, policies: BTreeMap<String, String>) -> Authority {
-        Authority { version: 0, bindings: self.bindings.clone(), policies }
+    /// Its bindings, and these policy files in its time zone.
+    pub fn authority(&self, files: BTreeMap<String, String>) -> Authority {
+        let zone =
+            (self.zone.0 != TimeZone::UTC).then(|| self.zone.0.iana_name().map(str::to_owned)).flatten();
+        Authority {
+            bindings: self.bindings.clone(),
+            policies: Policies { zone, files },
+            ..Authority::default()
+        }
     }
 
     /// The bindings.

@@ -7,6 +7,7 @@ mod events;
 mod guard;
 mod interface;
 mod names;
+mod policies;
 mod problem;
 mod revoke;
 mod roles;
@@ -23,6 +24,10 @@ pub use guard::{
 };
 pub use interface::InterfaceView;
 pub use names::{Catalogue, NameView, NamesView, PatienceQuery, WaitQuery};
+pub use policies::{
+    PoliciesApplied, PoliciesBody, PoliciesQuery, PoliciesView, PolicyVersionView, PolicyVersionsQuery,
+    PolicyVersionsView, RollbackBody, UTC,
+};
 pub use problem::{Problem, Reason};
 pub use revoke::{RevokeQuery, RevokedView};
 pub use roles::{RoleBody, RoleView, RolesView};
@@ -239,6 +244,13 @@ pub struct ReviewView {
     pub answer: String,
     /// Every reason of a refusal.
     pub reasons: Vec<Reason>,
+    /// The ids of the policies of the installation that forbid it.
+    #[serde(default)]
+    pub policies: Vec<String>,
+    /// Requests near to it that policies would permit, each with one change, such as `for 4h`, `from 203.0.113.0/28`, `with the approval of another
+    /// person` or `at 2026-03-02T08:00:00Z`.
+    #[serde(default)]
+    pub nearest: Vec<String>,
     /// The people who may approve it.
     pub approvers: Vec<String>,
     /// Whether break-glass would be used.

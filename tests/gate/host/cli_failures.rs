@@ -129,7 +129,7 @@ fn hints_name_commands_that_exist_and_the_things_of_the_command() {
     it.ask_as("ann", &["approve", id, "--yes"]).has(REFUSED, &[&format!("`portcullis approve {id}`")]);
     it.ask_as("carol", &["reject", id, "--yes"]).has(REFUSED, &[&format!("`portcullis reject {id}`")]);
     let admin = it.ask_as("ann", &["token", "create", "dan"]);
-    admin.has(REFUSED, &["`ann` may not make or revoke tokens", "ask the operator"]);
+    admin.has(REFUSED, &["`ann` may not administer this installation", "ask the operator"]);
     assert!(!admin.err.contains("again"), "{admin:?}");
     // Where the reasons say all, no more is said.
     let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1000);

@@ -3,8 +3,8 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 use portcullis_domain::{
-    Authority, Circumstances, Decide as _, Facts, Object, Os, PrincipalKind, Question, Right, Subject,
-    address_range,
+    Authority, Circumstances, Decide as _, Facts, Object, Os, Policies, PrincipalKind, Question, Right,
+    Subject, address_range,
 };
 use portcullis_policy::{Engine, SCHEMA, in_json};
 use portcullis_tests::{binary::text, given::named, needs::lacking, python::programs};
@@ -156,8 +156,8 @@ fn authority(dice: &mut Dice) -> Authority {
     });
     let bindings = bindings.collect();
     let policies: Vec<&str> = POLICIES.iter().filter(|_| dice.is(60)).copied().collect();
-    let policies = BTreeMap::from([("all.cedar".to_owned(), policies.join("\n"))]);
-    Authority { version: 1, bindings, policies }
+    let files = BTreeMap::from([("all.cedar".to_owned(), policies.join("\n"))]);
+    Authority { version: 1, bindings, policies: Policies { zone: None, files }, ..Authority::default() }
 }
 
 /// A set of policies with questions, as the judge reads it, and our answers as the judge gives them.

@@ -1,5 +1,6 @@
 //! Arguments of the commands on policy files.
 
+use super::sources::FOLDER;
 use crate::moments;
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
@@ -41,6 +42,3 @@ pub struct WhoCan {
     #[arg(long, value_name = "TIME", value_parser = moments::moment)]
     pub(super) at: Option<Timestamp>,
 }
-
-/// The folder of policy files where no other one is named.
-pub(super) const FOLDER: &str = "policies";

@@ -2,7 +2,8 @@
 
 use super::{
     asked::{Lint, WhoCan},
-    files::{Files, faulty, read, unusable},
+    files::{Files, faulty},
+    sources::{read, unusable},
 };
 use crate::{
     output::Output,

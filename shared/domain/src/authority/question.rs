@@ -112,6 +112,8 @@ pub struct Circumstances {
 pub struct Judgement {
     /// Is it permitted?
     pub is_permitted: bool,
+    /// Does a policy forbid it? Then those that do have decided.
+    pub is_forbidden: bool,
     /// The ids of the policies or bindings that decided.
     pub deciding: Vec<String>,
     /// The reasons that their authors gave.

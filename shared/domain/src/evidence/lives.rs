@@ -138,6 +138,8 @@ impl Lives {
             | Fact::RoleGranted { .. }
             | Fact::RoleRevoked { .. }
             | Fact::RoleRefused { .. }
+            | Fact::PoliciesChanged { .. }
+            | Fact::PoliciesRefused { .. }
             | Fact::ClockJumped { .. }
             | Fact::DriftRepeated { .. }
             | Fact::DiskLow { .. }

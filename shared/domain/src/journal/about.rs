@@ -1,6 +1,6 @@
 //! The subjects of a fact: the one place that knows them of each.
 
-use crate::{CorrelationId, Fact, GrantId, Person, RequestId, Via};
+use crate::{CorrelationId, Fact, GrantId, Person, Policies, RequestId, Via};
 
 /// The subjects of a fact. What is absent is not known, or there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -88,7 +88,9 @@ impl Fact {
             | Self::TokenRefused { by, via, .. }
             | Self::RoleGranted { by, via, .. }
             | Self::RoleRevoked { by, via, .. }
-            | Self::RoleRefused { by, via, .. } => About::caused_by(by, via.as_ref()),
+            | Self::RoleRefused { by, via, .. }
+            | Self::PoliciesChanged { by, via, .. }
+            | Self::PoliciesRefused { by, via, .. } => About::caused_by(by, via.as_ref()),
             Self::PolicyReverted { .. }
             | Self::TakenOver { .. }
             | Self::Writing { .. }
@@ -104,6 +106,16 @@ impl Fact {
             | Self::DiskFailed { .. }
             | Self::DiskRecovered => About::default(),
         }
+    }
+
+    /// The fact as its event has it: without the text of policies, which is longer than an event may be. The journal has it.
+    #[must_use]
+    pub fn published(&self) -> Self {
+        let mut fact = self.clone();
+        if let Self::PoliciesChanged { policies, .. } = &mut fact {
+            *policies = Policies::default();
+        }
+        fact
     }
 
     /// The grant whose life it changes.

@@ -147,6 +147,13 @@ impl Fact {
             Self::RoleRefused { binding, reasons, .. } => {
                 format!("a change of the role {binding} was refused: {}", reasons.join("; "))
             }
+            Self::PoliciesChanged { version, added, changed, removed, back_to, why, .. } => {
+                let why = because(why.as_ref().map(Justification::as_str));
+                format!("{}{why}", policies_changed(*version, *back_to, [added, changed, removed]))
+            }
+            Self::PoliciesRefused { reasons, .. } => {
+                format!("a change of the policies of the installation was refused: {}", reasons.join("; "))
+            }
             Self::ClockJumped { by_ms } => jumped(*by_ms),
             Self::DriftRepeated { times } => {
                 format!(
@@ -232,6 +239,23 @@ pub fn rule_in_words(
         ForeignDenies::Override => ", over foreign denies",
     };
     format!("{gate}, from {sources}, at most {max:#}{approval}{glass}{denies}")
+}
+
+/// How many policies of a change are named; its event has all of them.
+const POLICIES_NAMED_MAX: usize = 4;
+
+fn policies_changed(version: u64, back_to: Option<u64>, changes: [&Vec<String>; 3]) -> String {
+    let named = |(word, ids): (&str, &Vec<String>)| {
+        let more = ids.len().saturating_sub(POLICIES_NAMED_MAX);
+        let more = (0 < more).then(|| format!(" and {more} more"));
+        let first = ids.iter().take(POLICIES_NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+        (!ids.is_empty()).then(|| format!("{word} {first}{}", more.unwrap_or_default()))
+    };
+    let words = ["added", "changed", "removed"];
+    let changes: Vec<String> = words.into_iter().zip(changes).filter_map(named).collect();
+    let changes = if changes.is_empty() { "no policy differs".to_owned() } else { changes.join("; ") };
+    let back = back_to.map(|it| format!(", those of version {it} again")).unwrap_or_default();
+    format!("the policies of the installation are version {version}{back}: {changes}")
 }
 
 fn glass_broken(request: &RequestId, why: &str, opened: &[Pane], skipped: &People) -> String {

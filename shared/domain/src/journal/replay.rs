@@ -1,9 +1,9 @@
 //! What the entries of a chain tell, to be compared with what is stored.
 
-use super::{BadRecord, Entry, Fact};
+use super::{BadRecord, Entry, Fact, Hash};
 use crate::{
-    Authority, Chain, Grant, GrantId, Grants, Policy, Request, RequestId, Speaker, Target, TargetId, Trial,
-    What, digest::Digest, grant::Opening,
+    Authority, Chain, Grant, GrantId, Grants, Policies, PoliciesAt, Policy, Request, RequestId, Speaker,
+    Target, TargetId, Trial, What, digest::Digest, grant::Opening,
 };
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -119,6 +119,8 @@ impl Told {
             | Fact::RoleGranted { .. }
             | Fact::RoleRevoked { .. }
             | Fact::RoleRefused { .. }
+            | Fact::PoliciesChanged { .. }
+            | Fact::PoliciesRefused { .. }
             | Fact::ClockJumped { .. }
             | Fact::DriftRepeated { .. }
             | Fact::DiskLow { .. }
@@ -171,14 +173,49 @@ impl Authority {
     /// Takes over what an entry of the rest tells.
     ///
     /// INVARIANT (journal-equals-state): the authority is what the entries of the rest tell of it, and nothing else.
-    pub fn follow(&mut self, fact: &Fact) {
-        if let Fact::RoleGranted { binding, version, .. } = fact {
+    pub fn follow(&mut self, entry: &Entry) {
+        if let Fact::RoleGranted { binding, version, .. } = &entry.fact {
             self.bindings.insert(binding.clone());
             self.version = *version;
         }
-        if let Fact::RoleRevoked { binding, version, .. } = fact {
+        if let Fact::RoleRevoked { binding, version, .. } = &entry.fact {
             self.bindings.remove(binding);
             self.version = *version;
         }
+        if let Fact::PoliciesChanged { version, policies, .. } = &entry.fact {
+            self.policies = policies.clone();
+            self.version = *version;
+            self.changed = Some(PoliciesAt { version: *version, entry: entry.n });
+        }
+    }
+}
+
+impl Policies {
+    /// The SHA-256 of these policies: of a JSON array of the time zone, or `null`, and an object with the text of each file.
+    pub fn digest(&self) -> Hash {
+        let Self { zone, files } = self;
+        Hash::of(serde_json::json!([zone, files]).to_string().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn digest_of_policies_depends_on_the_time_zone_and_on_each_file() {
+        let of = |zone: Option<&str>, files: &[(&str, &str)]| {
+            let files = files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+            Policies { zone: zone.map(str::to_owned), files }.digest().to_string()
+        };
+        let digests = BTreeSet::from([
+            of(None, &[]),
+            of(Some("UTC"), &[]),
+            of(None, &[("a.cedar", "")]),
+            of(None, &[("a.cedar", "b"), ("b.cedar", "")]),
+            of(None, &[("a.cedar", ""), ("b.cedar", "b")]),
+        ]);
+        assert_eq!(digests.len(), 5);
     }
 }

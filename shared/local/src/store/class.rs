@@ -73,6 +73,8 @@ impl Class {
             | Fact::ExportReady { .. }
             | Fact::TokenRefused { .. }
             | Fact::RoleGranted { .. }
+            | Fact::PoliciesChanged { .. }
+            | Fact::PoliciesRefused { .. }
             | Fact::RoleRefused { .. } => Self::Asks,
         }
     }

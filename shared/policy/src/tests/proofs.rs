@@ -4,7 +4,7 @@ use super::given;
 use crate::{Compiled, Engine, Known, asked::Asked, check, in_cedar};
 use cedar_policy::{Authorizer, Decision};
 use jiff::tz::TimeZone;
-use portcullis_domain::{Authority, Decide as _, Judgement, Person, Question, Roles};
+use portcullis_domain::{Authority, Decide as _, Judgement, Person, Policies, Question, Roles};
 use proptest::{collection::vec, prelude::*, sample::subsequence};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +32,7 @@ fn engine(authority: &Authority, operator: Option<&Person>) -> Engine {
 /// The authority with these policies.
 fn with(authority: &Authority, policies: &[&str]) -> Authority {
     let files = BTreeMap::from([("all.ceda".to_owned(), policies.join("\n"))]);
-    Authority { policies: files, ..authority.clone() }
+    Authority { policies: Policies { zone: None, files }, ..authority.clone() }
 }
 
 fn policies() -> impl Strategy<Value = Vec<&'static str>> {
@@ -54,7 +54,7 @@ fn of_whole(engine: &Engine, question: &Question) -> (bool, BTreeSet<String>, us
 #[test]
 fn policies_of_these_proofs_fit_the_schema() {
     let all = with(&Authority::default(), &[PERMITS, FORBIDS].concat());
-    check(&all.policies, &Known::default()).unwrap_or_else(|faults| panic!("{faults}"));
+    check(&all.policies.files, &Known::default()).unwrap_or_else(|faults| panic!("{faults}"));
 }
 
 proptest! {
@@ -87,7 +87,7 @@ proptest! {
     ) {
         let authority = with(&authority, &policies);
         let engine = engine(&authority, operator.as_ref());
-        let stored = serde_json::to_string(&Compiled::of(&authority.policies).expect("compiles")).expect("writes");
+        let stored = serde_json::to_string(&Compiled::of(&authority.policies.files).expect("compiles")).expect("writes");
         let compiled = serde_json::from_str(&stored).expect("reads");
         let compiled = Engine::of_compiled(&authority.bindings, compiled, operator.as_ref(), TimeZone::UTC);
         for question in questions {

@@ -139,6 +139,8 @@ impl Oracle {
             | Fact::RoleGranted { .. }
             | Fact::RoleRevoked { .. }
             | Fact::RoleRefused { .. }
+            | Fact::PoliciesChanged { .. }
+            | Fact::PoliciesRefused { .. }
             | Fact::ClockJumped { .. }
             | Fact::DriftRepeated { .. }
             | Fact::DiskLow { .. }

@@ -159,7 +159,7 @@ impl Oracle {
             | Fact::EventRefused { .. }
             | Fact::ExportAsked { .. }
             | Fact::ExportReady { .. }
-            | Fact::TokenRefused { .. }
+            | Fact::TokenRefused { .. } | Fact::PoliciesChanged { .. } | Fact::PoliciesRefused { .. }
             | Fact::RoleGranted { .. } | Fact::RoleRevoked { .. } | Fact::RoleRefused { .. }
             | Fact::ClockJumped { .. }
             | Fact::DiskLow { .. }
