@@ -42,7 +42,7 @@ const ARROWS: [(&str, &[&str]); 27] = [
     ),
     ("portcullis-expire", &["portcullis-app", "portcullis-lambda"]),
     ("portcullis-export", &["portcullis-app", "portcullis-domain", "portcullis-lambda"]),
-    ("portcullis-reconcile", &["portcullis-app", "portcullis-lambda"]),
+    ("portcullis-reconcile", &["portcullis-app", "portcullis-lambda", "portcullis-policy"]),
     ("portcullis-relay", &["portcullis-lambda"]),
     ("portcullis-settle", &["portcullis-lambda"]),
     ("portcullis-submit", &["portcullis-app", "portcullis-lambda", "portcullis-policy"]),
@@ -354,7 +354,7 @@ fn functions_that_ask_for_no_rights_link_no_cedar() {
         ("submit", true),
         ("settle", false),
         ("expire", false),
-        ("reconcile", false),
+        ("reconcile", true),
         ("relay", false),
         ("export", false),
     ] {

@@ -185,6 +185,33 @@ async fn lease_of_a_member_of_a_group_ends_with_the_role_of_the_group_and_not_be
 }
 
 #[tokio::test]
+async fn policies_end_the_leases_that_they_forbid_and_no_other_and_going_back_ends_none() {
+    let (place, target, operator) = two_leases().await;
+    let apply = async |policy: &str| {
+        let body = json!({ "files": { "all.cedar": policy } });
+        let applied = place.call(&operator, "POST", "/v1/policies", Some(body)).await;
+        assert_eq!(applied.status, 200, "{applied:?}");
+        applied.body["ended"].as_array().cloned().unwrap_or_default()
+    };
+    let shorter = |than: u32| {
+        format!(
+            "@id(\"short\") forbid (principal, action == Action::\"request\", resource) \
+             when {{ context has minutes && context.minutes > {than} }};"
+        )
+    };
+    // What was asked for is an hour; what is left of it counts.
+    place.pass(SignedDuration::from_mins(20));
+    assert_eq!(apply(&shorter(45)).await, Vec::<Value>::new());
+    let ended =
+        apply("forbid (principal == Person::\"ann\", action == Action::\"request\", resource);").await;
+    assert_eq!(ended.iter().map(|it| &it["by"]).collect::<Vec<_>>(), [&json!("ann")]);
+    assert_eq!(endings(&place, &target).await, ["operator"]);
+    let back = place.call(&operator, "POST", "/v1/policies/rollback", Some(json!({ "version": 0 }))).await;
+    assert_eq!((back.status.as_u16(), &back.body["ended"]), (200, &Value::Null), "{back:?}");
+    assert_eq!(apply(&shorter(30)).await.len(), 1, "carol's has more than half an hour left");
+}
+
+#[tokio::test]
 async fn lease_that_was_granted_by_an_authority_that_somebody_replaced_meanwhile_ends_at_once() {
     let place = Place::new();
     let target = place.guard("web-1", &ssh()).await;

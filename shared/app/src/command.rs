@@ -14,6 +14,7 @@ use crate::{
     record::Record,
     revoke,
     roles::{self, RoleChanged},
+    uphold::uphold,
     vouch,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -409,7 +410,8 @@ async fn requester_may<S: Store, O: Outside, T: Tokens>(
     Refusals::of(refusals).map_or(Ok(()), |refusals| Err(refusals.into()))
 }
 
-/// Changes the policies, and says what to know of the names in them.
+/// Changes the policies, ends the leases that nothing permits any more, and says what to know of the names in the policies. Also where they
+/// are in force already: whoever applied them may have died half way.
 async fn applied<S: Store, O: Outside, T: Tokens>(
     parts: Parts<'_, S, O, T>,
     changing: Changing<'_>,
@@ -418,7 +420,8 @@ async fn applied<S: Store, O: Outside, T: Tokens>(
     let (version, is_new) = policies::change(parts.store, parts.rights, changing, call).await?;
     let Parts { store, outside, tokens, terms: _, rights } = parts;
     let warnings = policies::warnings(store, outside, tokens, rights, &version.policies).await;
-    Ok(Applied { version, is_new, warnings })
+    let ended = uphold(store, rights, call.speaker(), call.now).await?;
+    Ok(Applied { version, is_new, warnings, ended })
 }
 
 /// With the people whom its policy names and for whom nothing vouches.

@@ -10,8 +10,8 @@ use crate::{
 };
 use jiff::Timestamp;
 use portcullis_domain::{
-    Authority, Chain, Entry, Fact, Hash, Justification, POLICIES_MAX, POLICY_BYTES_MAX, Person, Policies,
-    PoliciesAt, PolicyRead, Refusal, Refusals, TargetId,
+    Authority, Chain, Entry, Fact, Grant, Hash, Justification, POLICIES_MAX, POLICY_BYTES_MAX, Person,
+    Policies, PoliciesAt, PolicyRead, Refusal, Refusals, TargetId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,6 +47,8 @@ pub struct Applied {
     pub is_new: bool,
     /// What to know of the people and machines that the policies name.
     pub warnings: Vec<String>,
+    /// The leases that nothing permits to their requesters any more, as they are now.
+    pub ended: Vec<Grant>,
 }
 
 /// Policies as they were from a change on.

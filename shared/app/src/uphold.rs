@@ -30,7 +30,7 @@ pub(crate) async fn uphold(
     }
     for target in all(store).await? {
         let live = target.grants().values().filter(|it| !it.lease.is_over(now));
-        let lost = live.filter(|it| !authorised.still_permits(it, &target));
+        let lost = live.filter(|it| !authorised.still_permits(it, &target, now));
         let lost: Vec<GrantId> = lost.map(|it| it.id.clone()).collect();
         if !lost.is_empty() {
             ended.extend(end(store, &target.id, &lost, by, now).await?);
@@ -73,14 +73,14 @@ impl Authorised {
         [Right::Request, Right::BreakGlass].into_iter().all(|right| self.permits_everywhere(&nobody, right))
     }
 
-    /// Does the authority still permit its requester what this grant gives? Asked as if it were asked for at its start, for its
-    /// whole length.
-    pub(crate) fn still_permits(&self, grant: &Grant, target: &Target) -> bool {
+    /// Does the authority still permit its requester what this grant gives? Asked as if it were asked for at its start, so that the hours
+    /// of policies are those of the request, for the rest of its time: an extension made it longer than a request may be.
+    fn still_permits(&self, grant: &Grant, target: &Target, now: Timestamp) -> bool {
         let caller = Caller::who_has(grant);
         let circumstances = Circumstances {
             port: Some(grant.gate.port.number()),
             protocol: Some(grant.gate.protocol.to_string()),
-            minutes: Some(minutes(grant.lease.end().duration_since(grant.lease.start()))),
+            minutes: Some(minutes(grant.lease.end().duration_since(grant.lease.start().max(now)))),
             minutes_ahead: Some(0),
             reason: grant.justification.as_ref().map(ToString::to_string),
             break_glass: grant.broke_glass,

@@ -50,6 +50,7 @@ mod spinner;
 mod table;
 mod token;
 mod tokens;
+mod unpermitted;
 mod unreached;
 mod url;
 mod wait;

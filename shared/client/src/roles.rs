@@ -6,11 +6,12 @@ use crate::{
     names,
     output::Output,
     table::{Mark, Table},
+    unpermitted::unpermitted,
 };
 use clap::{Args, Subcommand};
 use portcullis_domain::{Member, Role, Scope};
 use portcullis_program::{Exit, Failure, output};
-use portcullis_wire::{GrantView, RoleBody, RoleView, RolesView};
+use portcullis_wire::{RoleBody, RoleView, RolesView};
 
 /// What to do about roles.
 #[derive(Debug, Subcommand)]
@@ -112,7 +113,7 @@ impl Roles {
                 let RoleBody { role, member, on } = &body;
                 let on = scope(&on.to_string());
                 client.out.show(&after, || {
-                    let ended = after.ended.iter().map(ended).collect::<String>();
+                    let ended = unpermitted(&after.ended);
                     format!("{member} no longer has the role {role} on {on}.{ended}")
                 })?;
             }
@@ -134,15 +135,6 @@ impl Given {
         let on: Scope = on.parse().map_err(|error| Failure::usage(format!("{error}")))?;
         Ok(RoleBody { role: *role, member: member.clone(), on })
     }
-}
-
-/// A lease that the change ended, on a line of its own.
-fn ended(grant: &GrantView) -> String {
-    let GrantView { id, target, port, protocol, by, .. } = grant;
-    let target = names::short(target);
-    format!(
-        "\n  grant {id} of {by} on {target} {port}/{protocol} was ended: nothing permits it to {by} any more"
-    )
 }
 
 /// A scope as a person says it after `--on`: a machine by its name.

@@ -4,11 +4,12 @@ use crate::{
     Caller, Problem, Site,
     problem::{Body, Query},
     wire::{
-        PoliciesApplied, PoliciesBody, PoliciesQuery, PoliciesView, PolicyVersionView, PolicyVersionsQuery,
-        PolicyVersionsView, RollbackBody, UTC,
+        GrantView, PoliciesApplied, PoliciesBody, PoliciesQuery, PoliciesView, PolicyVersionView,
+        PolicyVersionsQuery, PolicyVersionsView, RollbackBody, UTC,
     },
 };
 use axum::{Json, extract::State};
+use jiff::Timestamp;
 use portcullis_app::{Applied, PolicyVersion, command, perform, query};
 use portcullis_domain::POLICY_BYTES_MAX;
 use std::sync::Arc;
@@ -31,7 +32,8 @@ pub(crate) async fn show<S: Site>(
     Ok(Json(PoliciesView { of, zone, files: shown.policies.files }))
 }
 
-/// Applies policies in place of those in force. Policies that are in force already stay as they are.
+/// Applies policies in place of those in force, and ends the leases that nothing permits any more. Policies that are in force already stay as
+/// they are.
 #[utoipa::path(post, path = "/v1/policies", request_body = PoliciesBody,
     responses((status = 200, body = PoliciesApplied), (status = 403, body = Problem), (status = 409, body = Problem),
         (status = 413, body = Problem), (status = 422, body = Problem)))]
@@ -42,7 +44,8 @@ pub(crate) async fn apply<S: Site>(
 ) -> Result<Json<PoliciesApplied>, Problem> {
     let (expect, why) = (body.expect, body.why.clone());
     let apply = command::ApplyPolicies { policies: body.into(), expect, why };
-    Ok(Json(applied(perform(site.parts(), &caller.call(site.now()), apply).await?)))
+    let now = site.now();
+    Ok(Json(applied(perform(site.parts(), &caller.call(now), apply).await?, now)))
 }
 
 /// Goes back to the policies of a version, which become a new one.
@@ -55,7 +58,8 @@ pub(crate) async fn rollback<S: Site>(
     Body(RollbackBody { version, expect, why }): Body<RollbackBody>,
 ) -> Result<Json<PoliciesApplied>, Problem> {
     let back = command::RollBackPolicies { version, expect, why };
-    Ok(Json(applied(perform(site.parts(), &caller.call(site.now()), back).await?)))
+    let now = site.now();
+    Ok(Json(applied(perform(site.parts(), &caller.call(now), back).await?, now)))
 }
 
 /// Lists the versions of the policies, the newest first.
@@ -71,8 +75,9 @@ pub(crate) async fn history<S: Site>(
     Ok(Json(PolicyVersionsView { items: versions.iter().map(view).collect(), next }))
 }
 
-fn applied(Applied { version, is_new, warnings }: Applied) -> PoliciesApplied {
-    PoliciesApplied { of: view(&version), is_new, warnings }
+fn applied(Applied { version, is_new, warnings, ended }: Applied, now: Timestamp) -> PoliciesApplied {
+    let ended = ended.iter().map(|it| GrantView::of(it, now)).collect();
+    PoliciesApplied { of: view(&version), is_new, warnings, ended }
 }
 
 fn view(version: &PolicyVersion) -> PolicyVersionView {

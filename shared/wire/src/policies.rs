@@ -1,5 +1,6 @@
 //! The policies of the installation on the wire.
 
+use crate::GrantView;
 use jiff::Timestamp;
 use portcullis_domain::{Justification, Policies};
 use serde::{Deserialize, Serialize};
@@ -112,6 +113,9 @@ pub struct PoliciesApplied {
     pub is_new: bool,
     /// People and machines in the policies that do not exist.
     pub warnings: Vec<String>,
+    /// The leases that the change ended: nothing permits them to their requesters any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<GrantView>,
 }
 
 /// The name of the time zone of policies that name none.

@@ -252,7 +252,10 @@ fn each_is_started_by_what_it_is_for() {
     assert_eq!(told("ArchivedRule"), archived);
     // What is exported was allowed, and is recorded.
     assert_eq!(told("ExportRule"), r#"{"detail-type":["export.requested"],"source":["portcullis"]}"#);
-    assert_eq!(told("UpholdRule"), r#"{"detail-type":["role.changed"],"source":["portcullis"]}"#);
+    assert_eq!(
+        told("UpholdRule"),
+        r#"{"detail-type":["role.changed","policies.changed"],"source":["portcullis"]}"#
+    );
     let entries = r#"{"eventName":["INSERT"],"dynamodb":{"Keys":{"pk":{"S":[{"prefix":"J#"}]}}}}"#;
     let filters = &template.properties("RelaySource")["FilterCriteria"]["Filters"];
     assert_eq!(filters.to_string(), json!([{ "Pattern": entries }]).to_string());

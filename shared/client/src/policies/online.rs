@@ -10,6 +10,7 @@ use crate::{
     client::Client,
     moments,
     table::{Mark, Table},
+    unpermitted::unpermitted,
 };
 use clap::Args;
 use portcullis_domain::Justification;
@@ -219,12 +220,12 @@ impl Wanted {
 }
 
 fn applied(client: &Client, applied: &PoliciesApplied) -> Result<Exit, Failure> {
-    let PoliciesApplied { of, is_new, warnings } = applied;
+    let PoliciesApplied { of, is_new, warnings, ended } = applied;
     client.out.show(applied, || {
         if *is_new {
-            format!("The policies are version {} now: {}.", of.version, changes(of))
+            format!("The policies are version {} now: {}.", of.version, changes(of)) + &unpermitted(ended)
         } else {
-            format!("The policies are already so, since version {}.", of.version)
+            format!("The policies are already so, since version {}.", of.version) + &unpermitted(ended)
         }
     })?;
     if !client.out.is_json() {
