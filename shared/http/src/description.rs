@@ -140,6 +140,7 @@ fn meaning(status: &str) -> &'static str {
         "403" => "The caller may not do this, with every reason.",
         "404" => "There is no such thing.",
         "409" => "The state does not permit this now, with every reason.",
+        "413" => "The body is too long.",
         "422" => "The content is refused, with every reason.",
         "503" => "The operation cannot be answered now: try again later.",
         "504" => "The cloud did not answer in time.",
