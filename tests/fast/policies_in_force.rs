@@ -447,7 +447,7 @@ async fn one_more_forbid_never_turns_a_refusal_into_an_approval() {
     let roles = json!({ "role": "requester", "member": "everyone", "on": "everything" });
     let answers = async || {
         let mut answers = vec![];
-        for length in ["PT30M", "PT1H", "PT3H", "PT20H"] {
+        for length in ["PT30M", "PT3H"] {
             let explained =
                 it.call(&ann, "POST", "/v1/requests/explain", Some(ask(&here, length, "203.0.113.9"))).await;
             answers.push(explained.body["answer"] != "refused");
@@ -459,7 +459,7 @@ async fn one_more_forbid_never_turns_a_refusal_into_an_approval() {
         let path = if with_role { "/v1/roles" } else { "/v1/roles/revoke" };
         it.call(&it.operator, "POST", path, Some(roles.clone())).await;
         for permit in PERMITS {
-            let (mut text, mut before) = (permit.to_owned(), vec![true; 4]);
+            let (mut text, mut before) = (permit.to_owned(), vec![true; 2]);
             for forbid in [&[""], &FORBIDS[..]].concat() {
                 text.push_str(forbid);
                 it.applied(&text).await;
