@@ -382,7 +382,7 @@ mod tests {
             ),
             (
                 &opened,
-                Some(100),
+                Some(110),
                 "● 14:05:30  grant.opened            web-1-of-the-…  grant 4f3kq-1 is open at 203.0.113.7:22  deploy-1",
             ),
             (
