@@ -86,8 +86,6 @@ pub async fn reconcile(
     clock: &impl Clock,
 ) -> Result<(), Error> {
     let now = clock.now();
-    // An authority that cannot be read keeps no port open that should be shut by now.
-    let upheld = uphold_rights(store, rights, now).await;
     let known = all(store).await?;
     let settled = |ids: Vec<TargetId>, within: SignedDuration| {
         let last = now.saturating_add(within).unwrap_or(Timestamp::MAX);
@@ -124,7 +122,9 @@ pub async fn reconcile(
         }
         outcome
     };
-    let (settled, rest) = join(settled(in_turn(&held, now), SETTLE_ON), rest).await;
+    // Beside the settling: an authority that is slow, or cannot be read, keeps no port open that should be shut by now. What it ends is due.
+    let beside = join(rest, uphold_rights(store, rights, now));
+    let (settled, (rest, upheld)) = join(settled(in_turn(&held, now), SETTLE_ON), beside).await;
     settled.and(rest).and(upheld)
 }
 
