@@ -200,6 +200,9 @@ async fn answer(
     peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
+    if request.headers().contains_key(header::AUTHORIZATION) {
+        place.shows_token();
+    }
     // Where the table does not answer, the router says so, to a stranger like to anybody.
     let shown = shown(&*callers.site, request.headers()).await.unwrap_or_else(|_| Shown::default());
     let is_known = shown.principal().is_some_and(|it| place.is_of(&it.id));

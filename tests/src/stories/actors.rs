@@ -27,7 +27,7 @@ pub(super) const TERMS: Terms =
     Terms { lease_min: SignedDuration::from_secs(10), pending_for: SignedDuration::from_secs(40) };
 
 /// Addresses to knock from. Two people share the first; the last but one is nobody's.
-pub(super) const ADDRESSES: [&str; 4] = ["203.0.113.1", "203.0.113.9", "198.51.100.1", "2001:db8::1"];
+const ADDRESSES: [&str; 4] = ["203.0.113.1", "203.0.113.9", "198.51.100.1", "2001:db8::1"];
 /// Gates to knock at: the last one has two protocols.
 pub(super) const GATES: [&str; 4] = ["22/tcp", "3389/tcp", "3389/udp", "53/*"];
 /// The one that needs an approval.
@@ -480,8 +480,10 @@ fn sources_of(text: &str) -> Sources {
     text.parse().expect("sources")
 }
 
-pub(super) fn addresses() -> [IpAddr; 4] {
-    ADDRESSES.map(|it| it.parse().expect("an address"))
+/// Those who may get in: everybody who is asked for, and one who is asked for with the whole office alone.
+pub(super) fn addresses() -> [IpAddr; 5] {
+    let [one, another, guest, six] = ADDRESSES;
+    [one, another, guest, six, "203.0.113.2"].map(|it| it.parse().expect("an address"))
 }
 
 fn person(name: &str) -> Person {

@@ -1,8 +1,9 @@
 //! Places for connections: few for callers who have shown no token, a share for each address and each person.
 //!
 //! A new connection is always taken. Where there is no place for it, an older one of a stranger is closed: one that has
-//! asked without a token, or else the one that has been silent for longest. A caller with a token shows it at once and is a
-//! stranger no longer, so that neither those who ask nor those who wait can keep callers out.
+//! asked without a token, or else the one that has been silent for longest, and last of all one whose token is being looked
+//! up. A caller with a token shows it at once and is a stranger no longer, so that neither those who ask nor those who wait
+//! can keep callers out, however long the look takes.
 
 use portcullis_domain::Person;
 use portcullis_http::network;
@@ -44,10 +45,20 @@ struct Taken {
 #[derive(Debug)]
 struct Stranger {
     from: IpAddr,
-    /// Was a request read, without a valid token?
-    has_asked: bool,
+    stage: Stage,
     /// Dropped, it closes the connection.
     open: oneshot::Sender<()>,
+}
+
+/// How far a stranger has come; the first leaves first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// A request was read, without a valid token.
+    Asked,
+    /// Nothing was read yet.
+    Silent,
+    /// A token was read, and nobody knows yet whose it is.
+    Shows,
 }
 
 /// The place of one connection, until it is dropped.
@@ -81,15 +92,15 @@ impl Places {
         let evicted = leaves.and_then(|it| taken.strangers.remove(&it)).is_some();
         let n = taken.next;
         taken.next += 1;
-        taken.strangers.insert(n, Stranger { from, has_asked: false, open });
+        taken.strangers.insert(n, Stranger { from, stage: Stage::Silent, open });
         let place = Place { places: Arc::clone(self), held: Mutex::new(Held::Stranger(n)) };
         (place, closed, evicted)
     }
 }
 
 impl Taken {
-    /// The oldest stranger of the address that has its share, or where all places are taken of the one that has most. One
-    /// whose request is not read yet may be about to show a token, so those who have asked without one leave before it.
+    /// The oldest stranger of the address that has its share, or where all places are taken of the one that has most; of those
+    /// at the first stage that there is, since who has said nothing yet may be about to show a token.
     fn leaves_for(&self, from: IpAddr, limits: Limits) -> Option<u64> {
         let mut shares: BTreeMap<IpAddr, usize> = BTreeMap::new();
         for it in self.strangers.values() {
@@ -104,7 +115,7 @@ impl Taken {
             return None;
         };
         let of_address = self.strangers.iter().filter(|(_, it)| it.from == leaves);
-        of_address.min_by_key(|(n, it)| (!it.has_asked, **n)).map(|(n, _)| *n)
+        of_address.min_by_key(|(n, it)| (it.stage, **n)).map(|(n, _)| *n)
     }
 
     fn has_place_for(&self, person: &Person, limits: Limits) -> bool {
@@ -123,13 +134,22 @@ impl Taken {
 }
 
 impl Place {
+    /// Remembers that its caller shows a token, which is about to be looked up.
+    pub fn shows_token(&self) {
+        self.comes_to(Stage::Shows);
+    }
+
     /// Remembers that its caller has asked without a valid token.
     pub fn asked_without_token(&self) {
+        self.comes_to(Stage::Asked);
+    }
+
+    fn comes_to(&self, stage: Stage) {
         let (mut taken, held) = (locked(&self.places.taken), locked(&self.held));
         match &*held {
             Held::Stranger(n) => {
                 if let Some(stranger) = taken.strangers.get_mut(n) {
-                    stranger.has_asked = true;
+                    stranger.stage = stage;
                 }
             }
             // A place that was earned once is kept.
@@ -220,6 +240,21 @@ mod tests {
         let _new = places.enter(address("192.0.2.1"));
         assert!(is_closed(&mut asked.1) && !is_closed(&mut unread.1) && !is_closed(&mut last.1));
         assert!(unread.0.is_of(&person("ann")), "its token is read after that");
+    }
+
+    #[test]
+    fn a_token_that_is_being_looked_up_keeps_its_place_before_the_silent_and_a_bad_one_loses_it() {
+        let places = Places::of(LIMITS);
+        let enter = || places.enter(address("192.0.2.1"));
+        let (mut ann, mut bad) = (enter(), enter());
+        ann.0.shows_token();
+        bad.0.shows_token();
+        let flood: Vec<_> = (0..20).map(|_| enter()).collect();
+        assert!(!is_closed(&mut ann.1) && !is_closed(&mut bad.1));
+        bad.0.asked_without_token();
+        let _new = enter();
+        assert!(is_closed(&mut bad.1) && ann.0.is_of(&person("ann")));
+        drop(flood);
     }
 
     #[test]

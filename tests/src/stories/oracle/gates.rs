@@ -2,7 +2,7 @@
 
 use super::{Oracle, PROMISED_MS, Scene};
 use crate::stories::{
-    actors::{ADDRESSES, GATES, addresses},
+    actors::{GATES, addresses},
     clock::stamp,
     cloud::Cloud,
 };
@@ -51,8 +51,8 @@ impl Oracle {
                     } else {
                         "shut-by-default"
                     };
-                    let who = ADDRESSES[from];
-                    self.break_rule(rule, scene.now, format!("{who} enters {gate} of {id} since {since} ms"));
+                    let how = format!("{address} enters {gate} of {id} since {since} ms");
+                    self.break_rule(rule, scene.now, how);
                 }
             }
         }
