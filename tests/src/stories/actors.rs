@@ -16,7 +16,7 @@ use portcullis_domain::{
     Ask, ForeignDenies, Gate, GrantId, IdempotencyKey, Justification, People, Person, Policy, PortRule,
     Protocol, RequestId, Sources, TargetId, Terms, What, Window,
 };
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, sync::LazyLock};
 
 /// How often a person presses the button before giving up.
 const PRESSES: usize = 3;
@@ -482,8 +482,11 @@ fn sources_of(text: &str) -> Sources {
 
 /// Those who may get in: everybody who is asked for, and one who is asked for with the whole office alone.
 pub(super) fn addresses() -> [IpAddr; 5] {
-    let [one, another, guest, six] = ADDRESSES;
-    [one, another, guest, six, "203.0.113.2"].map(|it| it.parse().expect("an address"))
+    static ALL: LazyLock<[IpAddr; 5]> = LazyLock::new(|| {
+        let [one, another, guest, six] = ADDRESSES;
+        [one, another, guest, six, "203.0.113.2"].map(|it| it.parse().expect("an address"))
+    });
+    *ALL
 }
 
 fn person(name: &str) -> Person {

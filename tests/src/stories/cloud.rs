@@ -26,11 +26,18 @@ const BANDS: Bands = Bands { allows: 100..108, denies: 108..111, existing: Exist
 #[derive(Debug)]
 pub(super) struct Cloud {
     walls: BTreeMap<FirewallId, Wall>,
-    paths: BTreeMap<TargetId, Vec<FirewallId>>,
+    paths: BTreeMap<TargetId, Path>,
     /// An etag changes with any rule of the firewall, as in Azure, not only with its own.
     etags_are_shared: bool,
     has_etags: bool,
     writes: u64,
+}
+
+/// The firewalls before one machine.
+#[derive(Debug)]
+struct Path {
+    owner: Owner,
+    walls: Vec<FirewallId>,
 }
 
 #[derive(Debug)]
@@ -39,6 +46,8 @@ struct Wall {
     face: Arc<Face>,
     /// What it held, and until when: it may still answer with that.
     past: Vec<(i64, Arc<Face>)>,
+    /// How often that changed.
+    changes: u64,
     outage: Option<Outage>,
     /// How many ranges its rules may have together.
     ranges_max: Option<usize>,
@@ -130,7 +139,10 @@ impl Cloud {
         let walls = [("subnet", ordered), ("nic0", ordered), ("nic1", ordered), ("nic2", third)];
         let walls = walls.map(|(id, kind)| (firewall(id), Wall::begin(kind)));
         let paths = [("vm0", vec!["subnet", "nic0"]), ("vm1", vec!["subnet", "nic1"]), ("vm2", vec!["nic2"])];
-        let path = |(id, path): (&str, Vec<&str>)| (target(id), path.into_iter().map(firewall).collect());
+        let path = |(id, walls): (&str, Vec<&str>)| {
+            let owner = Owner::from(&target(id));
+            (target(id), Path { owner, walls: walls.into_iter().map(firewall).collect() })
+        };
         let mut cloud = Self {
             walls: walls.into(),
             paths: paths.map(path).into(),
@@ -180,7 +192,7 @@ impl Cloud {
     }
 
     pub(super) fn path(&self, target: &TargetId) -> Option<&[FirewallId]> {
-        self.paths.get(target).map(Vec::as_slice)
+        self.paths.get(target).map(|it| it.walls.as_slice())
     }
 
     pub(super) fn ids(&self) -> Vec<FirewallId> {
@@ -193,7 +205,7 @@ impl Cloud {
 
     /// One of those before a machine.
     pub(super) fn any_before(&self, target: &TargetId, dice: &mut Dice) -> FirewallId {
-        dice.pick(&self.paths[target]).clone()
+        dice.pick(&self.paths[target].walls).clone()
     }
 
     /// Does a rule lose sources that is to gain more than the firewall may hold?
@@ -211,7 +223,7 @@ impl Cloud {
 
     /// Who is behind a firewall.
     pub(super) fn behind(&self, id: &FirewallId) -> Vec<TargetId> {
-        let behind = self.paths.iter().filter(|(_, path)| path.contains(id));
+        let behind = self.paths.iter().filter(|(_, path)| path.walls.contains(id));
         behind.map(|(target, _)| target.clone()).collect()
     }
 
@@ -479,16 +491,21 @@ impl Cloud {
 
     /// Does a packet get to a target? Told from the rules themselves, as the clouds' manuals say.
     pub(super) fn passes(&self, target: &TargetId, source: IpAddr, protocol: Protocol, port: u16) -> bool {
-        let owner = Owner::from(target);
         // Nothing keeps anybody from a machine that is behind no firewall.
-        let path = self.path(target).unwrap_or_default();
-        path.iter().all(|id| self.glimpse(id, i64::MAX).passes(&owner, source, protocol, port))
+        let Some(Path { owner, walls }) = self.paths.get(target) else { return true };
+        walls.iter().all(|id| self.glimpse(id, i64::MAX).passes(owner, source, protocol, port))
+    }
+
+    /// How often anything changed that decides which packets get to a target.
+    pub(super) fn changes(&self, target: &TargetId) -> u64 {
+        self.path(target).unwrap_or_default().iter().map(|id| self.walls[id].changes).sum()
     }
 
     /// Does a rule of ours let somebody in, in every firewall on the path?
     pub(super) fn lets_in(&self, target: &TargetId, gate: Gate, who: IpAddr) -> bool {
-        let name = RuleName { owner: Owner::from(target), gate: Some(gate) };
-        self.paths[target].iter().all(|id| {
+        let Path { owner, walls } = &self.paths[target];
+        let name = RuleName { owner: owner.clone(), gate: Some(gate) };
+        walls.iter().all(|id| {
             let rule = self.walls[id].face.ours.get(&name).and_then(|held| held.rule.as_ref());
             matches!(rule, Some(Rule::Allow { sources, .. }) if sources.admit(who))
         })
@@ -496,9 +513,9 @@ impl Cloud {
 
     /// Is there a rule of this target with such a name?
     pub(super) fn holds(&self, target: &TargetId, is_wanted: impl Fn(&RuleName) -> bool) -> bool {
-        let owner = Owner::from(target);
-        let mut names = self.paths[target].iter().flat_map(|id| self.walls[id].face.ours.keys());
-        names.any(|name| name.owner == owner && is_wanted(name))
+        let Path { owner, walls } = &self.paths[target];
+        let mut names = walls.iter().flat_map(|id| self.walls[id].face.ours.keys());
+        names.any(|name| name.owner == *owner && is_wanted(name))
     }
 }
 
@@ -518,6 +535,7 @@ impl Wall {
             kind,
             face: Arc::new(face),
             past: vec![],
+            changes: 0,
             outage: None,
             ranges_max: None,
             keeps: false,
@@ -533,6 +551,7 @@ impl Wall {
     fn change(&mut self, now: i64, change: impl FnOnce(&mut Face)) {
         self.past.retain(|(until, _)| now - STALE_MS <= *until);
         self.past.push((now, Arc::clone(&self.face)));
+        self.changes += 1;
         change(Arc::make_mut(&mut self.face));
     }
 }

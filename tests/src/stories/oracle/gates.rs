@@ -7,9 +7,56 @@ use crate::stories::{
     cloud::Cloud,
 };
 use portcullis_domain::{Gate, Grant, Target, TargetId};
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::LazyLock};
+
+/// Which packets get to a machine, from every address to every gate.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Doors {
+    /// For how many changes of its firewalls this is true.
+    changes: u64,
+    doors: [[Door; 5]; 4],
+}
+
+/// Which packets get through from one address to one gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Shut,
+    /// Of one protocol, where the gate is about several.
+    Ajar,
+    Open,
+}
+
+impl Doors {
+    fn of(cloud: &Cloud, id: &TargetId) -> Self {
+        let door = |gate: Gate, who| {
+            let (transports, port) = (gate.protocol.transports(), gate.port.number());
+            match transports.iter().filter(|protocol| cloud.passes(id, who, **protocol, port)).count() {
+                0 => Door::Shut,
+                all if all == transports.len() => Door::Open,
+                _ => Door::Ajar,
+            }
+        };
+        let doors = gates().map(|gate| addresses().map(|who| door(gate, who)));
+        Self { changes: cloud.changes(id), doors }
+    }
+
+    /// Does every packet get through that the gate is about?
+    fn admit(&self, gate: Gate, who: IpAddr) -> bool {
+        let at = gates().iter().position(|it| *it == gate).expect("a gate of every story");
+        let from = addresses().iter().position(|it| *it == who).expect("an address of every story");
+        self.doors[at][from] == Door::Open
+    }
+}
 
 impl Oracle {
+    /// As they are now: found anew where a firewall has changed, which is seldom.
+    fn doors(&mut self, cloud: &Cloud, id: &TargetId) -> Doors {
+        let known = self.doors.get(id).filter(|it| it.changes == cloud.changes(id));
+        let doors = known.copied().unwrap_or_else(|| Doors::of(cloud, id));
+        self.doors.insert(id.clone(), doors);
+        doors
+    }
+
     pub(in crate::stories) fn observe(&mut self, scene: &Scene<'_>) {
         if !std::mem::take(&mut self.is_stirred) {
             return;
@@ -23,19 +70,15 @@ impl Oracle {
 
     /// INVARIANT (shut-by-default, the-clock-closes): who has no live lease does not get in.
     fn knock(&mut self, scene: &Scene<'_>, id: &TargetId, target: &Target) {
-        let now = stamp(scene.now);
+        let (now, doors) = (stamp(scene.now), self.doors(scene.cloud, id));
         for (at, gate) in gates().into_iter().enumerate() {
             let is_guarded = target.policy().is_some_and(|it| it.rule(gate).is_some());
             for (from, address) in addresses().into_iter().enumerate() {
                 let at_gate =
                     || target.grants().values().filter(|it| it.gate == gate && it.sources.admit(address));
                 let is_exposed = is_guarded
-                    && !at_gate().any(|it| it.lease.is_live(now))
-                    && gate
-                        .protocol
-                        .transports()
-                        .iter()
-                        .any(|protocol| scene.cloud.passes(id, address, *protocol, gate.port.number()));
+                    && doors.doors[at][from] != Door::Shut
+                    && !at_gate().any(|it| it.lease.is_live(now));
                 let key = (id.clone(), at, from);
                 let since = if is_exposed {
                     *self.exposed_since.entry(key).or_insert(scene.now)
@@ -61,6 +104,7 @@ impl Oracle {
     /// INVARIANT (no-neighbour-harmed, open-stays-open): who was seen to get in gets in until the end.
     fn look_for_cuts(&mut self, scene: &Scene<'_>, id: &TargetId, target: &Target) {
         let (now, margin) = (stamp(scene.now), stamp(scene.now + self.skew_ms));
+        let doors = self.doors(scene.cloud, id);
         for (grant, it) in target.grants() {
             let who = || addresses().into_iter().filter(|who| it.sources.admit(*who));
             // Who got in because a gate stood open was not let in by us, and waits while we shut it.
@@ -71,7 +115,7 @@ impl Oracle {
                 && self.let_in.contains(grant)
                 && !it.lease.is_over(now)
                 && !it.lease.is_over(margin);
-            let is_cut = is_open && !who().all(|who| admits(scene.cloud, id, it.gate, who));
+            let is_cut = is_open && !who().all(|who| doors.admit(it.gate, who));
             let since = if is_cut {
                 *self.cut_since.entry(grant.clone()).or_insert(scene.now)
             } else if let Some(since) = self.cut_since.remove(grant) {
@@ -109,5 +153,6 @@ pub(super) fn admits(cloud: &Cloud, id: &TargetId, gate: Gate, who: IpAddr) -> b
 }
 
 fn gates() -> [Gate; 4] {
-    GATES.map(|gate| gate.parse().expect("a gate"))
+    static ALL: LazyLock<[Gate; 4]> = LazyLock::new(|| GATES.map(|gate| gate.parse().expect("a gate")));
+    *ALL
 }

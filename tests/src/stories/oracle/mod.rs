@@ -45,6 +45,7 @@ pub(in crate::stories) struct Oracle {
     is_stirred: bool,
     excuses: Vec<Excuse>,
     reconciles: Vec<i64>,
+    doors: BTreeMap<TargetId, gates::Doors>,
     exposed_since: BTreeMap<(TargetId, usize, usize), i64>,
     cut_since: BTreeMap<GrantId, i64>,
     let_in: BTreeSet<GrantId>,
