@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     Action, AddressSet, Bands, CLOSED_AT_ONCE_MAX, Existing, Fact, Families, Firewall, FirewallKind, Foreign,
     Grant, GrantState, Held, LOOK_AGAIN, Lease, Pass, Protocol, RETRY_OVERDUE_MAX, Request, Review, Snapshot,
-    Sources, Standing, Target, Terms, What, diff, review,
+    Sources, Standing, Target, Terms, Waits, What, diff, review,
 };
 use portcullis_tests::given::{self, at, guarded, named, person};
 
@@ -341,7 +341,7 @@ fn an_extension_that_took_long_does_not_undo_what_a_worker_has_begun() {
     let asked_at = end - SignedDuration::from_secs(10);
     let answer = |target: &Target| {
         let known = [(target.id.clone(), target.clone())].into();
-        review(&request, &known, &Terms::default(), asked_at)
+        review(&request, &known, &Terms::default(), asked_at, &Waits::default())
     };
     assert!(matches!(answer(&target), Review::Allowed(_)), "{:?}", answer(&target));
     let claimed = target.claim(&named("worker"), end).target;

@@ -51,6 +51,7 @@ fn needs_approval(request: &str, what: What) -> Fact {
         until: at(9_000),
         shown: None,
         approvers: None,
+        because: vec![],
         correlation: None,
         via: Some(Via::Bot("chatops".to_owned())),
     }

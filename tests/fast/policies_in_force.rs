@@ -379,9 +379,13 @@ async fn a_permit_gives_what_no_role_gives_also_by_the_groups_of_an_identity_pro
     }
     let asking = ask(&here, "PT1H", "203.0.113.9");
     assert_eq!(codes(&it.call(&ann, "POST", "/v1/requests", Some(asking.clone())).await), ["not-permitted"]);
-    it.applied("permit (principal in Group::\"corp:ops\", action in [Action::\"read\", Action::\"request\"], resource);").await;
+    it.applied("permit (principal in Group::\"corp:ops\", action in [Action::\"read\", Action::\"request\", Action::\"open-without-approval\"], resource);").await;
     let granted = it.call(&ann, "POST", "/v1/requests", Some(asking.clone())).await;
-    assert_eq!(granted.status, 202, "{granted:?}");
+    assert_eq!(
+        (granted.status.as_u16(), &granted.body["request"]["state"]),
+        (202, &json!("approved")),
+        "{granted:?}"
+    );
     assert_eq!(codes(&it.call(&bob, "POST", "/v1/requests", Some(asking)).await), ["not-permitted"]);
     let seen = async |token: &str| {
         let listed = it.call(token, "GET", "/v1/targets", None).await;

@@ -635,8 +635,8 @@ proptest! {
                 ..PortRule::offered("22".parse().expect("valid"), Protocol::Tcp)
             };
             let policy = Policy::of(vec![rule], &terms).expect("valid");
-            let by = "ann".parse().expect("valid");
-            let target = Target::unguarded(id()).set_policy(Some(policy), &by, None, at(0)).expect("allowed").target;
+            let target = Target::unguarded(id()).set_policy(Some(policy), &"ann".parse().expect("valid"), None, at(0));
+            let target = target.expect("allowed").target;
             let ask = portcullis_domain::Ask {
                 target: id(),
                 port: "22".parse().expect("valid"),
@@ -644,7 +644,7 @@ proptest! {
                 sources: sources.clone(),
                 window: Window::For(SignedDuration::from_mins(minutes)),
             };
-            let answer = review(&request(vec![ask]), &BTreeMap::from([(id(), target)]), &terms, at(0));
+            let answer = review(&request(vec![ask]), &[(id(), target)].into(), &terms, at(0), &Default::default());
             matches!(answer, Review::Allowed(_))
         };
         if answer(&asked, minutes, &allowed, max) {

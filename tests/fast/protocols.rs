@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use portcullis_domain::{
     Action, AddressSet, Bands, EndReason, Existing, Fact, Families, Firewall, FirewallKind, Foreign, Gate,
     Grant, GrantId, Held, Lease, Next, Packet, Policy, PortRule, Protocol, Request, Review, Snapshot,
-    Sources, Target, Terms, What, review,
+    Sources, Target, Terms, Waits, What, review,
 };
 use portcullis_tests::given::{self, HOUR, at, named, person};
 
@@ -141,6 +141,7 @@ fn lease_of_one_protocol_is_extended_under_a_rule_for_both() {
     let target = guarded(&["53/*"]).grant(vec![grant], None, at(0)).target;
     let what = What::Extend { target: named("vm"), grant: id, end };
     let request = Request { what, ..given::request("ann", "more", "vm", at(60)) };
-    let answer = review(&request, &[(target.id.clone(), target)].into(), &Terms::default(), at(60));
+    let answer =
+        review(&request, &[(target.id.clone(), target)].into(), &Terms::default(), at(60), &Waits::default());
     assert!(matches!(answer, Review::Allowed(_)), "{answer:?}");
 }

@@ -4,13 +4,18 @@
 mod headroom;
 mod unusable;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     Ask, Fact, GRANTS_BYTES_MAX, Gate, Grant, GrantId, Lease, Outcome, Pane, People, Policy, PortRule,
-    Refusal, Request, RequestId, Review, Room, Sources, Target, TargetId, Terms, What, Window, review,
+    Refusal, Request, RequestId, Review, Room, Sources, Target, TargetId, Terms, Waits, What, Window, review,
 };
 use portcullis_tests::given::{self, HOUR, at, named, person};
 use std::collections::BTreeMap;
+
+/// The answer of the rules of ports alone.
+fn decided(request: &Request, targets: &BTreeMap<TargetId, Target>, now: Timestamp) -> Review {
+    review(request, targets, &Terms::default(), now, &Waits::default())
+}
 
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
@@ -98,7 +103,7 @@ fn initiate(asks: Vec<Ask>, break_glass: bool) -> What {
 }
 
 fn answer(known: &BTreeMap<TargetId, Target>, by: &str, asks: &[Ask]) -> Review {
-    review(&request(by, initiate(asks.to_vec(), false)), known, &Terms::default(), at(0))
+    decided(&request(by, initiate(asks.to_vec(), false)), known, at(0))
 }
 
 /// What it comes to, in words for programs.
@@ -268,8 +273,7 @@ fn with_glass() -> Policy {
 }
 
 fn through_glass(asks: Vec<Ask>, vm: &Target) -> Review {
-    let asked = Request { justification: Some(named("an outage")), ..request("ann", initiate(asks, true)) };
-    review(&asked, &BTreeMap::from([(vm.id.clone(), vm.clone())]), &Terms::default(), at(0))
+    decided(&breaking("ann", asks, Some("an outage")), &[(vm.id.clone(), vm.clone())].into(), at(0))
 }
 
 #[test]
@@ -298,7 +302,7 @@ fn one_person_holds_a_quarter_of_the_ranges_of_a_machine_over_all_its_gates() {
         let known = BTreeMap::from([(id.clone(), held_by(holder, vm.clone(), 1))]);
         let asked = request("ann", initiate(with("22", 1000), false));
         for when in [at(0), at(100_000)] {
-            assert_eq!(told(&review(&asked, &known, &Terms::default(), when)), wanted, "{holder} at {when}");
+            assert_eq!(told(&decided(&asked, &known, when)), wanted, "{holder} at {when}");
         }
     }
     let known = BTreeMap::from([(id.clone(), held_by("ann", vm, 400))]);
@@ -328,7 +332,7 @@ fn one_person_holds_a_quarter_of_the_leases_and_of_what_is_stored_of_them() {
         let mut asked = request("ann", initiate(vec![ask("22")], false));
         asked.id = RequestId::derived(&person("ann"), &named(&vm.grants().len().to_string()));
         asked.justification = Some(named(&"w".repeat(1_000)));
-        match review(&asked, &known(vm.clone()), &Terms::default(), at(0)) {
+        match decided(&asked, &known(vm.clone()), at(0)) {
             Review::Allowed(Outcome::Granted(grants)) => vm = vm.grant(grants, None, at(0)).target,
             Review::Refused(reasons) => break reasons,
             other @ (Review::Allowed(_) | Review::NeedsApproval { .. }) => panic!("{other:?}"),
@@ -376,7 +380,7 @@ fn the_ranges_of_leases_that_are_over_are_free_for_others() {
     let vm = held_by("erin", vm, 600);
     let known = BTreeMap::from([(id, vm)]);
     let asked = request("ann", initiate(vec![ask("22")], false));
-    let told_at = |when| told(&review(&asked, &known, &Terms::default(), when));
+    let told_at = |when| told(&decided(&asked, &known, when));
     assert_eq!(told_at(at(0)), ["only-reserve-left"; 2]);
     assert_eq!(
         told_at(at(100_000)),
@@ -486,7 +490,7 @@ fn held(port: &str, ranges: &[&str], policy: Option<Policy>) -> (Target, GrantId
 fn extended(vm: &Target, grant: &GrantId, end: SignedDuration, now: SignedDuration) -> Review {
     let what = What::Extend { target: vm.id.clone(), grant: grant.clone(), end: at(0) + end };
     let known = BTreeMap::from([(vm.id.clone(), vm.clone())]);
-    review(&request("ann", what), &known, &Terms::default(), at(0) + now)
+    decided(&request("ann", what), &known, at(0) + now)
 }
 
 /// What a new request from now on may not have, an extension may not have either.
@@ -602,16 +606,15 @@ fn a_person_named_for_a_port_may_use_break_glass() {
     for (by, ports, wanted, glass) in cases {
         let asks = ports.iter().map(|port| ask(port)).collect();
         let request = breaking(by, asks, Some("it is down"));
-        let answer = review(&request, &behind_glass(), &Terms::default(), at(0));
+        let answer = decided(&request, &behind_glass(), at(0));
         assert_eq!(told(&answer), wanted, "{by} {ports:?}: {answer:?}");
         assert_eq!(broken(&answer), glass, "{by} {ports:?}: {answer:?}");
     }
     let asks = vec![Ask { window: Window::For(MINUTE * 5), ..from("5006", &["10.0.0.1"]) }];
-    let within = review(&breaking("ann", asks, Some("w")), &behind_glass(), &Terms::default(), at(0));
-    assert_eq!(broken(&within), ["5006"]);
+    assert_eq!(broken(&decided(&breaking("ann", asks, Some("w")), &behind_glass(), at(0))), ["5006"]);
     // And who does not say that they want to, waits as ever.
     let asked = request("ann", initiate(vec![ask("5001")], false));
-    assert_eq!(told(&review(&asked, &behind_glass(), &Terms::default(), at(0))), NEEDS_APPROVAL);
+    assert_eq!(told(&decided(&asked, &behind_glass(), at(0))), NEEDS_APPROVAL);
 }
 
 /// Until then somebody can be asked.
@@ -620,7 +623,7 @@ fn break_glass_opens_at_once() {
     let of = |port: &str, start| {
         let window = Window::From { start, length: MINUTE * 5 };
         let request = breaking("ann", vec![Ask { window, ..ask(port) }], Some("it is down"));
-        review(&request, &behind_glass(), &Terms::default(), at(0))
+        decided(&request, &behind_glass(), at(0))
     };
     assert_eq!(told(&of("5001", at(0))), ALLOWED);
     assert_eq!(told(&of("5001", at(2))), ALLOWED, "clocks differ");
@@ -632,7 +635,7 @@ fn break_glass_opens_at_once() {
 fn break_glass_needs_a_justification() {
     let of = |ports: &[&str]| {
         let asks = ports.iter().map(|port| ask(port)).collect();
-        review(&breaking("ann", asks, None), &behind_glass(), &Terms::default(), at(0))
+        decided(&breaking("ann", asks, None), &behind_glass(), at(0))
     };
     assert_eq!(told(&of(&["5001"])), ["glass-without-why"]);
     assert_eq!(told(&of(&["22"])), ["glass-without-why"]);
@@ -653,7 +656,7 @@ fn the_fact_of_break_glass_has_every_port_and_every_skipped_approver() {
     let known = BTreeMap::from(["vm", "vm-2"].map(|id| target(id, policy.clone())));
     let asks = vec![on("vm-2", "22"), on("vm-2", "5001"), on("vm", "5002"), on("vm", "5001")];
     let request = breaking("ann", asks, Some("it is down"));
-    let answer = review(&request, &known, &Terms::default(), at(0));
+    let answer = decided(&request, &known, at(0));
     let Review::Allowed(outcome) = &answer else { panic!("{answer:?}") };
     let (first, fact) = outcome.glass_broken(&request, |id| known.get(id)?.policy()).expect("it is told");
     let opened = [("vm-2", "5001"), ("vm", "5002"), ("vm", "5001")];
@@ -673,7 +676,7 @@ fn the_fact_of_break_glass_has_at_most_100_skipped_approvers() {
     let known =
         BTreeMap::from([target("vm", Some(Policy::of(vec![rule], &Terms::default()).expect("valid")))]);
     let request = breaking("ann", vec![ask("22")], Some("it is down"));
-    let answer = review(&request, &known, &Terms::default(), at(0));
+    let answer = decided(&request, &known, at(0));
     let Review::Allowed(outcome) = &answer else { panic!("{answer:?}") };
     let (_, fact) = outcome.glass_broken(&request, |id| known.get(id)?.policy()).expect("it is told");
     let Fact::GlassBroken { skipped, .. } = fact else { panic!("{fact:?}") };
@@ -688,7 +691,7 @@ fn an_extension_needs_the_same_approval() {
     let (id, vm) = target("vm", Some(policy));
     let asked = breaking("ann", vec![ask("22")], Some("it is down"));
     let known = BTreeMap::from([(id, vm.clone())]);
-    let answer = review(&asked, &known, &Terms::default(), at(0));
+    let answer = decided(&asked, &known, at(0));
     let Review::Allowed(Outcome::Granted(grants)) = answer else { panic!("{answer:?}") };
     let grant = grants[0].id.clone();
     let vm = vm.grant(grants, None, at(0)).target;

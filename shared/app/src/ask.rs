@@ -11,7 +11,7 @@ use crate::{
 use jiff::Timestamp;
 use portcullis_domain::{
     Fact, GATES_MAX, Grant, GrantId, Justification, Next, Outcome, Refusal, Refusals, Request, RequestId,
-    RequestState, Review, SignIn, Speaker, Target, TargetId, Terms, What, review,
+    RequestState, Review, SignIn, Speaker, Target, TargetId, Terms, Waits, What, review,
 };
 use std::iter;
 
@@ -33,6 +33,7 @@ pub(crate) async fn initiate(
     terms: &Terms,
     call: &Call,
     fresh: Request,
+    waits: &Waits,
 ) -> Result<Answer, Error> {
     let (fresh, now) = (&fresh, call.now);
     let request = transact(store, &fresh.targets(), Rank::Asking, |_| async move {
@@ -44,16 +45,18 @@ pub(crate) async fn initiate(
         }
         let targets = load(store, &fresh.targets()).await?;
         let known = targets.iter().map(|(id, (target, _))| (id.clone(), target.clone())).collect();
-        let (state, targets) = match review(fresh, &known, terms, now) {
+        let (state, targets) = match review(fresh, &known, terms, now, waits) {
             Review::Refused(reasons) => return Err(reasons.into()),
             Review::Allowed(outcome) => {
                 let broke_glass = outcome.broken().next().is_some();
                 let state = RequestState::Approved { at: now, by: None, via: None, broke_glass };
                 (state, granted(targets, &outcome, fresh, None, now))
             }
-            Review::NeedsApproval { approvers, .. } => {
+            Review::NeedsApproval { approvers, because, outcome: _ } => {
+                let because: Vec<String> = because.iter().map(ToString::to_string).collect();
                 let until = now.saturating_add(terms.pending_for).unwrap_or(Timestamp::MAX);
-                let state = RequestState::Pending { until, approvers: approvers.clone() };
+                let state =
+                    RequestState::Pending { until, approvers: approvers.clone(), because: because.clone() };
                 let fact = Fact::ApprovalNeeded {
                     request: fresh.id.clone(),
                     by: fresh.by.clone(),
@@ -62,6 +65,7 @@ pub(crate) async fn initiate(
                     until,
                     shown: Some(fresh.shown()),
                     approvers: Some(approvers),
+                    because,
                     correlation: fresh.correlation.clone(),
                     via: fresh.via.clone(),
                 };
@@ -82,10 +86,11 @@ pub(crate) async fn explain(
     terms: &Terms,
     request: &Request,
     now: Timestamp,
+    waits: &Waits,
 ) -> Result<Review, Error> {
     let targets = load(store, &request.targets()).await?;
     let targets = targets.into_iter().map(|(id, (target, _))| (id, target)).collect();
-    Ok(review(request, &targets, terms, now))
+    Ok(review(request, &targets, terms, now, waits))
 }
 
 /// The wish for a later end of a grant's lease.

@@ -14,13 +14,14 @@ use crate::{
     record::Record,
     revoke,
     roles::{self, RoleChanged},
+    unapproved::waits,
     uphold::uphold,
     vouch,
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     Accept, Ask, Binding, Fact, Grant, GrantId, Justification, Person, Policies, Policy, PolicyEdit,
-    PortEdit, Refusal, Refusals, Request, RequestId, Review, Right, SKEW_MAX, TargetId, Terms, What,
+    PortEdit, Refusal, Refusals, Request, RequestId, Review, Right, SKEW_MAX, TargetId, What,
 };
 
 /// Asks for access. Asking twice with the same key is asking once.
@@ -197,14 +198,15 @@ impl Initiate {
         ask::request(call, what, self.justification.clone())
     }
 
-    /// The review of the request that it would make.
-    pub(crate) async fn explain(
+    /// The review of the request that it would make, and what would open at once where that would wait for an approval.
+    pub(crate) async fn explain<S: Store, O: Outside, T: Tokens>(
         &self,
-        store: &impl Store,
-        terms: &Terms,
+        parts: Parts<'_, S, O, T>,
         call: &Call,
     ) -> Result<Review, Error> {
-        ask::explain(store, terms, &self.request(call), call.now).await
+        let request = self.request(call);
+        let waits = waits(parts, &Caller::of(call), &request, true).await?;
+        ask::explain(parts.store, parts.terms, &request, call.now, &waits).await
     }
 }
 
@@ -222,7 +224,9 @@ runs! {
         Ok(if command.break_glass { concerns.and(Right::BreakGlass) } else { concerns })
     },
     |command, parts, call| {
-        ask::initiate(parts.store, parts.terms, call, command.request(call)).await
+        let request = command.request(call);
+        let waits = waits(parts, &Caller::of(call), &request, false).await?;
+        ask::initiate(parts.store, parts.terms, call, request, &waits).await
     },
     refused |command, _store, call, reasons| Ok(Some(ask::refused(call, &command.request(call), reasons)));
 
@@ -233,7 +237,8 @@ runs! {
     },
     |command, parts, call| {
         let request = command.request(parts.store, call).await?;
-        ask::initiate(parts.store, parts.terms, call, request).await
+        let waits = waits(parts, &Caller::of(call), &request, false).await?;
+        ask::initiate(parts.store, parts.terms, call, request, &waits).await
     },
     refused |command, store, call, reasons| {
         Ok(Some(ask::refused(call, &command.request(store, call).await?, reasons)))

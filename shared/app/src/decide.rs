@@ -10,8 +10,8 @@ use crate::{
 };
 use jiff::Timestamp;
 use portcullis_domain::{
-    Fact, Justification, Refusal, Refusals, Request, RequestId, RequestState, Review, Terms, may_approve,
-    review,
+    Fact, Justification, Refusal, Refusals, Request, RequestId, RequestState, Review, Terms, Waits,
+    may_approve, review,
 };
 
 /// Approves what was shown; it is reviewed once more, by the policy as it is now.
@@ -37,7 +37,7 @@ pub(crate) async fn approve(
         let targets = load(store, &request.targets()).await?;
         let views = targets.iter().map(|(id, (target, _))| (id.clone(), target.clone())).collect();
         may_approve(&request, &views, by)?;
-        let outcome = match review(&request, &views, terms, now) {
+        let outcome = match review(&request, &views, terms, now, &Waits::default()) {
             Review::Refused(reasons) => return Err(reasons.into()),
             Review::NeedsApproval { approvers, .. } if !approvers.admit(by, &request.by) => {
                 let approvers = approvers.people();

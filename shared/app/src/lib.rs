@@ -47,6 +47,7 @@ mod sweep;
 mod transact;
 mod troubles;
 mod turn;
+mod unapproved;
 mod unshut;
 mod uphold;
 mod vouch;

@@ -58,6 +58,8 @@ pub enum Concerns {
 #[derive(Debug)]
 pub struct Concern {
     target: TargetId,
+    /// The place of the ask in its request.
+    ask: usize,
     /// Another right than that of the operation.
     right: Option<Right>,
     circumstances: Circumstances,
@@ -71,7 +73,8 @@ impl Concerns {
 
     /// Machines.
     pub(crate) fn machines(targets: impl IntoIterator<Item = TargetId>) -> Self {
-        let concern = |target| Concern { target, right: None, circumstances: Circumstances::default() };
+        let concern =
+            |target| Concern { target, ask: 0, right: None, circumstances: Circumstances::default() };
         Self::Each(targets.into_iter().map(concern).collect())
     }
 
@@ -85,7 +88,8 @@ impl Concerns {
         };
         let of = |source| Circumstances { source: Some(source), ..circumstances.clone() };
         let each = grant.sources.ranges().iter().map(|it| of(*it));
-        let concern = |circumstances| Concern { target: grant.target.clone(), right: None, circumstances };
+        let concern =
+            |circumstances| Concern { target: grant.target.clone(), ask: 0, right: None, circumstances };
         Self::Each(each.map(concern).collect())
     }
 
@@ -110,16 +114,18 @@ impl Concerns {
         match &request.what {
             What::Extend { target, .. } => {
                 let circumstances = Circumstances { is_own, ..Circumstances::default() };
-                Self::Each(vec![Concern { target: target.clone(), right: None, circumstances }])
+                Self::Each(vec![Concern { target: target.clone(), ask: 0, right: None, circumstances }])
             }
             What::Initiate { asks, break_glass } => {
                 let reason = request.justification.as_ref().map(ToString::to_string);
-                let of = |(target, it)| {
+                let of = |ask, (target, it)| {
                     let circumstances =
                         Circumstances { break_glass: *break_glass, reason: reason.clone(), is_own, ..it };
-                    Concern { target, right: None, circumstances }
+                    Concern { target, ask, right: None, circumstances }
                 };
-                Self::Each(asks.iter().flat_map(|ask| asked(ask, now)).map(of).collect())
+                let each = |(n, ask)| asked(ask, now).map(move |it| (n, it));
+                let all = asks.iter().enumerate().flat_map(each);
+                Self::Each(all.map(|(n, it)| of(n, it)).collect())
             }
         }
     }
@@ -130,6 +136,7 @@ impl Concerns {
             Self::Each(concerns) => {
                 let also = |it: &Concern| Concern {
                     target: it.target.clone(),
+                    ask: it.ask,
                     right: Some(right),
                     circumstances: it.circumstances.clone(),
                 };
@@ -290,19 +297,42 @@ impl Rights {
         (right, concerns): (Right, Concerns),
         looks_further: bool,
     ) -> Result<Vec<Refusal>, Error> {
+        let wanted = (right, concerns);
+        let of_asks =
+            self.refusals_of_asks(authorised, store, machines, caller, wanted, looks_further).await?;
+        let mut refusals: Vec<Refusal> = vec![];
+        for (_, refusal) in of_asks {
+            if !refusals.contains(&refusal) {
+                refusals.push(refusal);
+            }
+        }
+        Ok(refusals)
+    }
+
+    /// The same, each with the place of its ask in the request.
+    pub(crate) async fn refusals_of_asks(
+        &self,
+        authorised: &Authorised,
+        store: &impl Store,
+        machines: &impl Inventory,
+        caller: &Caller,
+        (right, concerns): (Right, Concerns),
+        looks_further: bool,
+    ) -> Result<Vec<(usize, Refusal)>, Error> {
         let concerns = match concerns {
             Concerns::Nobody | Concerns::List => return Ok(vec![]),
             Concerns::Installation => {
                 let judgement =
                     authorised.judge(caller, right, Object::Installation, Circumstances::default());
-                return Ok(self.refusal(caller, right, None, &judgement).into_iter().collect());
+                let refusal = self.refusal(caller, right, None, &judgement);
+                return Ok(refusal.into_iter().map(|it| (0, it)).collect());
             }
             Concerns::Each(concerns) => concerns,
         };
         let targets: Vec<TargetId> = concerns.iter().map(|it| it.target.clone()).collect();
         let facts = facts(authorised, store, machines, &targets).await?;
-        let mut refusals: Vec<Refusal> = vec![];
-        for Concern { target, right: other, circumstances } in concerns {
+        let mut refusals: Vec<(usize, Refusal)> = vec![];
+        for Concern { target, ask, right: other, circumstances } in concerns {
             let right = other.unwrap_or(right);
             let known = facts.get(&target).cloned().unwrap_or_else(|| Facts::of(&target));
             let question = caller.asks(right, Object::Machine(Box::new(known)), circumstances);
@@ -310,7 +340,7 @@ impl Rights {
             if let Some(Refusal::NotPermitted { why, .. }) = refusal.as_mut().filter(|_| looks_further) {
                 why.nearest = nearest(&*authorised.decide, &question);
             }
-            refusals.extend(refusal.filter(|it| !refusals.contains(it)));
+            refusals.extend(refusal.map(|it| (ask, it)).filter(|it| !refusals.contains(it)));
         }
         Ok(refusals)
     }

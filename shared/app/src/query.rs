@@ -30,11 +30,12 @@ impl Explain {
         let command::Initiate { asks, break_glass, justification } = self.0.clone();
         let (answer, reasons, approvers) = match review {
             Review::Allowed(_) => (Explained::Allowed, None, None),
-            Review::NeedsApproval { approvers, .. } => {
-                (Explained::NeedsApproval, None, Some(approvers.clone()))
+            Review::NeedsApproval { approvers, because, outcome: _ } => {
+                (Explained::NeedsApproval, Refusals::of(because.clone()), Some(approvers.clone()))
             }
-            Review::Refused(reasons) => (Explained::Refused, Some(reasons), None),
+            Review::Refused(reasons) => (Explained::Refused, Some(reasons.clone()), None),
         };
+        let reasons = reasons.as_ref();
         Record::of_rest(Fact::RequestExplained {
             by: call.by().clone(),
             asked: What::Initiate { asks, break_glass },
@@ -217,7 +218,7 @@ queries! {
     Explain => Explain, Review,
     on |query, _parts, _call| Ok(Concerns::machines(query.0.asks.iter().map(|it| it.target.clone()))),
     |query, parts, call| {
-        let review = query.0.explain(parts.store, parts.terms, call).await?;
+        let review = query.0.explain(parts, call).await?;
         match (permit(parts, call, &query.0, true).await, review) {
             (Ok(_), review) => Ok(review),
             (Err(Error::Refused(reasons)), Review::Refused(more)) => Ok(Review::Refused(reasons.and(more))),

@@ -9,10 +9,14 @@ const SENTENCE_MAX: usize = 600;
 pub(crate) fn sentence(kind: &str, entry: &Entry) -> String {
     let speakers = entry.fact.about().speakers();
     let said = match (&entry.fact, kind) {
-        (Fact::ApprovalNeeded { asked, why, request, until, approvers, .. }, "request.needs_approval") => {
+        (
+            Fact::ApprovalNeeded { asked, why, request, until, approvers, because, .. },
+            "request.needs_approval",
+        ) => {
             let of = approvers.as_ref().map(|it| format!(" of {}", it.in_words())).unwrap_or_default();
             let asked = asks(speakers.as_deref(), asked, why.as_deref());
-            Some(format!("{asked}; request {request} waits for the approval{of} until {until}"))
+            let waits = format!("request {request} waits for the approval{of} until {until}");
+            Some([asked, waits].iter().chain(because).map(String::as_str).collect::<Vec<_>>().join("; "))
         }
         (
             Fact::ApprovalNeeded { asked, why, .. } | Fact::RequestRefused { asked, why, .. },

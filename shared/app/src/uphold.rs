@@ -70,7 +70,8 @@ impl Authorised {
     /// May whoever asks have anything on any machine? Then no lease has to be looked at to know that it is permitted.
     pub(crate) fn permits_anybody(&self) -> bool {
         let nobody = Caller::nobody();
-        [Right::Request, Right::BreakGlass].into_iter().all(|right| self.permits_everywhere(&nobody, right))
+        let rights = [Right::Request, Right::OpenWithoutApproval, Right::BreakGlass];
+        rights.into_iter().all(|right| self.permits_everywhere(&nobody, right))
     }
 
     /// Does the authority still permit its requester what this grant gives? Asked as if it were asked for at its start, so that the hours
@@ -92,8 +93,15 @@ impl Authorised {
             let circumstances = Circumstances { source: Some(source), ..circumstances.clone() };
             self.judge(&caller, right, Object::Machine(Box::new(facts.clone())), circumstances).is_permitted
         };
-        let rights = [Some(Right::Request), grant.broke_glass.then_some(Right::BreakGlass)];
+        let by_what = if grant.broke_glass {
+            Some(Right::BreakGlass)
+        } else if grant.approved {
+            None
+        } else {
+            Some(Right::OpenWithoutApproval)
+        };
         let sources = grant.sources.ranges();
+        let rights = [Some(Right::Request), by_what];
         rights.into_iter().flatten().all(|right| sources.iter().all(|source| may(right, *source)))
     }
 }

@@ -17,7 +17,7 @@ pub fn told(out: &Output, answer: &AnswerView) -> String {
     let now = out.now();
     let request = &answer.request;
     if request.state == "pending" {
-        return waits(request, &request.until.map(|it| moments::until(it, &now)).unwrap_or_default());
+        return waits(request, &now);
     }
     let state = match (request.state.as_str(), &request.decided_by) {
         ("approved", None) if request.broke_glass => {
@@ -33,9 +33,14 @@ pub fn told(out: &Output, answer: &AnswerView) -> String {
     format!("{}\n{}", printable(&head), grants.trim_end())
 }
 
-fn waits(request: &RequestView, until: &str) -> String {
+/// The people it waits for, every reason of roles and policies for that, and the command that approves it.
+fn waits(request: &RequestView, now: &ZonedDateTime) -> String {
     let (id, who) = (&request.id, words::people(&request.approvers));
-    format!("Request {id} waits for the approval of {who} ({until}):\n  portcullis approve {id}")
+    let until = request.until.map(|it| moments::until(it, now)).unwrap_or_default();
+    let head = format!("Request {id} waits for the approval of {who} ({until}):");
+    let because = request.because.iter().map(|it| words::plain(it, now));
+    let lines = because.chain([format!("portcullis approve {id}")]);
+    lines.fold(head, |text, line| text + "\n  " + &printable(&line))
 }
 
 /// Grants with what is left of them.

@@ -42,6 +42,7 @@ fn permitted(review: &ReviewView, now: &ZonedDateTime) -> String {
     } else {
         format!("The request would wait for the approval of {}:", words::people(&review.approvers))
     };
+    let because = review.reasons.iter().map(|it| words::plain(&it.message, now));
     let grants = review.grants.iter().map(|it| grant_line(it, now));
     let denies = review.denies.iter().map(|it| {
         let at = format!("{} of {}", it.gate, names::short(&it.target));
@@ -51,7 +52,7 @@ fn permitted(review: &ReviewView, now: &ZonedDateTime) -> String {
         let why = words::plain(it, now);
         format!("the foreign denies that the leases would meet are not known: {why}")
     });
-    lines(&answer, grants.chain(denies).chain(unseen))
+    lines(&answer, because.chain(grants).chain(denies).chain(unseen))
 }
 
 fn lines(head: &str, lines: impl Iterator<Item = String>) -> String {

@@ -37,7 +37,9 @@ impl Outcome {
     ) -> Option<(TargetId, Fact)> {
         let first = self.broken().next()?.target.clone();
         let rules = self.broken().filter_map(|it| policy(&it.target)?.rule(it.gate));
-        let skipped = rules.filter_map(|it| it.approvers.clone()).reduce(|all, it| all.or(&it));
+        // Of a rule without approvers roles and policies say who approves it.
+        let skipped = rules.map(|it| it.approvers.clone().unwrap_or(People::Anybody));
+        let skipped = skipped.reduce(|all, it| all.or(&it));
         let skipped = match skipped {
             Some(People::Only(people)) => People::Only(people.into_iter().take(SKIPPED_MAX).collect()),
             Some(People::Anybody) => People::Anybody,

@@ -47,6 +47,9 @@ pub struct Grant {
     /// It needed an approval, and whoever asked broke the glass instead.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub broke_glass: bool,
+    /// Another person approved it, or a longer lease of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approved: bool,
     /// When a read-back first showed that the sources get in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opened_at: Option<Timestamp>,
@@ -178,6 +181,7 @@ impl Grant {
             justification: request.justification.clone(),
             correlation: request.correlation.clone(),
             broke_glass: false,
+            approved: false,
             opened_at: None,
             door: None,
             open_failed: None,
@@ -269,6 +273,7 @@ impl Grant {
     /// Gives it the lease that was reviewed and approved.
     pub(crate) fn prolong(&mut self, lease: Lease, request: &Request, approver: Option<Speaker<'_>>) -> Fact {
         self.lease = lease;
+        self.approved |= approver.is_some();
         Fact::Extended {
             grant: self.id.clone(),
             request: request.id.clone(),

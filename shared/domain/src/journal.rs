@@ -103,6 +103,9 @@ pub enum Fact {
         /// Who may approve it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         approvers: Option<People>,
+        /// Why roles and policies have it wait; empty where the rules of its ports alone do.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        because: Vec<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<CorrelationId>,
         #[serde(default, skip_serializing_if = "Option::is_none")]

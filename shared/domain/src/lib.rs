@@ -54,6 +54,7 @@ mod space;
 mod target;
 mod via;
 mod view;
+mod waits;
 
 pub use accepted::Accepted;
 pub use accepting::{ACCEPTED_MAX, Accept};
@@ -110,3 +111,4 @@ pub use target::{
     SKEW_MAX, Target, Trial, WORKER_LIFE,
 };
 pub use via::{Speaker, Via};
+pub use waits::Waits;

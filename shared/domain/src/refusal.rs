@@ -390,7 +390,7 @@ fn not_permitted(
     let deed = match right {
         Right::Read => "read",
         Right::Request => "request access to",
-        Right::OpenWithoutApproval => "open without an approval",
+        Right::OpenWithoutApproval => "open ports without an approval on",
         Right::Approve => "decide requests for",
         Right::Close => "close leases of",
         Right::Extend => "extend leases of",
@@ -410,8 +410,12 @@ fn not_permitted(
         reasons.join("; ")
     };
     let nearest: Vec<String> = nearest.iter().map(ToString::to_string).collect();
-    let instead =
-        if nearest.is_empty() { String::new() } else { format!("; it would pass {}", nearest.join(", or ")) };
+    let passes = if right == Right::OpenWithoutApproval { "open at once" } else { "pass" };
+    let instead = if nearest.is_empty() {
+        String::new()
+    } else {
+        format!("; it would {passes} {}", nearest.join(", or "))
+    };
     format!("`{by}` may not {deed} {object}: {why}{instead}")
 }
 

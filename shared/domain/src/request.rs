@@ -87,6 +87,9 @@ pub enum RequestState {
         until: Timestamp,
         /// Who may say yes.
         approvers: People,
+        /// Why roles and policies have it wait; empty where the rules of its ports alone do.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        because: Vec<String>,
     },
     /// Grants were made of it.
     Approved {
@@ -276,6 +279,7 @@ mod tests {
             state: RequestState::Pending {
                 until: Timestamp::from_second(100).expect("in range"),
                 approvers: People::Anybody,
+                because: vec![],
             },
         }
     }

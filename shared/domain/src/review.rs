@@ -2,7 +2,7 @@
 
 use crate::{
     Ask, Gate, Grant, GrantId, LAST_SECONDS, Lease, People, Person, Policy, Refusal, Refusals, Request,
-    SKEW_MAX, Sources, Target, TargetId, Terms, What, room::no_room,
+    SKEW_MAX, Sources, Target, TargetId, Terms, Waits, What, room::no_room,
 };
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -24,6 +24,8 @@ pub enum Review {
         outcome: Outcome,
         /// Who may say yes to all of it.
         approvers: People,
+        /// Why roles and policies do not let it open at once; empty where the rules of its ports alone say so.
+        because: Vec<Refusal>,
     },
     /// Every reason why not.
     Refused(Refusals),
@@ -45,7 +47,8 @@ pub enum Outcome {
     },
 }
 
-/// Decides a request at `now`, given every target that it names and that is known.
+/// Decides a request at `now`, given every target that it names and that is known, and what of it waits for an approval whatever
+/// the rules of ports say.
 ///
 /// Monotone: wider sources or a longer maximum in the policy, or narrower sources in the request, never
 /// turn a yes into a no.
@@ -54,8 +57,9 @@ pub fn review(
     targets: &BTreeMap<TargetId, Target>,
     terms: &Terms,
     now: Timestamp,
+    waits: &Waits,
 ) -> Review {
-    let mut reviewed = Reviewed::default();
+    let mut reviewed = Reviewed { waits: waits.clone(), ..Reviewed::default() };
     let outcome = match &request.what {
         What::Initiate { asks, .. } => reviewed.initiate(request, asks, targets, terms, now),
         What::Extend { target, grant, end } => {
@@ -71,7 +75,9 @@ pub fn review(
         (Some(reasons), _, _) => Review::Refused(reasons),
         (None, None, _) => Review::Refused(Refusal::NothingAsked.into()),
         (None, Some(outcome), None) => Review::Allowed(outcome),
-        (None, Some(outcome), Some(approvers)) => Review::NeedsApproval { outcome, approvers },
+        (None, Some(outcome), Some(approvers)) => {
+            Review::NeedsApproval { outcome, approvers, because: reviewed.waits.reasons() }
+        }
     }
 }
 
@@ -106,6 +112,7 @@ fn at_most(reason: Refusal, here: jiff::SignedDuration) -> Refusal {
 struct Reviewed {
     reasons: Vec<Refusal>,
     approvers: Option<People>,
+    waits: Waits,
 }
 
 impl Reviewed {
@@ -133,7 +140,7 @@ impl Reviewed {
         }
         let mut asked = BTreeMap::new();
         let mut grants = vec![];
-        for ask in asks {
+        for (n, ask) in asks.iter().enumerate() {
             let target = ask.target.clone();
             let Some(policy) = self.policy(&target, targets) else { continue };
             let opened = policy.gates_of(ask.port, ask.protocol);
@@ -158,7 +165,7 @@ impl Reviewed {
                         continue;
                     }
                 };
-                let broke_glass = self.gate(request, &target, gate, &ask.sources, policy);
+                let broke_glass = self.gate(request, n, (&target, gate), &ask.sources, policy);
                 if broke_glass && SKEW_MAX < lease.start().duration_since(now) {
                     // There is time to wait for somebody's yes.
                     self.refuse(Refusal::GlassLater { start: lease.start() });
@@ -212,7 +219,7 @@ impl Reviewed {
             self.refuse(Refusal::NotGuarded { target: target.clone(), asked: it.gate.to_string(), guarded });
             return None;
         }
-        self.gate(request, target, it.gate, &it.sources, policy);
+        self.gate(request, 0, (target, it.gate), &it.sources, policy);
         self.another_than_the_holder(request, it, policy);
         self.beside_others(known, &[it], &[it], now);
         match it.lease.extended(end) {
@@ -241,12 +248,12 @@ impl Reviewed {
         None
     }
 
-    /// Who may stand before the gate, and who has to say yes. Is its glass broken, so that nobody has to?
+    /// Who may stand before the gate, and who has to say yes, by the ask of this place. Is its glass broken, so that nobody has to?
     fn gate(
         &mut self,
         request: &Request,
-        target: &TargetId,
-        gate: Gate,
+        ask: usize,
+        (target, gate): (&TargetId, Gate),
         sources: &Sources,
         policy: &Policy,
     ) -> bool {
@@ -262,7 +269,12 @@ impl Reviewed {
         if let Some(asked) = unusable(sources).filter(|_| !target.is_host()) {
             self.refuse(Refusal::UnusableSource { target: target.clone(), asked });
         }
-        let Some(approvers) = &rule.approvers else { return false };
+        let approvers = match &rule.approvers {
+            Some(approvers) => approvers,
+            // Roles and policies say who may approve it: the rule of the port names nobody.
+            None if self.waits.has(ask) => &People::Anybody,
+            None => return false,
+        };
         if request.breaks_glass() {
             if rule.may_break_glass(&request.by) {
                 return true;

@@ -248,6 +248,7 @@ impl Target {
         self.want(now);
         let mut facts = vec![];
         for grant in grants {
+            let grant = Grant { approved: approver.is_some(), ..grant };
             self.grants.insert(grant.id.clone(), grant.clone());
             let (grant, approver_via) = (Box::new(grant), approver.and_then(Speaker::via));
             let approver = approver.map(|it| it.person.clone());

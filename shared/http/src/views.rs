@@ -12,9 +12,7 @@ use portcullis_app::{
     Error, Event, Guarded, Happened, Met, Name, Principal, Revoked, Verified,
     ports::{Interface, Store},
 };
-use portcullis_domain::{
-    Binding, Explained, Outcome, Person, Policy, Refusal, Refusals, Request, Review, What,
-};
+use portcullis_domain::{Binding, Explained, Outcome, Person, Policy, Refusal, Request, Review, What};
 use std::collections::BTreeSet;
 
 /// A discovered machine as it is at `now`.
@@ -116,9 +114,9 @@ pub(crate) fn revoked(person: &Person, keeps_access: bool, revoked: &Revoked, no
 }
 
 /// The policies that refuse, and what would pass instead, each once.
-fn by_policies(reasons: &Refusals) -> (Vec<String>, Vec<String>) {
+fn by_policies<'a>(reasons: impl Iterator<Item = &'a Refusal>) -> (Vec<String>, Vec<String>) {
     let (mut policies, mut instead) = (BTreeSet::new(), BTreeSet::new());
-    for refusal in reasons.iter() {
+    for refusal in reasons {
         if let Refusal::NotPermitted { why, .. } = refusal {
             policies.extend(why.policies.iter().cloned());
             instead.extend(why.nearest.iter().map(ToString::to_string));
@@ -133,6 +131,7 @@ pub(crate) fn review(review: &Review, now: Timestamp) -> ReviewView {
         Outcome::Granted(grants) => grants.iter().map(|it| GrantView::of(it, now)).collect(),
         Outcome::Extended { .. } => vec![],
     };
+    let reason = |it: &Refusal| Reason { code: it.code().to_owned(), message: it.to_string() };
     let view = |answer: Explained| ReviewView {
         answer: answer.word().to_owned(),
         reasons: vec![],
@@ -149,13 +148,15 @@ pub(crate) fn review(review: &Review, now: Timestamp) -> ReviewView {
             let breaks_glass = outcome.broken().next().is_some();
             ReviewView { grants: grants(outcome), breaks_glass, ..view(Explained::Allowed) }
         }
-        Review::NeedsApproval { outcome, approvers } => {
+        Review::NeedsApproval { outcome, approvers, because } => {
             let approvers = texts(&approvers.people());
-            ReviewView { grants: grants(outcome), approvers, ..view(Explained::NeedsApproval) }
+            let (policies, nearest) = by_policies(because.iter());
+            let reasons = because.iter().map(reason).collect();
+            let grants = grants(outcome);
+            ReviewView { grants, approvers, reasons, policies, nearest, ..view(Explained::NeedsApproval) }
         }
         Review::Refused(reasons) => {
-            let reason = |it: &Refusal| Reason { code: it.code().to_owned(), message: it.to_string() };
-            let (policies, nearest) = by_policies(reasons);
+            let (policies, nearest) = by_policies(reasons.iter());
             let reasons = reasons.iter().map(reason).collect();
             ReviewView { reasons, policies, nearest, ..view(Explained::Refused) }
         }

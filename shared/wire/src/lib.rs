@@ -194,6 +194,9 @@ pub struct RequestView {
     pub until: Option<Timestamp>,
     /// The people who may approve it.
     pub approvers: Vec<String>,
+    /// Why roles and policies have it wait. Absent where the rules of its ports alone do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub because: Vec<String>,
     /// The time of the decision.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub decided_at: Option<Timestamp>,
@@ -242,12 +245,12 @@ pub struct AnswerView {
 pub struct ReviewView {
     /// The decision: `allowed`, `needs_approval` or `refused`.
     pub answer: String,
-    /// Every reason of a refusal.
+    /// Every reason of a refusal; where it would wait for an approval, every reason of roles and policies for that.
     pub reasons: Vec<Reason>,
-    /// The ids of the policies of the installation that forbid it.
+    /// The ids of the policies of the installation that forbid it, or that have it wait.
     #[serde(default)]
     pub policies: Vec<String>,
-    /// Requests near to it that policies would permit, each with one change, such as `for 4h`, `from 203.0.113.0/28`, `with the approval of another
+    /// Requests near to it that policies would permit, or permit at once, each with one change, such as `for 4h`, `from 203.0.113.0/28`, `with the approval of another
     /// person` or `at 2026-03-02T08:00:00Z`.
     #[serde(default)]
     pub nearest: Vec<String>,
@@ -585,14 +588,15 @@ impl GrantView {
 
 impl From<&Request> for RequestView {
     fn from(request: &Request) -> Self {
-        let (mut until, mut approvers) = (None, vec![]);
+        let (mut until, mut approvers, mut because) = (None, vec![], vec![]);
         let (mut decided_at, mut decided_by, mut decided_why) = (None, None, None);
         let mut decided_via = None;
         let mut has_broken_glass = false;
         match &request.state {
-            RequestState::Pending { until: pending, approvers: who } => {
+            RequestState::Pending { until: pending, approvers: who, because: why } => {
                 until = Some(*pending);
                 approvers = who.people().iter().map(ToString::to_string).collect();
+                because.clone_from(why);
             }
             RequestState::Approved { at, by, via, broke_glass } => {
                 (decided_at, decided_by) = (Some(*at), by.as_ref().map(ToString::to_string));
@@ -622,6 +626,7 @@ impl From<&Request> for RequestView {
             shown: request.shown(),
             until,
             approvers,
+            because,
             decided_at,
             decided_by,
             decided_via,

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use portcullis_app::ports::{Batch, Seen, Store};
 use portcullis_domain::{
     Action, AddressSet, Bands, Existing, Families, Firewall, FirewallKind, Grant, GrantId, Held, Lease, Next,
-    Request, RequestId, Review, RuleSet, Snapshot, Sources, Target, TargetId, Terms, diff, review,
+    Request, RequestId, Review, RuleSet, Snapshot, Sources, Target, TargetId, Terms, Waits, diff, review,
 };
 use portcullis_local::RedbStore;
 use portcullis_tests::{
@@ -56,8 +56,10 @@ fn review_of_a_request() {
     let request = given::request("ann", "key", "vm-1", at(0));
     let targets = BTreeMap::from([(target.id.clone(), target)]);
     let terms = Terms::default();
-    assert!(matches!(review(&request, &targets, &terms, at(0)), Review::Allowed(_)));
-    let each = best(20, 10_000, || drop(black_box(review(black_box(&request), &targets, &terms, at(0)))));
+    assert!(matches!(review(&request, &targets, &terms, at(0), &Waits::default()), Review::Allowed(_)));
+    let each = best(20, 10_000, || {
+        drop(black_box(review(black_box(&request), &targets, &terms, at(0), &Waits::default())));
+    });
     tell("review of a request", &format!("{:.2} µs", micros(each)), "< 10 µs");
 }
 

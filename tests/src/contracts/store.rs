@@ -464,7 +464,7 @@ fn approved(key: &str, name: &str, target: Target) -> (Request, Next) {
 }
 
 fn pending(key: &str, until: i64) -> Request {
-    let state = RequestState::Pending { until: at(until), approvers: People::Anybody };
+    let state = RequestState::Pending { until: at(until), approvers: People::Anybody, because: vec![] };
     given::request("ann", key, "vm", at(0)).into_state(state)
 }
 

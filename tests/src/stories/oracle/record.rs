@@ -327,7 +327,7 @@ impl Oracle {
     pub(in crate::stories) fn decided(&mut self, before: Option<&Request>, request: &Request, now: i64) {
         let id = &request.id;
         let pending = before.and_then(|it| match &it.state {
-            RequestState::Pending { until, approvers } => Some((world_ms(*until), approvers)),
+            RequestState::Pending { until, approvers, because: _ } => Some((world_ms(*until), approvers)),
             RequestState::Approved { .. }
             | RequestState::Rejected { .. }
             | RequestState::Withdrawn { .. }
