@@ -54,6 +54,7 @@ fn needs_approval(request: &str, what: What) -> Fact {
         because: vec![],
         correlation: None,
         via: Some(Via::Bot("chatops".to_owned())),
+        authority: None,
     }
 }
 
@@ -91,7 +92,7 @@ fn lives() -> Vec<(i64, Fact)> {
     let extended = Lease::starting(at(20), HOUR * 2).expect("a lease");
     let initiate = || asked("ann", "r1", &[ID], "198.51.100.1").what;
     let extend = What::Extend { target: named(ID), grant: named("r1-1"), end: at(7_220) };
-    let why = Some(given::because("=cmd(), \"it\" is down"));
+    let why = Some(given::because("=cmd(), \"it\" is down, INC-7"));
     let first = Grant { justification: why, correlation: Some(named("INC-7")), ..grant("r1", 1, 20) };
     let glass = Grant { broke_glass: true, sources: named("2001:db8::/64"), ..grant("r3", 1, 200) };
     let prolonged = Fact::Extended {
@@ -104,6 +105,7 @@ fn lives() -> Vec<(i64, Fact)> {
         correlation: None,
         via: Some(Via::Bot("chatops".to_owned())),
         approver_via: Some(Via::Http),
+        authority: None,
     };
     let ended = Fact::Ended {
         grant: named("r1-2"),
@@ -161,7 +163,7 @@ async fn row_of_a_grant_has_its_whole_life_and_is_empty_where_nothing_happened()
              r1-2,r1,ann,bot chatops,vm-1,s-1,{ID},22,tcp,198.51.100.1/32,,,,2027-01-15T08:00:10.000000Z,\
              2027-01-15T08:00:20.000000Z,bob,cli,2027-01-15T08:00:20.000000Z,,2027-01-15T09:00:20.000000Z,\
              2027-01-15T08:00:51.000000Z,1.000,,user_requested,bob,no\n\
-             r1-1,r1,ann,bot chatops,vm-1,s-1,{ID},22,tcp,198.51.100.1/32,\"'=cmd(), \"\"it\"\" is down\",,INC-7,\
+             r1-1,r1,ann,bot chatops,vm-1,s-1,{ID},22,tcp,198.51.100.1/32,\"'=cmd(), \"\"it\"\" is down, INC-7\",INC-7,INC-7,\
              2027-01-15T08:00:10.000000Z,2027-01-15T08:00:20.000000Z,bob; carol,cli; http,2027-01-15T08:00:20.000000Z,\
              2027-01-15T08:00:22.000000Z,2027-01-15T10:00:20.000000Z,2027-01-15T10:00:27.000000Z,7.214,\
              cloud-refused,expired,,no\n\

@@ -12,7 +12,7 @@ use portcullis_domain::{
 };
 use portcullis_tests::{
     door,
-    given::{named, person, ssh},
+    given::{all_entries, named, person, ssh},
     idp::{Idp, Key},
     place::{Answered, BOTS, Place},
 };
@@ -88,6 +88,15 @@ impl Scene {
 
 fn ask(target: &TargetId, length: &str, from: &str) -> Value {
     json!({ "asks": [{ "target": target, "port": 22, "for": length, "sources": [from] }] })
+}
+
+/// The version of policies that a decision on a request names.
+fn decided_by(fact: &Fact) -> Option<(&str, Option<u64>)> {
+    if let Fact::Approved { grant, .. } = fact {
+        return Some(("approved", grant.authority));
+    }
+    let Fact::RequestRefused { authority, .. } = fact else { return None };
+    Some(("refused", *authority))
 }
 
 fn codes(answer: &Answered) -> Vec<&str> {
@@ -312,6 +321,10 @@ async fn a_request_that_a_policy_forbids_is_refused_with_its_id_and_reason_over_
         let explained = it.call(&ann, "POST", "/v1/requests/explain", Some(ask(&here, length, from))).await;
         assert!(said(&explained).contains(expected), "{explained:?}");
     }
+    let entries = all_entries(it.place.store(), &Chain::from(&here)).await;
+    let decided: Vec<_> = entries.iter().filter_map(|it| decided_by(&it.fact)).collect();
+    let expected = ["approved", "refused", "refused", "refused"].map(|it| (it, Some(1)));
+    assert_eq!(decided, expected, "each decision names the policies that it was made by");
     // It is Friday in Greenwich, and Saturday in Auckland.
     it.place.pass(SignedDuration::from_hours(3));
     let weekend = request("PT1H", "203.0.113.9").await;
@@ -328,6 +341,39 @@ async fn a_request_that_a_policy_forbids_is_refused_with_its_id_and_reason_over_
         submit(place.store(), place.terms(), place.rights(), &bots, incoming, now).await.expect("heard");
     let Submitted::Refused(why) = &answer else { panic!("{answer:?}") };
     assert!(why.iter().any(|it| it.contains("`no-weekends`: No access at weekends.")), "{why:?}");
+}
+
+#[tokio::test]
+async fn a_policy_that_takes_a_ticket_finds_it_in_the_reason_of_a_request_and_of_an_extension() {
+    let it = Scene::new().await;
+    let here = it.place.guard("web-1", &ssh()).await;
+    let ann = it.place.token("ann").await;
+    it.applied(
+        "@id(\"ticket\") forbid (principal, action in [Action::\"request\", Action::\"extend\"], resource) \
+         unless { context has ticket && context.ticket like \"CHG-*\" };",
+    )
+    .await;
+    let request = async |why: Option<&str>| {
+        it.place.pass(SignedDuration::from_secs(1));
+        let mut body = ask(&here, "PT1H", "203.0.113.9");
+        body["justification"] = json!(why);
+        it.call(&ann, "POST", "/v1/requests", Some(body)).await
+    };
+    for why in [None, Some("deploy"), Some("INC-7, and then CHG-8")] {
+        let refused = request(why).await;
+        assert!(said(&refused).contains("forbidden by the policy `ticket`"), "{refused:?}");
+    }
+    let granted = request(Some("deploy of CHG-8")).await;
+    assert_eq!(granted.body["request"]["state"], "approved", "{granted:?}");
+    let path = format!("/v1/grants/{}/extend", granted.body["grants"][0]["id"].as_str().expect("an id"));
+    let until = (it.place.now() + SignedDuration::from_mins(90)).to_string();
+    let extend = async |why: &str| {
+        it.place.pass(SignedDuration::from_secs(1));
+        it.call(&ann, "POST", &path, Some(json!({ "until": until, "justification": why }))).await
+    };
+    assert!(said(&extend("it takes longer").await).contains("`ticket`"));
+    let extended = extend("CHG-8 takes longer").await;
+    assert_eq!(extended.body["request"]["state"], "approved", "{extended:?}");
 }
 
 #[tokio::test]

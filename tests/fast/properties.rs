@@ -9,8 +9,8 @@ use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     Action, AddressSet, Bands, ChangeTo, Existing, Families, Firewall, FirewallKind, Foreign, Gate, Grant,
-    GrantId, Held, Lease, Owner, Packet, Person, Policy, PortRule, Protocol, Request, RequestState, Review,
-    Rule, RuleName, RuleSet, Snapshot, Sources, Target, TargetId, Terms, Way, What, Window, diff, review,
+    GrantId, Held, Lease, Owner, Packet, Person, Policy, PortRule, Protocol, Request, Review, Rule, RuleName,
+    RuleSet, Snapshot, Sources, Target, TargetId, Terms, Way, What, Window, diff, review,
 };
 use proptest::prelude::*;
 use std::{
@@ -332,17 +332,8 @@ fn granted(leases: &[(Gate, Sources, Lease)]) -> Target {
 }
 
 fn request(asks: Vec<portcullis_domain::Ask>) -> Request {
-    Request {
-        id: "r".parse().expect("valid"),
-        by: "ann".parse().expect("valid"),
-        via: None,
-        signed_in: None,
-        what: What::Initiate { asks, break_glass: false },
-        justification: None,
-        correlation: None,
-        asked_at: at(0),
-        state: RequestState::Approved { at: at(0), by: None, via: None, broke_glass: false },
-    }
+    let what = What::Initiate { asks, break_glass: false };
+    Request { what, ..portcullis_tests::given::request("ann", "r", "vm", at(0)) }
 }
 
 /// Does what the changes say, as a firewall without faults would.
@@ -636,7 +627,7 @@ proptest! {
             };
             let policy = Policy::of(vec![rule], &terms).expect("valid");
             let target = Target::unguarded(id()).set_policy(Some(policy), &"ann".parse().expect("valid"), None, at(0));
-            let target = target.expect("allowed").target;
+            let (target, none) = (target.expect("allowed").target, portcullis_domain::Waits::default());
             let ask = portcullis_domain::Ask {
                 target: id(),
                 port: "22".parse().expect("valid"),
@@ -644,7 +635,7 @@ proptest! {
                 sources: sources.clone(),
                 window: Window::For(SignedDuration::from_mins(minutes)),
             };
-            let answer = review(&request(vec![ask]), &[(id(), target)].into(), &terms, at(0), &Default::default());
+            let answer = review(&request(vec![ask]), &[(id(), target)].into(), &terms, at(0), &none);
             matches!(answer, Review::Allowed(_))
         };
         if answer(&asked, minutes, &allowed, max) {

@@ -271,6 +271,7 @@ fn speakers_of_a_fact_are_people_and_the_bots_that_spoke_for_them() {
             correlation: None,
             via,
             approver_via,
+            authority: None,
         };
         fact.about().speakers().expect("two people")
     };

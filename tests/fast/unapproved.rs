@@ -110,7 +110,8 @@ async fn request_that_a_policy_forbids_to_open_at_once_waits_says_why_and_opens_
     let told = told.body["events"].as_array().expect("events");
     let waits = told.iter().find(|it| it["kind"] == "request.needs_approval").expect("it was published");
     Schemas::ours().hold("request.needs_approval", &waits["detail"]);
-    assert_eq!(waits["detail"]["fact"]["because"], json!([because]));
+    let fact = &waits["detail"]["fact"];
+    assert_eq!((&fact["because"], &fact["authority"]), (&json!([because]), &json!(1)));
     assert!(waits["detail"]["sentence"].as_str().is_some_and(|it| it.ends_with(&because)), "{waits}");
     for event in told.iter().filter(|it| it["kind"] == "request.approved") {
         Schemas::ours().hold("request.approved", &event["detail"]);
@@ -195,9 +196,9 @@ async fn break_glass_opens_what_policies_have_wait_for_those_alone_whom_the_rule
     let broken = it.ask(&it.ann, "PT1H", true).await;
     assert_eq!((state(&broken), &broken.body["request"]["broke_glass"]), ("approved", &json!(true)));
     let facts = it.facts().await;
-    let skipped = facts.iter().find_map(|it| match it {
-        Fact::GlassBroken { by, skipped, .. } if *by == person("ann") => Some(skipped),
-        _ => None,
+    let skipped = facts.iter().find_map(|it| {
+        let Fact::GlassBroken { by, skipped, .. } = it else { return None };
+        (*by == person("ann")).then_some(skipped)
     });
     assert_eq!(skipped, Some(&People::Anybody), "anybody could have approved it");
     it.place.reconcile().await;

@@ -119,6 +119,7 @@ pub fn request(by: &str, key: &str, target: &str, now: Timestamp) -> Request {
         by,
         via: None,
         signed_in: None,
+        authority: None,
         what,
         justification,
         correlation,

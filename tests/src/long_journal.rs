@@ -82,6 +82,7 @@ impl LongJournal {
             codes: vec![],
             correlation: None,
             via: None,
+            authority: None,
         };
         Self::telling(Told::Refused(Box::new(refused)), chains, entries)
     }

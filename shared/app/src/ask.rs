@@ -68,6 +68,7 @@ pub(crate) async fn initiate(
                     because,
                     correlation: fresh.correlation.clone(),
                     via: fresh.via.clone(),
+                    authority: fresh.authority,
                 };
                 (state, noted(targets, &fact, now))
             }
@@ -128,6 +129,7 @@ pub(crate) fn request(call: &Call, what: What, justification: Option<Justificati
         by: call.by().clone(),
         via: Some(call.via.clone()),
         signed_in: SignIn::of(&subject(&call.principal), &call.via),
+        authority: None,
         what,
         justification,
         correlation: call.correlation.clone(),
@@ -153,6 +155,7 @@ pub(crate) fn refused(call: &Call, request: &Request, reasons: &Refusals) -> Rec
         codes: codes(reasons),
         correlation: request.correlation.clone(),
         via: request.via.clone(),
+        authority: None,
     };
     Record { targets: request.targets(), fact }
 }

@@ -224,7 +224,8 @@ runs! {
         Ok(if command.break_glass { concerns.and(Right::BreakGlass) } else { concerns })
     },
     |command, parts, call| {
-        let request = command.request(call);
+        let authority = parts.rights.version(parts.store, call.now).await?;
+        let request = Request { authority, ..command.request(call) };
         let waits = waits(parts, &Caller::of(call), &request, false).await?;
         ask::initiate(parts.store, parts.terms, call, request, &waits).await
     },
@@ -233,10 +234,12 @@ runs! {
     Extend => Extend, Answer,
     on |command, parts, call| {
         let grant = load::grant(parts.store, &command.grant).await?;
-        Ok(Concerns::grant(&grant, call.by()).until(command.end, call.now))
+        let extended = (command.end, command.justification.as_ref());
+        Ok(Concerns::extension(&grant, call.by(), extended, call.now))
     },
     |command, parts, call| {
-        let request = command.request(parts.store, call).await?;
+        let authority = parts.rights.version(parts.store, call.now).await?;
+        let request = Request { authority, ..command.request(parts.store, call).await? };
         let waits = waits(parts, &Caller::of(call), &request, false).await?;
         ask::initiate(parts.store, parts.terms, call, request, &waits).await
     },
@@ -251,7 +254,9 @@ runs! {
     },
     |command, parts, call| {
         requester_may(parts, &command.request, call).await?;
-        decide::approve(parts.store, parts.terms, &command.request, &command.shown, call).await
+        let authority = parts.rights.version(parts.store, call.now).await?;
+        let shown = (command.shown.as_str(), authority);
+        decide::approve(parts.store, parts.terms, &command.request, shown, call).await
     },
     refused |command, store, call, reasons| {
         decide::refused(store, &command.request, call, reasons).await.map(Some)
@@ -406,7 +411,8 @@ async fn requester_may<S: Store, O: Outside, T: Tokens>(
         What::Initiate { .. } => (Right::Request, Concerns::request(&request, &request.by, call.now)),
         What::Extend { grant, end, .. } => {
             let grant = load::grant(parts.store, grant).await?;
-            (Right::Extend, Concerns::grant(&grant, &request.by).until(*end, call.now))
+            let extended = (*end, request.justification.as_ref());
+            (Right::Extend, Concerns::extension(&grant, &request.by, extended, call.now))
         }
     };
     let Parts { store, outside, rights, .. } = parts;

@@ -16,13 +16,13 @@ use portcullis_domain::{
 
 /// Approves what was shown; it is reviewed once more, by the policy as it is now.
 ///
-/// INVARIANT (approval-binds-a-version): `shown` is [`Request::shown`] of what the approver saw.
-/// Approving twice is approving once.
+/// INVARIANT (approval-binds-a-version): `shown` is [`Request::shown`] of what the approver saw. `authority` is the version of roles
+/// and policies that permit it. Approving twice is approving once.
 pub(crate) async fn approve(
     store: &impl Store,
     terms: &Terms,
     id: &RequestId,
-    shown: &str,
+    (shown, authority): (&str, Option<u64>),
     call: &Call,
 ) -> Result<Answer, Error> {
     let (by, now) = (call.by(), call.now);
@@ -32,7 +32,7 @@ pub(crate) async fn approve(
         if matches!(&known.state, RequestState::Approved { by: Some(before), .. } if before == by) {
             return Ok(Attempt::Done(known));
         }
-        let request = known.decidable(by, shown, now)?;
+        let request = Request { authority, ..known.decidable(by, shown, now)? };
         two_people(&request, call)?;
         let targets = load(store, &request.targets()).await?;
         let views = targets.iter().map(|(id, (target, _))| (id.clone(), target.clone())).collect();
@@ -185,6 +185,7 @@ pub(crate) async fn refused(
         by: call.by().clone(),
         reasons: sentences(reasons),
         via: Some(call.via.clone()),
+        authority: None,
     };
     Ok(Record { targets: request.targets(), fact })
 }

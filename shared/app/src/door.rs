@@ -160,7 +160,9 @@ pub async fn perform<S: Store, O: Outside, T: Tokens, P: Run>(
     if let Err(Error::Refused(reasons)) = &outcome
         && let Some(refused) = operation.refusal(parts.store, call, reasons).await?
     {
-        record(parts.store, &refused, call.now).await?;
+        // Policies that cannot be read have decided nothing.
+        let authority = parts.rights.version(parts.store, call.now).await.unwrap_or_default();
+        record(parts.store, &refused.decided_by(authority), call.now).await?;
     }
     let mut outcome = outcome?;
     narrow::<S, O, T, P>(parts, call, &mut outcome).await?;

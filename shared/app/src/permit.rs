@@ -9,8 +9,9 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Ask, Authority, Circumstances, Decide, Facts, Grant, Judgement, Language, MachineFacts, Member, Object,
-    Person, Question, Refusal, Request, Right, Role, Roles, Target, TargetId, What, WhyNot, Window, nearest,
+    Ask, Authority, Circumstances, Decide, Facts, Grant, Judgement, Justification, Language, MachineFacts,
+    Member, Object, Person, Question, Refusal, Request, Right, Role, Roles, Target, TargetId, What, WhyNot,
+    Window, nearest,
 };
 use std::{
     collections::BTreeMap,
@@ -93,18 +94,23 @@ impl Concerns {
         Self::Each(each.map(concern).collect())
     }
 
-    /// The same, until then.
-    pub(crate) fn until(self, end: Timestamp, now: Timestamp) -> Self {
-        match self {
+    /// The machine of a lease that is to end then, for this reason.
+    pub(crate) fn extension(
+        grant: &Grant,
+        by: &Person,
+        (end, why): (Timestamp, Option<&Justification>),
+        now: Timestamp,
+    ) -> Self {
+        match Self::grant(grant, by) {
             Self::Each(concerns) => {
                 let minutes = Some(minutes(end.duration_since(now)));
                 let of = |it: Concern| {
-                    let circumstances = Circumstances { minutes, ..it.circumstances };
+                    let circumstances = Circumstances { minutes, ..it.circumstances }.because(why);
                     Concern { circumstances, ..it }
                 };
                 Self::Each(concerns.into_iter().map(of).collect())
             }
-            Self::Nobody | Self::Installation | Self::List => self,
+            other @ (Self::Nobody | Self::Installation | Self::List) => other,
         }
     }
 
@@ -117,10 +123,10 @@ impl Concerns {
                 Self::Each(vec![Concern { target: target.clone(), ask: 0, right: None, circumstances }])
             }
             What::Initiate { asks, break_glass } => {
-                let reason = request.justification.as_ref().map(ToString::to_string);
-                let of = |ask, (target, it)| {
+                let why = request.justification.as_ref();
+                let of = |ask, (target, it): (_, Circumstances)| {
                     let circumstances =
-                        Circumstances { break_glass: *break_glass, reason: reason.clone(), is_own, ..it };
+                        Circumstances { break_glass: *break_glass, is_own, ..it.because(why) };
                     Concern { target, ask, right: None, circumstances }
                 };
                 let each = |(n, ask)| asked(ask, now).map(move |it| (n, it));
@@ -229,6 +235,11 @@ impl Rights {
         };
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, Arc::clone(&authorised)));
         Ok(authorised)
+    }
+
+    /// The version of the authority now; nothing where nobody ever changed it.
+    pub(crate) async fn version(&self, store: &impl Store, now: Timestamp) -> Result<Option<u64>, Error> {
+        Ok(Some(self.authorised(store, now).await?.authority.version).filter(|it| *it != 0))
     }
 
     /// What decides by an authority. Without policies that takes nothing that reads them.

@@ -27,6 +27,16 @@ impl Record {
         Self { targets: vec![], fact }
     }
 
+    /// The same refusal, by this version of roles and policies.
+    pub(crate) fn decided_by(mut self, version: Option<u64>) -> Self {
+        if let Fact::RequestRefused { authority, .. } | Fact::DecisionRefused { authority, .. } =
+            &mut self.fact
+        {
+            *authority = version;
+        }
+        self
+    }
+
     /// A fact of one target.
     pub(crate) fn of(target: &TargetId, fact: Fact) -> Self {
         Self { targets: vec![target.clone()], fact }

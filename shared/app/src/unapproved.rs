@@ -28,7 +28,8 @@ pub(crate) async fn waits<S: Store, O: Outside, T: Tokens>(
         What::Initiate { .. } => Concerns::request(request, &request.by, requester.now),
         What::Extend { grant, end, .. } => {
             let grant = load::grant(store, grant).await?;
-            Concerns::grant(&grant, &request.by).until(*end, requester.now)
+            let extended = (*end, request.justification.as_ref());
+            Concerns::extension(&grant, &request.by, extended, requester.now)
         }
     };
     let wanted = (RIGHT, concerns);

@@ -83,11 +83,11 @@ impl Authorised {
             protocol: Some(grant.gate.protocol.to_string()),
             minutes: Some(minutes(grant.lease.end().duration_since(grant.lease.start().max(now)))),
             minutes_ahead: Some(0),
-            reason: grant.justification.as_ref().map(ToString::to_string),
             break_glass: grant.broke_glass,
             is_own: true,
             ..Circumstances::default()
         };
+        let circumstances = circumstances.because(grant.justification.as_ref());
         let facts = facts_of_target(target).unwrap_or_else(|| Facts::of(&target.id));
         let may = |right, source| {
             let circumstances = Circumstances { source: Some(source), ..circumstances.clone() };

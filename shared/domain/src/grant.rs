@@ -30,6 +30,9 @@ pub struct Grant {
     /// How they signed in, where that is more than their name and the channel tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_in: Option<SignIn>,
+    /// The version of roles and policies by which it was granted; absent where nobody ever changed those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<u64>,
     /// The machine.
     pub target: TargetId,
     /// What is open.
@@ -174,6 +177,7 @@ impl Grant {
             by: request.by.clone(),
             via: request.via.clone(),
             signed_in: request.signed_in.clone(),
+            authority: request.authority,
             target,
             gate,
             sources,
@@ -284,6 +288,7 @@ impl Grant {
             correlation: request.correlation.clone().or_else(|| self.correlation.clone()),
             via: request.via.clone(),
             approver_via: approver.and_then(Speaker::via),
+            authority: request.authority,
         }
     }
 
@@ -366,6 +371,7 @@ mod tests {
                     groups: ["ops\\", "\u{1}on\"call"].map(str::to_owned).into(),
                     claims: [("\"department\"".to_owned(), "a\u{7f}\n".to_owned())].into(),
                 }),
+                authority: Some(u64::MAX),
                 what: What::Initiate {
                     asks: vec![Ask {
                         target: target.clone(),

@@ -69,6 +69,9 @@ pub enum Fact {
         correlation: Option<CorrelationId>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         via: Option<Via>,
+        /// The version of roles and policies by which it was decided; absent where nobody ever changed those.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        authority: Option<u64>,
     },
     /// A bot asked how a request would be decided, and did not make it.
     RequestExplained {
@@ -110,6 +113,9 @@ pub enum Fact {
         correlation: Option<CorrelationId>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         via: Option<Via>,
+        /// The version of roles and policies by which it was decided; absent where nobody ever changed those.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        authority: Option<u64>,
     },
     /// Somebody said no.
     RequestRejected {
@@ -137,6 +143,9 @@ pub enum Fact {
         reasons: Vec<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         via: Option<Via>,
+        /// The version of roles and policies by which it was decided; absent where nobody ever changed those.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        authority: Option<u64>,
     },
     /// Nobody said anything in time.
     RequestLapsed {
@@ -180,6 +189,9 @@ pub enum Fact {
         via: Option<Via>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         approver_via: Option<Via>,
+        /// The version of roles and policies by which it was decided; absent where nobody ever changed those.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        authority: Option<u64>,
     },
     /// A lease was ended before its end.
     Ended {

@@ -52,6 +52,7 @@ mod sessions;
 mod sign_in;
 mod space;
 mod target;
+mod ticket;
 mod via;
 mod view;
 mod waits;

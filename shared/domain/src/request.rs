@@ -23,6 +23,9 @@ pub struct Request {
     /// How they signed in, where that is more than their name and the channel tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_in: Option<SignIn>,
+    /// The version of roles and policies by which it was decided; absent where nobody ever changed those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<u64>,
     /// What for.
     pub what: What,
     /// Why.
@@ -272,6 +275,7 @@ mod tests {
             by: "ann".parse().expect("valid"),
             via: None,
             signed_in: None,
+            authority: None,
             what: What::Initiate { asks: vec![ask], break_glass: false },
             justification: None,
             correlation: None,

@@ -122,6 +122,7 @@ impl Table {
                 by: named("ann"),
                 reasons: vec!["x".repeat(words)],
                 via: None,
+                authority: None,
             }],
         )
     }

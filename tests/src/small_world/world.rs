@@ -507,6 +507,7 @@ fn grants() -> [Grant; 2] {
             by,
             via: None,
             signed_in: None,
+            authority: None,
             what: What::Initiate { asks: vec![], break_glass: false },
             justification: None,
             correlation: None,

@@ -1,7 +1,7 @@
 //! A question: may this caller do this to that, now?
 
 use super::role::Right;
-use crate::{Os, Person, TargetId};
+use crate::{Justification, Os, Person, TargetId};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,12 +99,21 @@ pub struct Circumstances {
     pub minutes_ahead: Option<i64>,
     /// The reason, in the caller's words.
     pub reason: Option<String>,
-    /// The ticket that the reason names.
+    /// The ticket that the reason names, [`Justification::ticket`].
     pub ticket: Option<String>,
     /// Is it to be opened without the approval that is needed?
     pub break_glass: bool,
     /// Is the request or the lease the caller's own?
     pub is_own: bool,
+}
+
+impl Circumstances {
+    /// The same, for this reason and with the ticket that it names.
+    #[must_use]
+    pub fn because(self, why: Option<&Justification>) -> Self {
+        let ticket = why.and_then(Justification::ticket).map(str::to_owned);
+        Self { reason: why.map(ToString::to_string), ticket, ..self }
+    }
 }
 
 /// The answer to a question.

@@ -1,7 +1,8 @@
 //! The lives of grants, as the entries of one chain tell them: a row each, for auditors.
 
 use crate::{
-    Cause, EndReason, Entry, Fact, Gate, Grant, GrantId, Lease, Person, RequestId, Speaker, Via,
+    Cause, EndReason, Entry, Fact, Gate, Grant, GrantId, Justification, Lease, Person, RequestId, Speaker,
+    Via,
     csv::{csv_line, csv_time},
 };
 use jiff::Timestamp;
@@ -20,7 +21,6 @@ pub(crate) const COLUMNS: [&str; 26] = [
     "protocol",
     "sources",
     "reason",
-    // Facts do not carry a ticket: its column is empty.
     "ticket",
     "correlation_id",
     "asked_at",
@@ -222,7 +222,7 @@ impl Life {
             protocol.to_string(),
             sources,
             justification.as_ref().map(ToString::to_string).unwrap_or_default(),
-            String::new(),
+            justification.as_ref().and_then(Justification::ticket).unwrap_or_default().to_owned(),
             correlation.as_ref().map(ToString::to_string).unwrap_or_default(),
             csv_time(self.asked_at),
             csv_time(self.decided_at),
