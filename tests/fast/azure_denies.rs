@@ -101,7 +101,11 @@ async fn explained_request_under_a_deny_of_a_network_manager_is_told_that_no_pol
     let id = place.id("web-1");
     place.guard(&id, &overriding()).await;
     place.put_rule("web-1-nsg", "Banned", &deny(101, BOB));
-    place.administer("main-vnet", vec![admin_rule("no-ssh", 10, "Deny", BOB)]);
+    // What lets in past the security groups keeps nobody out, and names no deny twice.
+    let rules =
+        [("no-ssh", 10, "Deny", BOB), ("noc", 20, "AlwaysAllow", "10.9.0.0/24"), ("vpn", 30, "Allow", BOB)];
+    let rules = rules.map(|(name, priority, access, from)| admin_rule(name, priority, access, from));
+    place.administer("main-vnet", rules.into());
     let asked = given::request("bob", "foreseen", id.as_str(), place.now());
     let grant = Grant { sources: named(BOB), ..given::grant(&asked, &id, place.now()) };
     let met = door::foresee(&place.store, &place.outside, &[grant], place.now()).await.expect("read");
@@ -166,6 +170,8 @@ async fn plan_names_every_foreign_deny_and_which_of_the_two_wins() {
     let id = place.id("web-1");
     place.put_rule("web-1-nsg", "Banned", &deny(150, "203.0.113.0/24"));
     place.put_rule("web-1-nsg", "Everybody", &deny(160, "*"));
+    // Nobody told the addresses behind this tag.
+    place.put_rule("web-1-nsg", "Tag", &deny(170, "AzureDevOps"));
     for (policy, is_blocked) in [(given::ssh(), true), (overriding(), false)] {
         let by = named("ann");
         let plan = door::plan(&place.store, &place.outside, &id, Some(&policy), &by, place.now()).await;
@@ -174,8 +180,12 @@ async fn plan_names_every_foreign_deny_and_which_of_the_two_wins() {
             .denies
             .iter()
             .map(|it| (it.rule.split(" in ").next().unwrap_or_default(), it.sources.as_str(), it.wins));
-        let of_theirs: Vec<_> = met.filter(|it| ["Banned", "Everybody"].contains(&it.0)).collect();
-        let wanted = [("Banned", "203.0.113.0/24", is_blocked), ("Everybody", "anywhere", false)];
+        let of_theirs: Vec<_> = met.filter(|it| ["Banned", "Everybody", "Tag"].contains(&it.0)).collect();
+        let wanted = [
+            ("Banned", "203.0.113.0/24", is_blocked),
+            ("Everybody", "anywhere", false),
+            ("Tag", "addresses that are not known here", false),
+        ];
         assert_eq!(of_theirs, wanted);
     }
 }

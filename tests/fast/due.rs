@@ -106,6 +106,17 @@ fn a_persistent_fault_is_retried_every_half_minute_however_many_workers_try() {
 }
 
 #[test]
+fn rules_that_were_seen_count_as_written_while_another_defeats_them_until_something_else_is_wanted() {
+    let target = settled(guarded("vm", at(0)).target, at(0), at(1));
+    assert!(target.is_written(at(1)) && !target.is_settled(at(1)));
+    let edited = target.clone().set_policy(Some(given::ssh_with_approval()), &person("ann"), None, at(1));
+    assert!(!edited.expect("allowed").target.is_written(at(1)));
+    let failed = target.claim(&named("worker"), at(2)).target;
+    assert!(!failed.is_written(at(2)), "somebody may be writing");
+    assert!(!failed.give_up("no answer".to_owned(), at(3)).target.is_written(at(3)));
+}
+
+#[test]
 fn work_that_came_due_during_a_pass_is_due_at_once() {
     let (target, missed_at) = long_missed();
     let request = given::request("ann", "1", "vm", missed_at);

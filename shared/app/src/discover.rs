@@ -233,7 +233,7 @@ async fn joined(
         policy: target.policy().cloned(),
         policy_version: target.policy_version(),
         confirm_by: target.trial().map(|it| it.until),
-        settled: target.is_settled(now),
+        settled: target.is_settled(now) || target.is_written(now),
         healthy,
         troubles,
         recent: recent(store, &machine.id, now).await?,
@@ -313,7 +313,9 @@ async fn health(
 fn troubles(target: &Target, now: Timestamp) -> Vec<String> {
     let refused = target.refused().map(|why| format!("its rules could not be written: {why}"));
     let times = target.misses();
-    let missed = (0 < times).then(|| format!("its firewalls could not be settled, {times} times in a row"));
+    // Where every rule is there another one is in the way, which is told by its name.
+    let is_missed = 0 < times && !target.is_written(now);
+    let missed = is_missed.then(|| format!("its firewalls could not be settled, {times} times in a row"));
     said_unshut(target, now).chain(refused).chain(missed).collect()
 }
 

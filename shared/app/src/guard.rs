@@ -171,6 +171,7 @@ pub(crate) async fn edit(
     accepting: &Accepting,
     now: Timestamp,
 ) -> Result<Guarded, Error> {
+    accepting.refuse_both()?;
     let confirm_by = guarding.confirm_by(now)?;
     let known = store.target(&guarding.target).await?;
     if known.is_none() {

@@ -37,6 +37,8 @@ fn permitted(review: &ReviewView, now: &ZonedDateTime) -> String {
     let answer = if review.breaks_glass {
         "The request WOULD USE BREAK-GLASS: granted at once, without the required approval, and published:"
             .to_owned()
+    } else if review.approvers.is_empty() && review.denies.iter().any(|it| it.deny.wins) {
+        "The request would be granted at once, and foreign denies would win over its leases:".to_owned()
     } else if review.approvers.is_empty() {
         "The request would be granted at once:".to_owned()
     } else {
@@ -81,7 +83,7 @@ mod tests {
         let now = "2026-05-01T13:05:30+02:00[Europe/Berlin]".parse().expect("a time");
         assert_eq!(
             permitted(&review, &now),
-            "The request would be granted at once:\n  \
+            "The request would be granted at once, and foreign denies would win over its leases:\n  \
                 Banned in web-1-nsg keeps 203.0.113.77 out of 22/tcp of web-1, also with a lease; \
                 `foreign-denies=override` changes that\n  \
                 corp/no-ssh in web-1-nsg keeps 203.0.113.77 out of 22/tcp of web-1, also with a lease\n  \

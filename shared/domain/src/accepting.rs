@@ -12,7 +12,7 @@ pub const ACCEPTED_MAX: usize = 64;
 /// A foreign rule to accept, as a person names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accept {
-    /// The rule as it is printed, or any part of that which only one has.
+    /// The rule as a plan prints it, or any part of that which only one has.
     pub rule: String,
     /// The reason, in the person's words.
     pub why: Option<Justification>,
@@ -35,7 +35,7 @@ impl Policy {
     /// The same where these rules are accepted too, at each port that they lead to. `standing` has the foreign rules by which
     /// sources get in without a lease, for each gate. Refused for every name that is none of theirs, or that of several.
     ///
-    /// A rule that is accepted already, as it is now, stays as it was accepted.
+    /// A rule that is accepted already, as it is now, stays as it was accepted, unless another reason is given.
     pub fn accepting(
         self,
         asked: &[Accept],
@@ -65,7 +65,7 @@ impl Policy {
             let leading_here = standing.get(&gate).map(Vec::as_slice).unwrap_or_default();
             for it in meant.iter().filter(|it| leading_here.contains(&it.of())) {
                 match held.iter_mut().find(|had| had.of() == it.of()) {
-                    Some(had) if had.says_as(it) => {}
+                    Some(had) if had.says_as(it) && (it.why.is_none() || had.why == it.why) => {}
                     Some(had) => had.clone_from(it),
                     None => held.push(it.clone()),
                 }
@@ -109,16 +109,17 @@ enum Misnamed {
     Several(Vec<String>),
 }
 
-/// The one rule that a text names: all of it as it is printed, its name, or else a part that no other has.
+/// The one rule that a text names: all of it as it is stored or printed, its name, or else a part of what is printed that no other has.
+/// An id has parts that nobody reads, such as the subscription: those name no rule.
 fn one_of<'a>(rules: &BTreeSet<&'a ForeignRule>, text: &str) -> Result<&'a ForeignRule, Misnamed> {
     // A plan prints after some rules when they let sources in, and after others that they were accepted.
     let text = text.split_once(" (").map_or(text, |(rule, _)| rule).trim().to_lowercase();
-    let of_short = |it: &ForeignRule| format!("{} in {}", it.name, short(it.firewall.as_str()));
+    let printed = |it: &ForeignRule| format!("{} in {}", it.name, short(it.firewall.as_str())).to_lowercase();
     let tries: [&dyn Fn(&ForeignRule) -> bool; 4] = [
         &|it| it.to_string().to_lowercase() == text,
         &|it| it.name.to_lowercase() == text,
-        &|it| of_short(it).to_lowercase() == text,
-        &|it| it.to_string().to_lowercase().contains(&text),
+        &|it| printed(it) == text,
+        &|it| printed(it).contains(&text),
     ];
     for fits in tries.iter().filter(|_| !text.is_empty()) {
         let found: Vec<&ForeignRule> = rules.iter().copied().filter(|it| fits(it)).collect();

@@ -18,7 +18,7 @@ use std::{
 pub struct MetDeny {
     /// Its name and its firewall.
     pub rule: String,
-    /// Whom it denies, in short.
+    /// Whom it denies, in short; of a service tag that cannot be known.
     pub sources: String,
     /// Does it win, so that the lease does not let those in?
     pub wins: bool,
@@ -26,6 +26,8 @@ pub struct MetDeny {
     pub overridable: bool,
 }
 
+/// The sources of a deny whose addresses are not listed.
+const UNKNOWN: &str = "addresses that are not known here";
 /// Where the rules begin that every Azure NSG ends with: they stand under everything, and a lease over them is no news.
 const DEFAULT_RULES: u16 = 65_000;
 
@@ -56,14 +58,23 @@ impl Snapshot {
     pub fn denies_met(&self, gate: Gate, sources: &AddressSet, denies: ForeignDenies) -> Vec<MetDeny> {
         let mut met = vec![];
         for (at, firewall) in self.firewalls.iter().enumerate() {
+            if self.firewalls.iter().take(at).any(|it| it.id == firewall.id) {
+                // The same rules once more: for packets that they let in past the other firewalls.
+                continue;
+            }
             for it in self.denies_at(at, gate).filter(|it| it.priority < DEFAULT_RULES) {
-                let spoken_of = AddressSet::from(&it.sources).intersection(sources);
-                if !spoken_of.is_empty() {
-                    let overridable = !firewall.stands_above_ours(it);
-                    let wins = !overridable || denies == ForeignDenies::Respect && it.is_block();
-                    let rule = format!("{} in {}", it.name, firewall.id);
-                    met.push(MetDeny { rule, sources: spoken_of.summary(), wins, overridable });
+                let meets = |of: &Sources| AddressSet::from(of).intersection(sources);
+                let (spoken_of, unsure) = (meets(&it.sources), meets(&it.unsure));
+                if spoken_of.is_empty() && unsure.is_empty() {
+                    continue;
                 }
+                let overridable = !firewall.stands_above_ours(it);
+                // Which addresses are behind a service tag is not known: a lease goes before it, or would never be seen to be open.
+                let is_block = it.is_block() && !spoken_of.is_empty();
+                let wins = !overridable || denies == ForeignDenies::Respect && is_block;
+                let rule = format!("{} in {}", it.name, firewall.id);
+                let sources = if spoken_of.is_empty() { UNKNOWN.to_owned() } else { spoken_of.summary() };
+                met.push(MetDeny { rule, sources, wins, overridable });
             }
         }
         met

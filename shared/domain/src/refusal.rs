@@ -192,7 +192,9 @@ pub enum Refusal {
     NoSuchRule { asked: String, may: Vec<String> },
     #[error("`{asked}` may be any of {}: give more of the name", listed(may))]
     SeveralRules { asked: String, may: Vec<String> },
-    #[error("`{asked}` is no accepted rule: {} are", listed(accepted))]
+    #[error("`{asked}` is to be accepted, and accepted no longer: say one of the two")]
+    AcceptedAndNot { asked: String },
+    #[error("`{asked}` is no accepted rule: accepted is {}", none_of(accepted))]
     NotAccepted { asked: String, accepted: Vec<String> },
     #[error("`{count}` acceptances in one policy, counted at each port, are too many: at most {max}")]
     TooManyAccepted { count: usize, max: usize },
@@ -290,6 +292,7 @@ impl Refusal {
             Self::NoSuchRule { .. } => "no-such-rule",
             Self::SeveralRules { .. } => "several-rules",
             Self::NotAccepted { .. } => "not-accepted",
+            Self::AcceptedAndNot { .. } => "accepted-and-not",
             Self::TooManyAccepted { .. } => "too-many-accepted",
         }
     }
@@ -362,6 +365,7 @@ impl Refusal {
             | Self::NoSuchRule { .. }
             | Self::SeveralRules { .. }
             | Self::NotAccepted { .. }
+            | Self::AcceptedAndNot { .. }
             | Self::TooManyAccepted { .. } => RefusalKind::Content,
         }
     }
@@ -417,6 +421,10 @@ fn not_permitted(
         format!("; it would {passes} {}", nearest.join(", or "))
     };
     format!("`{by}` may not {deed} {object}: {why}{instead}")
+}
+
+fn none_of(rules: &[String]) -> String {
+    if rules.is_empty() { "none".to_owned() } else { listed(rules) }
 }
 
 fn none_or(people: &[Person]) -> String {

@@ -56,6 +56,9 @@ pub struct Target {
     misses: u32,
     /// The time at which that was last tried. What was due by then waits for the look that was set then.
     missed_at: Option<Timestamp>,
+    /// The last pass saw every rule as it is wanted, whatever defeats them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    written: bool,
     /// What the last read-back that agreed held; none while somebody may be writing.
     agreed: Option<BTreeMap<String, Mark>>,
     drifted: bool,
@@ -110,6 +113,7 @@ impl Target {
             looks: vec![],
             misses: 0,
             missed_at: None,
+            written: false,
             agreed: None,
             drifted: false,
             drifts: Drifts::default(),
@@ -397,6 +401,7 @@ impl Target {
         let view = View::of(&self, seen, now);
         let is_unfinished = opens_later || view.desired != *decided;
         let agrees = view.agrees;
+        self.written = agrees && !is_unfinished;
         let mut facts = vec![];
         let is_settled = agrees && self.defeats(&view, &mut facts);
         let closed = self.live(&view, pass, &mut facts);
@@ -440,7 +445,7 @@ impl Target {
     /// Gives the claim back when the firewalls cannot be settled now; they are tried again.
     #[must_use]
     pub fn give_up(mut self, why: String, now: Timestamp) -> Next {
-        self.claim = None;
+        (self.claim, self.written) = (None, false);
         // INVARIANT (a-write-is-looked-at-again): some of it may have been written.
         self.look_again(now);
         self.miss(now, now);

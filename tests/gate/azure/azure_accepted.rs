@@ -96,6 +96,10 @@ async fn accepted_rule_is_told_as_accepted_everywhere_and_no_firewall_is_written
     for told in told(&place, &id).await {
         assert!(told.iter().any(|it| it.contains(RULE)), "{told:?}");
     }
+    // Whoever waits for the firewalls after an edit waits for the rules, which are there, and not for the lock to hold.
+    let (seen, target) =
+        (door::discover_one(&place.store, &place.outside, &id, place.now()).await, place.target(&id).await);
+    assert!(seen.expect("found").settled && !target.is_settled(place.now()));
     let before = place.holdings();
     assert!(accept(&place, &id, &[RULE]).await);
     assert_eq!(told(&place, &id).await, NOTHING);
@@ -121,12 +125,20 @@ async fn accepted_rule_is_told_as_accepted_everywhere_and_no_firewall_is_written
 
     // Accepting twice is accepting once, and who accepted first stays.
     assert!(!accept(&place, &id, &[RULE]).await);
+    let why = Some(named("another reason"));
+    let again =
+        Accepting { accept: vec![Accept { rule: RULE.to_owned(), why: why.clone() }], no_longer: vec![] };
+    assert!(edit(&place, &id, &again).await.expect("edited"), "another reason is another acceptance");
+    let policy = place.target(&id).await.policy().expect("guarded").clone();
+    assert_eq!(policy.ports()[0].accepted[0].why, why);
     let no_longer = Accepting { accept: vec![], no_longer: vec!["bastion".to_owned()] };
     edit(&place, &id, &no_longer).await.expect("edited");
     for told in told(&place, &id).await {
         assert!(told.iter().any(|it| it.contains(RULE)), "{told:?}");
     }
-    assert!(refused(&place, &id, &no_longer).await.contains("`bastion` is no accepted rule: none are"));
+    assert!(
+        refused(&place, &id, &no_longer).await.contains("`bastion` is no accepted rule: accepted is none")
+    );
 }
 
 /// Twice is once; and another rule, or the same one as it is by now, is accepted by an edit.
@@ -284,8 +296,14 @@ async fn name_of_no_rule_or_of_several_is_refused_with_those_that_there_are() {
         no.contains("`bastion` may be any of `AllowBastion in ") && no.contains("`AllowBastionToo in "),
         "{no}"
     );
+    // An id has parts that no plan prints: they name no rule.
+    let no = refused(&place, &id, &accepting(&["resourcegroups"])).await;
+    assert!(no.contains("`resourcegroups` is no foreign rule"), "{no}");
+    let both = Accepting { no_longer: vec!["bastion".to_owned()], ..accepting(&["Bastion"]) };
+    let no = refused(&place, &id, &both).await;
+    assert!(no.contains("`Bastion` is to be accepted, and accepted no longer"), "{no}");
     let refusals = place.facts(&id).await.into_iter().filter(|it| matches!(it, Fact::PolicyRefused { .. }));
-    assert_eq!(refusals.count(), 2, "each is recorded");
+    assert_eq!(refusals.count(), 4, "each is recorded");
     // The name as it is, in any case and with the end of its firewall's id, is that of one.
     for name in ["allowbastion", "AllowBastion in web-1-nsg"] {
         accept(&place, &id, &[name]).await;

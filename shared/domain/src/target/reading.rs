@@ -44,6 +44,11 @@ impl Target {
         self.claim.is_none() && self.misses == 0 && self.due_at().is_none_or(|due_at| now < due_at)
     }
 
+    /// Was every rule that is wanted by `now` seen to be there, also where other rules defeat them?
+    pub fn is_written(&self, now: Timestamp) -> bool {
+        self.claim.is_none() && self.written && self.due_at().is_none_or(|due_at| now < due_at)
+    }
+
     /// Gates whose lock is defeated in what was read at `now`, and by which rule.
     pub fn defeats_in(&self, seen: &Snapshot, now: Timestamp) -> BTreeMap<Gate, String> {
         let mut defeats = View::of(self, seen, now).defeats(self);
