@@ -1,7 +1,7 @@
 //! Every implementation of a port passes the suite of that port.
 
 use jiff::Timestamp;
-use portcullis_app::ports::{Authentication, Inventory, Tokens};
+use portcullis_app::ports::{Authentication, Inventory};
 use portcullis_azure::Azure;
 use portcullis_domain::{Existing, TargetId};
 use portcullis_identity::Authenticators;
@@ -10,7 +10,7 @@ use portcullis_simcloud::Faults;
 use portcullis_tests::{
     archive::Memory,
     contracts::{
-        authentication::{self, Proof},
+        authentication::{self, ByBook, Proof},
         bus::as_heard,
         feed, firewalls, store,
     },
@@ -49,36 +49,12 @@ async fn tokens_in_redb(contract: impl AsyncFn(&portcullis_local::TokenBook, &Re
     contract(&portcullis_local::TokenBook::of(&store, given::dice), &store).await;
 }
 
-/// A token book as a proof.
-struct ByBook<P>(P);
-
 /// An issuer as a proof.
 struct ByIssuer {
     idp: Idp,
     key: Key,
     proof: Authenticators<TokenBook>,
     _table: tempfile::TempDir,
-}
-
-impl<P: Authentication + Tokens> Proof for ByBook<P> {
-    fn proof(&self) -> &impl Authentication {
-        &self.0
-    }
-
-    async fn token(&self, name: &str) -> String {
-        let by = given::person("operator");
-        self.0.issue(&given::person(name), (&by).into(), given::at(0)).await.expect("issued")
-    }
-
-    fn known_as(&self, name: &str) -> String {
-        name.to_owned()
-    }
-
-    async fn end(&self, name: &str, _: &str) -> Timestamp {
-        let by = given::person("operator");
-        self.0.revoke(&given::person(name), false, (&by).into(), given::at(1)).await.expect("revoked");
-        given::at(1)
-    }
 }
 
 impl Proof for ByIssuer {
@@ -92,6 +68,10 @@ impl Proof for ByIssuer {
 
     fn known_as(&self, name: &str) -> String {
         format!("corp:{name}")
+    }
+
+    async fn expiring(&self, name: &str) -> (String, Timestamp) {
+        (self.token(name).await, given::at(300 + 30))
     }
 
     async fn end(&self, _: &str, _: &str) -> Timestamp {

@@ -163,7 +163,11 @@ async fn issuer_that_keeps_its_answer_back_delays_nobody_whose_key_is_known_and_
     let (known, other) = (Key::ec("known"), Key::ec("other"));
     let it = Proof::of(&[&known]).await;
     let (by, bob) = (given::person("operator"), given::person("bob"));
-    let of_book = it.tokens.issue(&bob, (&by).into(), at(0)).await.expect("issued");
+    let of_book = it
+        .tokens
+        .issue(&bob, &portcullis_domain::TokenTerms::default(), (&by).into(), at(0))
+        .await
+        .expect("issued");
     assert!(it.proves(&it.token(&known, 0), 0).await);
     it.idp.publish(&[&known, &other]);
     it.idp.hold(true);

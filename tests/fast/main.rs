@@ -35,6 +35,7 @@ mod small_world;
 mod speakers;
 mod stories;
 mod submit;
+mod tokens;
 mod unapproved;
 mod upheld;
 mod verify;

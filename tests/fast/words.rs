@@ -86,6 +86,8 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::ChangedMeanwhile { target: target() },
         Refusal::NotTheOperator { by: ann(), operator: named("operator") },
         Refusal::OperatorsToken { operator: named("operator") },
+        Refusal::TokenTooShort { expires_at: at(0), min: SignedDuration::from_mins(10) },
+        Refusal::TokenTooLong { expires_at: at(0), max: hours(24 * 400) },
         Refusal::NoPorts,
         Refusal::PortTwice { gate },
         Refusal::NoAllowedSources { gate },

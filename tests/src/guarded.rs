@@ -12,7 +12,8 @@ use portcullis_app::{
     ports::{Store, Tokens as _},
 };
 use portcullis_domain::{
-    Ask, Chain, ClaimToken, Existing, Fact, GrantId, LEASE_MIN, Policy, Target, TargetId, Terms, What, Window,
+    Ask, Chain, ClaimToken, Existing, Fact, GrantId, LEASE_MIN, Policy, Target, TargetId, Terms, TokenTerms,
+    What, Window,
 };
 use portcullis_http::{Proxies, Site, router};
 use portcullis_local::{RedbStore, TokenBook};
@@ -133,7 +134,10 @@ impl Guarded {
 
     /// Serves it to callers with this token, and settles what is due, until the test is over.
     pub async fn serve(self: &Arc<Self>) -> (String, String) {
-        let token = self.tokens.issue(&named("ann"), (&person("operator")).into(), self.azure.now()).await;
+        let token = self
+            .tokens
+            .issue(&named("ann"), &TokenTerms::default(), (&person("operator")).into(), self.azure.now())
+            .await;
         let token = token.expect("issued");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let url = format!("http://{}", listener.local_addr().expect("an address"));

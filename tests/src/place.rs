@@ -18,7 +18,9 @@ use portcullis_app::{
     self as app, Bots, Error, Rights,
     ports::{Firewalls, Inventory, Store, Tokens as _},
 };
-use portcullis_domain::{Chain, ClaimToken, Decision, Entry, Fact, Packet, Policy, Target, TargetId, Terms};
+use portcullis_domain::{
+    Chain, ClaimToken, Decision, Entry, Fact, Packet, Policy, Target, TargetId, Terms, TokenTerms,
+};
 use portcullis_http::{Proxies, Site, Turns, router};
 use portcullis_identity::{Authenticators, Issuers};
 use portcullis_local::{RedbStore, TokenBook};
@@ -212,7 +214,7 @@ impl Place {
     pub async fn token(&self, person: &str) -> String {
         self.site
             .tokens
-            .issue(&named(person), (&given::person("owner")).into(), self.now())
+            .issue(&named(person), &TokenTerms::default(), (&given::person("owner")).into(), self.now())
             .await
             .expect("issued")
     }

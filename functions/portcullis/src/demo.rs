@@ -60,7 +60,7 @@ impl Story {
     fn begin(operator: Connection, url: &str) -> Result<Self, Failure> {
         let person = |name: &str| {
             let person = name.parse().map_err(|error| Failure::broken(format!("{error}")))?;
-            let made: TokenMade = operator.post("/v1/tokens", Some(&TokenBody { person }))?;
+            let made: TokenMade = operator.post("/v1/tokens", Some(&TokenBody::of(person, None, None)))?;
             Connection::with(url, &made.token)
         };
         let (ann, bob) = (person("ann")?, person("bob")?);

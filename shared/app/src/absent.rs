@@ -5,7 +5,7 @@ use crate::{
     ports::{Adoption, Authentication, Checkup, Firewalls, Inventory, Machine, Machines, OurRule, Tokens},
 };
 use jiff::Timestamp;
-use portcullis_domain::{Change, Person, Snapshot, Speaker, TargetId};
+use portcullis_domain::{Change, Person, Snapshot, Speaker, TargetId, Token, TokenTerms};
 
 /// No firewalls, no machines and no tokens.
 #[derive(Debug, Clone, Copy, Default)]
@@ -54,7 +54,7 @@ impl Authentication for Absent {
 }
 
 impl Tokens for Absent {
-    async fn issue(&self, _: &Person, _: Speaker<'_>, _: Timestamp) -> Result<String, Error> {
+    async fn issue(&self, _: &Person, _: &TokenTerms, _: Speaker<'_>, _: Timestamp) -> Result<String, Error> {
         absent("make a token")
     }
 
@@ -62,7 +62,7 @@ impl Tokens for Absent {
         absent("revoke a token")
     }
 
-    async fn list(&self) -> Result<Vec<(Person, Timestamp)>, Error> {
+    async fn list(&self) -> Result<Vec<Token>, Error> {
         absent("list tokens")
     }
 }

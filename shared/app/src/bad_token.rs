@@ -1,11 +1,16 @@
 //! Bearer tokens that prove nobody, and why.
 
+use jiff::Timestamp;
+
 /// Why a bearer token proves nobody. It has names of claims and of settings, and nothing of the token: callers see it, and the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadToken {
     /// It is in no token book, and no token of an issuer.
     #[error("this token is not valid, or was revoked")]
     Unknown,
+    /// It is one of the token book, and its time is over.
+    #[error("the token expired at `{0:.0}`: have the operator make a new one with `portcullis token create`")]
+    Ended(Timestamp),
     /// It is longer than any that is read.
     #[error("the token is too long: at most {0} bytes")]
     TooLong(usize),
@@ -67,6 +72,7 @@ impl BadToken {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
+            Self::Ended(_) => "token-expired",
             Self::TooLong(_) => "too-long",
             Self::Malformed => "malformed",
             Self::Issuer => "issuer",

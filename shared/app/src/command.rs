@@ -1,11 +1,13 @@
 //! Commands: every operation that may change something, with its arguments. [`crate::perform`] runs them.
 
 use crate::{
-    Accepting, Adopted, Answer, Applied, Call, Error, Exporting, Guarded, Parts, Revoked, Rights, adopt, ask,
+    Accepting, Adopted, Answer, Applied, Call, Error, Exporting, Guarded, Issued, Parts, Revoked, Rights,
+    adopt, ask,
     caller::Caller,
     decide,
     door::runs,
     guard::{self, Guarding},
+    issue,
     kept::record_once,
     load,
     permit::Concerns,
@@ -21,7 +23,8 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
     Accept, Ask, Binding, Fact, Grant, GrantId, Justification, Person, Policies, Policy, PolicyEdit,
-    PortEdit, Refusal, Refusals, Request, RequestId, Review, Right, SKEW_MAX, TargetId, What,
+    PortEdit, Purpose, Refusal, Refusals, Request, RequestId, Review, Right, SKEW_MAX, TargetId, TokenEnd,
+    TokenTerms, What,
 };
 
 /// Asks for access. Asking twice with the same key is asking once.
@@ -136,6 +139,10 @@ pub struct Adopt {
 pub struct IssueToken {
     /// The person.
     pub person: Person,
+    /// The purpose of the token.
+    pub purpose: Option<Purpose>,
+    /// Its end; none for a token without one.
+    pub end: Option<TokenEnd>,
 }
 
 /// Takes a person's token away, with the access that it leaves behind.
@@ -338,11 +345,12 @@ runs! {
     // What is refused of it is refused machine by machine.
     refused |_command, _store, _call, _reasons| Ok(None);
 
-    IssueToken => IssueToken, String,
+    IssueToken => IssueToken, Issued,
     on |_command, _parts, _call| Ok(Concerns::Installation),
     |command, parts, call| {
         not_the_operators(&command.person, parts.rights, call)?;
-        parts.tokens.issue(&command.person, call.speaker(), call.now).await
+        let terms = TokenTerms::asked(command.purpose.clone(), command.end, call.now)?;
+        issue::issue(parts.tokens, &command.person, terms, call).await
     },
     refused |command, _store, call, reasons| Ok(Some(token_refused(&command.person, call, reasons)));
 

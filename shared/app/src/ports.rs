@@ -16,7 +16,7 @@ use jiff::Timestamp;
 pub use portcullis_domain::Os;
 use portcullis_domain::{
     Authority, Chain, Change, Entry, Etag, Finding, FirewallId, Grant, GrantId, Head, MachineFacts, Next,
-    Person, Request, RequestId, RuleName, Snapshot, Speaker, Target, TargetId,
+    Person, Request, RequestId, RuleName, Snapshot, Speaker, Target, TargetId, Token, TokenTerms,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, future::Future, net::IpAddr, str::FromStr};
@@ -368,7 +368,11 @@ impl<T: Firewalls + Inventory + Adoption + Checkup> Outside for T {}
 /// Proof of who calls.
 pub trait Authentication: Send + Sync {
     /// The principal that a bearer token stands for at a time, or why it proves nobody. A token of the token book that was revoked
-    /// is so at once. Nothing but what its authority made is taken for a token, and neither answer holds any of it.
+    /// is so at once, and one that expires from its end on. Nothing but what its authority made is taken for a token, and neither
+    /// answer holds any of it.
+    ///
+    /// A token book keeps the time of such a proof as the last use of the token, once in [`portcullis_domain::TOKEN_USE_KEPT_EVERY`]:
+    /// no call fails where that cannot be written, or waits for it longer than [`crate::USE_WAIT_MAX`].
     ///
     /// `Unavailable` where its authority cannot be asked: then it is not known whether it is valid.
     fn authenticate(
@@ -390,6 +394,7 @@ pub trait Tokens: Send + Sync {
     fn issue(
         &self,
         person: &Person,
+        terms: &TokenTerms,
         by: Speaker<'_>,
         now: Timestamp,
     ) -> impl Future<Output = Result<String, Error>> + Send;
@@ -404,8 +409,8 @@ pub trait Tokens: Send + Sync {
         now: Timestamp,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// The people who have a token, by name, since when.
-    fn list(&self) -> impl Future<Output = Result<Vec<(Person, Timestamp)>, Error>> + Send;
+    /// The tokens, by the names of their people.
+    fn list(&self) -> impl Future<Output = Result<Vec<Token>, Error>> + Send;
 }
 
 /// 256 bits that nobody can guess.

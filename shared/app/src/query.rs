@@ -11,12 +11,11 @@ use crate::{
     ports::{Archive, GrantFilter, Outside, Page, PageAsked, RequestFilter, Store, Tokens as TokenBook},
     record::{Record, codes, sentences},
     roles::{self, Known},
-    vouch,
+    token_checks, vouch,
 };
-use jiff::Timestamp;
 use portcullis_domain::{
-    Accept, Authority, Chain, Entry, Explained, Fact, Facts, Gate, Grant, GrantId, Person, PortEdit,
-    Refusals, Request, RequestId, Review, TargetId, What,
+    Accept, Authority, Chain, Entry, Explained, Fact, Facts, Gate, Grant, GrantId, PortEdit, Refusals,
+    Request, RequestId, Review, TargetId, Token, What,
 };
 use std::net::IpAddr;
 
@@ -192,7 +191,7 @@ pub struct PolicyVersions {
     pub before: Option<u64>,
 }
 
-/// The people who have a token, since when.
+/// The tokens, by the names of their people.
 #[derive(Debug, Clone)]
 pub struct Tokens;
 
@@ -333,7 +332,7 @@ queries! {
     PolicyVersions => PolicyVersions, (Vec<PolicyVersion>, Option<u64>),
     on |_query, _parts, _call| Ok(Concerns::Installation),
     |query, parts, _call| policies::versions(parts.store, query.before).await;
-    Tokens => Tokens, Vec<(Person, Timestamp)>,
+    Tokens => Tokens, Vec<Token>,
     on |_query, _parts, _call| Ok(Concerns::Installation),
     |_query, parts, _call| parts.tokens.list().await;
     Doctor => Doctor, Vec<Finding>,
@@ -341,6 +340,7 @@ queries! {
     |query, parts, call| {
         let mut findings = doctor::doctor(parts.store, parts.outside, query.table.as_ref(), call.now).await;
         findings.extend(vouch::findings(parts.store, parts.tokens, parts.rights.vouchers.as_ref()).await);
+        findings.extend(token_checks::findings(parts.tokens, call.now).await);
         Ok(findings)
     };
 }

@@ -114,7 +114,7 @@ pub(crate) async fn strangers<'a>(
         return strangers;
     }
     match tokens.list().await {
-        Ok(known) => strangers.retain(|it| known.iter().all(|(person, _)| person != it)),
+        Ok(known) => strangers.retain(|it| known.iter().all(|token| token.person != *it)),
         Err(_) => strangers.clear(),
     }
     strangers

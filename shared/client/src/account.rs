@@ -18,6 +18,7 @@ pub use {
     signer::Signer,
 };
 
+use portcullis_domain::{Person, Purpose, TokenEnd};
 use portcullis_program::Failure;
 
 /// Who of AWS a person is, and in which region.
@@ -27,6 +28,17 @@ pub struct Named {
     pub profile: Option<String>,
     /// `None` is what `AWS_REGION` says, or the profile.
     pub region: Option<String>,
+}
+
+/// A token that is asked for.
+#[derive(Debug, Clone)]
+pub struct TokenAsked {
+    /// Whose it is to be.
+    pub person: Person,
+    /// What it is for.
+    pub purpose: Option<Purpose>,
+    /// Its end; none for a token without one.
+    pub end: Option<TokenEnd>,
 }
 
 /// Nothing says which region.

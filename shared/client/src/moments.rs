@@ -3,6 +3,7 @@
 pub use portcullis_domain::length_of_some_time as length;
 
 use jiff::{SignedDuration, Timestamp, ToSpan as _, ZonedDateTime, civil};
+use portcullis_domain::TokenEnd;
 
 /// A moment, by the clock of this machine.
 pub fn moment(text: &str) -> Result<Timestamp, String> {
@@ -30,6 +31,23 @@ fn moment_after(text: &str, now: &ZonedDateTime) -> Result<Timestamp, String> {
     let today = now.date().to_datetime(time).to_zoned_datetime(zone()).map_err(wanted)?;
     let at = if today <= *now { today.checked_add(1.day()).map_err(wanted)? } else { today };
     Ok(at.timestamp())
+}
+
+/// The end of a token: a length of time from now on, by the clock of the server, or a moment.
+pub fn end(text: &str) -> Result<TokenEnd, String> {
+    end_after(text, &ZonedDateTime::now())
+}
+
+fn end_after(text: &str, now: &ZonedDateTime) -> Result<TokenEnd, String> {
+    const WANTED: &str =
+        "not a time such as `90d` (from now), `2026-05-01`, `2026-05-01 18:30` or `2026-05-01T18:30Z`";
+    if let Ok(length) = length(text) {
+        return Ok(TokenEnd::In(length));
+    }
+    let midnight = text.trim().parse::<civil::Date>().ok().filter(|_| !text.contains(':'));
+    let midnight = midnight.and_then(|it| it.at(0, 0, 0, 0).to_zoned_datetime(now.time_zone().clone()).ok());
+    let at = midnight.map_or_else(|| moment_after(text, now), |it| Ok(it.timestamp()));
+    at.map(TokenEnd::At).map_err(|_| WANTED.to_owned())
 }
 
 /// A moment in the past, by the clock of this machine.
@@ -71,6 +89,12 @@ pub fn ago(at: Timestamp, now: &ZonedDateTime) -> String {
     } else {
         format!("{} ago", roughly(since))
     }
+}
+
+/// `in 12 d 3 h`, or `3 d ago`.
+pub fn ahead_or_ago(at: Timestamp, now: &ZonedDateTime) -> String {
+    let left = at.duration_since(now.timestamp());
+    if left <= SignedDuration::ZERO { ago(at, now) } else { format!("in {}", roughly(left)) }
 }
 
 /// The time of day where the person is, with the date if that is another day.
@@ -132,6 +156,22 @@ mod tests {
         for text in ["", "tomorrow", "2026-05-03", "25:00", "+-5m", "+"] {
             assert!(at(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn end_of_a_token_is_a_length_from_now_on_a_date_or_a_time() {
+        let end = |text: &str| end_after(text, &now());
+        let at = |text: &str| Ok(TokenEnd::At(text.parse().expect("a time")));
+        assert_eq!(end("90d"), Ok(TokenEnd::In(SignedDuration::from_hours(90 * 24))));
+        assert_eq!(end("PT12H"), Ok(TokenEnd::In(SignedDuration::from_hours(12))));
+        assert_eq!(end("2026-08-01"), at("2026-07-31T22:00:00Z"), "midnight in Berlin");
+        assert_eq!(end("2026-08-01 09:00"), at("2026-08-01T07:00:00Z"));
+        assert_eq!(end("2026-08-01T09:00Z"), at("2026-08-01T09:00:00Z"));
+        for text in ["", "soon", "90", "3mo", "2026-13-01", "2026-08-01T25:00"] {
+            assert!(end(text).expect_err(text).contains("such as `90d`"), "{text}");
+        }
+        assert_eq!(ahead_or_ago(now().timestamp() + SignedDuration::from_hours(36), &now()), "in 1 d 12 h");
+        assert_eq!(ahead_or_ago(now().timestamp() - SignedDuration::from_hours(36), &now()), "1 d 12 h ago");
     }
 
     #[test]

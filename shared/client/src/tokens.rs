@@ -1,7 +1,7 @@
 //! Tokens: who may call.
 
 use crate::{
-    account::{self, Account},
+    account::{self, Account, TokenAsked},
     client::Client,
     globals::Globals,
     moments, names,
@@ -12,21 +12,30 @@ use crate::{
 };
 use clap::Subcommand;
 use jiff::ZonedDateTime;
-use portcullis_domain::{Person, TOKEN_IN_TEXT, holds_token};
+use portcullis_domain::{Person, Purpose, TOKEN_IN_TEXT, TokenEnd, holds_token};
 use portcullis_program::{
     Exit, Failure,
     output::{self, printable},
 };
-use portcullis_wire::{GrantView, RequestView, RevokedView, TokenBody, TokenMade, TokenView};
+use portcullis_wire::{GrantView, RequestView, RevokedView, TokenBody, TokenView};
 
 /// What to do about tokens.
 #[derive(Debug, Subcommand)]
 pub enum Token {
     /// Make a person's token, and print it, this once; the one before is no longer valid
-    #[command(after_help = "Example:\n  portcullis token create ann >ann.token")]
+    #[command(
+        after_help = "Examples:\n  portcullis token create ann >ann.token\n  portcullis token create backups --purpose 'nightly backups' --expires 90d >backups.token"
+    )]
     Create {
         /// Whose
         person: Person,
+        /// The purpose of the token, which `token list` shows: at most 100 characters
+        #[arg(long, value_name = "TEXT")]
+        purpose: Option<Purpose>,
+        /// The end of the token: a length of time from now on, such as `90d`, or a time; 10 minutes to 400 days. Without it the token has no
+        /// end
+        #[arg(long, value_name = "TIME", value_parser = moments::end)]
+        expires: Option<TokenEnd>,
         /// In this table in AWS itself, by keys that the AWS CLI knows: the first token of a deployment
         #[arg(long, value_name = "NAME")]
         table: Option<String>,
@@ -55,19 +64,29 @@ impl Token {
             Self::Create { person, .. } if holds_token(person.as_str()) => {
                 return Err(Failure::usage("the name of a person must not be a token").next(TOKEN_IN_TEXT));
             }
-            Self::Create { person, table } => {
-                let made = match table {
-                    Some(table) => {
-                        let account = Account::of(&profile::chosen(globals)?.named())?;
-                        let token = account::token(&account, person, table)?;
-                        TokenMade { person: person.to_string(), token }
-                    }
-                    None => client()?.http.post("/v1/tokens", Some(&TokenBody { person: person.clone() }))?,
+            Self::Create { person, purpose, expires, table } => {
+                let (whose, purpose, end) = (person.clone(), purpose.clone(), *expires);
+                let made = if let Some(table) = table {
+                    let account = Account::of(&profile::chosen(globals)?.named())?;
+                    account::token(&account, table, &TokenAsked { person: whose, purpose, end })?
+                } else {
+                    client()?.http.post("/v1/tokens", Some(&TokenBody::of(whose, purpose, end)))?
                 };
                 out.show(&made, || made.token.clone())?;
+                let now = out.now();
+                let end = made.expires_at.map_or_else(
+                    || "It does not expire: `portcullis token list` shows whether it is used.".to_owned(),
+                    |end| {
+                        format!(
+                            "It expires at {}, {}: make the next one before that.",
+                            moments::clock(end, &now),
+                            moments::ahead_or_ago(end, &now)
+                        )
+                    },
+                );
                 output::note(format_args!(
                     "The token of {person} is shown only this once. {person} sets it as PORTCULLIS_TOKEN, or keeps it in \
-                        a file that only {person} can read and names that file as the `token-file` of a profile in {}.",
+                        a file that only {person} can read and names that file as the `token-file` of a profile in {}. {end}",
                     profile::file().display()
                 ));
             }
@@ -75,14 +94,7 @@ impl Token {
                 let client = client()?;
                 let found: Vec<TokenView> = client.http.get("/v1/tokens")?;
                 let empty = "There are no tokens. Make one with `portcullis token create PERSON`.";
-                client.out.list(&found, empty, || {
-                    let now = client.out.now();
-                    let mut table = Table::of(&["PERSON", "MADE"]);
-                    for it in &found {
-                        table.row(Mark::Good, [it.person.clone(), moments::ago(it.made_at, &now)]);
-                    }
-                    table
-                })?;
+                client.out.list(&found, empty, || listed(&found, &client.out.now()))?;
             }
             Self::Revoke { person, keep_access } => {
                 let client = client()?;
@@ -97,6 +109,33 @@ impl Token {
         }
         Ok(Exit::Done)
     }
+}
+
+/// The tokens, one in a line.
+fn listed(tokens: &[TokenView], now: &ZonedDateTime) -> Table {
+    let columns = ["PERSON", "PURPOSE", "MADE", "EXPIRES", "LAST USE"];
+    let mut table = Table::of(&columns).leaving_out(&["MADE", "PURPOSE"]);
+    for it in tokens {
+        let is_over = it.expires_at.is_some_and(|end| end <= now.timestamp());
+        let end = it.expires_at.map_or_else(
+            || "never".to_owned(),
+            |end| {
+                let when = moments::ahead_or_ago(end, now);
+                if is_over { format!("expired {when}") } else { when }
+            },
+        );
+        table.row(
+            if is_over { Mark::Look } else { Mark::Good },
+            [
+                it.person.clone(),
+                it.purpose.clone().unwrap_or_default(),
+                moments::ago(it.made_at, now),
+                end,
+                it.last_used_at.map_or_else(|| "never used".to_owned(), |at| moments::ago(at, now)),
+            ],
+        );
+    }
+    table
 }
 
 /// The access that the person had, in a line each, and what became of it.

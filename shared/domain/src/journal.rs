@@ -13,7 +13,7 @@ pub use replay::{Told, Waiting};
 
 use crate::{
     Access, Binding, ClaimToken, CorrelationId, Delay, Gate, Grant, GrantId, Justification, Lease, Pane,
-    People, Person, Policies, Policy, RequestId, TargetId, Via, What,
+    People, Person, Policies, Policy, Purpose, RequestId, Speaker, TargetId, TokenTerms, Via, What,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -312,6 +312,10 @@ pub enum Fact {
         person: Person,
         by: Person,
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        purpose: Option<Purpose>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_at: Option<Timestamp>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         via: Option<Via>,
     },
     /// A bearer token was taken away.
@@ -452,6 +456,15 @@ pub enum Fact {
     DiskFailed { why: String },
     /// The disk of the table has room and is written as ever again.
     DiskRecovered,
+}
+
+impl Fact {
+    /// A token with these terms was made for a person.
+    pub fn token_made(person: &Person, terms: &TokenTerms, by: Speaker<'_>) -> Self {
+        let TokenTerms { purpose, expires_at } = terms.clone();
+        let (person, by, via) = (person.clone(), by.person.clone(), by.via.cloned());
+        Self::TokenMade { person, by, purpose, expires_at, via }
+    }
 }
 
 /// A field that says nothing is absent, so that old entries keep their bytes.

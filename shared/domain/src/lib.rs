@@ -53,6 +53,7 @@ mod sign_in;
 mod space;
 mod target;
 mod ticket;
+mod token;
 mod via;
 mod view;
 mod waits;
@@ -110,6 +111,10 @@ pub use space::AddressSet;
 pub use target::{
     CLAIM, CLOSED_AT_ONCE_MAX, Claim, LAST_SECONDS, LOOK_AGAIN, RETRY_MAX, RETRY_MIN, RETRY_OVERDUE_MAX,
     SKEW_MAX, Target, Trial, WORKER_LIFE,
+};
+pub use token::{
+    BadPurpose, PURPOSE_MAX, Purpose, TOKEN_LIFE_MAX, TOKEN_LIFE_MIN, TOKEN_USE_KEPT_EVERY, Token, TokenEnd,
+    TokenTerms, is_use_kept,
 };
 pub use via::{Speaker, Via};
 pub use waits::Waits;

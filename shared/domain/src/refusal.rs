@@ -160,6 +160,15 @@ pub enum Refusal {
         "the token of `{operator}` is made by `portcullis up`: delete the file `token` in its data folder and start it again"
     )]
     OperatorsToken { operator: Person },
+    #[error(
+        "a token that expires at `{expires_at}` would be valid for too short a time: at least {min:#}, or without an end"
+    )]
+    TokenTooShort { expires_at: Timestamp, min: SignedDuration },
+    #[error(
+        "a token that expires at `{expires_at}` would be valid for too long: at most {} days, or without an end",
+        max.as_hours() / 24
+    )]
+    TokenTooLong { expires_at: Timestamp, max: SignedDuration },
     #[error("a policy needs at least one port")]
     NoPorts,
     #[error("port `{gate}` is in the policy twice")]
@@ -279,6 +288,8 @@ impl Refusal {
             Self::LocksOut { .. } => "locks-out",
             Self::LastOperator => "last-operator",
             Self::OperatorsToken { .. } => "operators-token",
+            Self::TokenTooShort { .. } => "token-too-short",
+            Self::TokenTooLong { .. } => "token-too-long",
             Self::NoPorts => "no-ports",
             Self::PortTwice { .. } => "port-twice",
             Self::NoAllowedSources { .. } => "no-allowed-sources",
@@ -357,6 +368,8 @@ impl Refusal {
             | Self::TooManyPolicies { .. }
             | Self::PoliciesTooLong { .. }
             | Self::LocksOut { .. }
+            | Self::TokenTooShort { .. }
+            | Self::TokenTooLong { .. }
             | Self::NoPorts
             | Self::PortTwice { .. }
             | Self::NoAllowedSources { .. }

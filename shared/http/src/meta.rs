@@ -14,9 +14,11 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
 };
-use jiff::{SignedDuration, Timestamp};
-use portcullis_app::{Known, command, perform, ports::Authentication as _, query};
-use portcullis_domain::{CorrelationId, IdempotencyKey, Person, RequestId, TOKEN_IN_TEXT, holds_token};
+use jiff::SignedDuration;
+use portcullis_app::{Issued, Known, command, perform, ports::Authentication as _, query};
+use portcullis_domain::{
+    CorrelationId, IdempotencyKey, Person, RequestId, TOKEN_IN_TEXT, TokenEnd, holds_token,
+};
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
@@ -71,18 +73,18 @@ pub(crate) async fn whoami<S: Site>(
     Ok(Json(views::whoami(principal, address, &roles)))
 }
 
-/// Lists the people who have tokens.
+/// Lists the tokens, without their secrets: whose each is, its purpose, its end and its last use.
 #[utoipa::path(get, path = "/v1/tokens", responses((status = 200, body = Vec<TokenView>)))]
 pub(crate) async fn tokens<S: Site>(
     State(site): State<Arc<S>>,
     caller: Caller,
 ) -> Result<Json<Vec<TokenView>>, Problem> {
-    let view = |(person, made_at): (Person, Timestamp)| TokenView { person: person.to_string(), made_at };
     let tokens = perform(site.parts(), &caller.call(site.now()), query::Tokens).await?;
-    Ok(Json(tokens.into_iter().map(view).collect()))
+    Ok(Json(tokens.into_iter().map(TokenView::from).collect()))
 }
 
-/// Makes a new token for a person: the previous one is no longer valid. The token is shown only this once.
+/// Makes a new token for a person: the previous one is no longer valid. It may have a purpose and an end. The token is shown only
+/// this once.
 #[utoipa::path(post, path = "/v1/tokens", request_body = TokenBody,
     responses((status = 201, body = TokenMade), (status = 403, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn issue_token<S: Site>(
@@ -90,9 +92,20 @@ pub(crate) async fn issue_token<S: Site>(
     caller: Caller,
     Body(body): Body<TokenBody>,
 ) -> Result<(StatusCode, Json<TokenMade>), Problem> {
-    let issue = command::IssueToken { person: body.person.clone() };
-    let token = perform(site.parts(), &caller.call(site.now()), issue).await?;
-    Ok((StatusCode::CREATED, Json(TokenMade { person: body.person.to_string(), token })))
+    let TokenBody { person, purpose, expires_in, expires_at } = body;
+    let end = match (expires_in, expires_at) {
+        (None, None) => None,
+        (Some(length), None) => Some(TokenEnd::In(length)),
+        (None, Some(time)) => Some(TokenEnd::At(time)),
+        (Some(_), Some(_)) => {
+            return Err(Problem::bad_input("a token has one end: give either `expires_in` or `expires_at`"));
+        }
+    };
+    let name = person.to_string();
+    let issue = command::IssueToken { person, purpose, end };
+    let Issued { bearer, terms } = perform(site.parts(), &caller.call(site.now()), issue).await?;
+    let made = TokenMade { person: name, token: bearer, expires_at: terms.expires_at };
+    Ok((StatusCode::CREATED, Json(made)))
 }
 
 /// Revokes the token of a person. The leases of that person are ended and their waiting requests withdrawn, unless `keep_access` is

@@ -6,7 +6,7 @@ use portcullis_app::{
     BadToken, Error, Principal,
     ports::{Authentication, Tokens},
 };
-use portcullis_domain::{Finding, Person, Speaker};
+use portcullis_domain::{Finding, Person, Speaker, Token, TokenTerms};
 
 /// A token book, and the issuers that are believed beside it.
 #[derive(Debug)]
@@ -37,8 +37,14 @@ impl<B: Authentication> Authentication for Authenticators<B> {
 }
 
 impl<B: Tokens> Tokens for Authenticators<B> {
-    async fn issue(&self, person: &Person, by: Speaker<'_>, now: Timestamp) -> Result<String, Error> {
-        self.book.issue(person, by, now).await
+    async fn issue(
+        &self,
+        person: &Person,
+        terms: &TokenTerms,
+        by: Speaker<'_>,
+        now: Timestamp,
+    ) -> Result<String, Error> {
+        self.book.issue(person, terms, by, now).await
     }
 
     async fn revoke(
@@ -51,7 +57,7 @@ impl<B: Tokens> Tokens for Authenticators<B> {
         self.book.revoke(person, keeps_access, by, now).await
     }
 
-    async fn list(&self) -> Result<Vec<(Person, Timestamp)>, Error> {
+    async fn list(&self) -> Result<Vec<Token>, Error> {
         self.book.list().await
     }
 }

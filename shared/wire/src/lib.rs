@@ -11,6 +11,7 @@ mod policies;
 mod problem;
 mod revoke;
 mod roles;
+mod tokens;
 
 pub use adopt::{
     AdoptBody, AdoptableMachineView, AdoptablePortView, AdoptableRuleView, AdoptableView, AdoptedMachineView,
@@ -31,10 +32,11 @@ pub use policies::{
 pub use problem::{Problem, Reason};
 pub use revoke::{RevokeQuery, RevokedView};
 pub use roles::{RoleBody, RoleView, RolesView};
+pub use tokens::{TokenBody, TokenMade, TokenView};
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_domain::{
-    Grant, GrantState, Person, Protocol, Request, RequestState, Sessions, TargetState, What, Window, said,
+    Grant, GrantState, Protocol, Request, RequestState, Sessions, TargetState, What, Window, said,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -509,41 +511,6 @@ pub struct WhoamiView {
     /// The roles of the caller: each with the member by which the caller has it, and the scope.
     #[serde(default)]
     pub roles: Vec<RoleView>,
-}
-
-/// A token, without its secret.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct TokenView {
-    /// The person.
-    pub person: String,
-    /// The time at which it was made.
-    #[schema(value_type = String, format = DateTime)]
-    pub made_at: Timestamp,
-}
-
-/// A command to make a token.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TokenBody {
-    /// The person.
-    #[schema(value_type = String)]
-    #[serde(deserialize_with = "said::person")]
-    pub person: Person,
-}
-
-/// A new token, shown only this once.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
-pub struct TokenMade {
-    /// The person.
-    pub person: String,
-    /// The token.
-    pub token: String,
-}
-
-impl std::fmt::Debug for TokenMade {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TokenMade").field("person", &self.person).finish_non_exhaustive()
-    }
 }
 
 /// The health of the server.

@@ -2,13 +2,16 @@
 
 use portcullis_app::{
     Happened, Reached, Wanted,
-    ports::{Batch, Seen, Store as _},
+    ports::{Authentication as _, Batch, Seen, Store as _, Tokens as _},
 };
 use portcullis_aws::{Bucket, DynamoStore, EventBus, TokenBook};
-use portcullis_domain::Fact;
+use portcullis_domain::{Fact, Token, TokenTerms};
 use portcullis_gate::aws::{Ministack, Table, cloud, dynamodb};
 use portcullis_tests::{
-    contracts::{feed, store},
+    contracts::{
+        authentication::{self, ByBook},
+        feed, store,
+    },
     door,
     given::{self, at},
 };
@@ -20,6 +23,7 @@ use std::sync::{
 
 portcullis_tests::every_contract_of_a_bus! { #[ignore = "needs pypi"] an_event_bus }
 portcullis_tests::every_contract_of_tokens! { #[ignore = "needs npm and pypi"] tokens_in_dynamodb_local, #[ignore = "needs pypi"] tokens_in_ministack }
+portcullis_tests::every_contract_of_authentication! { #[ignore = "needs npm and pypi"] a_book_in_dynamodb_local, #[ignore = "needs pypi"] a_book_in_ministack }
 portcullis_tests::every_contract_of_an_archive! { #[ignore = "needs pypi"] a_bucket }
 portcullis_tests::every_contract_of_a_store! { #[ignore = "needs npm and pypi"] dynamodb_local, #[ignore = "needs pypi"] ministack }
 
@@ -59,6 +63,16 @@ async fn tokens_in_ministack(contract: impl AsyncFn(&TokenBook, &DynamoStore)) {
     let table = Table::ministack();
     let store = Arc::new(in_dynamodb(&table));
     contract(&TokenBook::of(&store, given::dice), &store).await;
+}
+
+async fn a_book_in_dynamodb_local(contract: impl AsyncFn(&ByBook<TokenBook>)) {
+    let table = Table::local();
+    contract(&ByBook(TokenBook::of(&Arc::new(in_dynamodb(&table)), given::dice))).await;
+}
+
+async fn a_book_in_ministack(contract: impl AsyncFn(&ByBook<TokenBook>)) {
+    let table = Table::ministack();
+    contract(&ByBook(TokenBook::of(&Arc::new(in_dynamodb(&table)), given::dice))).await;
 }
 
 /// How the contract of a bus sees what was heard: all of it, once it is so many events.
@@ -133,6 +147,29 @@ async fn a_table_of_a_version_without_a_feed_tells_all_of_its_entries() {
     assert_eq!(kinds(0, 1001).await, [one, two, three]);
     guard("vm-4", 3000).await;
     assert_eq!(kinds(2900, 3001).await, [four]);
+}
+
+/// A token of a version without terms has no end, and its use is kept from now on.
+#[tokio::test]
+#[ignore = "needs npm and pypi"]
+async fn a_token_of_an_older_version_in_dynamodb_is_valid_without_an_end() {
+    let table = Table::local();
+    let book = TokenBook::of(&Arc::new(in_dynamodb(&table)), given::dice);
+    let terms = TokenTerms { purpose: None, expires_at: Some(at(600)) };
+    let ann = given::person("ann");
+    let bearer = book.issue(&ann, &terms, (&given::person("operator")).into(), at(0)).await.expect("issued");
+    let stored = dynamodb(table.endpoint(), "Scan", &json!({ "TableName": table.name() })).expect("read");
+    let of_digests = |it: &&Value| it["pk"]["S"].as_str().is_some_and(|it| it.starts_with("K#"));
+    let items: Vec<&Value> = stored["Items"].as_array().expect("items").iter().filter(of_digests).collect();
+    let [item] = items[..] else { panic!("{stored}") };
+    let remove = json!({
+        "TableName": table.name(), "Key": { "pk": item["pk"], "sk": item["sk"] }, "UpdateExpression": "REMOVE body",
+    });
+    dynamodb(table.endpoint(), "UpdateItem", &remove).expect("as the version before wrote it");
+    let old = Token { person: ann.clone(), made_at: at(0), terms: None, used_at: None };
+    assert_eq!(book.list().await.expect("listed"), [old]);
+    let proven = book.authenticate(&bearer, at(1_000)).await.expect("answers").expect("it has no end");
+    assert_eq!(proven.id, ann);
 }
 
 /// What `docs/performance.md` reckons with: the feed is one write of one index for each commit that records something.

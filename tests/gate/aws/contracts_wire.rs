@@ -2,16 +2,18 @@
 
 use portcullis_app::{
     Error, Event,
-    ports::{Batch, Bus, NotPublished, PageAsked, RequestFilter, Seen, Store},
+    ports::{
+        Authentication as _, Batch, Bus, NotPublished, PageAsked, RequestFilter, Seen, Store, Tokens as _,
+    },
     relay,
 };
-use portcullis_aws::{DynamoStore, EventBus};
-use portcullis_domain::{Chain, Entry, Fact, Head};
+use portcullis_aws::{DynamoStore, EventBus, TokenBook};
+use portcullis_domain::{Chain, Entry, Fact, Head, TokenTerms};
 use portcullis_gate::aws::{Fault, Proxy, StandIn, Table, cloud, dynamodb};
 use portcullis_tests::{
     binary::{program, text},
     contracts::bus::{entries, found, healed, told},
-    given::{at, guarded, named, request},
+    given::{self, at, guarded, named, request},
 };
 use serde_json::{Value, json};
 use std::{
@@ -22,6 +24,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 /// How many events EventBridge takes at a time, and how many bytes.
@@ -377,6 +380,32 @@ fn answered(answer: Result<Value, Value>) -> (u16, Value) {
 }
 
 /// Whoever writes has a name of its own.
+/// A use that cannot be written fails no call, keeps none waiting, and is written by a later one.
+#[tokio::test]
+#[ignore = "needs npm and pypi"]
+async fn an_unwritten_use_of_a_token_holds_up_no_call_and_is_written_later() {
+    const UPDATE: &str = "UpdateItem";
+    const LATE: Duration = Duration::from_secs(10);
+    const TRIES_MAX: i64 = 30;
+    let table = Table::local();
+    let proxy = Proxy::before(table.endpoint());
+    let book = TokenBook::of(&Arc::new(in_table(&table, proxy.url())), given::dice);
+    let (ann, by) = (given::person("ann"), given::person("operator"));
+    let bearer = book.issue(&ann, &TokenTerms::default(), (&by).into(), at(0)).await.expect("issued");
+    proxy.plan(UPDATE, Fault::Late(LATE));
+    let began = Instant::now();
+    let proven = book.authenticate(&bearer, at(0)).await.expect("answers").expect("valid");
+    assert!(proven.id == ann && began.elapsed() < LATE, "{:?}", began.elapsed());
+    assert_eq!(proxy.fired(), [UPDATE]);
+    for tried in 1..TRIES_MAX {
+        assert!(book.authenticate(&bearer, at(60 * tried)).await.expect("answers").is_ok());
+        if book.list().await.expect("listed")[0].used_at.is_some() {
+            return;
+        }
+    }
+    panic!("no use was written in {TRIES_MAX} tries");
+}
+
 fn in_table(table: &Table, endpoint: &str) -> DynamoStore {
     let writer = format!("{} by {endpoint}", table.name());
     DynamoStore::new(cloud(endpoint).dynamodb(), table.name(), writer, Arc::new(|| at(0)))

@@ -117,7 +117,9 @@ macro_rules! every_contract_of_tokens {
     ($($(#[$attribute:meta])* $on:ident),*) => {
         $($crate::every_contract_of_tokens! { [$(#[$attribute])*] $on:
             a_token_says_who_calls, a_new_token_replaces_the_one_before, what_is_revoked_is_refused,
-            a_second_spelling_is_the_same_person, every_change_is_recorded, of_many_at_once_one_stays
+            a_second_spelling_is_the_same_person, every_change_is_recorded, of_many_at_once_one_stays,
+            a_token_is_refused_from_its_end_on, terms_of_a_token_are_listed_and_recorded,
+            the_last_use_of_a_token_is_kept_once_an_hour
         })*
     };
     ($attributes:tt $on:ident: $($contract:ident),*) => {
@@ -135,7 +137,8 @@ macro_rules! every_contract_of_tokens {
 macro_rules! every_contract_of_authentication {
     ($($(#[$attribute:meta])* $on:ident),* $(,)?) => {
         $($crate::every_contract! { [$(#[$attribute])*] $on: authentication {
-            a_token_proves_one_principal, a_changed_token_proves_nobody, a_token_that_ended_proves_nobody
+            a_token_proves_one_principal, a_changed_token_proves_nobody, a_token_that_ended_proves_nobody,
+            a_token_that_expired_proves_nobody_but_by_a_clock_that_is_behind
         } })*
     };
 }

@@ -10,7 +10,8 @@
 //! | entries of one commit | `J#<chain>` | number of the last one | due, as the feed; a chain's first ones: listed |
 //! | end of the chain of the rest | `H#portcullis` | `HEAD` | |
 //! | authority | `H#portcullis` | `AUTHORITY` | |
-//! | token | `K#<digest>`, `P#<person>` | `TOKEN` | |
+//! | token, with its terms and its last use | `K#<digest>` | `TOKEN` | |
+//! | which token a person has | `P#<person>` | `TOKEN` | listed |
 //!
 //! The live grants of a target are in its own item, or beside it where they are many (`spill.rs`): a grant's item says only
 //! where to look until it is closed, so that opening, prolonging and ending one costs no write of its own. Times in keys have nine decimals, so that
@@ -45,6 +46,8 @@ pub const LENGTH: &str = "length";
 pub const HASH: &str = "hash";
 /// When a token was made.
 pub const MADE_AT: &str = "made_at";
+/// When a token was last used.
+pub const USED_AT: &str = "used_at";
 /// Whose token it is, or which token they have.
 pub const TOKEN: &str = "token";
 

@@ -7,6 +7,7 @@ mod commit;
 mod feed;
 pub(crate) mod items;
 mod lists;
+mod mark;
 mod spill;
 
 pub(crate) use commit::{delete, put};

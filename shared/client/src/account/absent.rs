@@ -1,10 +1,10 @@
 //! No account: this program was built without the feature `aws`. Nothing of it can be made, so that nothing else asks whether it
 //! is there.
 
-use crate::account::Named;
+use crate::account::{Named, TokenAsked};
 use jiff::Timestamp;
-use portcullis_domain::Person;
 use portcullis_program::Failure;
+use portcullis_wire::TokenMade;
 use std::{convert::Infallible, rc::Rc};
 use ureq::http::{Request, Uri};
 
@@ -60,7 +60,7 @@ impl Signer {
 }
 
 /// A person's token in a table.
-pub fn token(account: &Account, _: &Person, _: &str) -> Result<String, Failure> {
+pub fn token(account: &Account, _: &str, _: &TokenAsked) -> Result<TokenMade, Failure> {
     match account.0 {}
 }
 

@@ -113,7 +113,11 @@ impl Fact {
                 format!("deletes the policy {} and {} of its rules", short(policy), rules.len())
             }
             Self::ForeignDeleted { policy: None, rules, .. } => format!("deletes {}", rules.join("; ")),
-            Self::TokenMade { person, .. } => format!("a token was made for {person}"),
+            Self::TokenMade { person, purpose, expires_at, .. } => {
+                let purpose = purpose.as_ref().map_or_else(String::new, |it| format!(", for \"{it}\""));
+                let end = expires_at.map_or_else(String::new, |it| format!(", valid until {it}"));
+                format!("a token was made for {person}{purpose}{end}")
+            }
             Self::TokenRevoked { person, keeps_access: false, .. } => {
                 format!("the token of {person} was revoked")
             }

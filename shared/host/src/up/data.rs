@@ -5,7 +5,7 @@ use portcullis_app::{
     Error,
     ports::{Store as _, Tokens as _},
 };
-use portcullis_domain::{Head, Person, Speaker, Via};
+use portcullis_domain::{Head, Person, Speaker, TokenTerms, Via};
 use portcullis_local::RedbStore;
 use portcullis_program::{Failure, TOKEN_FILE, private};
 use std::{
@@ -69,9 +69,10 @@ pub(super) async fn operator_token(
         }
         return Ok(false);
     }
-    // Nobody can call yet who could ask for it at the door.
+    // Nobody can call yet who could ask for it at the door. It has no end: nobody else could make its successor.
     let by = Speaker { person: operator, via: Some(&Via::Portcullis) };
-    let token = site.tokens.issue(operator, by, steady::now()).await.map_err(failed)?;
+    let token =
+        site.tokens.issue(operator, &TokenTerms::default(), by, steady::now()).await.map_err(failed)?;
     private::write_secret(&path, &token)
         .map_err(|error| Failure::broken(format!("cannot write `{}`: {error}", path.display())))?;
     Ok(true)

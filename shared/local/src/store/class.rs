@@ -85,7 +85,7 @@ mod tests {
     use super::*;
     use jiff::Timestamp;
     use portcullis_app::ports::Seen;
-    use portcullis_domain::{EndReason, Lease, PortRule, Protocol, Target, Terms};
+    use portcullis_domain::{EndReason, Lease, PortRule, Protocol, Target, Terms, TokenTerms};
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(class(vec![Fact::Writing { changes: vec![] }], None), Class::Settles);
         assert_eq!(class(vec![Fact::DriftHealed, ended()], None), Class::Ends);
         assert_eq!(
-            class(vec![ended(), Fact::TokenMade { person: by(), by: by(), via: None }], None),
+            class(vec![ended(), Fact::token_made(&by(), &TokenTerms::default(), (&by()).into())], None),
             Class::Asks
         );
         let (one, two) = (policy(&[22]), policy(&[22, 443]));

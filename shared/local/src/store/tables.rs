@@ -44,6 +44,9 @@ pub const GRANTS_LIVE: TableDefinition<'_, (&str, &str), ()> = TableDefinition::
 pub const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// SHA-256 of a token, when it was made in ns since 1970; by person.
 pub const TOKENS: TableDefinition<'_, &str, (&[u8; 32], i128)> = TableDefinition::new("tokens");
+/// JSON of the `TokenTerms` of the token in [`TOKENS`], and when it was last used in ns since 1970; by person. A file of an older version
+/// has no such table, and a token of it no such row.
+pub const TOKEN_TERMS: TableDefinition<'_, &str, (&[u8], Option<i128>)> = TableDefinition::new("token_terms");
 
 /// The key of the layout in [`META`].
 pub const META_LAYOUT: &str = "layout";
@@ -71,6 +74,7 @@ pub struct Open<'t> {
     pub grants_live: Table<'t, (&'static str, &'static str), ()>,
     pub meta: Table<'t, &'static str, &'static [u8]>,
     pub tokens: Table<'t, &'static str, (&'static [u8; 32], i128)>,
+    pub token_terms: Table<'t, &'static str, (&'static [u8], Option<i128>)>,
 }
 
 impl<'t> Open<'t> {
@@ -90,6 +94,7 @@ impl<'t> Open<'t> {
             grants_live: transaction.open_table(GRANTS_LIVE)?,
             meta: transaction.open_table(META)?,
             tokens: transaction.open_table(TOKENS)?,
+            token_terms: transaction.open_table(TOKEN_TERMS)?,
         })
     }
 }

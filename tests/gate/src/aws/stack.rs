@@ -336,6 +336,11 @@ fn first_token(endpoint: &str, table: &str) -> String {
     let tokens = TokenBook::of(&Arc::new(store(endpoint, table)), given::dice);
     let operator = "operator".parse().expect("a person");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starts");
-    let made = runtime.block_on(tokens.issue(&operator, (&operator).into(), Timestamp::now()));
+    let made = runtime.block_on(tokens.issue(
+        &operator,
+        &portcullis_domain::TokenTerms::default(),
+        (&operator).into(),
+        Timestamp::now(),
+    ));
     made.unwrap_or_else(|error| panic!("{}", error.full()))
 }
