@@ -381,10 +381,15 @@ async fn an_explanation_names_the_policies_that_forbid_and_the_nearest_requests_
     let it = Scene::new().await;
     let here = it.place.guard("web-1", &ssh()).await;
     let ann = it.place.token("ann").await;
-    it.applied(BOUNDS).await;
+    let permit =
+        "@id(\"ann-asks\") permit (principal == Person::\"ann\", action == Action::\"request\", resource);";
+    it.applied(&format!("{BOUNDS}{permit}")).await;
     let explain = async |length: &str, from: &str| {
         it.call(&ann, "POST", "/v1/requests/explain", Some(ask(&here, length, from))).await.body
     };
+    let short = explain("PT1H", "203.0.113.9").await;
+    let by = json!(["ann-asks", "requester for everyone on everything"]);
+    assert_eq!((&short["answer"], &short["permitted_by"]), (&json!("allowed"), &by));
     let long = explain("PT2H", "203.0.113.9").await;
     assert_eq!((&long["answer"], &long["policies"]), (&json!("refused"), &json!(["an-hour"])));
     assert_eq!(long["nearest"], json!(["for 1h"]));
@@ -401,6 +406,7 @@ async fn an_explanation_names_the_policies_that_forbid_and_the_nearest_requests_
     it.place.pass(SignedDuration::from_hours(20));
     let weekend = explain("PT30M", "203.0.113.9").await;
     assert_eq!(weekend["nearest"], json!(["at 2027-01-18T00:00:00Z"]), "{weekend}");
+    assert_eq!(weekend.get("permitted_by"), None);
     // A request that is made is refused without a search.
     let asked = it.call(&ann, "POST", "/v1/requests", Some(ask(&here, "PT30M", "203.0.113.9"))).await;
     assert!(!said(&asked).contains("it would pass"), "{asked:?}");

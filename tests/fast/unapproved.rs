@@ -125,6 +125,7 @@ async fn explanation_of_a_request_that_policies_have_wait_names_them_and_what_wo
     let asks = json!([{ "target": it.target, "port": 22, "sources": [HERE], "for": "PT2H" }]);
     let explained = it.post(&it.ann, "/v1/requests/explain", json!({ "asks": asks })).await.body;
     assert_eq!((&explained["answer"], &explained["approvers"]), (&json!("needs_approval"), &json!(["*"])));
+    assert_eq!(explained["permitted_by"], json!(["requester for everyone on everything"]));
     assert_eq!((&explained["policies"], &explained["nearest"]), (&json!(["an-hour"]), &json!(["for 1h"])));
     let reason = &explained["reasons"][0];
     assert_eq!(reason["code"], "not-permitted");

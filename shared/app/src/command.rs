@@ -217,6 +217,24 @@ impl Initiate {
     }
 }
 
+impl Initiate {
+    /// The ids of the policies and roles that permit it; also those that permit it to open at once, where they do.
+    pub(crate) async fn permitting<S: Store, O: Outside, T: Tokens>(
+        &self,
+        parts: Parts<'_, S, O, T>,
+        call: &Call,
+    ) -> Result<Vec<String>, Error> {
+        let Parts { store, outside, rights, .. } = parts;
+        let (request, caller) = (self.request(call), Caller::of(call));
+        let authorised = rights.authorised(store, call.now).await?;
+        let at_once = if self.break_glass { Right::BreakGlass } else { Right::OpenWithoutApproval };
+        let concerns = Concerns::request(&request, call.by(), call.now).and(at_once);
+        let wanted = (Right::Request, concerns);
+        let permitting = Rights::permitting(&authorised, store, outside, &caller, wanted).await?;
+        Ok(permitting.into_iter().collect())
+    }
+}
+
 impl Extend {
     async fn request(&self, store: &impl Store, call: &Call) -> Result<Request, Error> {
         let what = ask::extension(store, &self.grant, self.end).await?;

@@ -14,7 +14,7 @@ use portcullis_domain::{
     Window, nearest,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -354,6 +354,29 @@ impl Rights {
             refusals.extend(refusal.map(|it| (ask, it)).filter(|it| !refusals.contains(it)));
         }
         Ok(refusals)
+    }
+
+    /// The ids of the policies and roles that permit this, each once. Those that would forbid it are left out.
+    pub(crate) async fn permitting(
+        authorised: &Authorised,
+        store: &impl Store,
+        machines: &impl Inventory,
+        caller: &Caller,
+        (right, concerns): (Right, Concerns),
+    ) -> Result<BTreeSet<String>, Error> {
+        let Concerns::Each(concerns) = concerns else { return Ok(BTreeSet::new()) };
+        let targets: Vec<TargetId> = concerns.iter().map(|it| it.target.clone()).collect();
+        let facts = facts(authorised, store, machines, &targets).await?;
+        let mut permitting = BTreeSet::new();
+        for Concern { target, ask: _, right: other, circumstances } in concerns {
+            let known = facts.get(&target).cloned().unwrap_or_else(|| Facts::of(&target));
+            let object = Object::Machine(Box::new(known));
+            let judgement = authorised.judge(caller, other.unwrap_or(right), object, circumstances);
+            if judgement.is_permitted {
+                permitting.extend(judgement.deciding);
+            }
+        }
+        Ok(permitting)
     }
 
     fn refusal(

@@ -49,6 +49,10 @@ impl Explain {
     }
 }
 
+/// The ids of the policies and roles that permit a request which is not made.
+#[derive(Debug, Clone)]
+pub struct Permitting(pub command::Initiate);
+
 /// The foreign denies that these grants would meet. The firewalls are asked, not the table.
 #[derive(Debug, Clone)]
 pub struct Foresee(pub Vec<Grant>);
@@ -214,6 +218,10 @@ macro_rules! queries {
 }
 
 queries! {
+    Permitting => Explain, Vec<String>,
+    on |query, _parts, _call| Ok(Concerns::machines(query.0.asks.iter().map(|it| it.target.clone()))),
+    |query, parts, call| query.0.permitting(parts, call).await;
+
     Explain => Explain, Review,
     on |query, _parts, _call| Ok(Concerns::machines(query.0.asks.iter().map(|it| it.target.clone()))),
     |query, parts, call| {

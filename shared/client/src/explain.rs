@@ -44,6 +44,8 @@ fn permitted(review: &ReviewView, now: &ZonedDateTime) -> String {
     } else {
         format!("The request would wait for the approval of {}:", words::people(&review.approvers))
     };
+    let by: Vec<String> = review.permitted_by.iter().map(|it| format!("`{it}`")).collect();
+    let by = (!by.is_empty()).then(|| format!("permitted by {}", by.join(", ")));
     let because = review.reasons.iter().map(|it| words::plain(&it.message, now));
     let grants = review.grants.iter().map(|it| grant_line(it, now));
     let denies = review.denies.iter().map(|it| {
@@ -54,7 +56,7 @@ fn permitted(review: &ReviewView, now: &ZonedDateTime) -> String {
         let why = words::plain(it, now);
         format!("the foreign denies that the leases would meet are not known: {why}")
     });
-    lines(&answer, because.chain(grants).chain(denies).chain(unseen))
+    lines(&answer, by.into_iter().chain(because).chain(grants).chain(denies).chain(unseen))
 }
 
 fn lines(head: &str, lines: impl Iterator<Item = String>) -> String {

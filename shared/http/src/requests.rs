@@ -94,8 +94,14 @@ pub(crate) async fn explain<S: Site>(
     let now = site.now();
     let wait = query.wait.map(|it| patience(Some(it))).transpose()?.unwrap_or_default();
     let (call, initiate) = asked(&caller, &headers, &body, now)?;
-    let review = perform(site.parts(), &call, query::Explain(initiate)).await?;
-    let view = views::review(&review, now);
+    let review = perform(site.parts(), &call, query::Explain(initiate.clone())).await?;
+    let permitted_by = match &review {
+        Review::Allowed(_) | Review::NeedsApproval { .. } => {
+            perform(site.parts(), &call, query::Permitting(initiate)).await?
+        }
+        Review::Refused(_) => vec![],
+    };
+    let view = ReviewView { permitted_by, ..views::review(&review, now) };
     let grants = match review {
         Review::Allowed(Outcome::Granted(grants))
         | Review::NeedsApproval { outcome: Outcome::Granted(grants), .. } => grants,

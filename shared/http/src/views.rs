@@ -136,6 +136,7 @@ pub(crate) fn review(review: &Review, now: Timestamp) -> ReviewView {
         answer: answer.word().to_owned(),
         reasons: vec![],
         policies: vec![],
+        permitted_by: vec![],
         nearest: vec![],
         approvers: vec![],
         breaks_glass: false,

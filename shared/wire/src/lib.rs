@@ -252,6 +252,9 @@ pub struct ReviewView {
     /// The ids of the policies of the installation that forbid it, or that have it wait.
     #[serde(default)]
     pub policies: Vec<String>,
+    /// The ids of the policies and roles that permit it. Absent where it would be refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub permitted_by: Vec<String>,
     /// Requests near to it that policies would permit, or permit at once, each with one change, such as `for 4h`, `from 203.0.113.0/28`, `with the approval of another
     /// person` or `at 2026-03-02T08:00:00Z`.
     #[serde(default)]
