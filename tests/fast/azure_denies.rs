@@ -69,6 +69,22 @@ async fn lease_of_a_source_on_a_block_list_stays_shut_and_names_it_and_others_op
     }
 }
 
+/// The port is open to the rest of them, and whoever looks has to hear that.
+#[tokio::test]
+async fn lease_of_which_a_block_list_names_some_sources_says_who_is_kept_out_and_that_the_others_get_in() {
+    let place = AzurePlace::new(1);
+    let id = place.id("web-1");
+    place.guard(&id, &given::ssh()).await;
+    place.put_rule("web-1-nsg", "Banned", &deny(900, BOB));
+    let grant = place.open("carol", &id, "22", "203.0.113.0/24").await;
+    let by = place.grant(&grant).await.open_failed.expect("told");
+    assert!(
+        by.starts_with("Banned in ") && by.ends_with(&format!(", for {BOB}; its other sources get in")),
+        "{by}"
+    );
+    assert!(place.passes("web-1", "203.0.113.1", 22) && !place.passes("web-1", BOB, 22));
+}
+
 /// Before anybody asks: of those whom a deny speaks of the sources that are asked for alone, and which of the two would win.
 #[tokio::test]
 async fn explained_request_names_the_denies_that_its_lease_would_meet_and_nothing_is_written() {

@@ -32,6 +32,7 @@ pub struct Named {
 
 /// A token that is asked for.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "only an account has a table to make it in"))]
 pub struct TokenAsked {
     /// Whose it is to be.
     pub person: Person,

@@ -46,7 +46,7 @@ fn waits(request: &RequestView, now: &ZonedDateTime) -> String {
 /// Grants with what is left of them.
 pub fn grants_table(out: &Output, grants: &[GrantView], now: &ZonedDateTime) -> Table {
     let table = Table::of(&["GRANT", "TARGET", "PORT", "STATE", "FROM", "BY", "TIME"]).leaving_out(&["FROM"]);
-    let mut table = table.keeping(&["TIME"]);
+    let mut table = table.keeping(&["GRANT", "TIME"]);
     let ids = out.ids(grants.iter().map(|it| it.target.as_str()));
     for it in grants {
         let (mark, state) = match it.state {

@@ -186,7 +186,7 @@ impl<'a> View<'a> {
         unplaced().or_else(|| self.seen.refused.clone()).map(Unopened::Refused)
     }
 
-    /// The rule that keeps somebody out who has a lease.
+    /// The rule that keeps somebody out who has a lease, and where others of its sources get in all the same, whom.
     fn kept_out(&self, gate: Gate, sources: &Sources, admitted: &Admitted) -> String {
         if !self.seen.has_family_of(sources) {
             return "(the machine has no address of the family of these sources)".to_owned();
@@ -197,7 +197,12 @@ impl<'a> View<'a> {
         let met = self.seen.denies_met(gate, &who, self.desired.foreign_denies(gate));
         let block = met.into_iter().find(|it| it.wins).map(|it| it.rule);
         let decided = || self.decided(self.seen, gate, &who, false).map(|it| it.1);
-        block.or_else(decided).unwrap_or_else(|| "(unknown)".to_owned())
+        let rule = block.or_else(decided).unwrap_or_else(|| "(unknown)".to_owned());
+        if near.intersection(&admitted.all).is_empty() {
+            rule
+        } else {
+            format!("{rule}, for {}; its other sources get in", who.summary())
+        }
     }
 
     /// The rule that decides of one of these in what was read, and the same in words.
