@@ -74,6 +74,8 @@ async fn verify_recomputes_for_one_caller_at_a_time_and_the_next_one_is_told_to_
     let place = Place::new();
     place.guard("web-1", &given::ssh()).await;
     let token = place.token("ann").await;
+    // Its first use is written: the calls below wait for nothing but their turn.
+    assert_eq!(place.call(&token, "GET", "/v1/whoami", None).await.status, StatusCode::OK);
     let verify = || place.call(&token, "GET", "/v1/verify", None);
     let mut first = pin!(verify());
     assert!((&mut first).now_or_never().is_none(), "it lets others go on before it reads");

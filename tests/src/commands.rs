@@ -194,8 +194,34 @@ fn takes_away(cli: &Cli<'_>) {
 fn gives_and_takes_tokens(cli: &Cli<'_>) {
     let person = format!("carol-at-{}", cli.machine);
     let token = cli.token(&person);
+    let listed = || cli.list(&["token", "list"]).into_iter().find(|it| it["person"] == person.as_str());
+    let plain = listed().expect("listed");
+    assert!(["purpose", "expires_at", "last_used_at"].iter().all(|it| plain[it].is_null()), "{plain}");
     assert_eq!(object((cli.bearer)(&token), &["whoami"])["person"], person.as_str());
-    assert!(cli.list(&["token", "list"]).iter().any(|it| it["person"] == person.as_str()));
+    let create = ["token", "create", &person, "--purpose", "nightly backups", "--expires", "90d"];
+    let made = call((cli.operator)(), &create);
+    let said = told(&made);
+    assert!(
+        code(&made) == DONE && said.contains("It expires at ") && said.contains("in 89 d 23 h"),
+        "{said}"
+    );
+    let replaced = call((cli.bearer)(&token), &["whoami"]);
+    assert_eq!(code(&replaced), REFUSED, "{}", told(&replaced));
+    let next = listed().expect("listed");
+    assert!(next["purpose"] == "nightly backups" && next["last_used_at"].is_null(), "{next}");
+    let words = told(&call((cli.operator)(), &["token", "list"]));
+    let row = words.lines().find(|it| it.contains(&person)).unwrap_or_else(|| panic!("{words}"));
+    for word in ["nightly backups", "in 89 d 23 h", "never used"] {
+        assert!(row.contains(word), "{row}");
+    }
+    for (option, wrong, why) in [
+        ("--expires", "1m", "at least 10m"),
+        ("--expires", "3mo", "such as `90d`"),
+        ("--purpose", "", "1 to 100 characters"),
+    ] {
+        let refused = call((cli.operator)(), &["token", "create", &person, option, wrong]);
+        assert!(code(&refused) != DONE && told(&refused).contains(why), "{wrong}: {}", told(&refused));
+    }
     cli.object(&["token", "revoke", &person]);
     assert!(!cli.list(&["token", "list"]).iter().any(|it| it["person"] == person.as_str()));
     let revoked = call((cli.bearer)(&token), &["whoami"]);

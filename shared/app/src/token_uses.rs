@@ -9,7 +9,7 @@ use std::{
 };
 
 /// How long a call waits at most until the use of its token is written.
-pub const USE_WAIT_MAX: Duration = Duration::from_millis(250);
+pub const USE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long after a write of a use that was tried no other one of the same token is: it may have failed, or be under way.
 const TRY_EVERY: SignedDuration = SignedDuration::from_mins(1);
 

@@ -151,3 +151,35 @@ fn left(revoked: &RevokedView, now: &ZonedDateTime) -> String {
     let head = format!("{} no longer has a token.", revoked.person);
     printable(&lines.fold(head, |text, line| text + &line)).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::SignedDuration;
+    use portcullis_program::output::Paint;
+
+    #[test]
+    fn tokens_are_listed_with_purpose_end_and_last_use_and_an_expired_one_wants_a_look() {
+        let now = ZonedDateTime::default();
+        let at = |hours| now.timestamp() + SignedDuration::from_hours(hours);
+        let view = |person: &str, purpose: Option<&str>, end: Option<i64>, used: Option<i64>| TokenView {
+            person: person.to_owned(),
+            purpose: purpose.map(ToOwned::to_owned),
+            made_at: at(-48),
+            expires_at: end.map(at),
+            last_used_at: used.map(at),
+        };
+        let tokens = [
+            view("ann", None, None, None),
+            view("backups", Some("nightly"), Some(27), Some(-3)),
+            view("ci", None, Some(-1), Some(-1)),
+        ];
+        let lines = [
+            "  PERSON   PURPOSE  MADE     EXPIRES          LAST USE",
+            "● ann               2 d ago  never            never used",
+            "● backups  nightly  2 d ago  in 1 d 3 h       3 h ago",
+            "▲ ci                2 d ago  expired 1 h ago  1 h ago",
+        ];
+        assert_eq!(listed(&tokens, &now).lines(Paint::NONE, None).lines().collect::<Vec<_>>(), lines);
+    }
+}
