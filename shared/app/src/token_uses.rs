@@ -13,7 +13,7 @@ pub const USE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long after a write of a use that was tried no other one of the same token is: it may have failed, or be under way.
 const TRY_EVERY: SignedDuration = SignedDuration::from_mins(1);
 
-/// The uses of tokens that this process tried to write within [`TRY_EVERY`], by the digests of the tokens.
+/// The uses of tokens that this process tried to write within a minute, by the digests of the tokens.
 #[derive(Debug, Default)]
 pub struct TokenUses(Mutex<BTreeMap<[u8; 32], Timestamp>>);
 
