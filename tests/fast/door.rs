@@ -34,7 +34,8 @@ const ROUTES: [(&str, &str, &[Operation]); 41] = [
     ("get", "/v1/names", &[Operation::Names]),
     ("get", "/v1/requests", &[Operation::Requests]),
     ("post", "/v1/requests", &[Operation::Initiate]),
-    ("post", "/v1/requests/explain", &[Operation::Explain, Operation::Foresee]),
+    // The second one asks what permits it.
+    ("post", "/v1/requests/explain", &[Operation::Explain, Operation::Explain, Operation::Foresee]),
     ("get", "/v1/requests/{request}", &[Operation::ShowRequest]),
     ("post", "/v1/requests/{request}/approve", &[Operation::Approve]),
     ("post", "/v1/requests/{request}/reject", &[Operation::Reject]),
