@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use portcullis_domain::{
-    Chain, EndReason, Fact, GrantState, People, Policy, PortRule, Role, Scope, TargetId, Terms,
+    Chain, EndReason, Fact, Grant, GrantState, People, Policy, PortRule, Role, Scope, TargetId, Terms,
 };
 use portcullis_tests::{
     given::{all_entries, named, person, ssh, ssh_behind_glass},
@@ -165,6 +165,14 @@ async fn extension_that_a_policy_forbids_to_open_at_once_waits() {
     assert_eq!(state(&it.approve(&it.bob, &long).await), "approved");
     it.place.reconcile().await;
     assert_eq!(it.ended().await, [""; 0], "somebody approved that it is longer");
+    let verified = it.place.call(&it.operator, "GET", "/v1/verify", None).await;
+    assert_eq!(verified.body["whole"], true, "{verified:?}");
+    // A version that did not keep who approved an extension stored less, which permits less; more than is told is forged.
+    let target = it.place.target(&it.target).await;
+    let told = target.grants().values().next().expect("extended");
+    let without = Grant { approved: false, ..told.clone() };
+    assert!(told.approved && without.agrees_with(told) && !told.agrees_with(&without));
+    assert!(!Grant { by: person("bob"), ..without }.agrees_with(told));
 }
 
 #[tokio::test]

@@ -290,7 +290,7 @@ async fn listed(
 
 async fn is_stored(store: &impl Store, grant: &Grant) -> Result<bool, Error> {
     match store.grant(&grant.id).await {
-        Ok(stored) => Ok(stored.as_ref() == Some(grant)),
+        Ok(stored) => Ok(stored.is_some_and(|it| it.agrees_with(grant))),
         Err(Error::Broken { .. }) => Ok(false),
         Err(error) => Err(error),
     }

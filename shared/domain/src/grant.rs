@@ -238,6 +238,11 @@ impl Grant {
             + RANGE * self.sources.ranges().len()
     }
 
+    /// Is it, as it is stored, what entries tell of it? A version that did not keep [`Self::approved`] stored less, which permits less.
+    pub fn agrees_with(&self, told: &Self) -> bool {
+        self == told || !self.approved && *self == Self { approved: false, ..told.clone() }
+    }
+
     /// A read-back showed that its sources get in: for the first time, or again after somebody kept them out.
     pub(crate) fn open(&mut self, read_at: Timestamp, opening: Opening) {
         let Opening { door, over, may_refuse } = opening;

@@ -73,9 +73,12 @@ impl Told {
                 self.granted += 1;
                 self.grants.insert(grant.id.clone(), (**grant).clone());
             }
-            Fact::Extended { grant, request, lease, .. } => {
+            Fact::Extended { grant, request, lease, approver, .. } => {
                 self.pending.remove(request);
-                self.change(grant, |it| it.lease = *lease);
+                self.change(grant, |it| {
+                    it.lease = *lease;
+                    it.approved |= approver.is_some();
+                });
             }
             Fact::Ended { grant, lease, reason, .. } => self.change(grant, |it| {
                 it.lease = *lease;
@@ -150,11 +153,16 @@ impl Told {
             differs("the policy's version")
         } else if self.trial.as_ref() != target.trial() {
             differs("the unconfirmed policy")
-        } else if self.grants != *target.grants() {
+        } else if !self.agrees_on(target.grants()) {
             differs("a grant")
         } else {
             Ok(())
         }
+    }
+
+    fn agrees_on(&self, stored: &Grants) -> bool {
+        let agrees = |it: &Grant| self.grants.get(&it.id).is_some_and(|told| it.agrees_with(told));
+        self.grants.len() == stored.len() && stored.values().all(agrees)
     }
 
     /// The same for the requests that wait and name the target: what is not told may not be approved.
