@@ -28,6 +28,8 @@ use std::{
 const ANN: &str = "198.51.100.1";
 const BOB: &str = "198.51.100.2";
 const SHORT: SignedDuration = SignedDuration::from_mins(5);
+/// How often somebody looks whether a closing was told, each time with a read of the table.
+const LOOKS_MAX: usize = 10_000;
 
 /// A firewall that refuses a call whole for one change in it.
 struct Picky<'a> {
@@ -203,8 +205,11 @@ async fn a_growth_that_is_never_answered_keeps_no_ended_lease_from_being_confirm
     picky.ask(&id, "22", &scattered(40), HOUR).await;
     place.pass(SHORT);
     let mut expiring = std::pin::pin!(picky.expire());
+    let mut looks = 0;
     while !is_told(&place, &id, &lease).await {
         assert!(expiring.as_mut().now_or_never().is_none(), "it waits for the growth");
+        assert!(looks < LOOKS_MAX, "the closing waits for the growth too");
+        looks += 1;
         tokio::task::yield_now().await;
     }
     assert!(!place.passes(&id, ANN).await);
@@ -274,8 +279,11 @@ async fn a_lease_that_is_closed_already_is_confirmed_before_anything_opens() {
         picky.fleet().write(Some(&id), &[deletion]).await.expect("done");
     }
     let mut expiring = std::pin::pin!(picky.expire());
+    let mut looks = 0;
     while !is_told(&place, &id, &lease).await {
         assert!(expiring.as_mut().now_or_never().is_none(), "it waits for the growth");
+        assert!(looks < LOOKS_MAX, "the closing waits for the growth too");
+        looks += 1;
         tokio::task::yield_now().await;
     }
     assert!(!place.passes(&id, ANN).await);
