@@ -3,7 +3,7 @@
 use crate::{
     Error,
     ports::{Clock, Due, Firewalls, Store},
-    settle,
+    settle::settle_until,
     unshut::unshut,
     watch::take_on,
     worker::{SETTLE_ON, after, live, wait},
@@ -118,7 +118,7 @@ pub async fn settle_on(
     let last = after(clock.now(), SETTLE_ON);
     loop {
         let now = clock.now();
-        settle(store, firewalls, target, token, now).await?;
+        settle_until(store, firewalls, target, token, (now, last)).await?;
         let due_at = store.target(target).await?.and_then(|(it, _)| it.due_at());
         let now = clock.now();
         let soon = after(now, RETRY_OVERDUE_MAX).min(last);

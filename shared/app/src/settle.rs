@@ -4,7 +4,7 @@ use crate::{
     Error,
     ports::{Batch, Firewalls, Rank, Seen, Store},
     transact::CONFLICTS_MAX,
-    worker::SETTLE_ON,
+    worker::{SETTLE_ON, after},
 };
 use jiff::Timestamp;
 use portcullis_domain::{
@@ -27,7 +27,17 @@ pub async fn settle(
     token: &ClaimToken,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let last = now.saturating_add(SETTLE_ON).unwrap_or(Timestamp::MAX);
+    settle_until(store, firewalls, id, token, (now, after(now, SETTLE_ON))).await
+}
+
+/// The same of a worker that began earlier: after `last` it begins no further pass, so that it lives to end the one that it has begun.
+pub(crate) async fn settle_until(
+    store: &impl Store,
+    firewalls: &impl Firewalls,
+    id: &TargetId,
+    token: &ClaimToken,
+    (now, last): (Timestamp, Timestamp),
+) -> Result<(), Error> {
     let (mut now, mut wrote, mut turn) = (now, false, None);
     let mut outcome = Err(Error::Conflict);
     let (mut left, mut has_failed) = (ROUNDS_MAX, false);
