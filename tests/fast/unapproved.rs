@@ -136,6 +136,28 @@ async fn explanation_of_a_request_that_policies_have_wait_names_them_and_what_wo
     );
 }
 
+/// It is eight in the morning, and three at night is nineteen hours away.
+#[tokio::test]
+async fn lease_that_starts_later_is_judged_by_the_hour_of_its_start_and_its_approval_by_that_of_the_approval()
+{
+    const AT_NIGHT: &str = r#"
+        @id("night") forbid (principal, action == Action::"open-without-approval", resource) when { context.minute_of_day < 480 };
+        @id("no-approval-at-night") forbid (principal, action == Action::"approve", resource) when { context.minute_of_day < 480 };
+    "#;
+    let it = Scene::of(&ssh()).await;
+    it.apply(AT_NIGHT).await;
+    let ask = async |hours: i64| {
+        let start = it.place.now() + SignedDuration::from_hours(hours);
+        let asks = json!([{ "target": it.target, "port": 22, "sources": [HERE], "start": start.to_string(), "for": "PT1H" }]);
+        it.post(&it.ann, "/v1/requests", json!({ "asks": asks })).await
+    };
+    let (by_day, by_night) = (ask(2).await, ask(19).await);
+    assert_eq!((state(&by_day), state(&by_night)), ("approved", "pending"), "{by_night:?}");
+    assert_eq!(state(&it.approve(&it.bob, &by_night).await), "approved");
+    it.place.reconcile().await;
+    assert_eq!(it.ended().await, [""; 0]);
+}
+
 #[tokio::test]
 async fn one_ask_that_waits_has_its_whole_request_wait() {
     let rules = ["22", "5432"].map(|port| PortRule::offered(named(port), named("tcp")));

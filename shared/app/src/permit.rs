@@ -63,6 +63,8 @@ pub struct Concern {
     ask: usize,
     /// Another right than that of the operation.
     right: Option<Right>,
+    /// The start of the lease that is asked for, where that is later than now.
+    starts_at: Option<Timestamp>,
     circumstances: Circumstances,
 }
 
@@ -74,9 +76,7 @@ impl Concerns {
 
     /// Machines.
     pub(crate) fn machines(targets: impl IntoIterator<Item = TargetId>) -> Self {
-        let concern =
-            |target| Concern { target, ask: 0, right: None, circumstances: Circumstances::default() };
-        Self::Each(targets.into_iter().map(concern).collect())
+        Self::Each(targets.into_iter().map(|it| Concern::of(it, Circumstances::default())).collect())
     }
 
     /// The machine of a lease.
@@ -89,9 +89,7 @@ impl Concerns {
         };
         let of = |source| Circumstances { source: Some(source), ..circumstances.clone() };
         let each = grant.sources.ranges().iter().map(|it| of(*it));
-        let concern =
-            |circumstances| Concern { target: grant.target.clone(), ask: 0, right: None, circumstances };
-        Self::Each(each.map(concern).collect())
+        Self::Each(each.map(|it| Concern::of(grant.target.clone(), it)).collect())
     }
 
     /// The machine of a lease that is to end then, for this reason.
@@ -120,18 +118,19 @@ impl Concerns {
         match &request.what {
             What::Extend { target, .. } => {
                 let circumstances = Circumstances { is_own, ..Circumstances::default() };
-                Self::Each(vec![Concern { target: target.clone(), ask: 0, right: None, circumstances }])
+                Self::Each(vec![Concern::of(target.clone(), circumstances)])
             }
             What::Initiate { asks, break_glass } => {
                 let why = request.justification.as_ref();
-                let of = |ask, (target, it): (_, Circumstances)| {
+                let of = |n: usize, it: &Ask, circumstances: Circumstances| {
                     let circumstances =
-                        Circumstances { break_glass: *break_glass, is_own, ..it.because(why) };
-                    Concern { target, ask, right: None, circumstances }
+                        Circumstances { break_glass: *break_glass, is_own, ..circumstances.because(why) };
+                    let starts_at = starts_at(it).filter(|it| now < *it);
+                    Concern { ask: n, starts_at, ..Concern::of(it.target.clone(), circumstances) }
                 };
-                let each = |(n, ask)| asked(ask, now).map(move |it| (n, it));
+                let each = |(n, it)| asked(it, now).map(move |circumstances| (n, it, circumstances));
                 let all = asks.iter().enumerate().flat_map(each);
-                Self::Each(all.map(|(n, it)| of(n, it)).collect())
+                Self::Each(all.map(|(n, it, circumstances)| of(n, it, circumstances)).collect())
             }
         }
     }
@@ -144,6 +143,7 @@ impl Concerns {
                     target: it.target.clone(),
                     ask: it.ask,
                     right: Some(right),
+                    starts_at: it.starts_at,
                     circumstances: it.circumstances.clone(),
                 };
                 let more: Vec<Concern> = concerns.iter().map(also).collect();
@@ -154,8 +154,31 @@ impl Concerns {
     }
 }
 
+impl Concern {
+    fn of(target: TargetId, circumstances: Circumstances) -> Self {
+        Self { target, ask: 0, right: None, starts_at: None, circumstances }
+    }
+
+    /// The right, and the caller at the time that the question is about: access is asked for the hour in which it starts, as it is asked
+    /// again later.
+    fn asked_by(&self, caller: &Caller, right: Right) -> (Right, Caller) {
+        let right = self.right.unwrap_or(right);
+        let is_access = matches!(right, Right::Request | Right::OpenWithoutApproval | Right::BreakGlass);
+        let now = self.starts_at.filter(|_| is_access).unwrap_or(caller.now);
+        (right, Caller { now, ..caller.clone() })
+    }
+}
+
+/// When the lease of an ask starts, where it does not start at once.
+fn starts_at(ask: &Ask) -> Option<Timestamp> {
+    match ask.window {
+        Window::From { start, .. } => Some(start),
+        Window::For(_) | Window::Until(_) => None,
+    }
+}
+
 /// The circumstances of each source of an ask.
-fn asked(ask: &Ask, now: Timestamp) -> impl Iterator<Item = (TargetId, Circumstances)> {
+fn asked(ask: &Ask, now: Timestamp) -> impl Iterator<Item = Circumstances> + use<> {
     let (length, ahead) = match ask.window {
         Window::For(length) => (length, SignedDuration::ZERO),
         Window::Until(end) => (end.duration_since(now), SignedDuration::ZERO),
@@ -169,9 +192,7 @@ fn asked(ask: &Ask, now: Timestamp) -> impl Iterator<Item = (TargetId, Circumsta
         ..Circumstances::default()
     };
     let of = move |source| Circumstances { source: Some(source), ..circumstances.clone() };
-    let ranges = ask.sources.ranges().to_vec();
-    let target = ask.target.clone();
-    ranges.into_iter().map(move |source| (target.clone(), of(source)))
+    ask.sources.ranges().to_vec().into_iter().map(of)
 }
 
 /// Minutes, rounded up: a bound of a policy holds to the second.
@@ -343,11 +364,12 @@ impl Rights {
         let targets: Vec<TargetId> = concerns.iter().map(|it| it.target.clone()).collect();
         let facts = facts(authorised, store, machines, &targets).await?;
         let mut refusals: Vec<(usize, Refusal)> = vec![];
-        for Concern { target, ask, right: other, circumstances } in concerns {
-            let right = other.unwrap_or(right);
+        for concern in concerns {
+            let (right, caller) = concern.asked_by(caller, right);
+            let Concern { target, ask, circumstances, right: _, starts_at: _ } = concern;
             let known = facts.get(&target).cloned().unwrap_or_else(|| Facts::of(&target));
             let question = caller.asks(right, Object::Machine(Box::new(known)), circumstances);
-            let mut refusal = self.refusal(caller, right, Some(&target), &authorised.decided(&question));
+            let mut refusal = self.refusal(&caller, right, Some(&target), &authorised.decided(&question));
             if let Some(Refusal::NotPermitted { why, .. }) = refusal.as_mut().filter(|_| looks_further) {
                 why.nearest = nearest(&*authorised.decide, &question);
             }
@@ -368,10 +390,12 @@ impl Rights {
         let targets: Vec<TargetId> = concerns.iter().map(|it| it.target.clone()).collect();
         let facts = facts(authorised, store, machines, &targets).await?;
         let mut permitting = BTreeSet::new();
-        for Concern { target, ask: _, right: other, circumstances } in concerns {
+        for concern in concerns {
+            let (right, caller) = concern.asked_by(caller, right);
+            let Concern { target, circumstances, ask: _, right: _, starts_at: _ } = concern;
             let known = facts.get(&target).cloned().unwrap_or_else(|| Facts::of(&target));
             let object = Object::Machine(Box::new(known));
-            let judgement = authorised.judge(caller, other.unwrap_or(right), object, circumstances);
+            let judgement = authorised.judge(&caller, right, object, circumstances);
             if judgement.is_permitted {
                 permitting.extend(judgement.deciding);
             }
